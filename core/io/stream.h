@@ -1,0 +1,80 @@
+#pragma once
+// Stream: one ordered byte connection, and the contract that every layer above is written against.
+//
+// Streams are pulled, not pushed. The loop says that something became possible (StreamObserver::on_ready); the owner then
+// reads and writes until it is told `again`. Readiness is edge-triggered: after on_ready the owner must either go on until
+// `again`, or remember that it stopped (readable() stays true) and come back by itself; no second call is made for
+// the same readiness. That makes pausing free: to stop reading, do not read.
+//
+// Ownership: whoever holds the Stream owns the connection. Destroying it closes it at once and cancels everything; no
+// call reaches the observer afterwards. The observer outlives the stream or is replaced before it goes.
+// A stream calls its observer as its last statement: the observer may destroy the stream from inside the call, through
+// EventLoop::retire.
+//
+// Implementations: TcpStream (core/io), TlsStream (core/tls), and the in-memory stream of the tests.
+
+#include <sys/uio.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+namespace edgemux::core {
+
+enum class IoStatus : std::uint8_t {
+  ok,     // `bytes` were moved, at least one
+  again,  // nothing could be moved now; on_ready will say when
+  eof,    // the peer ended its half (read only)
+  error,  // the connection is broken; `error` says why (errno). Only close is left.
+};
+
+struct IoResult {
+  IoStatus status = IoStatus::again;
+  std::size_t bytes = 0;
+  int error = 0;
+};
+
+class Stream;
+
+class StreamObserver {
+ public:
+  // Reading, writing or both became possible, or the peer closed or reset: read() and write() tell which.
+  virtual void on_ready(Stream& stream) = 0;
+
+ protected:
+  ~StreamObserver() = default;
+};
+
+class Stream {
+ public:
+  Stream() = default;
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+  virtual ~Stream() = default;
+
+  virtual void set_observer(StreamObserver* observer) = 0;
+
+  // Reads at most buffer.size() bytes. `eof` is repeated on every later call.
+  virtual IoResult read(std::span<char> buffer) = 0;
+
+  // True while a read may yield something without waiting for on_ready.
+  [[nodiscard]] virtual bool readable() const = 0;
+
+  // Takes as many leading bytes of the pieces as it can now; the caller keeps the rest and offers it again after on_ready.
+  // `ok` with fewer bytes than offered means that the next call would be `again`.
+  // A TLS stream may take bytes whose ciphertext still waits inside (at most one record); unsent() says how much.
+  virtual IoResult write(std::span<const iovec> pieces) = 0;
+
+  // Bytes taken by write() that the kernel has not taken yet. Zero for TCP.
+  [[nodiscard]] virtual std::size_t unsent() const = 0;
+
+  // Ends our half once everything taken by write() is sent: FIN, for TLS close_notify before it. Reading goes on.
+  // Idempotent.
+  virtual void shutdown_write() = 0;
+
+  // Closes with a reset (RST) instead of a FIN: the peer must not take what it got for the whole. Then destroy.
+  virtual void abort() = 0;
+};
+
+}  // namespace edgemux::core
