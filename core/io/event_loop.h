@@ -78,6 +78,8 @@ class EventLoop {
   void unwatch(int fd, Watcher& watcher);
   // Calls watcher.on_io(0) later in this turn, or at once in the next: for an owner that stopped before `again`.
   void wake(Watcher& watcher);
+  // Like unwatch() for a descriptor that is closed right after: the kernel drops it from the set by itself, if no duplicate is open.
+  void forget(Watcher& watcher);
 
   // Close now, free later: the object is freed when this turn's events are done.
   void retire(std::unique_ptr<Retirable> object) { retired_.push_back(std::move(object)); }

@@ -30,7 +30,7 @@ class Timer {
   Timer* next_ = nullptr;
   Timer** link_ = nullptr;  // what points at us; null = in no slot
   std::uint64_t deadline_ = 0;
-  std::uint64_t slot_deadline_ = 0;  // the deadline that our slot stands for
+  std::uint64_t slot_tick_ = 0;  // when our slot comes up
   Callback callback_;
   void* owner_;
   bool armed_ = false;
@@ -49,25 +49,24 @@ class TimerWheel {
   void advance(std::uint64_t now);
 
   // Milliseconds from `now` until advance() is worth calling; -1 = no timer at all. May be early, never late.
-  [[nodiscard]] int timeout(std::uint64_t now) const;
-
-  [[nodiscard]] bool empty() const { return count_ == 0; }
+  [[nodiscard]] int timeout(std::uint64_t now);
 
  private:
-  friend class Timer;
   static constexpr unsigned kBits = 8;
   static constexpr unsigned kSlots = 1U << kBits;
   static constexpr unsigned kLevels = 4;
 
+  static std::uint64_t tick_of(std::uint64_t deadline) { return (deadline + kTick - 1) / kTick; }
   void insert(Timer& timer, std::uint64_t tick);
-  void remove(Timer& timer);
   void cascade(unsigned level);
-  void fire(Timer*& slot, std::uint64_t now);
+  void fire(std::uint64_t now);
+  // Distance from slot `from` to the next slot of the level that holds a timer, 0..255; -1 = none. Forgets stale marks.
+  int next_occupied(unsigned level, unsigned from);
 
   std::array<std::array<Timer*, kSlots>, kLevels> wheel_{};
+  // A set bit: the slot may hold a timer. Cancelling does not clear it.
   std::array<std::array<std::uint64_t, kSlots / 64>, kLevels> occupied_{};
   std::uint64_t current_;  // the next tick to be looked at
-  std::uint64_t count_ = 0;
 };
 
 }  // namespace edgemux::core
