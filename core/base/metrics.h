@@ -1,0 +1,126 @@
+#pragma once
+// Metrics: what the workers count. Each worker has its own counters and is the only thread that writes them, so that
+// counting is a plain load, add and store; whoever reads sums over the workers. Names and text format are admin/'s.
+//
+//   ListenerMetrics& m = metrics.worker(i).listeners[slot];   // slot = metrics.listener_slot("https"), asked once
+//   m.accepted.add(); m.active.add(); ... m.active.sub(); m.request(200, micros);
+//
+// Ownership: Metrics outlives every worker. References stay valid for its life.
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace edgemux::core {
+
+// One writer, any readers.
+class Counter {
+ public:
+  void add(std::uint64_t n = 1) { value_.store(value_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed); }
+  void sub(std::uint64_t n = 1) { value_.store(value_.load(std::memory_order_relaxed) - n, std::memory_order_relaxed); }
+  void set(std::uint64_t n) { value_.store(n, std::memory_order_relaxed); }
+  [[nodiscard]] std::uint64_t read() const { return value_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<std::uint64_t> value_{0};
+};
+
+// Upper bounds of the latency buckets in microseconds; one more bucket takes the rest.
+inline constexpr std::array<std::uint64_t, 14> kLatencyBounds{500,       1'000,     2'500,      5'000,     10'000,
+                                                              25'000,    50'000,    100'000,    250'000,   1'000'000,
+                                                              2'500'000, 5'000'000, 10'000'000, 60'000'000};
+
+class Histogram {
+ public:
+  void observe(std::uint64_t micros) {
+    std::size_t i = 0;
+    while (i < kLatencyBounds.size() && micros > kLatencyBounds[i]) ++i;
+    buckets_[i].add();
+    sum_.add(micros);
+  }
+  // Not cumulative; the last one is above every bound.
+  [[nodiscard]] std::uint64_t bucket(std::size_t i) const { return buckets_[i].read(); }
+  [[nodiscard]] std::uint64_t sum_micros() const { return sum_.read(); }
+
+ private:
+  std::array<Counter, kLatencyBounds.size() + 1> buckets_;
+  Counter sum_;
+};
+
+// Counters of one listener in one worker.
+struct alignas(64) ListenerMetrics {
+  Counter accepted;
+  Counter active;                   // client connections open now
+  std::array<Counter, 5> requests;  // by class of the status: 1xx (an upgrade) .. 5xx
+  Histogram latency;                // of requests
+  Counter client_received;          // bytes; above TLS where it is terminated
+  Counter client_sent;
+  Counter upstream_sent;
+  Counter upstream_received;
+  Counter handshakes_full;
+  Counter handshakes_resumed;
+  Counter handshakes_failed;
+  Counter tunnels;  // passthrough connections that reached an endpoint, and upgrades
+  Counter tunnels_active;
+
+  // A finished request. A status outside 100..599 (the client went away before there was one) counts in no class.
+  void request(unsigned status, std::uint64_t duration_micros) {
+    if (status >= 100 && status < 600) requests[status / 100 - 1].add();
+    latency.observe(duration_micros);
+  }
+};
+
+inline constexpr std::size_t kListenerSlots = 64;
+inline constexpr std::size_t kReasonSlots = 64;
+
+enum class ConnectResult : std::uint8_t { ok, refused, timeout, failed, limited };
+inline constexpr std::size_t kConnectResults = 5;
+
+struct alignas(64) WorkerMetrics {
+  std::array<ListenerMetrics, kListenerSlots> listeners;
+  std::array<Counter, kReasonSlots> closes;  // by CloseReason (listeners/close_reason.h)
+  std::array<Counter, kConnectResults> upstream_connects;
+  Counter upstream_reuses;   // requests that took a connection out of the pool
+  Counter upstream_retries;  // attempts after the first
+  Counter upstream_idle;     // pooled connections now
+  Counter heartbeat;         // monotonic milliseconds of the loop's last sign of life; set() about once a second
+
+  void upstream_connect(ConnectResult result) { upstream_connects[static_cast<std::size_t>(result)].add(); }
+};
+
+class Metrics {
+ public:
+  explicit Metrics(unsigned workers);
+
+  [[nodiscard]] unsigned workers() const { return static_cast<unsigned>(workers_.size()); }
+  [[nodiscard]] WorkerMetrics& worker(unsigned index) { return *workers_[index]; }
+  [[nodiscard]] const WorkerMetrics& worker(unsigned index) const { return *workers_[index]; }
+
+  // Thread safe. The same name always gets the same slot, over reloads too. When all are taken, new names share the
+  // slot of "other".
+  std::size_t listener_slot(std::string_view name);
+  // The names by slot; slot 0 is "other".
+  [[nodiscard]] std::vector<std::string> listener_names() const;
+
+  // Of the process; any thread.
+  std::atomic<std::uint64_t> reloads_ok{0};
+  std::atomic<std::uint64_t> reloads_failed{0};
+  std::atomic<std::uint64_t> generation{0};
+  std::atomic<std::uint64_t> hosts{0};
+  std::atomic<std::uint64_t> sources_set_aside{0};  // configuration files whose last good bytes serve instead
+  std::atomic<std::int64_t> certificates_expire{
+      0};  // unix seconds of the first certificate to expire; 0 = there is none
+
+ private:
+  std::vector<std::unique_ptr<WorkerMetrics>> workers_;
+  mutable std::mutex mutex_;
+  std::vector<std::string> names_;
+};
+
+}  // namespace edgemux::core
