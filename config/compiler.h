@@ -1,0 +1,82 @@
+#pragma once
+// Compiler: from YAML files to a routing::Snapshot. Everything that the configuration says is read, checked and
+// resolved here, off the loops; what comes out is values.
+//
+// The unit is the file:
+// - A main file with an error (Compiled::main_ok is false) gives no snapshot: whatever is in force stays.
+// - An include file with an error is set aside: its last good bytes (kept in memory, and in the state directory over
+// restarts) are
+//   compiled in its place; where there are none it is left out. A deleted file is removed. An unreadable one is set
+//   aside.
+// - Where two files claim the same (an upstream's name, a host on a listener), the later one is set aside: the main
+// file comes
+//   first, then the order of `include:`, then the order of file names.
+// - A certificate that cannot be loaded is an error, left out, and harms its own hosts only; while the process runs its
+// last good pair
+//   stays in use. A client CA that cannot be loaded sets Route::refused.
+//
+// Names of upstreams: those of the main file and of all platform includes form one space, visible everywhere. A name
+// that only a left-out file defines is an upstream without endpoints (its routes answer 503), so that one bad file
+// does not take the files that refer to it along.
+//
+// Not thread safe; compile() may be called again and again. Kept between calls: parsed files, certificate pairs, ids
+// and UpstreamStates (by identity, for as long as somebody holds them).
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "config/diagnostic.h"
+#include "config/files.h"
+#include "routing/table/snapshot.h"
+
+namespace edgemux::config {
+
+struct Compiled {
+  // Null: the main file is broken, nothing changes. `generation` is the caller's to set, before it is published.
+  std::shared_ptr<routing::Snapshot> snapshot;
+  std::vector<Diagnostic> diagnostics;  // in the order of the files, then of the lines
+  bool main_ok = false;                 // errors may be there all the same: in includes, in certificates
+  // Include files with an error, absolute: their last good bytes are in force, or they are left out.
+  std::vector<std::string> set_aside;
+
+  // Everything that was read, or would have been: absolute paths as written, and in `directories` the folders that hold
+  // them, the folders that were globbed or listed, and those of the targets of links. This is what is to be watched.
+  std::vector<std::string> files;
+  std::vector<std::string> directories;
+
+  // Of the contents of all that was read (certificates included). Equal: nothing has changed, nothing need be
+  // published.
+  std::string fingerprint;
+  // Files kept changing while they were read (three tries): compile again when they have settled.
+  bool unstable = false;
+
+  [[nodiscard]] std::size_t errors() const;
+  [[nodiscard]] std::size_t warnings() const;
+};
+
+struct CompilerOptions {
+  // Beats state_dir in the file; "" = keep last good bytes in memory only, write nothing (`edgemux check`).
+  std::optional<std::string> state_dir;
+  std::shared_ptr<Files> files;            // null = the disk
+  std::function<unsigned()> auto_workers;  // null = auto_workers() of config/workers.h
+};
+
+class Compiler {
+ public:
+  explicit Compiler(std::string main_path, CompilerOptions options = {});
+  ~Compiler();
+  Compiler(const Compiler&) = delete;
+  Compiler& operator=(const Compiler&) = delete;
+
+  Compiled compile();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace edgemux::config

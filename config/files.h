@@ -1,0 +1,53 @@
+#pragma once
+// Files: the compiler's one door to the file system. DiskFiles is the real one; MemoryFiles serves the fuzzer, the
+// benchmark and tests that need no disk.
+//
+// Paths are absolute. A load is what happens between begin() and settled(): within one load a Kubernetes volume (a
+// folder with a
+// `..data` link) is read through one resolved `..data`, so that files of two versions never mix.
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/base/result.h"
+#include "core/tls/certificate_store.h"
+
+namespace edgemux::config {
+
+class Files {
+ public:
+  virtual ~Files() = default;
+
+  virtual void begin() = 0;
+  // Everything read since begin() is still as it was read.
+  virtual bool settled() = 0;
+
+  // The whole file. Errors name the reason, without the path. World-writable files are refused where `trusted`.
+  virtual core::Result<std::string> read(const std::string& path, bool trusted) = 0;
+  // Whether the path exists (a dangling link does not).
+  virtual bool exists(const std::string& path) = 0;
+  // The regular files that match, sorted by name; names that begin with a dot are passed over. Nothing matches: empty.
+  virtual core::Result<std::vector<std::string>> glob(const std::string& pattern) = 0;
+  // The folders to watch for this path: its own and those of the targets of links in it.
+  virtual std::vector<std::string> folders(const std::string& path) = 0;
+
+  virtual core::Result<std::vector<core::PairFiles>> list_pairs(const std::string& directory) = 0;
+  virtual core::Result<core::LoadedPair> load_pair(const std::string& cert, const std::string& key) = 0;
+  // Changes whenever the file does; empty where there is none.
+  virtual std::string signature(const std::string& path) = 0;
+};
+
+constexpr std::size_t max_file_size = 64UL * 1024 * 1024;
+
+std::shared_ptr<Files> disk_files();
+
+// Files that exist in memory only: nothing of the disk is seen, no certificate can be loaded.
+std::shared_ptr<Files> memory_files(std::map<std::string, std::string> contents);
+
+// "routes.d/a.yaml" seen from "/etc/edgemux/edgemux.yaml" is "/etc/edgemux/routes.d/a.yaml". "." and ".." are folded.
+std::string resolve_path(const std::string& file, const std::string& path);
+
+}  // namespace edgemux::config
