@@ -1,0 +1,71 @@
+// HostTable::find with uniformly random hits: at 1,000,000 names nearly every lookup is cold. "bytes_per_host" is the
+// table's own memory.
+
+#include <benchmark/benchmark.h>
+
+#include <random>
+#include <string>
+#include <vector>
+
+#include "routing/table/host_table.h"
+
+namespace edgemux::routing {
+namespace {
+
+std::string host_name(std::size_t i) {
+  return "app-" + std::to_string(i) + ".customer-" + std::to_string(i % 1000) + ".example.com";
+}
+
+HostTable make_table(std::size_t count, bool wildcards) {
+  std::vector<HostTable::Entry> entries;
+  entries.reserve(count);
+  const auto route = std::make_shared<const Route>();
+  for (std::size_t i = 0; i < count; ++i) entries.push_back({(wildcards ? "*." : "") + host_name(i), route});
+  return HostTable(std::move(entries));
+}
+
+// The names asked for lie in one sequential buffer, so that reading them costs no miss of its own.
+class Questions {
+ public:
+  Questions(std::size_t count, const std::string& prefix) {
+    std::mt19937_64 random(1);
+    for (std::string& name : names_) name = prefix + host_name(random() % count);
+  }
+  std::string_view next() { return names_[at_++ % names_.size()]; }
+
+ private:
+  std::vector<std::string> names_ = std::vector<std::string>(1U << 18U);
+  std::size_t at_ = 0;
+};
+
+void find(benchmark::State& state, bool wildcards, const char* prefix) {
+  const auto count = static_cast<std::size_t>(state.range(0));
+  const HostTable table = make_table(count, wildcards);
+  Questions questions(count, prefix);
+  std::size_t hits = 0;
+  for (auto _ : state) {
+    const RoutePtr* hit = table.find(questions.next());
+    hits += hit != nullptr ? 1U : 0U;
+    benchmark::DoNotOptimize(hit);
+  }
+  state.counters["bytes_per_host"] = static_cast<double>(table.memory()) / static_cast<double>(count);
+  state.counters["hit_rate"] = static_cast<double>(hits) / static_cast<double>(state.iterations());
+}
+
+void exact_hit(benchmark::State& state) { find(state, false, ""); }
+void wildcard_hit(benchmark::State& state) { find(state, true, "x."); }
+void miss(benchmark::State& state) { find(state, false, "nobody-"); }
+
+void build(benchmark::State& state) {
+  const auto count = static_cast<std::size_t>(state.range(0));
+  for (auto _ : state) benchmark::DoNotOptimize(make_table(count, false));
+  state.SetItemsProcessed(state.iterations() * state.range(0));
+}
+
+BENCHMARK(exact_hit)->Arg(1)->Arg(1'000)->Arg(100'000)->Arg(1'000'000);
+BENCHMARK(wildcard_hit)->Arg(1)->Arg(1'000)->Arg(100'000)->Arg(1'000'000);
+BENCHMARK(miss)->Arg(1)->Arg(1'000)->Arg(100'000)->Arg(1'000'000);
+BENCHMARK(build)->Arg(100'000)->Unit(benchmark::kMillisecond);
+
+}  // namespace
+}  // namespace edgemux::routing

@@ -1,0 +1,229 @@
+#include "routing/table/host_table.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <random>
+#include <set>
+
+namespace edgemux::routing {
+namespace {
+
+RoutePtr route(const std::string& name) {
+  auto made = std::make_shared<Route>();
+  made->name = name;
+  return made;
+}
+
+std::string normalised(std::string_view text, bool wildcard = false) {
+  char buffer[256];
+  return std::string(normalise_host(text, buffer, wildcard));
+}
+
+// The name of the route that is found, "-" for none.
+std::string found(const HostTable& table, std::string_view name) {
+  const RoutePtr* hit = table.find(name);
+  return hit == nullptr ? "-" : (*hit)->name;
+}
+
+HostTable table_of(const std::vector<std::string>& attached, const std::vector<std::string>& detached = {}) {
+  std::vector<HostTable::Entry> entries;
+  for (const auto& name : attached) entries.push_back({name, route(name)});
+  for (const auto& name : detached) entries.push_back({name, nullptr});
+  return HostTable(std::move(entries));
+}
+
+TEST(NormaliseHost, LowersAndDropsPortAndTrailingDot) {
+  EXPECT_EQ(normalised("Example.COM"), "example.com");
+  EXPECT_EQ(normalised("example.com."), "example.com");
+  EXPECT_EQ(normalised("example.com:443"), "example.com");
+  EXPECT_EQ(normalised("example.com.:65535"), "example.com");
+  EXPECT_EQ(normalised("example.com:"), "example.com");  // RFC 3986 3.2.3: the port may be empty
+  EXPECT_EQ(normalised("localhost"), "localhost");
+  EXPECT_EQ(normalised("_acme.a-b.example"), "_acme.a-b.example");
+  EXPECT_EQ(normalised("9.example"), "9.example");
+}
+
+TEST(NormaliseHost, RefusesWhatNoRouteCanHave) {
+  for (const char* text : {"",
+                           ".",
+                           "..",
+                           ".example.com",
+                           "a..b",
+                           "example.com..",
+                           "a b",
+                           "a/b",
+                           "a@b",
+                           "a%2eb",
+                           "example.com:80:80",
+                           "example.com:65536",
+                           "example.com:http",
+                           "example.com:80.",
+                           ":80",
+                           "caf\xc3\xa9.example",
+                           "*.example.com",
+                           "10.0.0.1",
+                           "10.0.0.1:80",
+                           "127.1",
+                           "2130706433",
+                           "[::1]",
+                           "[::1]:80",
+                           "::1"}) {
+    EXPECT_EQ(normalised(text), "") << text;
+  }
+  EXPECT_EQ(normalised(std::string_view("a\0b", 3)), "");
+}
+
+TEST(NormaliseHost, TakesTheStarOnlyWhereAsked) {
+  EXPECT_EQ(normalised("*.Example.com.", true), "*.example.com");
+  for (const char* text :
+       {"*", "*.", "*.*.example.com", "a.*.example.com", "*a.example.com", "**.example.com", "*..com", "*.1"}) {
+    EXPECT_EQ(normalised(text, true), "") << text;
+  }
+}
+
+TEST(NormaliseHost, TakesUpTo253Bytes) {
+  std::string longest;
+  while (longest.size() < 250) longest += "a.";
+  longest += "bcd";
+  ASSERT_EQ(longest.size(), 253U);
+  EXPECT_EQ(normalised(longest), longest);
+  EXPECT_EQ(normalised(longest + ".:443"), longest);
+  EXPECT_EQ(normalised(longest + "e"), "");
+  EXPECT_EQ(normalised(std::string(100'000, 'a')), "");
+}
+
+TEST(HostTable, EmptyKnowsNobody) {
+  EXPECT_EQ(HostTable().find("a.example"), nullptr);
+  EXPECT_EQ(HostTable(std::vector<HostTable::Entry>{}).find("a.example"), nullptr);
+  EXPECT_EQ(HostTable().size(), 0U);
+  EXPECT_TRUE(HostTable().entries().empty());
+}
+
+TEST(HostTable, ExactBeatsWildcardAndLongerBeatsShorter) {
+  const auto table = table_of({"*.example.com", "*.b.example.com", "a.b.example.com"});
+  EXPECT_EQ(found(table, "a.b.example.com"), "a.b.example.com");
+  EXPECT_EQ(found(table, "x.b.example.com"), "*.b.example.com");
+  EXPECT_EQ(found(table, "x.y.b.example.com"), "*.b.example.com");
+  EXPECT_EQ(found(table, "x.a.b.example.com"), "*.b.example.com");
+  EXPECT_EQ(found(table, "b.example.com"), "*.example.com");
+  EXPECT_EQ(found(table, "x.y.z.example.com"), "*.example.com");
+}
+
+TEST(HostTable, WildcardNeverCoversItsApexNorOtherNames) {
+  const auto table = table_of({"*.example.com"});
+  for (const char* name : {"example.com", "xexample.com", "com", "example.com.evil", "", ".example.com", "*"}) {
+    EXPECT_EQ(found(table, name), "-") << name;
+  }
+}
+
+TEST(HostTable, DetachedStopsTheSearch) {
+  const auto table = table_of({"*.example.com", "*.com"}, {"a.example.com", "*.b.example.com"});
+  EXPECT_EQ(found(table, "a.example.com"), "-");
+  EXPECT_EQ(found(table, "x.b.example.com"), "-");
+  EXPECT_EQ(found(table, "b.example.com"), "*.example.com");
+  EXPECT_EQ(found(table, "x.a.example.com"), "*.example.com");
+  EXPECT_EQ(found(table, "example.com"), "*.com");
+  EXPECT_EQ(table.size(), 4U);
+}
+
+TEST(HostTable, TakesNamesOfTheMostLabels) {
+  std::string deep = "a";
+  while (deep.size() < 253) deep += ".a";
+  ASSERT_EQ(deep.size(), 253U);
+  EXPECT_EQ(found(table_of({"*.a"}), deep), "*.a");
+  EXPECT_EQ(found(table_of({deep}), deep), deep);
+  const std::string wildcard = "*." + deep.substr(2);
+  EXPECT_EQ(found(table_of({wildcard, "*.a"}), deep), wildcard);
+  EXPECT_EQ(found(table_of({deep}), std::string(254, 'a')), "-");
+}
+
+TEST(HostTable, KeepsPointersWhenMovedAndGivesEntriesBack) {
+  auto table = table_of({"a.example", "*.b.example"}, {"c.example"});
+  const RoutePtr* before = table.find("a.example");
+  const HostTable moved = std::move(table);
+  EXPECT_EQ(moved.find("a.example"), before);
+  std::vector<std::string> names;
+  for (const auto& entry : moved.entries()) names.push_back(entry.name + (entry.route ? "" : " detached"));
+  EXPECT_EQ(names, (std::vector<std::string>{"a.example", "*.b.example", "c.example detached"}));
+}
+
+TEST(HostTable, LetsGoOfItsRoutes) {
+  const auto shared = route("a.example");
+  {
+    const HostTable table(
+        {{"a.example", shared}, {"a-much-longer-name-than-that.of.example", shared}, {"*.example", shared}});
+    EXPECT_EQ(shared.use_count(), 4);
+  }
+  EXPECT_EQ(shared.use_count(), 1);
+}
+
+TEST(HostTable, HoldsAHostInFewBytes) {
+  std::vector<HostTable::Entry> entries;
+  const auto one = route("r");
+  for (int i = 0; i < 20'000; ++i) entries.push_back({"my-app-" + std::to_string(i) + ".customer-a.example.com", one});
+  const HostTable table(std::move(entries));
+  EXPECT_LE(table.memory() / table.size(), 100U);
+}
+
+// The rules of the header, word for word, over a map.
+class Model {
+ public:
+  void add(const std::string& name, RoutePtr target) { names_[name] = std::move(target); }
+  [[nodiscard]] std::string find(const std::string& name) const {
+    if (const auto exact = names_.find(name); exact != names_.end()) return show(exact->second);
+    for (auto dot = name.find('.'); dot != std::string::npos; dot = name.find('.', dot + 1)) {
+      if (const auto hit = names_.find("*" + name.substr(dot)); hit != names_.end()) return show(hit->second);
+    }
+    return "-";
+  }
+  [[nodiscard]] HostTable table() const {
+    std::vector<HostTable::Entry> entries;
+    for (const auto& [name, target] : names_) entries.push_back({name, target});
+    return HostTable(std::move(entries));
+  }
+
+ private:
+  static std::string show(const RoutePtr& target) { return target == nullptr ? "-" : target->name; }
+  std::map<std::string, RoutePtr> names_;
+};
+
+TEST(HostTable, AgreesWithTheModelOnRandomTables) {
+  std::mt19937 random(7);
+  const auto below = [&random](unsigned n) { return static_cast<unsigned>(random() % n); };
+  const std::vector<std::string> labels{"a", "b", "cc", "ddd-1", "a-rather-long-label-of-some-30b"};
+  const auto name = [&](unsigned most) {
+    std::string made = labels[below(5)];
+    for (unsigned n = below(most); n > 0; --n) made = labels[below(5)] + "." + made;
+    return made;
+  };
+  std::size_t hits = 0;
+  for (int round = 0; round < 300; ++round) {
+    Model model;
+    for (unsigned n = below(60); n > 0; --n) {
+      const std::string key = (below(3) == 0 ? "*." : "") + name(4);
+      model.add(key, below(4) == 0 ? nullptr : route(key));
+    }
+    const HostTable table = model.table();
+    for (int query = 0; query < 200; ++query) {
+      const std::string asked = name(6);
+      ASSERT_EQ(found(table, asked), model.find(asked)) << asked;
+      hits += model.find(asked) != "-" ? 1 : 0;
+    }
+  }
+  EXPECT_GT(hits, 10'000U);
+}
+
+TEST(HostTable, FindsEveryNameOfALargeTable) {
+  std::vector<HostTable::Entry> entries;
+  const auto one = route("r");
+  for (int i = 0; i < 100'000; ++i) entries.push_back({"h" + std::to_string(i) + ".example.com", one});
+  const HostTable table(std::move(entries));
+  for (int i = 0; i < 100'000; ++i) {
+    ASSERT_NE(table.find("h" + std::to_string(i) + ".example.com"), nullptr);
+    ASSERT_EQ(table.find("g" + std::to_string(i) + ".example.com"), nullptr);
+  }
+}
+
+}  // namespace
+}  // namespace edgemux::routing
