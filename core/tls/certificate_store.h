@@ -1,10 +1,10 @@
 #pragma once
 // CertificateStore: which certificate a server name gets. Built off the loops from files, then immutable and shared.
 //
-// Pairs are read, verified (key matches certificate) and indexed by the names in the certificate (SAN dNSName; the CN only
-// where there is no SAN). Exact name before wildcard; a certificate wildcard covers exactly one label (RFC 6125 6.4.3).
-// Of several pairs for one name the one that expires last wins, per key type: an ECDSA and an RSA pair may stand side by side and the
-// client's abilities choose.
+// Pairs are read, verified (key matches certificate) and indexed by the names in the certificate (SAN dNSName; the CN
+// only where there is no SAN). Exact name before wildcard; a certificate wildcard covers exactly one label (RFC
+// 6125 6.4.3). Of several pairs for one name the one that expires last wins, per key type: an ECDSA and an RSA pair may
+// stand side by side and the client's abilities choose.
 //
 // A stored pair is DER, a few KiB; a worker decodes it in its own library context when the first handshake asks for it.
 
@@ -22,7 +22,7 @@ namespace edgemux::core {
 struct CertifiedKey {
   std::string cert_file;  // for messages
   std::string key_file;
-  std::vector<std::string> names;  // normalised, "*.example.com" for wildcards
+  std::vector<std::string> names;      // normalised, "*.example.com" for wildcards
   std::vector<std::string> chain_der;  // leaf first
   std::string key_der;                 // PKCS#8
   bool ecdsa = false;
@@ -39,17 +39,17 @@ struct CertificateChoice {
   explicit operator bool() const { return ecdsa != nullptr || rsa != nullptr; }
 };
 
-// Reads and verifies one pair. Errors: file missing or unreadable (says which user lacks what), no certificate in it, an encrypted key,
-// a key that does not match, a chain that does not parse. A key file readable by others is a warning.
+// Reads and verifies one pair. Errors: file missing or unreadable (says which user lacks what), no certificate in it,
+// an encrypted key, a key that does not match, a chain that does not parse. A key file readable by others is a warning.
 struct LoadedPair {
   CertifiedKeyPtr pair;
   std::vector<std::string> warnings;
 };
 Result<LoadedPair> load_pair(const std::string& cert_file, const std::string& key_file);
 
-// The pairs of a directory, in every layout: NAME.pem|crt + NAME.key, NAME/tls.crt + tls.key, NAME/fullchain.pem + privkey.pem
-// (certbot), and the last two directly in the directory (a mounted Kubernetes secret). Files that begin with a dot are passed
-// over, links are followed. Lists names only; nothing is read.
+// The pairs of a directory, in every layout: NAME.pem|crt + NAME.key, NAME/tls.crt + tls.key, NAME/fullchain.pem +
+// privkey.pem (certbot), and the last two directly in the directory (a mounted Kubernetes secret). Files that begin
+// with a dot are passed over, links are followed. Lists names only; nothing is read.
 struct PairFiles {
   std::string cert;
   std::string key;
@@ -67,7 +67,7 @@ class CertificateStore {
 
  private:
   struct Slot {
-    std::string_view name;  // points into the pair
+    std::string_view name;    // points into the pair
     std::uint32_t ecdsa = 0;  // index + 1 into pairs_; 0 = none
     std::uint32_t rsa = 0;
   };

@@ -1,7 +1,7 @@
 #pragma once
 // TlsPolicy: what a host demands of a TLS connection, as a value. The certificate is no part of it: hosts with equal
-// policies share one SSL_CTX per worker, and one kind of ticket. Two policies that differ in anything never resume each other's
-// sessions: `identity` goes into the session id context (RFC 8446 4.6.1; the lesson of CVE-2025-23419).
+// policies share one SSL_CTX per worker, and one kind of ticket. Two policies that differ in anything never resume each
+// other's sessions: `identity` goes into the session id context (RFC 8446 4.6.1; the lesson of CVE-2025-23419).
 
 #include <cstdint>
 #include <memory>
@@ -27,8 +27,7 @@ struct TlsPolicy {
 
 using TlsPolicyPtr = std::shared_ptr<const TlsPolicy>;
 
-// Checks that the library takes every cipher, curve and the CA bundle, computes `identity` and makes the value immutable.
-// The error names the element that was refused.
-// (declared in core/tls/context.h, where OpenSSL is known)
+// Checks that the library takes every cipher, curve and the CA bundle, computes `identity` and makes the value
+// immutable. The error names the element that was refused. (declared in core/tls/context.h, where OpenSSL is known)
 
 }  // namespace edgemux::core

@@ -1,0 +1,88 @@
+#pragma once
+// The TLS side of a worker: sealed policies become library contexts, stored pairs become decoded keys, accepted
+// connections become TlsStreams.
+
+#include <cstdint>
+#include <list>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "core/base/result.h"
+#include "core/io/stream.h"
+#include "core/tls/certificate_store.h"
+#include "core/tls/policy.h"
+#include "core/tls/ticket_keys.h"
+#include "core/tls/tls_stream.h"
+
+struct ssl_ctx_st;
+struct ssl_st;
+
+namespace edgemux::core {
+
+// Checks that the library takes every cipher, curve, protocol name and the CA bundle, computes `identity` and makes the
+// value immutable. The error names the element that was refused. Any thread, off the loops.
+//
+// `ciphers` is the whole list: without a TLS 1.3 name in it TLS 1.3 is not offered, with nothing else in it TLS 1.2 is
+// not. Every certificate of the CA bundle is trusted as it stands, an intermediate one too.
+Result<TlsPolicyPtr> seal(TlsPolicy policy);
+
+// One per worker thread, and of that thread alone. Owns its library context (OpenSSL 3.0 locks are contended between
+// threads otherwise), one SSL_CTX per policy, the decoded pairs, and the buffers that its streams share. Outlives its
+// streams.
+class TlsWorker {
+ public:
+  struct Settings {
+    std::shared_ptr<TicketKeys> ticket_keys;           // the process's
+    std::vector<std::string> served_alpn{"http/1.1"};  // protocols that have a codec
+    std::size_t max_contexts = 512;                    // policies; the one unused for longest goes
+    std::size_t max_decoded_pairs = 4096;              // certificates, the same way
+  };
+  static Result<std::unique_ptr<TlsWorker>> create(Settings settings);
+  ~TlsWorker();
+  TlsWorker(const TlsWorker&) = delete;
+  TlsWorker& operator=(const TlsWorker&) = delete;
+
+  // Makes the server's side of a connection; nothing is sent before handshake(). `already_read` is what was received to
+  // find the server name (the whole hello and whatever came with it); it is copied. `certificates` is looked at during
+  // the call only: the ECDSA and the RSA pair of `server_name` are taken, and the client's abilities choose between
+  // them. Without a pair the handshake fails with an alert (unrecognized_name), resumptions included. Sessions are
+  // resumed only under the same policy and the same name (RFC 6066 3, RFC 8446 4.6.1). ALPN: the policy's list, as far
+  // as it is served. No overlap with the client's list ends the handshake (RFC 7301 3.2); a client without ALPN, and a
+  // policy with an empty list, go on without. acme-tls/1 is never agreed on. The error is internal (memory, a library
+  // that refuses): the connection is gone with `inner`.
+  Result<std::unique_ptr<TlsStream>> accept(std::unique_ptr<Stream> inner, std::span<const char> already_read,
+                                            const TlsPolicyPtr& policy, const CertificateStore& certificates,
+                                            std::string_view server_name);
+
+  // Drops contexts and pairs that nobody has used since the call before. For a slow timer (hourly). Connections keep
+  // what they have.
+  void evict_unused();
+
+  [[nodiscard]] std::size_t contexts() const { return contexts_.size(); }
+  [[nodiscard]] std::size_t decoded_pairs() const;
+
+ private:
+  friend class TlsStream;
+  friend struct TlsCallbacks;
+  struct Library;   // the library context and what is fetched from it
+  struct Context;   // SSL_CTX and what its callbacks need
+  struct KeyCache;  // decoded pairs
+
+  explicit TlsWorker(Settings settings);
+  Result<Context*> context(const TlsPolicyPtr& policy);
+  Result<std::unique_ptr<Context>> make_context(const TlsPolicy& policy);
+
+  Settings settings_;
+  std::unique_ptr<Library> library_;
+  std::unique_ptr<KeyCache> keys_;
+  std::unique_ptr<TlsBuffers> buffers_;
+  std::list<std::unique_ptr<Context>> recent_;                                                    // used last first
+  std::unordered_map<std::string_view, std::list<std::unique_ptr<Context>>::iterator> contexts_;  // by policy identity
+  std::uint64_t epoch_ = 0;
+};
+
+}  // namespace edgemux::core

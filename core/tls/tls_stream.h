@@ -1,0 +1,130 @@
+#pragma once
+// TlsStream: a Stream that speaks TLS over another Stream. Made by TlsWorker; first driven through its handshake, then
+// used like any Stream.
+//
+// Order of calls: set_observer, then handshake() at once and again on every on_ready until it says `done` or `failed`.
+// After `done` the owner must read until `again`: the client's first request often comes with the end of the handshake.
+// After `failed` the alert is already on its way; call shutdown_write() or abort(), then destroy.
+//
+// Memory: an idle stream owns no buffer. Ciphertext is received into and sent from buffers that all streams of a worker
+// share; only what cannot be finished now is copied into memory of the stream's own: received bytes that the owner has
+// not asked for when another stream needs the buffer, and sealed bytes that the kernel did not take.
+//
+// One receive from the inner stream per read() that yields data; one send per write() or handshake(), however many
+// records it makes. A write() takes at most 64 KiB; 16 KiB while the peer is slow. All pieces together that fit into a
+// record share one.
+//
+// End of data: read() says `eof` after close_notify, and after a FIN without it; then truncated() is true (RFC
+// 8446 6.1): for a message that ends with the connection that matters. Writing goes on after `eof` (half-close).
+//
+// Refused: renegotiation, and more than kMaxControlRecords records without application data in a row (key updates):
+// read() says `error` with EPROTO and failure() why.
+//
+// Threads: everything on the worker's thread. The TlsWorker outlives its streams.
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/io/stream.h"
+#include "core/tls/certificate_store.h"
+#include "core/tls/policy.h"
+
+struct ssl_st;
+
+namespace edgemux::core {
+
+class TlsWorker;
+struct TlsBuffers;
+
+enum class HandshakeStatus : std::uint8_t { done, again, failed };
+
+class TlsStream final : public Stream, private StreamObserver {
+ public:
+  static constexpr std::size_t kMaxHandshakeInput = 192 * 1024;  // bytes a peer may send before `done`
+  static constexpr unsigned kMaxControlRecords = 32;
+
+  ~TlsStream() override;
+
+  // Goes on with the handshake as far as it can.
+  HandshakeStatus handshake();
+
+  // After `done`. The texts are static or live as long as the stream.
+  [[nodiscard]] std::string_view alpn() const;     // "http/1.1"; empty = none agreed on
+  [[nodiscard]] std::string_view version() const;  // "TLSv1.3"
+  [[nodiscard]] std::string_view cipher() const;   // "TLS_AES_128_GCM_SHA256"
+  [[nodiscard]] bool resumed() const;
+  [[nodiscard]] bool has_client_certificate() const;
+
+  // Why the handshake or a later read or write failed, for the log: "no shared cipher", "client sent alert: unknown
+  // ca", "client closed during the handshake". Empty = nothing failed.
+  [[nodiscard]] const std::string& failure() const { return failure_; }
+  // The peer ended without close_notify. Known once read() said `eof`.
+  [[nodiscard]] bool truncated() const { return end_ == End::truncated; }
+
+  [[nodiscard]] Stream& inner() { return *inner_; }
+
+  void set_observer(StreamObserver* observer) override { observer_ = observer; }
+  IoResult read(std::span<char> buffer) override;
+  [[nodiscard]] bool readable() const override;
+  IoResult write(std::span<const iovec> pieces) override;
+  [[nodiscard]] std::size_t unsent() const override { return tail_.size(); }
+  void shutdown_write() override;
+  void abort() override;
+
+ private:
+  friend class TlsWorker;
+  friend struct TlsBio;
+  struct SslFree {
+    void operator()(ssl_st* ssl) const;
+  };
+  // What only the handshake needs; gone when it is done.
+  struct Pending {
+    CertifiedKeyPtr ecdsa;
+    CertifiedKeyPtr rsa;
+    std::string server_name;
+    std::size_t received = 0;
+    std::string note;  // a reason of our own that beats the library's
+  };
+  enum class End : std::uint8_t { open, close_notify, truncated };
+  enum class Half : std::uint8_t { open, closing, closed };  // ours; closing = waits for the tail
+
+  TlsStream(TlsWorker& worker, std::unique_ptr<Stream> inner, ssl_st* ssl, std::unique_ptr<Pending> pending);
+  void on_ready(Stream& inner) override;
+
+  void put_back(std::span<const char> received);
+  [[nodiscard]] bool has_input() const;
+  void save_input();
+  std::size_t pull(char* to, std::size_t size);
+  void push(const char* from, std::size_t size);
+  bool flush();
+  bool flush_tail();
+  void keep_tail(const char* from, std::size_t size);
+  HandshakeStatus fail_handshake();
+  HandshakeStatus refuse();
+  std::size_t seal(std::span<const iovec> pieces, std::size_t limit);
+  void explain(int ssl_error);
+
+  TlsWorker& worker_;
+  TlsBuffers& buffers_;
+  std::unique_ptr<Stream> inner_;
+  std::unique_ptr<ssl_st, SslFree> ssl_;
+  StreamObserver* observer_ = nullptr;
+  std::unique_ptr<Pending> pending_;
+  std::vector<char> stash_;  // received, not yet given to the library, after another stream took the shared buffer
+  std::size_t stash_begin_ = 0;
+  std::vector<char> tail_;  // sealed, not yet taken by the inner stream
+  std::string failure_;
+  int inner_error_ = 0;  // errno of the inner stream, once it failed
+  unsigned control_records_ = 0;
+  End end_ = End::open;
+  Half half_ = Half::open;
+  bool inner_eof_ = false;
+  bool may_receive_ = false;  // the library may pull from the inner stream during this call
+  bool starved_ = false;      // it asked for more than there was
+  bool slow_ = false;         // the peer did not take the last flight at once
+  bool broken_ = false;       // the library gave up on this connection
+};
+
+}  // namespace edgemux::core
