@@ -1,0 +1,134 @@
+#include "core/io/listening_socket.h"
+
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+namespace edgemux::core {
+
+namespace {
+
+std::string explain_bind(const SocketAddress& address, int error) {
+  const std::string where = "cannot listen on " + address.to_string() + ": ";
+  switch (error) {
+    case EADDRINUSE:
+      return where + "the port is in use by another process; stop it or choose another port (ss -ltnp shows who has it)";
+    case EACCES:
+      return where +
+             "ports below 1024 need the capability CAP_NET_BIND_SERVICE; run under the systemd unit, give the binary the "
+             "capability with setcap cap_net_bind_service=+ep, or choose a port from 1024 on";
+    case EADDRNOTAVAIL:
+      return where + "this machine has no such address";
+    default:
+      return where + std::strerror(error);
+  }
+}
+
+int open_socket(const SocketAddress& address, const ListenOptions& options, bool reuse_port, int& error) {
+  const int fd = socket(address.data()->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) {
+    error = errno;
+    return -1;
+  }
+  const int on = 1;
+  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  if (reuse_port) setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
+  if (address.is_v6()) {
+    const int only = options.dual_stack ? 0 : 1;
+    setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof only);
+  }
+  if (bind(fd, address.data(), address.size()) != 0) {
+    error = errno;
+    close(fd);
+    return -1;
+  }
+  return fd;
+}
+
+}  // namespace
+
+Result<ListeningDescriptor> ListeningDescriptor::open(const SocketAddress& wanted, const ListenOptions& options, bool first) {
+  SocketAddress address = wanted;
+  int error = 0;
+  if (first) {
+    int probe = open_socket(address, options, false, error);
+    if (probe >= 0) {
+      if (listen(probe, 1) != 0) error = errno;
+      close(probe);
+    }
+    if (error == EADDRINUSE || error == EACCES) return fail(explain_bind(address, error));
+  }
+  error = 0;
+  int fd = open_socket(address, options, true, error);
+  if (fd < 0 && options.dual_stack && (error == EAFNOSUPPORT || error == EADDRNOTAVAIL)) {
+    // No IPv6 on this machine: ":80" is then every IPv4 address.
+    address = *SocketAddress::parse_ip("0.0.0.0", wanted.port());
+    fd = open_socket(address, options, true, error);
+  }
+  if (fd < 0) return fail(explain_bind(address, error));
+  apply_tcp_options(fd, options.tcp);
+  if (listen(fd, options.backlog) != 0) {
+    error = errno;
+    close(fd);
+    return fail(explain_bind(address, error));
+  }
+  return ListeningDescriptor(fd);
+}
+
+ListeningDescriptor& ListeningDescriptor::operator=(ListeningDescriptor&& other) noexcept {
+  std::swap(fd_, other.fd_);
+  return *this;
+}
+
+ListeningDescriptor::~ListeningDescriptor() {
+  if (fd_ >= 0) close(fd_);
+}
+
+Acceptor::Acceptor(EventLoop& loop, int fd, OnAccept on_accept)
+    : loop_(loop), fd_(fd), on_accept_(std::move(on_accept)),
+      retry_([](void* self) { static_cast<Acceptor*>(self)->resume(); }, this) {
+  resume();
+}
+
+Acceptor::~Acceptor() { stop(); }
+
+void Acceptor::stop() {
+  stopped_ = true;
+  pause();
+  retry_.cancel();
+}
+
+void Acceptor::pause() {
+  if (!active_) return;
+  active_ = false;
+  loop_.unwatch(fd_, *this);
+}
+
+void Acceptor::resume() {
+  if (active_ || stopped_) return;
+  active_ = loop_.watch(fd_, *this, Trigger::level, kReadable).has_value();
+}
+
+void Acceptor::on_io(std::uint32_t) {
+  for (int i = 0; i < kBatch && active_; ++i) {
+    sockaddr_storage storage;
+    socklen_t size = sizeof storage;
+    const int fd = accept4(fd_, reinterpret_cast<sockaddr*>(&storage), &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd >= 0) {
+      on_accept_(fd, SocketAddress::from(reinterpret_cast<const sockaddr*>(&storage), size));
+      continue;
+    }
+    if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+      // Level-triggered readiness would spin here. Clients wait in the kernel's queue meanwhile.
+      pause();
+      loop_.timers().arm(retry_, loop_.now() + 100);
+    }
+    if (errno == ECONNABORTED || errno == EINTR) continue;
+    return;
+  }
+}
+
+}  // namespace edgemux::core

@@ -1,0 +1,65 @@
+#pragma once
+// ListeningSocket: bind and accept. Sockets of one address are opened once per worker with SO_REUSEPORT, so that workers share
+// nothing; they outlive reloads, and may be handed over by descriptor.
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "core/base/address.h"
+#include "core/io/event_loop.h"
+#include "core/io/tcp_stream.h"
+
+namespace edgemux::core {
+
+struct ListenOptions {
+  int backlog = 4096;
+  bool dual_stack = false;
+  TcpOptions tcp;  // inherited by accepted sockets
+};
+
+// An open listening descriptor; closed by the destructor. Errors say what to do: port in use, a privileged port without
+// the capability, an address this machine does not have.
+class ListeningDescriptor {
+ public:
+  // `first` checks that nobody else listens there: SO_REUSEPORT alone would silently share the port with another process
+  // of the same user.
+  static Result<ListeningDescriptor> open(const SocketAddress& address, const ListenOptions& options, bool first);
+  ListeningDescriptor(ListeningDescriptor&& other) noexcept : fd_(other.fd_) { other.fd_ = -1; }
+  ListeningDescriptor& operator=(ListeningDescriptor&& other) noexcept;
+  ~ListeningDescriptor();
+  [[nodiscard]] int fd() const { return fd_; }
+
+ private:
+  explicit ListeningDescriptor(int fd) : fd_(fd) {}
+  int fd_;
+};
+
+// Accepts on one loop. Every accepted descriptor is non-blocking, close-on-exec, and owned by the callee.
+class Acceptor final : public Retirable, private Watcher {
+ public:
+  using OnAccept = std::function<void(int fd, const SocketAddress& peer)>;
+
+  // The descriptor must live until stop() or the destructor.
+  Acceptor(EventLoop& loop, int fd, OnAccept on_accept);
+  ~Acceptor() override;
+
+  // Stops accepting for good; safe from inside on_accept.
+  void stop();
+  // For a while, when descriptors or connections have run out. The kernel's queue keeps clients waiting.
+  void pause();
+  void resume();
+
+ private:
+  static constexpr int kBatch = 16;
+  void on_io(std::uint32_t ready) override;
+
+  EventLoop& loop_;
+  int fd_;
+  OnAccept on_accept_;
+  Timer retry_;
+  bool active_ = false;
+  bool stopped_ = false;
+};
+
+}  // namespace edgemux::core

@@ -1,0 +1,74 @@
+#pragma once
+// TcpStream: the Stream over a TCP socket. One epoll_ctl for its life; a second one only if a write ever blocks.
+
+#include <memory>
+#include <string>
+
+#include "core/base/address.h"
+#include "core/io/event_loop.h"
+#include "core/io/stream.h"
+
+namespace edgemux::core {
+
+struct TcpOptions {
+  int keepalive_seconds = 0;       // 0 = off
+  unsigned user_timeout_ms = 0;    // 0 = the kernel's
+};
+
+class TcpStream final : public Stream, private Watcher {
+ public:
+  enum class Connect : std::uint8_t { pending, done, failed };
+
+  // Takes over an accepted, non-blocking descriptor. On failure the descriptor is closed.
+  static Result<std::unique_ptr<TcpStream>> adopt(EventLoop& loop, int fd);
+
+  // Begins to connect. on_ready says when connect_state() is worth asking. Nothing counts as sent before it is `done`.
+  static Result<std::unique_ptr<TcpStream>> connect(EventLoop& loop, const SocketAddress& address, const TcpOptions& options);
+
+  ~TcpStream() override;
+
+  void set_observer(StreamObserver* observer) override { observer_ = observer; }
+  IoResult read(std::span<char> buffer) override;
+  [[nodiscard]] bool readable() const override { return readable_; }
+  IoResult write(std::span<const iovec> pieces) override;
+  [[nodiscard]] std::size_t unsent() const override { return 0; }
+  void shutdown_write() override;
+  void abort() override;
+
+  [[nodiscard]] Connect connect_state() const { return connect_; }
+  // errno of the failure
+  [[nodiscard]] int connect_error() const { return error_; }
+
+  // The peer's FIN has been seen by the loop (there may be data before it).
+  [[nodiscard]] bool peer_closed() const { return peer_closed_; }
+
+  // Calls on_ready later in this turn: for an owner that stopped before `again`.
+  void wake() { loop_.wake(*this); }
+
+  // For relays that move bytes inside the kernel (splice). They report what they found:
+  [[nodiscard]] int fd() const { return fd_; }
+  void drained() { readable_ = peer_closed_; }
+  void blocked() { await_writable(); }
+  [[nodiscard]] bool writable() const { return writable_; }
+
+ private:
+  TcpStream(EventLoop& loop, int fd, Connect state) : loop_(loop), fd_(fd), connect_(state) {}
+  void on_io(std::uint32_t ready) override;
+  void await_writable();
+
+  EventLoop& loop_;
+  StreamObserver* observer_ = nullptr;
+  int fd_;
+  int error_ = 0;
+  Connect connect_;
+  bool readable_ = false;
+  bool writable_ = true;
+  bool watches_writable_ = false;
+  bool peer_closed_ = false;
+  bool shut_ = false;
+};
+
+// Accepted sockets inherit what the listening socket has; these are the options to put there and on dialled ones.
+void apply_tcp_options(int fd, const TcpOptions& options);
+
+}  // namespace edgemux::core
