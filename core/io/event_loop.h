@@ -2,9 +2,10 @@
 // EventLoop: one per thread. Readiness of descriptors, timers, tasks from other threads, and the one place where closed
 // objects are freed.
 //
-// Connections are watched by an edge-triggered epoll set of our own: one epoll_ctl for the life of a connection, none to
-// pause, resume or wait for writing. Everything that is not a connection (signals, wake-ups from other threads, resolver
-// sockets) is libuv's, whose backend descriptor is a member of that set: libuv costs nothing while it has nothing to say.
+// Connections are watched by an edge-triggered epoll set of our own: one epoll_ctl for the life of a connection, none
+// to pause, resume or wait for writing. Everything that is not a connection (signals, wake-ups from other threads,
+// resolver sockets) is libuv's, whose backend descriptor is a member of that set: libuv costs nothing while it has
+// nothing to say.
 //
 // Threads: everything but post() and stop() is called on the loop's own thread. The data plane throws nothing.
 
@@ -29,8 +30,8 @@ enum Ready : std::uint32_t {
   kBroken = 8,      // error or hang-up: read() and write() tell
 };
 
-// Something that waits for a descriptor. A watcher is never called again once it has unwatched, not even for an event that was
-// already fetched; the loop may still look at it until the turn ends, so it is freed through retire().
+// Something that waits for a descriptor. A watcher is never called again once it has unwatched, not even for an event
+// that was already fetched; the loop may still look at it until the turn ends, so it is freed through retire().
 class Watcher {
  public:
   virtual void on_io(std::uint32_t ready) = 0;
@@ -64,21 +65,24 @@ class EventLoop {
   // Thread safe, idempotent: run() returns after the present turn.
   void stop();
 
-  // Thread safe. The task runs on the loop's thread, in the order of posting. Tasks that are posted after run() has returned
-  // are destroyed, not run, when the loop is.
+  // Thread safe. The task runs on the loop's thread, in the order of posting. Tasks that are posted after run() has
+  // returned are destroyed, not run, when the loop is.
   void post(std::function<void()> task);
 
   // Milliseconds of the monotonic clock, as of the start of this turn.
   [[nodiscard]] std::uint64_t now() const { return now_; }
   [[nodiscard]] TimerWheel& timers() { return timers_; }
 
-  // Starts watching: for edge, reading and writing at once and for good; for level, only the `interest` (kReadable, kWritable).
-  [[nodiscard]] Result<void> watch(int fd, Watcher& watcher, Trigger trigger, std::uint32_t interest = kReadable | kWritable);
+  // Starts watching: for edge, reading and writing at once and for good; for level, only the `interest` (kReadable,
+  // kWritable).
+  [[nodiscard]] Result<void> watch(int fd, Watcher& watcher, Trigger trigger,
+                                   std::uint32_t interest = kReadable | kWritable);
   // Stops it. Call before closing the descriptor.
   void unwatch(int fd, Watcher& watcher);
   // Calls watcher.on_io(0) later in this turn, or at once in the next: for an owner that stopped before `again`.
   void wake(Watcher& watcher);
-  // Like unwatch() for a descriptor that is closed right after: the kernel drops it from the set by itself, if no duplicate is open.
+  // Like unwatch() for a descriptor that is closed right after: the kernel drops it from the set by itself, if no
+  // duplicate is open.
   void forget(Watcher& watcher);
 
   // Close now, free later: the object is freed when this turn's events are done.
@@ -124,8 +128,9 @@ class SignalWatch {
   Handle* handle_;
 };
 
-// Level-triggered readiness of a descriptor that somebody else owns (a resolver's socket, inotify). `on_ready` gets Ready
-// bits; update() changes the interest. Destroying it stops the calls; the descriptor stays open and must outlive it.
+// Level-triggered readiness of a descriptor that somebody else owns (a resolver's socket, inotify). `on_ready` gets
+// Ready bits; update() changes the interest. Destroying it stops the calls; the descriptor stays open and must outlive
+// it.
 class DescriptorWatch {
  public:
   DescriptorWatch(EventLoop& loop, int fd, std::function<void(std::uint32_t)> on_ready);

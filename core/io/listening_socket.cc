@@ -15,10 +15,12 @@ std::string explain_bind(const SocketAddress& address, int error) {
   const std::string where = "cannot listen on " + address.to_string() + ": ";
   switch (error) {
     case EADDRINUSE:
-      return where + "the port is in use by another process; stop it or choose another port (ss -ltnp shows who has it)";
+      return where +
+             "the port is in use by another process; stop it or choose another port (ss -ltnp shows who has it)";
     case EACCES:
       return where +
-             "ports below 1024 need the capability CAP_NET_BIND_SERVICE; run under the systemd unit, give the binary the "
+             "ports below 1024 need the capability CAP_NET_BIND_SERVICE; run under the systemd unit, give the binary "
+             "the "
              "capability with setcap cap_net_bind_service=+ep, or choose a port from 1024 on";
     case EADDRNOTAVAIL:
       return where + "this machine has no such address";
@@ -50,7 +52,8 @@ int open_socket(const SocketAddress& address, const ListenOptions& options, bool
 
 }  // namespace
 
-Result<ListeningDescriptor> ListeningDescriptor::open(const SocketAddress& wanted, const ListenOptions& options, bool first) {
+Result<ListeningDescriptor> ListeningDescriptor::open(const SocketAddress& wanted, const ListenOptions& options,
+                                                      bool first) {
   SocketAddress address = wanted;
   int error = 0;
   if (first) {
@@ -88,7 +91,9 @@ ListeningDescriptor::~ListeningDescriptor() {
 }
 
 Acceptor::Acceptor(EventLoop& loop, int fd, OnAccept on_accept)
-    : loop_(loop), fd_(fd), on_accept_(std::move(on_accept)),
+    : loop_(loop),
+      fd_(fd),
+      on_accept_(std::move(on_accept)),
       retry_([](void* self) { static_cast<Acceptor*>(self)->resume(); }, this) {
   resume();
 }

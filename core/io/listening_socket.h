@@ -1,6 +1,6 @@
 #pragma once
-// ListeningSocket: bind and accept. Sockets of one address are opened once per worker with SO_REUSEPORT, so that workers share
-// nothing; they outlive reloads, and may be handed over by descriptor.
+// ListeningSocket: bind and accept. Sockets of one address are opened once per worker with SO_REUSEPORT, so that
+// workers share nothing; they outlive reloads, and may be handed over by descriptor.
 
 #include <functional>
 #include <memory>
@@ -22,8 +22,8 @@ struct ListenOptions {
 // the capability, an address this machine does not have.
 class ListeningDescriptor {
  public:
-  // `first` checks that nobody else listens there: SO_REUSEPORT alone would silently share the port with another process
-  // of the same user.
+  // `first` checks that nobody else listens there: SO_REUSEPORT alone would silently share the port with another
+  // process of the same user.
   static Result<ListeningDescriptor> open(const SocketAddress& address, const ListenOptions& options, bool first);
   ListeningDescriptor(ListeningDescriptor&& other) noexcept : fd_(other.fd_) { other.fd_ = -1; }
   ListeningDescriptor& operator=(ListeningDescriptor&& other) noexcept;

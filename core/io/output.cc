@@ -26,11 +26,13 @@ void BlockPool::give(char* block) {
 }
 
 char* Output::reserve(std::size_t size) {
-  if (block_ == nullptr || BlockPool::kSize - used_ < size) {
+  if (block_ == nullptr || capacity_ - used_ < size) {
     // A full block stays with its pieces; one without any goes back.
-    const bool referenced = std::any_of(pieces_.begin(), pieces_.end(), [this](const Piece& p) { return p.block == block_; });
+    const bool referenced =
+        std::any_of(pieces_.begin(), pieces_.end(), [this](const Piece& p) { return p.block == block_; });
     if (block_ != nullptr && !referenced) pool_.give(block_);
-    block_ = pool_.take();
+    block_ = size <= BlockPool::kSize ? pool_.take() : new char[size];
+    capacity_ = std::max(size, BlockPool::kSize);
     used_ = 0;
   }
   return block_ + used_;
@@ -50,8 +52,8 @@ void Output::commit(std::size_t used) {
 
 void Output::copy_in(const char* data, std::size_t size) {
   while (size > 0) {
-    if (block_ == nullptr || used_ == BlockPool::kSize) (void)reserve(1);
-    const std::size_t n = std::min(size, BlockPool::kSize - used_);
+    if (block_ == nullptr || used_ == capacity_) (void)reserve(1);
+    const std::size_t n = std::min(size, capacity_ - used_);
     std::memcpy(block_ + used_, data, n);
     commit(n);
     data += n;
@@ -105,6 +107,7 @@ void Output::steal(Output& other) {
   pieces_.swap(other.pieces_);
   std::swap(block_, other.block_);
   std::swap(used_, other.used_);
+  std::swap(capacity_, other.capacity_);
   std::swap(pending_, other.pending_);
 }
 

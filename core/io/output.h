@@ -1,9 +1,10 @@
 #pragma once
 // Output: the sending side of a connection. Collects what one event produces and sends it with one write.
 //
-// Bytes are either composed (copied into a block) or borrowed (a reference to the caller's buffer that must live until flush()).
-// flush() offers everything to the stream in order; what the stream did not take is kept in blocks, so that borrowed memory is
-// free again when flush() returns. At rest an Output owns nothing: blocks come from the worker's BlockPool and go back.
+// Bytes are either composed (copied into a block) or borrowed (a reference to the caller's buffer that must live until
+// flush()). flush() offers everything to the stream in order; what the stream did not take is kept in blocks, so that
+// borrowed memory is free again when flush() returns. At rest an Output owns nothing: blocks come from the worker's
+// BlockPool and go back.
 //
 // Back-pressure is the caller's: while pending() is not zero, stop reading what feeds this output.
 
@@ -29,6 +30,7 @@ class BlockPool {
   BlockPool& operator=(const BlockPool&) = delete;
 
   char* take();
+  // Takes back a block from take(), or any larger array from new[].
   void give(char* block);
 
  private:
@@ -42,13 +44,14 @@ class Output {
   Output(const Output&) = delete;
   Output& operator=(const Output&) = delete;
 
-  // At least `size` contiguous bytes to compose in; commit() says how many were used. size <= BlockPool::kSize - 64.
+  // At least `size` contiguous bytes to compose in; commit() says how many were used.
   char* reserve(std::size_t size);
   void commit(std::size_t used);
   void append(std::string_view bytes);
   void borrow(std::span<const char> bytes);
 
-  // Sends. `ok`: nothing is left. `again`: pending() bytes wait; flush again when the stream is writable. `error`: broken.
+  // Sends. `ok`: nothing is left. `again`: pending() bytes wait; flush again when the stream is writable. `error`:
+  // broken.
   IoResult flush(Stream& stream);
 
   // Bytes that are composed, borrowed or waiting.
@@ -75,8 +78,9 @@ class Output {
 
   BlockPool& pool_;
   std::vector<Piece> pieces_;
-  char* block_ = nullptr;  // the block being composed; null = none
-  std::size_t used_ = 0;   // bytes used of it
+  char* block_ = nullptr;     // the block being composed; null = none
+  std::size_t used_ = 0;      // bytes used of it
+  std::size_t capacity_ = 0;  // its size: kSize, or more for one big head
   std::size_t pending_ = 0;
 };
 

@@ -1,10 +1,10 @@
 #pragma once
 // Stream: one ordered byte connection, and the contract that every layer above is written against.
 //
-// Streams are pulled, not pushed. The loop says that something became possible (StreamObserver::on_ready); the owner then
-// reads and writes until it is told `again`. Readiness is edge-triggered: after on_ready the owner must either go on until
-// `again`, or remember that it stopped (readable() stays true) and come back by itself; no second call is made for
-// the same readiness. That makes pausing free: to stop reading, do not read.
+// Streams are pulled, not pushed. The loop says that something became possible (StreamObserver::on_ready); the owner
+// then reads and writes until it is told `again`. Readiness is edge-triggered: after on_ready the owner must either go
+// on until `again`, or remember that it stopped (readable() stays true) and come back by itself; no second call is made
+// for the same readiness. That makes pausing free: to stop reading, do not read.
 //
 // Ownership: whoever holds the Stream owns the connection. Destroying it closes it at once and cancels everything; no
 // call reaches the observer afterwards. The observer outlives the stream or is replaced before it goes.
@@ -61,9 +61,9 @@ class Stream {
   // True while a read may yield something without waiting for on_ready.
   [[nodiscard]] virtual bool readable() const = 0;
 
-  // Takes as many leading bytes of the pieces as it can now; the caller keeps the rest and offers it again after on_ready.
-  // `ok` with fewer bytes than offered means that the next call would be `again`.
-  // A TLS stream may take bytes whose ciphertext still waits inside (at most one record); unsent() says how much.
+  // Takes as many leading bytes of the pieces as it can now; the caller keeps the rest and offers it again after
+  // on_ready. `ok` with fewer bytes than offered means that the next call would be `again`. A TLS stream may take bytes
+  // whose ciphertext still waits inside (at most one record); unsent() says how much.
   virtual IoResult write(std::span<const iovec> pieces) = 0;
 
   // Bytes taken by write() that the kernel has not taken yet. Zero for TCP.

@@ -29,11 +29,13 @@ void apply_tcp_options(int fd, const TcpOptions& options) {
 
 Result<std::unique_ptr<TcpStream>> TcpStream::adopt(EventLoop& loop, int fd) {
   std::unique_ptr<TcpStream> stream(new TcpStream(loop, fd, Connect::done));
-  if (auto watched = loop.watch(fd, *stream, Trigger::edge, kReadable); !watched) return tl::unexpected(watched.error());
+  if (auto watched = loop.watch(fd, *stream, Trigger::edge, kReadable); !watched)
+    return tl::unexpected(watched.error());
   return stream;
 }
 
-Result<std::unique_ptr<TcpStream>> TcpStream::connect(EventLoop& loop, const SocketAddress& address, const TcpOptions& options) {
+Result<std::unique_ptr<TcpStream>> TcpStream::connect(EventLoop& loop, const SocketAddress& address,
+                                                      const TcpOptions& options) {
   const int fd = socket(address.data()->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return fail("cannot make a socket: " + std::string(std::strerror(errno)), Side::internal, true);
   apply_tcp_options(fd, options);

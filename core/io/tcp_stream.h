@@ -11,8 +11,8 @@
 namespace edgemux::core {
 
 struct TcpOptions {
-  int keepalive_seconds = 0;       // 0 = off
-  unsigned user_timeout_ms = 0;    // 0 = the kernel's
+  int keepalive_seconds = 0;     // 0 = off
+  unsigned user_timeout_ms = 0;  // 0 = the kernel's
 };
 
 class TcpStream final : public Stream, private Watcher {
@@ -23,7 +23,8 @@ class TcpStream final : public Stream, private Watcher {
   static Result<std::unique_ptr<TcpStream>> adopt(EventLoop& loop, int fd);
 
   // Begins to connect. on_ready says when connect_state() is worth asking. Nothing counts as sent before it is `done`.
-  static Result<std::unique_ptr<TcpStream>> connect(EventLoop& loop, const SocketAddress& address, const TcpOptions& options);
+  static Result<std::unique_ptr<TcpStream>> connect(EventLoop& loop, const SocketAddress& address,
+                                                    const TcpOptions& options);
 
   ~TcpStream() override;
 

@@ -1,9 +1,9 @@
 #pragma once
 // TimerWheel: many deadlines, nearly none of which fire. Pure: time is what the caller says it is.
 //
-// Arming, moving and cancelling are O(1) and touch no memory but the timer. Moving a deadline later is one store: the timer
-// stays in its slot and is put into the right one when that slot comes up (an idle deadline is moved with every byte).
-// Deadlines fire never early, and at most one tick (8 ms) plus the loop's turn late.
+// Arming, moving and cancelling are O(1) and touch no memory but the timer. Moving a deadline later is one store: the
+// timer stays in its slot and is put into the right one when that slot comes up (an idle deadline is moved with every
+// byte). Deadlines fire never early, and at most one tick (8 ms) plus the loop's turn late.
 
 #include <array>
 #include <cstdint>
