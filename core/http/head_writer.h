@@ -5,7 +5,7 @@
 //   w.request_line("GET", path, has_query, query);
 //   w.field("host", authority);
 //   w.fields(head.fields);                 // end-to-end ones, without Host and Content-Length
-//   w.framing(head.framing, head.content_length);
+//   w.framing(head);
 //   w.end();
 //   if (!w.ok()) ...try again with a buffer of w.size() bytes...
 //
@@ -33,6 +33,10 @@ class HeadWriter {
   void field(std::string_view name, std::uint64_t value);
   // Every field that is not hop-by-hop, but Host and Content-Length, which are written by field() and framing().
   void fields(const FieldList& list);
+  // How the body of this message ends, when it leaves with the framing it came with. Keeps "content-length: 0", and the
+  // length that an answer to HEAD or a 304 speaks of. Nothing for until_close: the caller chooses close or chunks.
+  void framing(const RequestHead& head);
+  void framing(const ResponseHead& head);
   // content-length for length, transfer-encoding: chunked for chunked, nothing for the others.
   void framing(Framing framing, std::uint64_t content_length);
   // The empty line.

@@ -40,14 +40,15 @@ struct RequestHead {
   bool has_content_length = false;   // "Content-Length: 0" was there: framing none
   bool keep_alive = false;           // the client wants the connection kept after this exchange
   bool expect_continue = false;      // "Expect: 100-continue" in HTTP/1.1 with a body to come
-  bool upgrade = false;              // HTTP/1.1, Connection lists upgrade, Upgrade names a protocol other than h2c
+  // HTTP/1.1, Connection lists upgrade, one Upgrade field that does not name h2c, and no body to come.
+  bool upgrade = false;
   std::string_view upgrade_protocol;
 
   void clear();
 };
 
 struct ResponseHead {
-  std::uint16_t status = 0;  // 100..599
+  std::uint16_t status = 0;  // 100..999; 600 and above is nobody's, but backends do use it
   std::string_view reason;   // may be empty
   std::uint8_t minor = 1;
   FieldList fields;

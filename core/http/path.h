@@ -8,7 +8,7 @@
 // - Runs of '/' become one. Backends differ in how they read "//admin", and a rule on /admin must not be avoidable; the
 //   price is that a URL within a path ("/proxy/https://x") reaches the upstream with one slash.
 // - Refused: no leading '/', a bad escape, an encoded control (%00-%1F, %7F), a backslash, and "." or ".." followed by
-//   ';' (some backends drop the parameter and then climb).
+//   ';' (some backends drop the parameter and then climb). So is the "*" of OPTIONS: it is no path.
 
 #include <span>
 #include <string_view>

@@ -1,0 +1,83 @@
+#include "core/http/path.h"
+
+#include "core/http/bytes.h"
+
+namespace edgemux::core {
+namespace {
+
+bool is_unreserved(char c) { return is_alpha(c) || is_digit(c) || c == '-' || c == '.' || c == '_' || c == '~'; }
+
+// Neither an escape, nor a backslash, nor an empty segment, nor one that starts with a dot.
+bool is_plain(std::string_view path) {
+  char before = 0;
+  for (const char c : path) {
+    if (c == '%' || c == '\\' || (before == '/' && (c == '/' || c == '.'))) return false;
+    before = c;
+  }
+  return true;
+}
+
+// Decodes what may be decoded and writes the rest in one spelling. Null when all is well.
+const char* decode(std::string_view path, char* out, std::size_t& size) {
+  size = 0;
+  for (std::size_t i = 0; i < path.size(); ++i) {
+    const char c = path[i];
+    if (c == '\\') return "backslash in the path";
+    if (c != '%') {
+      if (c == '/' && size != 0 && out[size - 1] == '/') continue;
+      out[size++] = c;
+      continue;
+    }
+    const int high = i + 2 < path.size() ? hex_digit(path[i + 1]) : -1;
+    const int low = high >= 0 ? hex_digit(path[i + 2]) : -1;
+    if (low < 0) return "invalid escape in the path";
+    const int byte = high * 16 + low;
+    if (byte < 0x20 || byte == 0x7f) return "encoded control in the path";
+    i += 2;
+    if (byte < 0x80 && is_unreserved(static_cast<char>(byte))) {
+      out[size++] = static_cast<char>(byte);
+    } else {
+      out[size++] = '%';
+      out[size++] = "0123456789ABCDEF"[high];
+      out[size++] = "0123456789ABCDEF"[low];
+    }
+  }
+  return nullptr;
+}
+
+// Resolves "." and ".." in place (RFC 3986, 5.2.4); the text starts with '/' and has no empty segment but the last.
+const char* resolve_dots(char* text, std::size_t& size) {
+  std::size_t to = 1;
+  for (std::size_t from = 1; from < size;) {
+    std::size_t end = from;
+    while (end < size && text[end] != '/') ++end;
+    const std::string_view segment(text + from, end - from);
+    if (segment == ".." && to == 1) return "path climbs above the root";
+    if (segment.starts_with(".;") || segment.starts_with("..;")) return "dot segment with a parameter";
+    if (segment == "..") {
+      --to;  // behind the '/' that ends the segment before
+      while (text[to - 1] != '/') --to;
+    } else if (segment != ".") {
+      while (from < end) text[to++] = text[from++];
+      if (end < size) text[to++] = '/';
+    }
+    from = end + 1;
+  }
+  size = to;
+  return nullptr;
+}
+
+}  // namespace
+
+NormalPath normalize_path(std::string_view path, std::span<char> scratch) {
+  if (!path.starts_with('/')) return {"path without a leading slash", {}};
+  if (is_plain(path)) return {nullptr, path};
+  if (scratch.size() < path.size()) return {"path too long", {}};
+  std::size_t size = 0;
+  const char* error = decode(path, scratch.data(), size);
+  if (error == nullptr) error = resolve_dots(scratch.data(), size);
+  if (error != nullptr) return {error, {}};
+  return {nullptr, {scratch.data(), size}};
+}
+
+}  // namespace edgemux::core
