@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "core/base/result.h"
+#include "core/io/retirable.h"
 #include "core/io/timer_wheel.h"
 
 struct uv_loop_s;
@@ -46,12 +47,6 @@ class Watcher {
 };
 
 enum class Trigger : std::uint8_t { edge, level };
-
-// Base of what may be retired.
-class Retirable {
- public:
-  virtual ~Retirable() = default;
-};
 
 class EventLoop {
  public:
@@ -113,6 +108,25 @@ class EventLoop {
 
   std::mutex posted_mutex_;
   std::vector<std::function<void()>> posted_;
+};
+
+// Calls its owner back later in the turn (or at once in the next), however often it was asked: for work that must not
+// happen on the present stack. Destroying it cancels.
+class Deferred final : private Watcher {
+ public:
+  using Callback = void (*)(void* owner);
+  Deferred(EventLoop& loop, Callback callback, void* owner) : loop_(loop), callback_(callback), owner_(owner) {}
+  ~Deferred() { loop_.forget(*this); }
+  Deferred(const Deferred&) = delete;
+  Deferred& operator=(const Deferred&) = delete;
+  void request() { loop_.wake(*this); }
+  void cancel() { loop_.forget(*this); }
+
+ private:
+  void on_io(std::uint32_t) override { callback_(owner_); }
+  EventLoop& loop_;
+  Callback callback_;
+  void* owner_;
 };
 
 // Runs `on_signal` on the loop when the process gets `number`. Destroying it stops that.

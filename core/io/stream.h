@@ -8,8 +8,8 @@
 //
 // Ownership: whoever holds the Stream owns the connection. Destroying it closes it at once and cancels everything; no
 // call reaches the observer afterwards. The observer outlives the stream or is replaced before it goes.
-// A stream calls its observer as its last statement: the observer may destroy the stream from inside the call, through
-// EventLoop::retire.
+// A stream calls its observer as its last statement. The observer gets rid of the stream through EventLoop::retire,
+// never by destroying it while the loop is handing out events.
 //
 // Implementations: TcpStream (core/io), TlsStream (core/tls), and the in-memory stream of the tests.
 
@@ -19,6 +19,8 @@
 #include <cstdint>
 #include <span>
 #include <string_view>
+
+#include "core/io/retirable.h"
 
 namespace edgemux::core {
 
@@ -46,13 +48,11 @@ class StreamObserver {
   ~StreamObserver() = default;
 };
 
-class Stream {
+class Stream : public Retirable {
  public:
   Stream() = default;
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
-  virtual ~Stream() = default;
-
   virtual void set_observer(StreamObserver* observer) = 0;
 
   // Reads at most buffer.size() bytes. `eof` is repeated on every later call.

@@ -1,0 +1,67 @@
+#pragma once
+// Connector: one TCP connection to an upstream. Tries the endpoints one after the other, each with its own deadline,
+// from `first` on and around, every one once; the first that stands wins.
+//
+// Use: construct, start(), get exactly one of the observer's two calls (never from inside start()). Destroying it
+// cancels.
+
+#include <chrono>
+#include <memory>
+#include <string>
+
+#include "core/base/metrics.h"
+#include "core/io/event_loop.h"
+#include "core/io/tcp_stream.h"
+#include "routing/table/upstream.h"
+
+namespace edgemux::routing {
+
+struct ConnectFailure {
+  enum class Kind : std::uint8_t { no_endpoint, refused, timeout };
+  Kind kind = Kind::refused;  // of the last attempt
+  std::string detail;         // every attempt: "10.0.0.7:80: Connection refused; 10.0.0.8:80: no answer within 3000 ms"
+  unsigned attempts = 0;
+};
+
+class Connector final : private core::StreamObserver {
+ public:
+  class Observer {
+   public:
+    // `endpoint` lives as long as the set that the connector was given.
+    virtual void on_connected(std::unique_ptr<core::TcpStream> stream, const Endpoint& endpoint, unsigned attempts) = 0;
+    virtual void on_connect_failed(const ConnectFailure& failure) = 0;
+
+   protected:
+    ~Observer() = default;
+  };
+
+  Connector(core::EventLoop& loop, core::WorkerMetrics& metrics, Observer& observer,
+            std::shared_ptr<const EndpointSet> endpoints, std::size_t first, std::chrono::milliseconds timeout);
+  ~Connector();
+  Connector(const Connector&) = delete;
+  Connector& operator=(const Connector&) = delete;
+
+  void start();
+  [[nodiscard]] const std::shared_ptr<const EndpointSet>& endpoints() const { return endpoints_; }
+
+ private:
+  static constexpr std::size_t kMostAttempts = 8;
+  void on_ready(core::Stream& stream) override;
+  void try_next();
+  void attempt_failed(core::ConnectResult result, const std::string& why);
+  void timed_out();
+  void report();
+
+  core::EventLoop& loop_;
+  core::WorkerMetrics& metrics_;
+  Observer& observer_;
+  std::shared_ptr<const EndpointSet> endpoints_;
+  std::size_t next_;
+  std::chrono::milliseconds timeout_;
+  std::unique_ptr<core::TcpStream> stream_;
+  core::Timer deadline_;
+  core::Deferred later_;
+  ConnectFailure failure_;
+};
+
+}  // namespace edgemux::routing

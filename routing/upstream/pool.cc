@@ -1,0 +1,146 @@
+#include "routing/upstream/pool.h"
+
+#include <algorithm>
+
+namespace edgemux::routing {
+
+UpstreamPool::UpstreamPool(UpstreamContext& context, UpstreamPtr upstream)
+    : context_(context), upstream_(std::move(upstream)), next_(context.offset) {}
+
+UpstreamPool::~UpstreamPool() {
+  while (!all_.empty()) all_.back()->close();
+}
+
+UpstreamPool::Pick UpstreamPool::pick() {
+  const std::uint64_t version = upstream_->state->version();
+  if (version != version_) {
+    version_ = version;
+    endpoints_ = upstream_->state->endpoints();
+    // Idle connections to endpoints that are gone are of no use.
+    const auto gone = [this](const UpstreamConnection* connection) {
+      return std::none_of(endpoints_->endpoints.begin(), endpoints_->endpoints.end(),
+                          [connection](const Endpoint& e) { return e.address == connection->endpoint_->address; });
+    };
+    const auto idle = idle_;
+    for (auto* connection : idle) {
+      if (gone(connection)) connection->close();
+    }
+  }
+  return {endpoints_, next_++};
+}
+
+bool UpstreamPool::take_place() {
+  if (upstream_->max_connections == 0) return true;
+  auto& count = upstream_->state->connections;
+  if (count.fetch_add(1, std::memory_order_relaxed) < upstream_->max_connections) return true;
+  count.fetch_sub(1, std::memory_order_relaxed);
+  return false;
+}
+
+void UpstreamPool::give_place() {
+  if (upstream_->max_connections != 0) upstream_->state->connections.fetch_sub(1, std::memory_order_relaxed);
+}
+
+UpstreamConnection* UpstreamPool::acquire(UpstreamConnection::Observer& observer, bool fresh) {
+  used_ = true;
+  if (upstream_->state->version() != version_) {
+    (void)pick();
+    --next_;
+  }
+  if (!fresh && !idle_.empty()) {
+    UpstreamConnection* connection = idle_.back();
+    idle_.pop_back();
+    context_.metrics.upstream_idle.sub();
+    context_.metrics.upstream_reuses.add();
+    connection->lend(observer);
+    return connection;
+  }
+  if (!take_place()) {
+    // An idle connection of ours gives its place up.
+    if (idle_.empty()) return nullptr;
+    idle_.front()->close();
+    if (!take_place()) return nullptr;
+  }
+  Pick choice = pick();
+  auto made = std::make_unique<UpstreamConnection>(*this, context_, std::move(choice.endpoints), choice.first,
+                                                   upstream_->connect_timeout);
+  UpstreamConnection* connection = made.get();
+  connection->leased_ = upstream_->max_connections != 0;
+  connection->index_ = all_.size();
+  all_.push_back(std::move(made));
+  connection->lend(observer);
+  connection->connector_->start();
+  return connection;
+}
+
+void UpstreamPool::release(UpstreamConnection& connection) {
+  const Keepalive& keep = upstream_->keepalive;
+  const std::uint64_t now = context_.loop.now();
+  const std::uint64_t age = now - connection.connected_at_;
+  const auto max_age = static_cast<std::uint64_t>(keep.max_age.count());
+  const bool worn =
+      (max_age != 0 && age >= max_age) || (keep.max_requests != 0 && connection.requests_ >= keep.max_requests);
+  if (connection.state_ != UpstreamConnection::State::busy || !connection.codec_.reusable() ||
+      !connection.output_.empty() || connection.write_failed_ || !connection.stash_.empty() || worn ||
+      idle_.size() >= keep.connections) {
+    connection.close();
+    return;
+  }
+  std::uint64_t until = now + static_cast<std::uint64_t>(keep.idle.count());
+  if (max_age != 0) until = std::min(until, connection.connected_at_ + max_age);
+  connection.park(until);
+  idle_.push_back(&connection);
+  context_.metrics.upstream_idle.add();
+}
+
+void UpstreamPool::forget_idle(UpstreamConnection& connection) {
+  const auto place = std::find(idle_.begin(), idle_.end(), &connection);
+  if (place == idle_.end()) return;
+  idle_.erase(place);
+  context_.metrics.upstream_idle.sub();
+}
+
+void UpstreamPool::remove(UpstreamConnection& connection) {
+  if (connection.leased_) give_place();
+  const std::size_t index = connection.index_;
+  std::unique_ptr<UpstreamConnection> gone = std::move(all_[index]);
+  if (index + 1 != all_.size()) {
+    all_[index] = std::move(all_.back());
+    all_[index]->index_ = index;
+  }
+  all_.pop_back();
+  context_.loop.retire(std::move(gone));
+}
+
+void UpstreamPool::close_idle() {
+  while (!idle_.empty()) idle_.back()->close();
+}
+
+bool UpstreamPool::unused() {
+  const bool used = used_;
+  used_ = false;
+  return all_.empty() && !used;
+}
+
+UpstreamPool& UpstreamPools::of(const UpstreamPtr& upstream) {
+  if (upstream->id >= pools_.size()) pools_.resize(upstream->id + 1);
+  auto& pool = pools_[upstream->id];
+  if (pool == nullptr || pool->upstream().identity != upstream->identity) {
+    pool = std::make_unique<UpstreamPool>(context_, upstream);
+  }
+  return *pool;
+}
+
+void UpstreamPools::sweep() {
+  for (auto& pool : pools_) {
+    if (pool != nullptr && pool->unused()) pool.reset();
+  }
+}
+
+void UpstreamPools::close_idle() {
+  for (auto& pool : pools_) {
+    if (pool != nullptr) pool->close_idle();
+  }
+}
+
+}  // namespace edgemux::routing

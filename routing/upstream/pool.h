@@ -1,0 +1,73 @@
+#pragma once
+// UpstreamPool: one worker's connections to one upstream. Lends them, last in first out; picks endpoints round robin;
+// holds limits.connections, which counts over all workers.
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "routing/upstream/connection.h"
+
+namespace edgemux::routing {
+
+class UpstreamPool {
+ public:
+  UpstreamPool(UpstreamContext& context, UpstreamPtr upstream);
+  ~UpstreamPool();
+  UpstreamPool(const UpstreamPool&) = delete;
+  UpstreamPool& operator=(const UpstreamPool&) = delete;
+
+  // An idle connection, or one that is being made; null when limits.connections is reached. `fresh`: never an idle
+  // one. Failures to connect come to the observer later.
+  UpstreamConnection* acquire(UpstreamConnection::Observer& observer, bool fresh);
+  // Gives a connection back. It is kept when its codec says so and the limits allow it; otherwise closed.
+  void release(UpstreamConnection& connection);
+
+  // For tunnels: the endpoints of now and where to begin among them.
+  struct Pick {
+    std::shared_ptr<const EndpointSet> endpoints;
+    std::size_t first;
+  };
+  Pick pick();
+  // Takes a connection's place in limits.connections; false when it is reached. For tunnels; give_place() ends it.
+  bool take_place();
+  void give_place();
+
+  void close_idle();
+  // No connection at all, and none was asked for since the call before.
+  [[nodiscard]] bool unused();
+
+  [[nodiscard]] const Upstream& upstream() const { return *upstream_; }
+  [[nodiscard]] std::size_t connections() const { return all_.size(); }
+
+ private:
+  friend class UpstreamConnection;
+  // The connection closed itself: out of the lists, freed at the end of the turn.
+  void remove(UpstreamConnection& connection);
+  void forget_idle(UpstreamConnection& connection);
+
+  UpstreamContext& context_;
+  UpstreamPtr upstream_;
+  std::vector<std::unique_ptr<UpstreamConnection>> all_;
+  std::vector<UpstreamConnection*> idle_;
+  std::shared_ptr<const EndpointSet> endpoints_;
+  std::uint64_t version_ = 0;
+  std::size_t next_;
+  bool used_ = true;
+};
+
+// All pools of a worker, found by Upstream::id in one step.
+class UpstreamPools {
+ public:
+  explicit UpstreamPools(UpstreamContext& context) : context_(context) {}
+  UpstreamPool& of(const UpstreamPtr& upstream);
+  // Frees pools that nobody uses; for a slow timer.
+  void sweep();
+  void close_idle();
+
+ private:
+  UpstreamContext& context_;
+  std::vector<std::unique_ptr<UpstreamPool>> pools_;
+};
+
+}  // namespace edgemux::routing
