@@ -1,0 +1,76 @@
+#pragma once
+// Resolver: names to addresses, on one event loop. Asks the servers of the system's resolv.conf (its search list and
+// ndots apply) and, before them, /etc/hosts. Truncated answers are asked for again over TCP.
+//
+// Both families are asked for; an answer comes when both are known or given up. IPv4 addresses stand before IPv6 ones,
+// else the order is the server's. A name that is an IP address in text is its own answer.
+//
+// Ownership: the caller holds the Query; destroying it cancels, and its callback is not called any more. The callback
+// is called once, never from inside resolve(), and may destroy its Query, start others, or destroy the Resolver. A
+// Query may outlive its Resolver; it then never gets an answer.
+//
+// Threads: everything on the loop's thread, the constructor included unless the loop does not run yet.
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/base/address.h"
+#include "core/base/result.h"
+#include "core/io/event_loop.h"
+
+namespace edgemux::core {
+
+class Resolver {
+ public:
+  struct Options {
+    // "10.0.0.53:53,[fd00::53]:53": asked instead of those of resolv.conf, whose search list does not apply then.
+    std::string servers;
+    std::chrono::milliseconds timeout{2'000};  // of the first try; it doubles with every round over the servers
+    int tries = 3;                             // rounds over the servers
+  };
+
+  struct Answer {
+    std::vector<SocketAddress> addresses;  // at least one, none twice, port 0
+    std::chrono::seconds ttl{0};           // the shortest of the records, aliases included; 0 for /etc/hosts
+  };
+
+  // An error is retryable() unless the name is known not to exist or cannot be a name.
+  using Callback = std::function<void(Result<Answer>)>;
+
+ private:
+  struct Channel;
+  struct Lookup;
+
+ public:
+  // An operation under way. Moving it moves the operation.
+  class Query {
+   public:
+    Query() = default;
+    explicit Query(std::shared_ptr<Lookup> lookup) : lookup_(std::move(lookup)) {}
+    Query(Query&&) = default;
+    Query& operator=(Query&& other) noexcept;
+    ~Query() { cancel(); }
+    void cancel();
+    [[nodiscard]] bool active() const { return lookup_ != nullptr; }
+
+   private:
+    std::shared_ptr<Lookup> lookup_;
+  };
+
+  explicit Resolver(EventLoop& loop);
+  Resolver(EventLoop& loop, Options options);
+  ~Resolver();
+  Resolver(const Resolver&) = delete;
+  Resolver& operator=(const Resolver&) = delete;
+
+  [[nodiscard]] Query resolve(const std::string& name, Callback callback);
+
+ private:
+  std::unique_ptr<Channel> channel_;
+};
+
+}  // namespace edgemux::core

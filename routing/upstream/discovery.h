@@ -1,0 +1,73 @@
+#pragma once
+// Discovery: keeps the endpoint sets of upstreams with named endpoints up to date, on a thread of its own, so that
+// neither a worker nor a large compile ever waits for a name server, nor it for them.
+//
+// update() says which upstreams exist. Each distinct name is asked for once, however many upstreams use it: at once
+// when it is new, then when its TTL (within min_ttl..max_ttl) is over. A failure keeps the last good answer and is
+// tried again with growing, jittered pauses. Whenever an upstream's set differs from the one that its state holds, a
+// new one is published: endpoints as written, all addresses of a name in its place, nothing twice. An address that
+// stays keeps its place, so a server that rotates its answers changes nothing. A set is empty only while no name of its
+// upstream has an answer and nothing was written as an address; its `problem` then says why.
+//
+// Upstreams that are not in the latest update() are left alone from then on: their state keeps its last set.
+//
+// Threads: update() and the destructor from one thread of the owner's; results go to UpstreamState, which is thread
+// safe.
+
+#include <chrono>
+#include <memory>
+#include <span>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "core/io/event_loop.h"
+#include "core/io/resolver.h"
+#include "routing/table/upstream.h"
+
+namespace edgemux::routing {
+
+// What is known of one name. Nothing of both: not answered yet.
+struct NameState {
+  std::vector<core::SocketAddress> addresses;  // the last good answer, port 0
+  std::string problem;                         // why the latest try failed; empty after a good one
+};
+
+// The set that follows from what is known: `names` holds one entry per endpoint of `upstream`; those of endpoints with
+// an address are ignored and may be null. Pure.
+EndpointSet assemble_endpoints(const Upstream& upstream, std::span<const NameState* const> names);
+
+// The addresses of `fresh`: first those that `known` has, in its order, then the new ones in theirs. Pure.
+std::vector<core::SocketAddress> keep_order(const std::vector<core::SocketAddress>& known,
+                                            const std::vector<core::SocketAddress>& fresh);
+
+class Discovery {
+ public:
+  struct Options {
+    core::Resolver::Options resolver;
+    milliseconds min_ttl{1'000};
+    milliseconds max_ttl{300'000};
+    milliseconds retry_min{1'000};
+    milliseconds retry_max{60'000};
+    std::size_t max_in_flight = 128;  // names that are asked for at the same time; the others wait for their turn
+  };
+
+  Discovery();
+  explicit Discovery(Options options);
+  // Stops and joins the thread.
+  ~Discovery();
+  Discovery(const Discovery&) = delete;
+  Discovery& operator=(const Discovery&) = delete;
+
+  // The upstreams of the snapshot that is published now. Endpoints that were written as addresses are published before
+  // it returns, so call it before the snapshot goes to the workers. Never waits for an answer.
+  void update(std::vector<UpstreamPtr> upstreams);
+
+ private:
+  class Names;
+  core::EventLoop loop_;
+  std::unique_ptr<Names> names_;  // the thread's; made before it starts, destroyed after it ended
+  std::thread thread_;
+};
+
+}  // namespace edgemux::routing
