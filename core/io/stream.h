@@ -63,7 +63,7 @@ class Stream : public Retirable {
 
   // Takes as many leading bytes of the pieces as it can now; the caller keeps the rest and offers it again after
   // on_ready. `ok` with fewer bytes than offered means that the next call would be `again`. A TLS stream may take bytes
-  // whose ciphertext still waits inside (at most one record); unsent() says how much.
+  // whose ciphertext still waits inside (at most some 64 KiB); unsent() says how much.
   virtual IoResult write(std::span<const iovec> pieces) = 0;
 
   // Bytes taken by write() that the kernel has not taken yet. Zero for TCP.

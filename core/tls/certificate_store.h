@@ -28,7 +28,8 @@ struct CertifiedKey {
   bool ecdsa = false;
   std::int64_t not_before = 0;  // unix seconds
   std::int64_t not_after = 0;
-  std::string fingerprint;  // SHA-256 of the leaf and the key, hex: equal pairs share what a worker decoded
+  // SHA-256 of the chain and the key, hex: equal pairs share what a worker decoded.
+  std::string fingerprint;
 };
 using CertifiedKeyPtr = std::shared_ptr<const CertifiedKey>;
 
@@ -39,8 +40,9 @@ struct CertificateChoice {
   explicit operator bool() const { return ecdsa != nullptr || rsa != nullptr; }
 };
 
-// Reads and verifies one pair. Errors: file missing or unreadable (says which user lacks what), no certificate in it,
-// an encrypted key, a key that does not match, a chain that does not parse. A key file readable by others is a warning.
+// Reads and verifies one pair. Errors: file missing or unreadable (says who lacks what), no certificate or key in it,
+// an encrypted key, a key that does not match or that the library would refuse, a chain that does not parse. Warnings:
+// expired, not valid yet, no name in it, a chain out of order, a key file that others can read.
 struct LoadedPair {
   CertifiedKeyPtr pair;
   std::vector<std::string> warnings;
@@ -49,7 +51,8 @@ Result<LoadedPair> load_pair(const std::string& cert_file, const std::string& ke
 
 // The pairs of a directory, in every layout: NAME.pem|crt + NAME.key, NAME/tls.crt + tls.key, NAME/fullchain.pem +
 // privkey.pem (certbot), and the last two directly in the directory (a mounted Kubernetes secret). Files that begin
-// with a dot are passed over, links are followed. Lists names only; nothing is read.
+// with a dot are passed over, links are followed; a certificate without a key is no pair (chain.pem); a key without its
+// certificate is listed, so that loading it says what is missing. Lists names only, sorted; nothing is read.
 struct PairFiles {
   std::string cert;
   std::string key;

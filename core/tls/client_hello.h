@@ -13,7 +13,8 @@
 namespace edgemux::core {
 
 enum class HelloVerdict : std::uint8_t {
-  need_more,  // a proper beginning; collect at least until `bytes_needed` bytes are there
+  need_more,  // a proper beginning; the verdict cannot come before `bytes_needed` bytes are there, unless it is a bad
+              // one
   hello,      // whole; server_name and alpn are set
   not_tls,    // the first bytes are no TLS handshake record ("GET / ", SSH, SSLv2)
   malformed,  // TLS, but not a ClientHello that RFC 8446 allows; `reason` says what

@@ -73,15 +73,17 @@ class TlsWorker {
   struct KeyCache;  // decoded pairs
 
   explicit TlsWorker(Settings settings);
-  Result<Context*> context(const TlsPolicyPtr& policy);
-  Result<std::unique_ptr<Context>> make_context(const TlsPolicy& policy);
+  Result<std::shared_ptr<Context>> context(const TlsPolicyPtr& policy);
+  Result<std::shared_ptr<Context>> make_context(const TlsPolicy& policy);
+  void drop_oldest();
 
   Settings settings_;
   std::unique_ptr<Library> library_;
   std::unique_ptr<KeyCache> keys_;
   std::unique_ptr<TlsBuffers> buffers_;
-  std::list<std::unique_ptr<Context>> recent_;                                                    // used last first
-  std::unordered_map<std::string_view, std::list<std::unique_ptr<Context>>::iterator> contexts_;  // by policy identity
+  using Recent = std::list<std::shared_ptr<Context>>;
+  Recent recent_;                                                    // used last first
+  std::unordered_map<std::string_view, Recent::iterator> contexts_;  // by policy identity
   std::uint64_t epoch_ = 0;
 };
 

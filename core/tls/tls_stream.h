@@ -25,10 +25,10 @@
 #include <memory>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "core/io/stream.h"
 #include "core/tls/certificate_store.h"
+#include "core/tls/leftover.h"
 #include "core/tls/policy.h"
 
 struct ssl_st;
@@ -43,6 +43,8 @@ enum class HandshakeStatus : std::uint8_t { done, again, failed };
 class TlsStream final : public Stream, private StreamObserver {
  public:
   static constexpr std::size_t kMaxHandshakeInput = 192 * 1024;  // bytes a peer may send before `done`
+  static constexpr std::size_t kMaxQuietInput = 64 * 1024;
+  static constexpr std::size_t kMaxUnsent = 256 * 1024;
   static constexpr unsigned kMaxControlRecords = 32;
 
   ~TlsStream() override;
@@ -76,6 +78,7 @@ class TlsStream final : public Stream, private StreamObserver {
  private:
   friend class TlsWorker;
   friend struct TlsBio;
+  friend struct TlsCallbacks;
   struct SslFree {
     void operator()(ssl_st* ssl) const;
   };
@@ -84,8 +87,9 @@ class TlsStream final : public Stream, private StreamObserver {
     CertifiedKeyPtr ecdsa;
     CertifiedKeyPtr rsa;
     std::string server_name;
-    std::size_t received = 0;
-    std::string note;  // a reason of our own that beats the library's
+    std::string note;                     // a reason of our own that beats the library's
+    std::shared_ptr<const void> context;  // what the callbacks use; the worker may evict it meanwhile
+    bool begun = false;
   };
   enum class End : std::uint8_t { open, close_notify, truncated };
   enum class Half : std::uint8_t { open, closing, closed };  // ours; closing = waits for the tail
@@ -93,38 +97,43 @@ class TlsStream final : public Stream, private StreamObserver {
   TlsStream(TlsWorker& worker, std::unique_ptr<Stream> inner, ssl_st* ssl, std::unique_ptr<Pending> pending);
   void on_ready(Stream& inner) override;
 
+  // Ciphertext in: from the stash, else the shared buffer, else the inner stream.
   void put_back(std::span<const char> received);
   [[nodiscard]] bool has_input() const;
   void save_input();
   std::size_t pull(char* to, std::size_t size);
-  void push(const char* from, std::size_t size);
-  bool flush();
-  bool flush_tail();
-  void keep_tail(const char* from, std::size_t size);
-  HandshakeStatus fail_handshake();
-  HandshakeStatus refuse();
-  std::size_t seal(std::span<const iovec> pieces, std::size_t limit);
-  void explain(int ssl_error);
+  bool receive();
 
-  TlsWorker& worker_;
+  // Ciphertext out: collected in the shared buffer, then sent at once; what is not taken becomes the tail.
+  void push(const char* from, std::size_t size);
+  void flush();
+  void flush_tail();
+  void keep(std::string_view sealed);
+  void finish_closing();
+
+  HandshakeStatus fail_handshake(std::string reason);
+  [[nodiscard]] std::string explain() const;
+  void give_up(std::string reason);
+  [[nodiscard]] IoResult error() const;
+
   TlsBuffers& buffers_;
   std::unique_ptr<Stream> inner_;
   std::unique_ptr<ssl_st, SslFree> ssl_;
   StreamObserver* observer_ = nullptr;
   std::unique_ptr<Pending> pending_;
-  std::vector<char> stash_;  // received, not yet given to the library, after another stream took the shared buffer
-  std::size_t stash_begin_ = 0;
-  std::vector<char> tail_;  // sealed, not yet taken by the inner stream
+  Leftover stash_;  // received, not yet given to the library, after another stream took the shared buffer
+  Leftover tail_;   // sealed, not yet taken by the inner stream
   std::string failure_;
-  int inner_error_ = 0;  // errno of the inner stream, once it failed
+  std::size_t quiet_input_ = 0;  // bytes received since the last application data
   unsigned control_records_ = 0;
+  int inner_error_ = 0;  // errno of the inner stream, once it failed
   End end_ = End::open;
   Half half_ = Half::open;
   bool inner_eof_ = false;
-  bool may_receive_ = false;  // the library may pull from the inner stream during this call
-  bool starved_ = false;      // it asked for more than there was
+  bool may_receive_ = false;  // pull() may go to the inner stream
+  bool starved_ = false;      // pull() had nothing to give
   bool slow_ = false;         // the peer did not take the last flight at once
-  bool broken_ = false;       // the library gave up on this connection
+  bool broken_ = false;       // no more TLS on this connection
 };
 
 }  // namespace edgemux::core

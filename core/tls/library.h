@@ -1,0 +1,41 @@
+#pragma once
+// What a TlsWorker holds of the library. Private to core/tls.
+
+#include <string>
+
+#include "core/tls/context.h"
+#include "core/tls/openssl.h"
+
+namespace edgemux::core {
+
+struct TlsWorker::Library {
+  // Order matters: everything that was fetched goes before the provider and the context.
+  LibraryPtr context;
+  ProviderPtr provider;
+  BioMethodPtr bio;
+  CipherPtr ticket_cipher;
+  DigestPtr sha256;
+};
+
+struct TlsWorker::Context {
+  TlsWorker* worker = nullptr;
+  std::string identity;
+  std::string alpn;       // what may be agreed on, by preference, as on the wire
+  bool alpn_off = false;  // the policy wants none
+  SslContextPtr ssl;
+  std::uint64_t epoch = 0;
+};
+
+// The byte transport of an SSL object: a BIO whose data is the TlsStream. The one place to change where the kernel
+// shall do the records.
+struct TlsBio {
+  static BioMethodPtr method();
+  static bool attach(ssl_st* ssl, const BIO_METHOD* method, OSSL_LIB_CTX* library, TlsStream* stream);
+  static TlsStream* stream_of(const ssl_st* ssl);
+
+ private:
+  static int read(BIO* bio, char* to, std::size_t size, std::size_t* got);
+  static int write(BIO* bio, const char* from, std::size_t size, std::size_t* taken);
+};
+
+}  // namespace edgemux::core

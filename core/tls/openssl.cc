@@ -1,0 +1,62 @@
+#include "core/tls/openssl.h"
+
+#include <fmt/format.h>
+#include <openssl/pem.h>
+
+#include <array>
+#include <climits>
+
+namespace edgemux::core {
+
+std::string take_library_error() {
+  const unsigned long code = ERR_peek_error();
+  std::string text = "unknown";
+  if (code != 0) {
+    if (ERR_SYSTEM_ERROR(code)) {
+      text = "system error";
+    } else if (const char* reason = ERR_reason_error_string(code)) {
+      text = reason;
+    }
+  }
+  ERR_clear_error();
+  return text;
+}
+
+std::string sha256_hex(std::string_view bytes) {
+  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
+  unsigned size = 0;
+  EVP_Digest(bytes.data(), bytes.size(), digest.data(), &size, EVP_sha256(), nullptr);
+  std::string hex;
+  hex.reserve(2 * static_cast<std::size_t>(size));
+  for (unsigned i = 0; i < size; ++i) {
+    constexpr std::string_view kDigits = "0123456789abcdef";
+    hex += kDigits[digest[i] >> 4U];
+    hex += kDigits[digest[i] & 15U];
+  }
+  return hex;
+}
+
+Result<CertificatesPtr> read_certificates(std::string_view pem, OSSL_LIB_CTX* library) {
+  if (pem.size() > INT_MAX) return fail("too long");
+  const BioPtr bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
+  CertificatesPtr chain(sk_X509_new_null());
+  ERR_clear_error();
+  while (true) {
+    X509* slot = X509_new_ex(library, nullptr);
+    const bool got = PEM_read_bio_X509(bio.get(), &slot, nullptr, nullptr) != nullptr;
+    CertificatePtr certificate(slot);
+    if (!got) break;
+    if (sk_X509_push(chain.get(), certificate.get()) == 0) return fail("out of memory");
+    static_cast<void>(certificate.release());
+  }
+  // PEM reads on until no BEGIN line is left: anything else is damage.
+  const unsigned long code = ERR_peek_last_error();
+  const bool ended = ERR_GET_LIB(code) == ERR_LIB_PEM && ERR_GET_REASON(code) == PEM_R_NO_START_LINE;
+  const int count = sk_X509_num(chain.get());
+  if (!ended) return fail(fmt::format("certificate {} does not parse: {}", count + 1, take_library_error()));
+  ERR_clear_error();
+  if (count == 0) return fail("no certificate in it");
+  return chain;
+}
+
+}  // namespace edgemux::core

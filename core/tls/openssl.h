@@ -1,0 +1,58 @@
+#pragma once
+// Owners for OpenSSL's objects, and its errors as text. Private to core/tls: no other folder includes OpenSSL.
+
+#include <openssl/bio.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/provider.h>
+#include <openssl/ssl.h>
+#include <openssl/x509.h>
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "core/base/result.h"
+#include "core/tls/policy.h"
+
+namespace edgemux::core {
+
+template <auto Free>
+struct FreeWith {
+  template <class T>
+  void operator()(T* object) const {
+    Free(object);
+  }
+};
+inline void free_certificates(STACK_OF(X509) * chain) { sk_X509_pop_free(chain, X509_free); }
+
+using BioPtr = std::unique_ptr<BIO, FreeWith<BIO_free_all>>;
+using BioMethodPtr = std::unique_ptr<BIO_METHOD, FreeWith<BIO_meth_free>>;
+using CertificatePtr = std::unique_ptr<X509, FreeWith<X509_free>>;
+using CertificatesPtr = std::unique_ptr<STACK_OF(X509), FreeWith<free_certificates>>;
+using CipherPtr = std::unique_ptr<EVP_CIPHER, FreeWith<EVP_CIPHER_free>>;
+using DigestPtr = std::unique_ptr<EVP_MD, FreeWith<EVP_MD_free>>;
+using KeyPtr = std::unique_ptr<EVP_PKEY, FreeWith<EVP_PKEY_free>>;
+using ProviderPtr = std::unique_ptr<OSSL_PROVIDER, FreeWith<OSSL_PROVIDER_unload>>;
+using LibraryPtr = std::unique_ptr<OSSL_LIB_CTX, FreeWith<OSSL_LIB_CTX_free>>;
+using SslPtr = std::unique_ptr<SSL, FreeWith<SSL_free>>;
+using SslContextPtr = std::unique_ptr<SSL_CTX, FreeWith<SSL_CTX_free>>;
+
+inline const unsigned char* as_bytes(std::string_view text) {
+  return reinterpret_cast<const unsigned char*>(text.data());
+}
+
+// What the library says went wrong first, "unknown" if nothing; empties its queue.
+std::string take_library_error();
+
+// Lower-case hex of the SHA-256 of `bytes`.
+std::string sha256_hex(std::string_view bytes);
+
+// Every certificate of a PEM text, in its order. The error says what is wrong with which.
+Result<CertificatesPtr> read_certificates(std::string_view pem, OSSL_LIB_CTX* library);
+
+// Applies a policy to a fresh context of a server: versions, ciphers, curves, client certificates, and the fixed
+// options. The error names the element that the library refuses.
+Result<void> configure(SSL_CTX& context, const TlsPolicy& policy, OSSL_LIB_CTX* library);
+
+}  // namespace edgemux::core
