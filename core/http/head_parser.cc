@@ -166,14 +166,12 @@ bool upgrades(const Facts& facts, std::uint8_t minor) {
 
 // "HTTP/1.1", exactly; in.p behind it.
 bool parse_version(Cursor& in, std::uint8_t& minor) {
-  constexpr std::string_view kPrefix = "HTTP/";
-  for (std::size_t i = 0; i < kPrefix.size(); ++i) {
+  constexpr std::string_view kForm = "HTTP/0.0";  // 0: any digit
+  for (std::size_t i = 0; i < kForm.size(); ++i) {
     if (in.p + i == in.end) return in.more();
-    if (in.p[i] != kPrefix[i]) return in.fail("invalid HTTP version");
+    if (kForm[i] == '0' ? !is_digit(in.p[i]) : in.p[i] != kForm[i]) return in.fail("invalid HTTP version");
   }
-  char* const digits = in.p + kPrefix.size();
-  if (in.end - digits < 3) return in.more();
-  if (!is_digit(digits[0]) || digits[1] != '.' || !is_digit(digits[2])) return in.fail("invalid HTTP version");
+  char* const digits = in.p + 5;
   if (digits[0] != '1' || digits[2] > '1') return in.fail("HTTP version not supported", 505);
   minor = static_cast<std::uint8_t>(digits[2] - '0');
   in.p = digits + 3;
