@@ -1,0 +1,130 @@
+"""Fixtures of the end-to-end tests: the proxy, the authority, the backends. Each test gets parties of its own."""
+
+import os
+import random
+
+import pytest
+from support.backends import Nginx, WebSocketEcho
+from support.certs import Authority
+from support.curl import Wrk
+from support.origin import Origin
+from support.ports import free_port
+from support.proxy import BINARY, Edgemux
+from support.wire import Blackhole, Tap
+
+
+def pytest_addoption(parser):
+    parser.addoption("--full", action="store_true", help="run the long tests as well")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "full: a long test, run with --full or EDGEMUX_FULL=1")
+    config.addinivalue_line("markers", "sanitizer: belongs to the run on the sanitizer builds")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--full") or os.environ.get("EDGEMUX_FULL") == "1":
+        return
+    long = [item for item in items if item.get_closest_marker("full")]
+    if long:
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if not item.get_closest_marker("full")]
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory):
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def stranger(tmp_path_factory):
+    """An authority that nobody trusts."""
+    return Authority(tmp_path_factory.mktemp("stranger"), "somebody else's CA")
+
+
+@pytest.fixture(scope="session")
+def big_file(tmp_path_factory):
+    """64 MiB that do not compress."""
+    path = tmp_path_factory.mktemp("big") / "64m"
+    path.write_bytes(random.Random(64).randbytes(64 << 20))
+    return path
+
+
+@pytest.fixture
+def closing():
+    """closing(x) gives x back and closes it after the test, the last one first."""
+    kept = []
+
+    def keep(thing):
+        kept.append(thing)
+        return thing
+
+    yield keep
+    for thing in reversed(kept):
+        thing.close()
+
+
+@pytest.fixture
+def edge(tmp_path):
+    """The proxy, not started yet. After the test it must stop in time and without a sanitizer's report."""
+    assert BINARY.exists(), f"{BINARY} is missing: build it, or set EDGEMUX_BIN"
+    proxy = Edgemux(tmp_path / "edge")
+    yield proxy
+    proxy.discard()
+
+
+@pytest.fixture
+def origin(closing):
+    return closing(Origin(free_port()))
+
+
+@pytest.fixture
+def origins(closing):
+    """origins(name) starts another origin."""
+    return lambda name, **kwargs: closing(Origin(free_port(), name, **kwargs))
+
+
+@pytest.fixture
+def tap(closing):
+    return closing(Tap(free_port()))
+
+
+@pytest.fixture
+def taps(closing):
+    return lambda: closing(Tap(free_port()))
+
+
+@pytest.fixture
+def blackhole(closing):
+    return closing(Blackhole(free_port()))
+
+
+@pytest.fixture
+def nginx(closing, tmp_path):
+    """nginx(name, pair) starts one."""
+    return lambda name, pair=None, **kw: closing(Nginx(tmp_path / f"nginx-{name}", free_port(), name, pair, **kw))
+
+
+@pytest.fixture
+def websocket_echo(closing):
+    return closing(WebSocketEcho(free_port()))
+
+
+@pytest.fixture
+def wrk(tmp_path):
+    """wrk(url, port, seconds, ...) starts one."""
+    runs = []
+
+    def start(*args, **kwargs):
+        runs.append(Wrk(tmp_path, *args, name=f"wrk{len(runs)}", **kwargs))
+        return runs[-1]
+
+    yield start
+    for run in runs:
+        run.kill()
+
+
+@pytest.fixture
+def dead_address():
+    """An address where nobody listens."""
+    return f"127.0.0.1:{free_port()}"

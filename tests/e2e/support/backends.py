@@ -1,0 +1,103 @@
+"""Backends that are real programs: nginx, and a WebSocket echo server."""
+
+import asyncio
+import subprocess
+import threading
+from pathlib import Path
+
+import websockets
+
+from .waiting import patience, until
+from .wire import Wire
+
+
+class Nginx:
+    """An nginx of its own. With a pair it speaks TLS; /upload goes on to `origin` unbuffered, files come from `root`.
+
+    Every answer of `/` names it: "NAME HOST\\n".
+    """
+
+    def __init__(self, folder, port, name, pair=None, origin=None, keepalive=True):
+        self.folder, self.port, self.name, self.pair = Path(folder), port, name, pair
+        self.address = f"127.0.0.1:{port}"
+        self.root = self.folder / "root"
+        self.root.mkdir(parents=True)
+        tls = f"ssl_certificate {pair.cert}; ssl_certificate_key {pair.key};" if pair else ""
+        upload = f"""location /upload {{ proxy_pass http://{origin.address}; proxy_http_version 1.1;
+            proxy_request_buffering off; client_max_body_size 0; }}""" if origin else ""
+        (self.folder / "nginx.conf").write_text(f"""
+daemon off;
+master_process off;
+worker_rlimit_nofile 4096;
+pid {self.folder}/pid;
+error_log {self.folder}/error.log;
+events {{ worker_connections 2048; }}
+http {{
+  access_log {self.folder}/access.log;
+  client_body_temp_path {self.folder}/t1; proxy_temp_path {self.folder}/t2;
+  fastcgi_temp_path {self.folder}/t3; uwsgi_temp_path {self.folder}/t4; scgi_temp_path {self.folder}/t5;
+  keepalive_timeout {'600s' if keepalive else '0'};
+  keepalive_requests 1000000;
+  server {{
+    listen 127.0.0.1:{port}{' ssl' if pair else ''} backlog=4096;
+    {tls}
+    root {self.root};
+    location = / {{ return 200 "{name} $host\\n"; }}
+    location /files/ {{ alias {self.root}/; }}
+    {upload}
+  }}
+}}
+""")
+        self._process = subprocess.Popen(
+            ["nginx", "-p", str(self.folder), "-c", str(self.folder / "nginx.conf")],
+            stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
+        )
+        until(self._is_up, f"nginx {name} listens")
+
+    def _is_up(self):
+        if self._process.poll() is not None:
+            raise AssertionError(f"nginx {self.name} ended: {self._process.stderr.read().decode()}")
+        try:
+            Wire.connect(self.port).close()
+            return True
+        except OSError:
+            return False
+
+    def close(self):
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        self._process.stderr.close()
+
+
+class WebSocketEcho:
+    """Sends every message back. One thread with a loop of its own."""
+
+    def __init__(self, port):
+        self.port, self.address = port, f"127.0.0.1:{port}"
+        self.paths = []
+        self._loop = asyncio.new_event_loop()
+        self._up = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        assert self._up.wait(patience(10)), "the WebSocket server did not start"
+
+    def _run(self):
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_until_complete(self._main())
+
+    async def _main(self):
+        self._stop = asyncio.Event()
+
+        async def echo(socket):
+            self.paths.append(socket.path)
+            async for message in socket:
+                await socket.send(message)
+
+        async with websockets.serve(echo, "127.0.0.1", self.port, max_size=None, compression=None):
+            self._up.set()
+            await self._stop.wait()
+
+    def close(self):
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(patience(15))
