@@ -1,0 +1,86 @@
+#include "config/fingerprint.h"
+
+#include <dirent.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <memory>
+
+namespace edgemux::config {
+
+namespace {
+
+bool before(const timespec& a, const timespec& b) {
+  return a.tv_sec != b.tv_sec ? a.tv_sec < b.tv_sec : a.tv_nsec < b.tv_nsec;
+}
+
+struct CloseFolder {
+  void operator()(DIR* folder) const { ::closedir(folder); }
+};
+
+std::vector<std::string> names_in(const std::string& path) {
+  std::vector<std::string> names;
+  const std::unique_ptr<DIR, CloseFolder> folder(::opendir(path.c_str()));
+  if (folder == nullptr) return names;
+  while (const dirent* entry = ::readdir(folder.get())) {
+    if (entry->d_name[0] != '.') names.emplace_back(entry->d_name);
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+}  // namespace
+
+timespec Fingerprint::now() {
+  timespec time{};
+  ::clock_gettime(CLOCK_REALTIME_COARSE, &time);
+  return time;
+}
+
+void Fingerprint::add(const void* data, std::size_t size) {
+  const auto* bytes = static_cast<const unsigned char*>(data);
+  for (std::size_t i = 0; i < size; ++i) digest_ = (digest_ ^ bytes[i]) * 1099511628211U;
+}
+
+void Fingerprint::add_status(const char* path, bool follow, timespec& newest) {
+  struct stat status {};
+  if ((follow ? ::stat(path, &status) : ::lstat(path, &status)) != 0) {
+    const auto code = static_cast<std::uint64_t>(errno);
+    add(&code, sizeof code);
+    return;
+  }
+  const std::array<std::uint64_t, 8> parts{
+      static_cast<std::uint64_t>(status.st_dev),         static_cast<std::uint64_t>(status.st_ino),
+      static_cast<std::uint64_t>(status.st_size),        static_cast<std::uint64_t>(status.st_mode),
+      static_cast<std::uint64_t>(status.st_mtim.tv_sec), static_cast<std::uint64_t>(status.st_mtim.tv_nsec),
+      static_cast<std::uint64_t>(status.st_ctim.tv_sec), static_cast<std::uint64_t>(status.st_ctim.tv_nsec)};
+  add(parts.data(), sizeof parts);
+  // Only times that have come: one of a clock that ran ahead must not hide the others.
+  if (before(newest, status.st_ctim) && !before(taken_, status.st_ctim)) newest = status.st_ctim;
+}
+
+Fingerprint::Fingerprint(const std::vector<std::string>& files, const std::vector<std::string>& directories) {
+  for (const auto& path : files) {
+    add(path.c_str(), path.size() + 1);
+    taken_ = now();
+    add_status(path.c_str(), false, newest_file_);
+    add_status(path.c_str(), true, newest_file_);
+  }
+  for (const auto& path : directories) {
+    add(path.c_str(), path.size() + 1);
+    for (const auto& name : names_in(path)) add(name.c_str(), name.size() + 1);
+    struct stat status {};
+    taken_ = now();
+    if (::stat(path.c_str(), &status) != 0) continue;
+    if (before(newest_directory_, status.st_ctim) && !before(taken_, status.st_ctim))
+      newest_directory_ = status.st_ctim;
+  }
+}
+
+bool Fingerprint::changed_since(const timespec& started) const { return !before(newest_file_, started); }
+
+bool Fingerprint::names_changed_since(const timespec& started) const { return !before(newest_directory_, started); }
+
+}  // namespace edgemux::config

@@ -1,0 +1,45 @@
+#pragma once
+// Fingerprint: what a set of paths looks like on disk, without reading a byte of content. Two uses:
+// - equal to an earlier one of the same paths: nothing has changed that the file system tells of (the 30 s rescan);
+// - taken after a load that began at `started`: changed_since(started) says that a file may have changed while it was
+// read or since,
+//   so that the load has to be repeated. A half-written file can parse as a smaller table.
+//
+// Of a file: its link's and its target's device, inode, size, mode, mtime and ctime, or the error. Of a directory: the
+// names in it that do not begin with a dot. The order of the paths matters.
+
+#include <ctime>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace edgemux::config {
+
+class Fingerprint {
+ public:
+  Fingerprint() = default;
+  Fingerprint(const std::vector<std::string>& files, const std::vector<std::string>& directories);
+
+  // The clock that the kernel stamps files with.
+  static timespec now();
+
+  // A file's ctime lies between `started` (from now()) and the moment this fingerprint was taken. True as well for a
+  // change just before `started`, within one tick of that clock. A ctime in the future is a wrong clock, not a change.
+  [[nodiscard]] bool changed_since(const timespec& started) const;
+  // The same of the directories: a name came or went.
+  [[nodiscard]] bool names_changed_since(const timespec& started) const;
+
+  friend bool operator==(const Fingerprint& a, const Fingerprint& b) { return a.digest_ == b.digest_; }
+
+ private:
+  void add(const void* data, std::size_t size);
+  void add_status(const char* path, bool follow, timespec& newest);
+
+  std::uint64_t digest_ = 14695981039346656037U;  // FNV-1a: tells changes apart, defends against nobody
+  timespec taken_{};
+  timespec newest_file_{};
+  timespec newest_directory_{};
+};
+
+}  // namespace edgemux::config

@@ -1,0 +1,236 @@
+#include "config/reloader.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <csignal>
+#include <exception>
+#include <utility>
+
+#include "core/base/log.h"
+
+namespace edgemux::config {
+
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr int most_attempts = 3;
+constexpr int most_settles = 10;        // a change waits for quiet no longer than this many times `settle`
+constexpr milliseconds clock_tick{10};  // the longest tick of the clock that stamps files
+
+Diagnostic problem(std::string message) {
+  Diagnostic made;
+  made.message = std::move(message);
+  return made;
+}
+
+// Rounded up: waking early would only poll again.
+int poll_timeout(std::chrono::steady_clock::duration left) {
+  const auto rounded = std::chrono::ceil<milliseconds>(left).count();
+  return static_cast<int>(std::clamp<std::int64_t>(rounded, 0, 60'000));
+}
+
+}  // namespace
+
+Reloader::Reloader(Hooks hooks, milliseconds rescan)
+    : hooks_(std::move(hooks)), rescan_(rescan), wake_fd_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {}
+
+Reloader::~Reloader() {
+  stop_.store(true);
+  wake();
+  if (thread_.joinable()) thread_.join();
+  if (wake_fd_ >= 0) ::close(wake_fd_);
+}
+
+void Reloader::wake() {
+  const std::uint64_t one = 1;
+  // It can only fail when the counter is full, and then the thread is being woken already.
+  [[maybe_unused]] const ssize_t written = ::write(wake_fd_, &one, sizeof one);
+}
+
+void Reloader::request() {
+  asked_.store(true);
+  wake();
+}
+
+Compiled Reloader::load() {
+  Attempt first = attempt();
+  Compiled& compiled = first.compiled;
+  journal_.update(compiled.diagnostics);
+  if (!first.stable) note(Reload::Reason::change);
+  if (compiled.snapshot != nullptr) {
+    compiled.snapshot->generation = ++generation_;
+    settle_ = compiled.snapshot->settle;
+    in_force_ = compiled.fingerprint;
+  }
+  return std::move(compiled);
+}
+
+void Reloader::start() {
+  sigset_t all;
+  sigset_t before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_BLOCK, &all, &before);  // signals belong to the control loop's thread
+  thread_ = std::thread([this] { run(); });
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+void Reloader::run() {
+  pthread_setname_np(pthread_self(), "edgemux-compile");
+  ::setpriority(PRIO_PROCESS, 0, 10);  // on Linux this thread alone
+  next_rescan_ = Clock::now() + rescan_;
+  while (!stop_.load()) {
+    wait();
+    if (stop_.load()) return;
+    if (asked_.exchange(false)) {
+      pending_.reset();
+      deliver(compile(Reload::Reason::asked));
+    } else if (pending_ && due()) {
+      const auto reason = pending_->reason;
+      pending_.reset();
+      deliver(compile(reason));
+    }
+  }
+}
+
+// Until something is to be done, or time has come to look.
+void Reloader::wait() {
+  auto until = next_rescan_;
+  if (pending_) until = std::min(until, due_at());
+  std::array<pollfd, 2> waiting{pollfd{wake_fd_, POLLIN, 0}, pollfd{watcher_.fd(), POLLIN, 0}};
+  const int timeout = asked_.load() ? 0 : poll_timeout(until - Clock::now());
+  ::poll(waiting.data(), watcher_.fd() < 0 ? 1 : 2, timeout);
+
+  std::uint64_t count = 0;
+  [[maybe_unused]] const ssize_t size = ::read(wake_fd_, &count, sizeof count);
+  if (watcher_.drain()) note(Reload::Reason::change);
+  if (Clock::now() >= next_rescan_) rescan();
+}
+
+void Reloader::note(Reload::Reason reason) {
+  const auto now = Clock::now();
+  if (pending_) {
+    pending_->last = now;
+  } else {
+    pending_ = Pending{reason, now, now};
+  }
+}
+
+Reloader::Clock::time_point Reloader::due_at() const {
+  return std::min(pending_->last + settle_, pending_->first + most_settles * settle_);
+}
+
+bool Reloader::due() const { return Clock::now() >= due_at(); }
+
+// A difference that nobody announced may be a file that is still being written: it is compiled when a second look, one
+// settle later, shows the same. The looks are bounded like every settling.
+void Reloader::rescan() {
+  Fingerprint now(files_, directories_);
+  const bool differs = !(now == seen_);
+  if (differs) {
+    note(Reload::Reason::rescan);
+    seen_ = now;
+  }
+  next_rescan_ = Clock::now() + (differs ? std::min<Clock::duration>(settle_ / 2, rescan_) : rescan_);
+}
+
+Compiled Reloader::guarded_compile() const {
+  try {
+    return hooks_.compile();
+  } catch (
+      const std::exception& error) {  // a bug, or no memory: the table in force is worth more than this thread's pride
+    Compiled nothing;
+    nothing.diagnostics.push_back(problem(std::string("the compiler failed: ") + error.what()));
+    nothing.files = files_;
+    nothing.directories = directories_;
+    return nothing;
+  }
+}
+
+Reloader::Attempt Reloader::attempt() {
+  Attempt made;
+  for (int turn = 0; turn < most_attempts && !made.stable; ++turn) {
+    if (turn > 0) {  // past the tick of the change, so that the next load can be told apart from it
+      pollfd waiting{wake_fd_, 0, 0};
+      ::poll(&waiting, 1, static_cast<int>(clock_tick.count()));
+    }
+    const timespec started = Fingerprint::now();
+    made.compiled = guarded_compile();
+    files_ = made.compiled.files;
+    directories_ = made.compiled.directories;
+    watcher_.set(files_, directories_);
+    seen_ = Fingerprint(files_, directories_);
+    made.stable = !made.compiled.unstable && !seen_.changed_since(started);
+    // A name that came or went may lie in a folder that was not watched yet: look again, but what was read holds.
+    if (seen_.names_changed_since(started)) note(Reload::Reason::change);
+  }
+  if (watcher_.problem() != watch_problem_) {
+    watch_problem_ = watcher_.problem();
+    if (!watch_problem_.empty()) {
+      core::log_warn("{}; changes there are noticed within {} s", watch_problem_,
+                     std::chrono::duration_cast<std::chrono::seconds>(rescan_).count());
+    }
+  }
+  return made;
+}
+
+Reload Reloader::compile(Reload::Reason reason) {
+  const auto began = Clock::now();
+  auto [compiled, stable] = attempt();
+  Reload reload;
+  reload.reason = reason;
+  reload.set_aside = std::move(compiled.set_aside);
+  reload.diagnostics = std::move(compiled.diagnostics);
+  if (!stable) {
+    note(Reload::Reason::change);
+    reload.diagnostics.push_back(
+        problem("the configuration keeps changing while it is read; it is read again when it has settled"));
+  } else if (compiled.snapshot != nullptr) {
+    const bool equal = compiled.fingerprint == in_force_;
+    reload.outcome = equal && reason != Reload::Reason::asked ? Reload::Outcome::unchanged : Reload::Outcome::published;
+  }
+  if (reload.outcome == Reload::Outcome::published) {
+    compiled.snapshot->generation = ++generation_;
+    settle_ = compiled.snapshot->settle;
+    in_force_ = std::move(compiled.fingerprint);
+    reload.snapshot = std::move(compiled.snapshot);
+  }
+  reload.news = journal_.update(reload.diagnostics, reason == Reload::Reason::asked);
+  reload.took = std::chrono::duration_cast<milliseconds>(Clock::now() - began);
+  return reload;
+}
+
+void Reloader::deliver(Reload reload) {
+  auto shared = std::make_shared<Reload>(std::move(reload));
+  hooks_.post([this, shared, alive = std::weak_ptr<const bool>(alive_)] {
+    if (!alive.expired()) hooks_.done(std::move(*shared));
+  });
+}
+
+void log_reload(const Reload& reload) {
+  for (const Diagnostic& fresh : reload.news.fresh) {
+    const auto level = fresh.severity == Severity::error ? core::LogLevel::error : core::LogLevel::warn;
+    core::log_line(level, fresh.headline());
+  }
+  for (const std::string& solved : reload.news.solved) core::log_info("solved: {}", solved);
+  const bool told = reload.reason == Reload::Reason::asked || !reload.news.fresh.empty();
+  switch (reload.outcome) {
+    case Reload::Outcome::published:
+      core::log_info("generation {}: {} hosts, loaded in {} ms", reload.snapshot->generation,
+                     reload.snapshot->host_count, reload.took.count());
+      break;
+    case Reload::Outcome::failed:
+      if (told) core::log_error("the configuration was not loaded; what is in force stays");
+      break;
+    case Reload::Outcome::unchanged:
+      break;
+  }
+}
+
+}  // namespace edgemux::config

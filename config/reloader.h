@@ -1,0 +1,130 @@
+#pragma once
+// Reloader: keeps the table in step with the disk. Owns the thread that compiles, the Watcher and the generation
+// numbers.
+//
+//   Reloader reloader({compile, post, done});
+//   Compiled first = reloader.load();   // on the caller's thread; generation 1, or no snapshot and the process ends
+//   reloader.start();
+//   reloader.request();                 // SIGHUP
+//
+// - A change on disk is compiled after `reload.settle` of quiet, at the latest after ten times that. SIGHUP is compiled
+// at once.
+// - Two compiles never overlap. A change or SIGHUP during one leads to another.
+// - A file that changed while it was read: the load is repeated, three times at most; then what is in force stays and
+// the
+//   next attempt comes after the next settle.
+// - Every 30 s the disk is compared with what was loaded, for changes that inotify does not tell of.
+// - Equal contents are not published again, except after SIGHUP: then the generation rises all the same.
+//
+// `compile` runs on the reloader's thread (nice 10, all signals blocked), but for load(). `done` is handed to `post`
+// and runs where that says, on the thread that owns the Reloader; it is called once per compile and never after the
+// destructor. The destructor waits for a compile under way. `post` is called from the reloader's thread.
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "config/compiler.h"
+#include "config/fingerprint.h"
+#include "config/problem_journal.h"
+#include "config/watcher.h"
+#include "routing/table/snapshot.h"
+
+namespace edgemux::config {
+
+// What came of one compile.
+struct Reload {
+  enum class Reason : std::uint8_t { start, change, rescan, asked };
+  enum class Outcome : std::uint8_t {
+    published,  // `snapshot` is to be put in force
+    unchanged,  // the contents are those in force
+    failed,     // the main file is broken or does not hold still: what is in force stays
+  };
+  Reason reason = Reason::change;
+  Outcome outcome = Outcome::failed;
+  routing::SnapshotPtr snapshot;        // set when published
+  std::vector<Diagnostic> diagnostics;  // all that stand now
+  std::vector<std::string> set_aside;   // as in Compiled
+  ProblemJournal::News news;            // what of them is to be told
+  std::chrono::milliseconds took{0};
+};
+
+// One line per new problem, one per solved one, and one for the outcome when it says something new.
+void log_reload(const Reload& reload);
+
+class Reloader {
+ public:
+  struct Hooks {
+    std::function<Compiled()> compile;
+    std::function<void(std::function<void()>)> post;
+    std::function<void(Reload)> done;
+  };
+
+  explicit Reloader(Hooks hooks, std::chrono::milliseconds rescan = std::chrono::seconds(30));
+  ~Reloader();
+  Reloader(const Reloader&) = delete;
+  Reloader& operator=(const Reloader&) = delete;
+
+  // Once, before start(). Its problems count as told. `done` is not called.
+  Compiled load();
+  void start();
+
+  // SIGHUP: compile at once. Requests that come before their compile has begun are one. Any thread.
+  void request();
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  // What is waiting to be compiled.
+  struct Pending {
+    Reload::Reason reason = Reload::Reason::change;
+    Clock::time_point first;
+    Clock::time_point last;
+  };
+
+  void run();
+  void wait();
+  void note(Reload::Reason reason);
+  void rescan();
+  [[nodiscard]] bool due() const;
+  [[nodiscard]] Clock::time_point due_at() const;
+  struct Attempt {
+    Compiled compiled;
+    bool stable = false;
+  };
+  Attempt attempt();
+  Reload compile(Reload::Reason reason);
+  void deliver(Reload reload);
+  void wake();
+  [[nodiscard]] Compiled guarded_compile() const;
+
+  Hooks hooks_;
+  std::chrono::milliseconds rescan_;
+  std::atomic<bool> stop_{false};
+  std::atomic<bool> asked_{false};
+  int wake_fd_ = -1;
+
+  // Of the thread, and of load() before it.
+  Watcher watcher_;
+  Fingerprint seen_;  // of files_ and directories_ as they were loaded
+  std::vector<std::string> files_;
+  std::vector<std::string> directories_;
+  std::optional<Pending> pending_;
+  Clock::time_point next_rescan_;
+  ProblemJournal journal_;
+  std::string in_force_;  // Compiled::fingerprint of what was published last
+  std::string watch_problem_;
+  std::uint64_t generation_ = 0;
+  std::chrono::milliseconds settle_{50};
+
+  std::thread thread_;
+  std::shared_ptr<const bool> alive_ = std::make_shared<const bool>(true);  // calls of `done` that are under way ask it
+};
+
+}  // namespace edgemux::config
