@@ -43,6 +43,7 @@ class HeadWriter {
   void end() { append("\r\n"); }
   // Bytes as they are: for precomputed lines such as "connection: close\r\n" and a short body.
   void append(std::string_view bytes) {
+    if (bytes.empty()) return;
     if (bytes.size() <= capacity_ - used_ && size_ == used_) {
       std::memcpy(out_ + used_, bytes.data(), bytes.size());
       used_ += bytes.size();
