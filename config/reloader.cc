@@ -26,6 +26,7 @@ constexpr milliseconds clock_tick{10};  // the longest tick of the clock that st
 
 Diagnostic problem(std::string message) {
   Diagnostic made;
+  made.origin.file = std::make_shared<const std::string>("configuration");
   made.message = std::move(message);
   return made;
 }
@@ -189,8 +190,7 @@ Reload Reloader::compile(Reload::Reason reason) {
   reload.diagnostics = std::move(compiled.diagnostics);
   if (!stable) {
     note(Reload::Reason::change);
-    reload.diagnostics.push_back(
-        problem("the configuration keeps changing while it is read; it is read again when it has settled"));
+    reload.diagnostics.push_back(problem("it keeps changing while it is read; it is read again when it has settled"));
   } else if (compiled.snapshot != nullptr) {
     const bool equal = compiled.fingerprint == in_force_;
     reload.outcome = equal && reason != Reload::Reason::asked ? Reload::Outcome::unchanged : Reload::Outcome::published;

@@ -1,0 +1,160 @@
+#include "config/diagnostic.h"
+
+#include <algorithm>
+
+#include "config/problems.h"
+
+namespace edgemux::config {
+namespace {
+
+// Bytes that would move a terminal's cursor or start a line of their own in a log.
+std::string printable(std::string_view text) {
+  std::string out(text);
+  for (char& c : out) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (c == '\t') {
+      c = ' ';
+    } else if (byte < 0x20 || byte == 0x7f) {
+      c = '?';
+    }
+  }
+  return out;
+}
+
+bool continuation(char c) { return (static_cast<unsigned char>(c) & 0xC0U) == 0x80U; }
+
+// The byte where the `column`-th character (from 1) begins.
+std::size_t offset_of(std::string_view line, std::size_t column) {
+  std::size_t at = 0;
+  for (std::size_t seen = 1; at < line.size() && seen < column; ++seen) {
+    ++at;
+    while (at < line.size() && continuation(line[at])) ++at;
+  }
+  return at;
+}
+
+std::size_t distance(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  std::vector<std::size_t> before(b.size() + 1);
+  std::vector<std::size_t> before2(b.size() + 1);
+  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    before2.swap(before);
+    before.swap(row);
+    row[0] = i;
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      row[j] = std::min({before[j] + 1, row[j - 1] + 1, before[j - 1] + (a[i - 1] == b[j - 1] ? 0U : 1U)});
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) row[j] = std::min(row[j], before2[j - 2] + 1);
+    }
+  }
+  return row[b.size()];
+}
+
+}  // namespace
+
+std::string Diagnostic::headline() const {
+  std::string out = origin.file == nullptr ? std::string("(default)") : printable(*origin.file);
+  if (origin.line != 0) out += ":" + std::to_string(origin.line) + ":" + std::to_string(origin.column);
+  out += severity == Severity::error ? ": error: " : ": warning: ";
+  out += printable(message);
+  if (!hint.empty()) out += "; " + printable(hint);
+  return out;
+}
+
+std::string Diagnostic::render() const {
+  std::string out = headline();
+  if (source_line.empty() || origin.line == 0) return out;
+  // A long line is cut around the place.
+  constexpr std::size_t width = 120;
+  const std::string line = printable(source_line);
+  std::size_t begin = 0;
+  const std::size_t at = offset_of(line, origin.column);
+  if (at > width) begin = at - width / 2;
+  while (begin > 0 && begin < line.size() && continuation(line[begin])) --begin;
+  std::size_t end = std::min(line.size(), begin + width);
+  while (end < line.size() && continuation(line[end])) ++end;
+  const auto shown = std::string_view(line).substr(begin, end - begin);
+  std::size_t indent = 0;
+  for (std::size_t i = begin; i < at; ++i) indent += continuation(line[i]) ? 0 : 1;
+  out += "\n    ";
+  out += shown;
+  out += "\n    " + std::string(indent, ' ') + "^";
+  return out;
+}
+
+bool any_error(const std::vector<Diagnostic>& diagnostics) {
+  return std::any_of(diagnostics.begin(), diagnostics.end(),
+                     [](const Diagnostic& d) { return d.severity == Severity::error; });
+}
+
+std::string_view nearest(std::string_view word, const std::vector<std::string_view>& candidates) {
+  if (word.empty() || word.size() > 64) return {};
+  std::size_t best = std::max<std::size_t>(1, word.size() / 3) + 1;
+  std::string_view found;
+  for (const auto candidate : candidates) {
+    const std::size_t longer = std::max(word.size(), candidate.size());
+    if (longer - std::min(word.size(), candidate.size()) >= best) continue;
+    const std::size_t d = distance(word, candidate);
+    if (d < best && d < candidate.size()) {
+      best = d;
+      found = candidate;
+    }
+  }
+  return found;
+}
+
+std::string did_you_mean(std::string_view word, const std::vector<std::string_view>& candidates) {
+  const auto found = nearest(word, candidates);
+  if (found.empty() || found == word) return {};
+  return "did you mean '" + std::string(found) + "'?";
+}
+
+void Problems::add(Severity severity, Place place, std::string message, std::string hint) {
+  if (severity == Severity::error) ++errors_;
+  if (diagnostics_.size() >= max_reported) {
+    if (severity == Severity::error) ++unreported_;
+    return;
+  }
+  Diagnostic d;
+  d.severity = severity;
+  d.origin = origin(place);
+  d.message = std::move(message);
+  d.hint = std::move(hint);
+  if (bytes_ != nullptr && place.line != 0) d.source_line = line_of(*bytes_, place.line);
+  diagnostics_.push_back(std::move(d));
+}
+
+std::vector<Diagnostic> Problems::take() {
+  if (unreported_ > 0) {
+    Diagnostic d;
+    d.origin = origin({});
+    d.message = "and " + std::to_string(unreported_) + " more errors in this file";
+    diagnostics_.push_back(std::move(d));
+    unreported_ = 0;
+  }
+  std::vector<Diagnostic> out;
+  out.swap(diagnostics_);
+  return out;
+}
+
+std::string quote(std::string_view text) {
+  constexpr std::size_t longest = 80;
+  if (text.size() <= longest) return "'" + std::string(text) + "'";
+  std::size_t end = longest;
+  while (end > 0 && continuation(text[end])) --end;
+  return "'" + std::string(text.substr(0, end)) + "...'";
+}
+
+std::string_view line_of(std::string_view bytes, std::uint32_t line) {
+  std::size_t at = 0;
+  for (std::uint32_t n = 1; n < line; ++n) {
+    at = bytes.find('\n', at);
+    if (at == std::string_view::npos) return {};
+    ++at;
+  }
+  auto text = bytes.substr(at, bytes.find('\n', at) - at);
+  if (!text.empty() && text.back() == '\r') text.remove_suffix(1);
+  return text;
+}
+
+}  // namespace edgemux::config

@@ -1,0 +1,240 @@
+// Routes, and what a file as a whole says.
+#include <algorithm>
+#include <map>
+
+#include "config/spec.h"
+#include "config/values.h"
+#include "routing/table/host_table.h"
+
+namespace edgemux::config {
+
+std::uint64_t number_or(const Node* node, std::uint64_t fallback) {
+  if (node == nullptr || !node->is_scalar()) return fallback;
+  return parse_number(node->text).value_or(fallback);
+}
+
+std::uint64_t size_or(const Node* node, std::uint64_t fallback) {
+  if (node == nullptr || !node->is_scalar()) return fallback;
+  return parse_size(node->text).value_or(fallback);
+}
+
+routing::milliseconds duration_or(const Node* node, routing::milliseconds fallback) {
+  if (node == nullptr || !node->is_scalar()) return fallback;
+  if (node->text == "off") return routing::milliseconds(0);
+  return parse_duration(node->text).value_or(fallback);
+}
+
+std::vector<std::string> texts_of(const Node* node) {
+  std::vector<std::string> out;
+  if (node == nullptr || !node->is_list()) return out;
+  for (const Node* item = node->first; item != nullptr; item = item->next) {
+    if (item->is_scalar()) out.emplace_back(item->text);
+  }
+  return out;
+}
+
+TlsSpec read_tls(const Node& node, const std::string& path, Problems& problems) {
+  TlsSpec tls;
+  tls.place = node.place;
+  if (const Node* v = node.get("min_version"))
+    tls.min_version = v->text == "1.3" ? core::TlsVersion::tls1_3 : core::TlsVersion::tls1_2;
+  if (const Node* v = node.get("ciphers")) tls.ciphers = texts_of(v);
+  if (const Node* v = node.get("curves")) tls.curves = texts_of(v);
+  if (const Node* v = node.get("alpn")) tls.alpn = texts_of(v);
+  if (const Node* v = node.get("client_ca"); v != nullptr && v->is_scalar() && !v->is_null()) {
+    if (v->text.empty()) {
+      problems.error(v->place, "'client_ca' is empty; it names a file");
+    } else {
+      tls.client_ca = {resolve_path(path, std::string(v->text)), v->place};
+    }
+  }
+  if (const Node* v = node.get("client_auth")) {
+    tls.client_auth = v->text == "optional" ? core::ClientAuth::optional : core::ClientAuth::require;
+    if (node.get("client_ca") == nullptr) {
+      problems.error(v->place, "'client_auth' needs a 'client_ca' to check the certificates against");
+    }
+  }
+  return tls;
+}
+
+namespace {
+
+void read_host(const Node& node, RouteSpec& route, Problems& problems) {
+  if (!node.is_scalar() || node.is_null()) return;
+  const auto refuse = [&](const std::string& why) {
+    problems.error(node.place, "bad host " + quote(node.text) + ": " + why);
+  };
+  const std::string_view text = node.text;
+  const auto star = text.find('*');
+  if (star != std::string_view::npos &&
+      (star != 0 || text.size() < 3 || text[1] != '.' || text.find('*', 1) != std::string_view::npos)) {
+    return refuse("a wildcard stands alone in front, like *.example.com");
+  }
+  if (text.find("://") != std::string_view::npos || text.find('/') != std::string_view::npos) {
+    return refuse("write the name alone, without scheme and path");
+  }
+  if (core::SocketAddress::parse_ip(text, 0)) return refuse("a route is for names, not for addresses");
+  if (text.find(':') != std::string_view::npos)
+    return refuse("write the name without a port; 'listeners' chooses the ports");
+  char buffer[256];
+  const auto name = routing::normalise_host(text, buffer, true);
+  if (name.empty()) {
+    return refuse(
+        "a name has labels of letters, digits, '-' and '_' between dots, at most 253 characters, and no number as its "
+        "last label");
+  }
+  route.hosts.push_back({std::string(name), node.place});
+}
+
+void read_hosts(const Node& node, RouteSpec& route, Problems& problems) {
+  const Node* host = node.get("host");
+  const Node* hosts = node.get("hosts");
+  if (host != nullptr && hosts != nullptr) problems.error(hosts->place, "a route has either 'host' or 'hosts'");
+  if (host == nullptr && hosts == nullptr) problems.error(node.place, "a route needs 'host' or 'hosts'");
+  if (host != nullptr) read_host(*host, route, problems);
+  if (hosts != nullptr && hosts->is_list()) {
+    for (const Node* item = hosts->first; item != nullptr; item = item->next) read_host(*item, route, problems);
+  }
+}
+
+void read_networks(const Node* node, std::vector<core::Network>& out, Problems& problems) {
+  if (node == nullptr || !node->is_list()) return;
+  for (const Node* item = node->first; item != nullptr; item = item->next) {
+    if (!item->is_scalar() || item->is_null()) continue;
+    auto network = core::Network::parse(item->text);
+    if (network) {
+      out.push_back(*network);
+    } else {
+      problems.error(item->place, network.error().message);
+    }
+  }
+}
+
+// Exact paths first, then longer prefixes; the order of the file decides nothing else.
+void order_rules(std::vector<RuleSpec>& rules, Problems& problems) {
+  using Kind = routing::Rule::Kind;
+  std::map<std::pair<Kind, std::string_view>, Place> seen;
+  for (const auto& rule : rules) {
+    const auto [at, fresh] = seen.emplace(std::pair{rule.kind, std::string_view(rule.path)}, rule.place);
+    if (!fresh) {
+      problems.error(rule.place, std::string("a second rule for ") +
+                                     (rule.kind == Kind::exact ? "'exact_path: " : "'path: ") + rule.path +
+                                     "'; the first stands at " + problems.origin(at->second).to_string());
+    }
+  }
+  seen.clear();
+  std::stable_sort(rules.begin(), rules.end(), [](const RuleSpec& a, const RuleSpec& b) {
+    if (a.kind != b.kind) return a.kind == Kind::exact;
+    return a.kind == Kind::prefix && a.path.size() > b.path.size();
+  });
+}
+
+void read_passthrough(const Node& node, const Node& passthrough, RouteSpec& route, Problems& problems) {
+  route.passthrough = read_target(passthrough, problems);
+  for (const std::string_view key : {"rules", "tls", "max_request_body"}) {
+    if (const Node* value = node.get(key)) {
+      problems.error(value->place,
+                     "'passthrough' leaves TLS to the backend; " + quote(key) + " needs a terminated host");
+    }
+  }
+  if (const Node* on_http = node.get("on_http"); on_http != nullptr && on_http->text == "serve") {
+    problems.error(on_http->place,
+                   "'on_http: serve' needs a terminated host; a passthrough route can redirect or be off");
+  }
+}
+
+void read_solver(const Node& node, RouteSpec& route, Problems& problems) {
+  route.solver_place = node.place;
+  if (!node.is_scalar() || node.is_null()) return;
+  if (node.text != "backend") {
+    if (node.text.find(':') == std::string_view::npos) {
+      problems.error(node.place, "bad acme_solver: " + quote(node.text) + " has no port; write host:port or backend");
+      return;
+    }
+    TargetSpec target;
+    target.inline_upstream = read_address(node, problems);
+    if (target.inline_upstream != nullptr) route.solver = std::move(target);
+    return;
+  }
+  if (!route.passthrough) {
+    problems.error(node.place, "'acme_solver: backend' needs 'passthrough'; write the solver's host:port");
+    return;
+  }
+  TargetSpec target;  // no name, no upstream: port 80 of the passthrough's endpoints
+  target.name.place = node.place;
+  route.solver = std::move(target);
+}
+
+RouteSpec read_route(const Node& node, const std::string& path, Problems& problems) {
+  RouteSpec route;
+  route.place = node.place;
+  read_hosts(node, route, problems);
+  if (const Node* list = node.get("listeners"); list != nullptr && list->is_list()) {
+    route.listeners.emplace();
+    for (const Node* item = list->first; item != nullptr; item = item->next) {
+      if (!item->is_scalar() || item->is_null()) continue;
+      for (const auto& other : *route.listeners) {
+        if (other.text == item->text)
+          problems.error(item->place, "listener " + quote(item->text) + " stands in this list twice");
+      }
+      route.listeners->push_back({std::string(item->text), item->place});
+    }
+  }
+  const Node* passthrough = node.get("passthrough");
+  const Node* rules = node.get("rules");
+  if (passthrough != nullptr) {
+    read_passthrough(node, *passthrough, route, problems);
+  } else if (rules == nullptr) {
+    problems.error(node.place, "a route needs 'passthrough' or 'rules'");
+  } else if (rules->is_list()) {
+    for (const Node* item = rules->first; item != nullptr; item = item->next) {
+      if (item->is_map()) route.rules.push_back(read_rule(*item, problems));
+    }
+    order_rules(route.rules, problems);
+  }
+  if (const Node* tls = node.get("tls"); tls != nullptr && tls->is_map()) route.tls = read_tls(*tls, path, problems);
+  if (const Node* on_http = node.get("on_http")) {
+    route.on_http = on_http->text == "serve" ? routing::OnHttp::serve
+                    : on_http->text == "off" ? routing::OnHttp::off
+                                             : routing::OnHttp::redirect;
+  }
+  read_networks(node.get("allow"), route.access.allow, problems);
+  read_networks(node.get("deny"), route.access.deny, problems);
+  if (const Node* allow = node.get("allow"); allow != nullptr && allow->is_list() && allow->size == 0) {
+    problems.error(allow->place, "an empty 'allow' would admit everybody; leave it out, or write who may come in");
+  }
+  route.max_request_body = size_or(node.get("max_request_body"), 0);
+  if (const Node* solver = node.get("acme_solver")) read_solver(*solver, route, problems);
+  return route;
+}
+
+bool upstream_name(std::string_view name) {
+  return !name.empty() && name.size() <= 128 && std::all_of(name.begin(), name.end(), [](char c) {
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' || c == '_' ||
+           c == '.';
+  });
+}
+
+}  // namespace
+
+FileSpec read_file_spec(const Node& root, const std::string& path, Problems& problems) {
+  FileSpec spec;
+  if (const Node* upstreams = root.get("upstreams"); upstreams != nullptr && upstreams->is_map()) {
+    for (const Node* key = upstreams->first; key != nullptr; key = key->next->next) {
+      if (!upstream_name(key->text) || core::SocketAddress::parse_ip(key->text, 0)) {
+        problems.error(key->place, "bad upstream name " + quote(key->text) + ": use letters, digits, '-', '_' and '.'");
+      } else if (auto upstream = read_upstream(*key->next, {std::string(key->text), key->place}, problems)) {
+        spec.upstreams.push_back(std::move(*upstream));
+      }
+    }
+  }
+  if (const Node* routes = root.get("routes"); routes != nullptr && routes->is_list()) {
+    spec.routes.reserve(routes->size);
+    for (const Node* item = routes->first; item != nullptr; item = item->next) {
+      if (item->is_map()) spec.routes.push_back(read_route(*item, path, problems));
+    }
+  }
+  return spec;
+}
+
+}  // namespace edgemux::config

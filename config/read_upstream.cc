@@ -1,0 +1,136 @@
+// Upstreams: named ones, inline ones, and plain "host:port".
+#include <algorithm>
+
+#include "config/spec.h"
+#include "config/values.h"
+#include "routing/table/host_table.h"
+
+namespace edgemux::config {
+namespace {
+
+constexpr std::size_t max_endpoints = 4096;
+
+std::optional<routing::EndpointSpec> read_endpoint(const Node& node, Problems& problems) {
+  const std::string_view text = node.text;
+  for (const std::string_view scheme : {"unix:", "srv:"}) {
+    if (text.substr(0, scheme.size()) == scheme) {
+      problems.error(node.place, "endpoints with '" + std::string(scheme) + "' are not supported yet");
+      return std::nullopt;
+    }
+  }
+  if (text.find("://") != std::string_view::npos) {
+    problems.error(node.place, quote(text) + " is a URL; an endpoint is host:port");
+    return std::nullopt;
+  }
+  const auto parsed = core::parse_host_port(text);
+  if (!parsed) {
+    problems.error(node.place, "bad endpoint: " + parsed.error().message);
+    return std::nullopt;
+  }
+  routing::EndpointSpec endpoint;
+  endpoint.text = std::string(text);
+  endpoint.port = parsed->port;
+  endpoint.address = core::SocketAddress::parse_ip(parsed->host, parsed->port);
+  if (endpoint.address) {
+    endpoint.host = parsed->host;
+    return endpoint;
+  }
+  char buffer[256];
+  const auto host = routing::normalise_host(parsed->host, buffer);
+  if (host.empty()) {
+    problems.error(node.place, "bad endpoint: " + quote(parsed->host) + " is neither an address nor a host name");
+    return std::nullopt;
+  }
+  endpoint.host = std::string(host);
+  return endpoint;
+}
+
+void read_endpoints(const Node& node, routing::Upstream& upstream, Problems& problems) {
+  if (!node.is_list()) return;
+  for (const Node* item = node.first; item != nullptr; item = item->next) {
+    const Node* address = item->is_map() ? item->get("address") : item;
+    if (address == nullptr || !address->is_scalar() || address->is_null()) continue;
+    if (const Node* weight = item->get("weight"); weight != nullptr && number_or(weight, 1) != 1) {
+      problems.error(weight->place, "a 'weight' other than 1 is not supported yet");
+    }
+    auto endpoint = read_endpoint(*address, problems);
+    if (!endpoint) continue;
+    const bool twice = std::any_of(upstream.endpoints.begin(), upstream.endpoints.end(), [&](const auto& other) {
+      return other.host == endpoint->host && other.port == endpoint->port;
+    });
+    if (twice) {
+      problems.error(address->place, "endpoint " + quote(endpoint->text) + " stands in this list twice");
+      continue;
+    }
+    if (upstream.endpoints.size() >= max_endpoints) {
+      problems.error(address->place, "an upstream has at most " + std::to_string(max_endpoints) + " endpoints");
+      return;
+    }
+    upstream.endpoints.push_back(std::move(*endpoint));
+  }
+}
+
+}  // namespace
+
+std::shared_ptr<UpstreamSpec> read_upstream(const Node& node, Name name, Problems& problems) {
+  const Node* endpoints = node.get("endpoints");
+  if (endpoints == nullptr) return nullptr;
+  auto spec = std::make_shared<UpstreamSpec>();
+  auto& upstream = spec->value;
+  const auto before = problems.errors();
+  read_endpoints(*endpoints, upstream, problems);
+  if (problems.errors() != before || upstream.endpoints.empty()) return nullptr;
+  spec->name = std::move(name);
+  if (spec->name.text.empty()) {
+    spec->name.text = upstream.endpoints.front().text;
+    for (std::size_t i = 1; i < std::min<std::size_t>(upstream.endpoints.size(), 3); ++i) {
+      spec->name.text += "," + upstream.endpoints[i].text;
+    }
+    if (upstream.endpoints.size() > 3) spec->name.text += ",...";
+  }
+  upstream.name = spec->name.text;
+  if (const Node* limits = node.get("limits")) {
+    upstream.max_connections = static_cast<std::uint32_t>(number_or(limits->get("connections"), 0));
+  }
+  if (const Node* keepalive = node.get("keepalive")) {
+    auto& k = upstream.keepalive;
+    k.idle = duration_or(keepalive->get("idle"), k.idle);
+    k.max_age = duration_or(keepalive->get("max_age"), k.max_age);
+    k.max_requests = number_or(keepalive->get("max_requests"), k.max_requests);
+    k.connections = static_cast<std::uint32_t>(number_or(keepalive->get("connections"), k.connections));
+  }
+  if (const Node* timeouts = node.get("timeouts"); timeouts != nullptr && timeouts->get("connect") != nullptr) {
+    spec->own_connect_timeout = true;
+    upstream.connect_timeout = duration_or(timeouts->get("connect"), upstream.connect_timeout);
+  }
+  return spec;
+}
+
+std::shared_ptr<UpstreamSpec> read_address(const Node& node, Problems& problems) {
+  auto endpoint = read_endpoint(node, problems);
+  if (!endpoint) return nullptr;
+  auto spec = std::make_shared<UpstreamSpec>();
+  spec->name = {endpoint->text, node.place};
+  spec->value.name = endpoint->text;
+  spec->value.endpoints.push_back(std::move(*endpoint));
+  return spec;
+}
+
+TargetSpec read_target(const Node& node, Problems& problems) {
+  TargetSpec target;
+  target.name.place = node.place;
+  if (node.is_map()) {
+    target.inline_upstream = read_upstream(node, {"", node.place}, problems);
+  } else if (node.is_scalar() && !node.is_null()) {
+    if (node.text.find(':') != std::string_view::npos || node.text.find('/') != std::string_view::npos) {
+      target.inline_upstream = read_address(node, problems);
+    } else if (core::SocketAddress::parse_ip(node.text, 0)) {
+      problems.error(node.place, "bad endpoint: " + quote(node.text) + " has no port; write host:port");
+    } else {
+      target.name.text = std::string(node.text);
+    }
+  }
+  return target;
+}
+
+}  // namespace edgemux::config

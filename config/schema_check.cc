@@ -1,0 +1,197 @@
+#include <algorithm>
+
+#include "config/schema.h"
+#include "config/values.h"
+
+namespace edgemux::config {
+namespace {
+
+using Kind = Type::Kind;
+
+std::string_view shape_of(const Node& node) {
+  if (node.is_map()) return "a map";
+  if (node.is_list()) return "a list";
+  return "a single value";
+}
+
+std::string either_of(const Type& type) {
+  std::string out;
+  for (const auto& [alternative, word] :
+       {std::pair{type.scalar, "a single value"}, {type.map, "a map"}, {type.list, "a list"}}) {
+    if (alternative != nullptr) out += (out.empty() ? "" : " or ") + std::string(word);
+  }
+  return out;
+}
+
+class Checker {
+ public:
+  Checker(Problems& problems, bool include) : problems_(problems), include_(include) {}
+
+  // `name` is what messages call the node: a key, or the key of the list that it is an element of.
+  void value(const Node& node, const Type& type, std::string_view name) {
+    switch (type.kind) {
+      case Kind::map:
+        return map(node, type, name);
+      case Kind::dictionary:
+        return dictionary(node, type, name);
+      case Kind::list:
+        return list(node, type, name);
+      case Kind::either: {
+        const Type* chosen = node.is_map() ? type.map : node.is_list() ? type.list : type.scalar;
+        if (chosen != nullptr && (node.is_null() ? type.scalar != nullptr : true)) return value(node, *chosen, name);
+        return wrong(node, name, either_of(type));
+      }
+      default:
+        return scalar(node, type, name);
+    }
+  }
+
+ private:
+  void wrong(const Node& node, std::string_view name, std::string_view expected) {
+    if (node.is_null()) {
+      problems_.error(node.place, quote(name) + " has no value; it must be " + std::string(expected));
+    } else {
+      problems_.error(node.place,
+                      quote(name) + " must be " + std::string(expected) + ", not " + std::string(shape_of(node)));
+    }
+  }
+
+  void map(const Node& node, const Type& type, std::string_view name) {
+    if (!node.is_map()) return wrong(node, name, "a map");
+    std::uint64_t seen = 0;
+    for (const Node* key = node.first; key != nullptr; key = key->next->next) {
+      const auto found = std::find_if(type.fields.begin(), type.fields.end(),
+                                      [&](const Field& field) { return field.name == key->text; });
+      if (found == type.fields.end()) {
+        unknown(*key, type);
+        continue;
+      }
+      seen |= 1ULL << static_cast<unsigned>(found - type.fields.begin());
+      field(*key, *key->next, *found);
+    }
+    for (std::size_t i = 0; i < type.fields.size(); ++i) {
+      if (type.fields[i].need == Field::Need::required && (seen & (1ULL << i)) == 0 &&
+          !(include_ && type.fields[i].main_only)) {
+        missing(node, type.fields[i], name);
+      }
+    }
+  }
+
+  void missing(const Node& node, const Field& field, std::string_view name) {
+    problems_.error(node.place, name.empty() ? "the file has no " + quote(field.name)
+                                             : quote(field.name) + " is missing in this entry of " + quote(name));
+  }
+
+  void unknown(const Node& key, const Type& type) {
+    std::vector<std::string_view> names;
+    names.reserve(type.fields.size());
+    for (const auto& field : type.fields) names.push_back(field.name);
+    problems_.error(key.place, "unknown key " + quote(key.text), did_you_mean(key.text, names));
+  }
+
+  void field(const Node& key, const Node& node, const Field& field) {
+    if (include_ && field.main_only) {
+      problems_.error(key.place,
+                      quote(field.name) + " belongs into the main file; an included file holds routes and upstreams");
+    } else if (field.supported) {
+      value(node, *field.type, field.name);
+    } else if (!(node.is_scalar() && !field.fallback.empty() && node.text == field.fallback)) {
+      problems_.error(key.place, quote(field.name) + " is not supported yet");
+    }
+  }
+
+  void dictionary(const Node& node, const Type& type, std::string_view name) {
+    if (!node.is_map()) return wrong(node, name, "a map");
+    for (const Node* key = node.first; key != nullptr; key = key->next->next) {
+      if (key->text.empty()) problems_.error(key->place, "an empty name in " + quote(name));
+      value(*key->next, *type.element, key->text);
+    }
+  }
+
+  void list(const Node& node, const Type& type, std::string_view name) {
+    if (!node.is_list()) return wrong(node, name, "a list");
+    if (node.size < type.min) problems_.error(node.place, quote(name) + " must not be empty");
+    for (const Node* item = node.first; item != nullptr; item = item->next) value(*item, *type.element, name);
+  }
+
+  void scalar(const Node& node, const Type& type, std::string_view name) {
+    if (!node.is_scalar()) return wrong(node, name, expected(type));
+    if (node.is_null() && !is_word(type, node.text)) return wrong(node, name, expected(type));
+    if (type.kind != Kind::choice && type.kind != Kind::text && is_word(type, node.text)) return;
+    switch (type.kind) {
+      case Kind::number:
+        return range(node, name, parse_number(node.text), type, [](std::uint64_t n) { return std::to_string(n); });
+      case Kind::size:
+        return range(node, name, parse_size(node.text), type,
+                     [](std::uint64_t n) { return std::to_string(n) + " bytes"; });
+      case Kind::duration: {
+        const auto parsed = parse_duration(node.text);
+        return range(node, name, parsed.map([](auto ms) { return static_cast<std::uint64_t>(ms.count()); }), type,
+                     [](std::uint64_t n) { return duration_text(std::chrono::milliseconds(n)); });
+      }
+      case Kind::choice:
+        return choice(node, type, name);
+      default:
+        return;
+    }
+  }
+
+  template <class T, class Text>
+  void range(const Node& node, std::string_view name, const core::Result<T>& parsed, const Type& type, Text text) {
+    if (!parsed) {
+      problems_.error(node.place, quote(name) + ": " + parsed.error().message);
+    } else if (*parsed < type.min || *parsed > type.max) {
+      problems_.error(node.place, quote(name) + " must be " +
+                                      (type.max == UINT64_MAX ? "at least " + text(type.min)
+                                                              : text(type.min) + " to " + text(type.max)) +
+                                      ", not " + quote(node.text));
+    }
+  }
+
+  void choice(const Node& node, const Type& type, std::string_view name) {
+    std::vector<std::string_view> words;
+    std::string listed;
+    for (const auto& word : type.words) {
+      if (word.text == node.text) {
+        if (!word.supported) {
+          problems_.error(node.place,
+                          "'" + std::string(name) + ": " + std::string(word.text) + "' is not supported yet");
+        }
+        return;
+      }
+      if (!word.supported) continue;
+      words.push_back(word.text);
+      listed += (listed.empty() ? "" : ", ") + std::string(word.text);
+    }
+    problems_.error(node.place, quote(name) + " must be one of " + listed + ", not " + quote(node.text),
+                    did_you_mean(node.text, words));
+  }
+
+  static bool is_word(const Type& type, std::string_view text) {
+    return std::any_of(type.words.begin(), type.words.end(), [&](const Word& word) { return word.text == text; });
+  }
+
+  static std::string_view expected(const Type& type) {
+    switch (type.kind) {
+      case Kind::number:
+        return "a number";
+      case Kind::duration:
+        return "a time like 5s";
+      case Kind::size:
+        return "a size like 64KiB";
+      default:
+        return "a single value";
+    }
+  }
+
+  Problems& problems_;
+  bool include_;
+};
+
+}  // namespace
+
+void check(const Node& root, const Type& type, Problems& problems, bool include) {
+  Checker(problems, include).value(root, type, "");
+}
+
+}  // namespace edgemux::config

@@ -1,0 +1,96 @@
+#pragma once
+// FileSpec: what one file says about routes and upstreams, checked as far as the file alone can tell and turned into
+// values. What it means together with the other files (upstreams' and listeners' names, hosts claimed twice) is the
+// linker's to find. Immutable once read; files that did not change keep theirs between compiles.
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <variant>
+#include <vector>
+
+#include "config/files.h"
+#include "config/node.h"
+#include "config/problems.h"
+#include "routing/table/route.h"
+
+namespace edgemux::config {
+
+struct Name {
+  std::string text;
+  Place place;
+};
+
+struct UpstreamSpec {
+  Name name;                // of an inline one: the text of its first endpoint
+  routing::Upstream value;  // without origin, identity, id and state
+  bool own_connect_timeout = false;
+};
+
+// Where a route or a rule sends its traffic.
+struct TargetSpec {
+  Name name;  // an upstream's name; not used where `inline_upstream` is set
+  std::shared_ptr<const UpstreamSpec> inline_upstream;
+};
+
+struct RuleSpec {
+  routing::Rule::Kind kind = routing::Rule::Kind::prefix;
+  std::string path = "/";
+  Place place;
+  std::variant<TargetSpec, routing::Redirect, routing::Respond> action;
+};
+
+struct TlsSpec {
+  Place place;
+  std::optional<core::TlsVersion> min_version;
+  std::optional<std::vector<std::string>> ciphers;
+  std::optional<std::vector<std::string>> curves;
+  std::optional<std::vector<std::string>> alpn;
+  std::optional<core::ClientAuth> client_auth;
+  Name client_ca;  // absolute path; empty = none
+};
+
+struct RouteSpec {
+  Place place;
+  std::vector<Name> hosts;  // normalised
+  std::optional<std::vector<Name>> listeners;
+  std::optional<TargetSpec> passthrough;
+  std::vector<RuleSpec> rules;  // in the order that they are tried
+  std::optional<TlsSpec> tls;
+  routing::OnHttp on_http = routing::OnHttp::redirect;
+  routing::AccessList access;
+  std::uint64_t max_request_body = 0;
+  std::optional<TargetSpec> solver;
+  Place solver_place;
+};
+
+struct FileSpec {
+  std::vector<UpstreamSpec> upstreams;
+  std::vector<RouteSpec> routes;
+};
+
+// Reads the lists of routes and upstreams of a file whose schema was checked. `path` is absolute; paths in the file
+// are relative to its folder.
+FileSpec read_file_spec(const Node& root, const std::string& path, Problems& problems);
+
+// For the main file's own `tls:` as well as a route's.
+TlsSpec read_tls(const Node& node, const std::string& path, Problems& problems);
+
+// An upstream from a map with endpoints. Null: a problem was reported.
+std::shared_ptr<UpstreamSpec> read_upstream(const Node& node, Name name, Problems& problems);
+// "host:port" as an upstream of its own. Null: a problem was reported.
+std::shared_ptr<UpstreamSpec> read_address(const Node& node, Problems& problems);
+
+RuleSpec read_rule(const Node& node, Problems& problems);
+// An upstream's name, "host:port", or a map with endpoints.
+TargetSpec read_target(const Node& node, Problems& problems);
+
+// Values of nodes that the schema passed; for others the value that is given.
+std::uint64_t number_or(const Node* node, std::uint64_t fallback);
+std::uint64_t size_or(const Node* node, std::uint64_t fallback);
+routing::milliseconds duration_or(const Node* node, routing::milliseconds fallback);  // "off" is 0
+std::vector<std::string> texts_of(const Node* node);
+
+}  // namespace edgemux::config

@@ -1,0 +1,81 @@
+#include "config/values.h"
+
+#include <charconv>
+#include <limits>
+#include <optional>
+
+#include "config/problems.h"
+
+namespace edgemux::config {
+namespace {
+
+struct Quantity {
+  std::uint64_t number;
+  std::string_view unit;
+};
+
+std::optional<Quantity> split(std::string_view text) {
+  Quantity q{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), q.number);
+  if (error != std::errc{}) return std::nullopt;
+  q.unit = text.substr(static_cast<std::size_t>(end - text.data()));
+  if (!q.unit.empty() && q.unit.front() == ' ') q.unit.remove_prefix(1);
+  return q;
+}
+
+}  // namespace
+
+core::Result<std::chrono::milliseconds> parse_duration(std::string_view text) {
+  const auto q = split(text);
+  if (!q) return core::fail(quote(text) + " is not a time; write it like 500ms, 5s, 1m or 1h");
+  std::uint64_t unit = 0;
+  if (q->unit == "ms") unit = 1;
+  if (q->unit == "s") unit = 1000;
+  if (q->unit == "m") unit = 60'000;
+  if (q->unit == "h") unit = 3'600'000;
+  if (q->unit.empty()) {
+    if (q->number == 0) return std::chrono::milliseconds(0);
+    const std::string number = std::to_string(q->number);
+    return core::fail(quote(text) + " has no unit; write " + number + "s for seconds or " + number +
+                      "ms for milliseconds");
+  }
+  if (unit == 0) return core::fail(quote(text) + " is not a time; the units are ms, s, m and h");
+  constexpr std::uint64_t most = 1000ULL * 3'600'000ULL * 24ULL * 365ULL;
+  if (q->number > most / unit) return core::fail(quote(text) + " is longer than 1000 years");
+  return std::chrono::milliseconds(q->number * unit);
+}
+
+core::Result<std::uint64_t> parse_size(std::string_view text) {
+  const auto q = split(text);
+  if (!q) return core::fail(quote(text) + " is not a size; write it like 64KiB, 100MiB or 4096 (bytes)");
+  unsigned shift = 0;
+  if (q->unit == "KiB") {
+    shift = 10;
+  } else if (q->unit == "MiB") {
+    shift = 20;
+  } else if (q->unit == "GiB") {
+    shift = 30;
+  } else if (!q->unit.empty() && q->unit != "B") {
+    return core::fail(quote(text) + " is not a size; the units are KiB, MiB and GiB");
+  }
+  if (q->number > (std::numeric_limits<std::uint64_t>::max() >> 1U) >> shift) {
+    return core::fail(quote(text) + " is too large");
+  }
+  return q->number << shift;
+}
+
+core::Result<std::uint64_t> parse_number(std::string_view text) {
+  const auto q = split(text);
+  if (!q || !q->unit.empty()) return core::fail(quote(text) + " is not a whole number");
+  return q->number;
+}
+
+std::string duration_text(std::chrono::milliseconds value) {
+  const auto n = value.count();
+  if (n != 0 && n % 3'600'000 == 0) return std::to_string(n / 3'600'000) + "h";
+  if (n != 0 && n % 60'000 == 0) return std::to_string(n / 60'000) + "m";
+  if (n != 0 && n % 1000 == 0) return std::to_string(n / 1000) + "s";
+  return std::to_string(n) + "ms";
+}
+
+}  // namespace edgemux::config

@@ -1,0 +1,20 @@
+#pragma once
+// The small languages of the configuration: durations ("50ms", "5s", "1m", "1h"), sizes ("64KiB", "100MiB", "1GiB", or
+// bytes), whole numbers. Errors say how to write it. Pure.
+
+#include <chrono>
+#include <cstdint>
+#include <string_view>
+
+#include "core/base/result.h"
+
+namespace edgemux::config {
+
+core::Result<std::chrono::milliseconds> parse_duration(std::string_view text);
+core::Result<std::uint64_t> parse_size(std::string_view text);
+core::Result<std::uint64_t> parse_number(std::string_view text);
+
+// "5s", "1500ms": the shortest way to write it.
+std::string duration_text(std::chrono::milliseconds value);
+
+}  // namespace edgemux::config
