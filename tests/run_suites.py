@@ -2,7 +2,8 @@
 """`./dev test`: builds what the tests need, runs every suite, adds up what they report.
 
 A suite is one process with a report of its own (GoogleTest's XML, pytest's junit XML, or only its exit code). A crash, a
-hang, a missing report and a sanitizer's finding in any process count as a failure and show the end of the log.
+hang and a missing report count as a failure and show the end of the log; a sanitizer's finding ends its process, and the
+end-to-end tests look for one in what the proxy wrote.
 Small suites run side by side, one per CPU; the end-to-end suites spread over all CPUs and run alone, since they measure.
 
 The last line is "N passed, N failed, N skipped". Exit 1 if anything failed or, with CI=true, was skipped.
@@ -57,10 +58,6 @@ class Suite:
     @property
     def report(self):
         return OUT / f"{self.stem}.xml"
-
-    @property
-    def findings(self):
-        return OUT / f"{self.stem}.sanitizer"
 
 
 @dataclass
@@ -192,7 +189,7 @@ def execute(suite):
         stale.unlink()
     env = dict(os.environ, **suite.env)
     for name, options in SANITIZERS.items():
-        env[name] = f"{options}:log_path={suite.findings}" if suite.kind != "exit" else options
+        env[name] = options
     prefix = without_randomised_addresses() if suite.preset == "tsan" else []
     with open(suite.log, "wb") as out:
         process = subprocess.Popen([*prefix, *map(str, suite.command)], cwd=ROOT, env=env, stdin=subprocess.DEVNULL,
@@ -255,9 +252,6 @@ def run(suite):
             outcome.fail(f"exit code {status}, " + ("though no test failed" if reported else "without a report"))
     if status is None:
         outcome.fail(f"still running after {suite.timeout:.0f} s")
-    findings = sorted(OUT.glob(f"{suite.findings.name}.*"))
-    for finding in findings:
-        outcome.fail(f"sanitizer: {finding.relative_to(ROOT)}")
 
     counts = f"{outcome.passed} passed, {outcome.failed} failed, {outcome.skipped} skipped"
     lines = [f"{suite.name:<40} {counts}  {time.monotonic() - began:.1f} s"]
@@ -265,8 +259,6 @@ def run(suite):
     if outcome.failed:
         lines += [f"    FAILED {problem}" for problem in outcome.problems]
         lines += [f"    | {line}" for line in tail(suite.log).splitlines()]
-        for finding in findings[:3]:
-            lines += [f"    | {line}" for line in finding.read_text(errors="replace").splitlines()[:TAIL]]
     if outcome.passed or outcome.failed or outcome.skipped:
         say("\n".join(lines))
     return outcome
