@@ -8,7 +8,7 @@
 // Lines are always whole.
 //
 // JSON: one object per line, always valid: control characters are escaped, bytes that are not UTF-8 become U+FFFD. Long
-// values are cut (see kMaxValue). Text: name=value, quoted where needed. Fields and their names:
+// values are cut (see access_format.h). Text: name=value, quoted where needed. Fields and their names:
 // routing/table/access_fields.h.
 //
 // Threads: write() from the worker that owns the index; everything else from the control thread.

@@ -14,6 +14,7 @@ enum class AccessField : std::uint8_t {
   kind,
   listener,
   client,
+  client_port,
   sni,
   alpn,
   tls,
@@ -40,12 +41,13 @@ enum class AccessField : std::uint8_t {
   referer,
 };
 
-inline constexpr std::array<std::string_view, 28> kAccessFields{
-    "time",     "kind",     "listener",   "client",        "sni",        "alpn",       "tls",
-    "resumed",  "host",     "method",     "path",          "protocol",   "status",     "reason",
-    "detail",   "bytes_in", "bytes_out",  "duration_ms",   "route",      "tenant",     "upstream",
-    "endpoint", "attempts", "connect_ms", "first_byte_ms", "request_id", "user_agent", "referer"};
-static_assert(static_cast<std::size_t>(AccessField::referer) + 1 == kAccessFields.size());
+inline constexpr std::array<std::string_view, 29> kAccessFields{
+    "time",       "kind",          "listener",    "client",     "client_port", "sni",      "alpn",     "tls",
+    "resumed",    "host",          "method",      "path",       "protocol",    "status",   "reason",   "detail",
+    "bytes_in",   "bytes_out",     "duration_ms", "route",      "tenant",      "upstream", "endpoint", "attempts",
+    "connect_ms", "first_byte_ms", "request_id",  "user_agent", "referer"};
+static_assert(static_cast<std::size_t>(AccessField::referer) + 1 == kAccessFields.size() &&
+              !kAccessFields.back().empty());
 
 constexpr std::optional<AccessField> find_access_field(std::string_view name) {
   for (std::size_t i = 0; i < kAccessFields.size(); ++i) {
