@@ -297,7 +297,7 @@ TEST(RequestHead, Upgrade) {
   EXPECT_EQ(upgrade("Connection: upgrade\r\nUpgrade: websocket\r\n", "HTTP/1.0"), "none");
   EXPECT_EQ(upgrade("Connection: upgrade\r\nUpgrade: H2C\r\n"), "none");
   EXPECT_EQ(upgrade("Connection: upgrade\r\nUpgrade: websocket, h2c\r\n"), "none");
-  EXPECT_EQ(upgrade("Connection: upgrade\r\nUpgrade: websocket\r\nUpgrade: h2c\r\n"), "none");
+  EXPECT_EQ(upgrade("Connection: upgrade\r\nUpgrade: h2c\r\nUpgrade: websocket\r\n"), "none");
   EXPECT_EQ(upgrade("Connection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 2\r\n"), "none");
 }
 
@@ -390,6 +390,9 @@ TEST(HeadScanner, Limit) {
   HeadScanner scanner(10);
   EXPECT_EQ(scanner.feed("123456789"), HeadScanner::State::need_more);
   EXPECT_EQ(scanner.feed("0"), HeadScanner::State::error);
+  EXPECT_EQ(scanner.status(), 431);
+  scanner.reset(5);
+  EXPECT_EQ(scanner.feed("ab\r\n\r\n"), HeadScanner::State::error);
   EXPECT_EQ(scanner.status(), 431);
   scanner.reset(6);
   EXPECT_EQ(scanner.feed("ab\r\n\r\n"), HeadScanner::State::complete);
