@@ -27,10 +27,12 @@ namespace edgemux::core {
 class Resolver {
  public:
   struct Options {
-    // "10.0.0.53:53,[fd00::53]:53": asked instead of those of resolv.conf, whose search list does not apply then.
-    std::string servers;
+    // "10.0.0.53:53,[fd00::53]:53": asked instead of those of resolv.conf; its search list applies all the same.
+    std::string servers{};
     std::chrono::milliseconds timeout{2'000};  // of the first try; it doubles with every round over the servers
-    int tries = 3;                             // rounds over the servers
+    int tries = 2;                             // rounds over the servers
+    // Read again before the next query when it has changed and none is under way.
+    std::string resolv_conf = "/etc/resolv.conf";
   };
 
   struct Answer {
@@ -42,7 +44,7 @@ class Resolver {
   using Callback = std::function<void(Result<Answer>)>;
 
  private:
-  struct Channel;
+  class Channel;
   struct Lookup;
 
  public:
@@ -50,15 +52,16 @@ class Resolver {
   class Query {
    public:
     Query() = default;
-    explicit Query(std::shared_ptr<Lookup> lookup) : lookup_(std::move(lookup)) {}
-    Query(Query&&) = default;
+    Query(Query&& other) noexcept;
     Query& operator=(Query&& other) noexcept;
     ~Query() { cancel(); }
     void cancel();
     [[nodiscard]] bool active() const { return lookup_ != nullptr; }
 
    private:
-    std::shared_ptr<Lookup> lookup_;
+    friend class Resolver;
+    explicit Query(Lookup* lookup);
+    Lookup* lookup_ = nullptr;
   };
 
   explicit Resolver(EventLoop& loop);

@@ -49,7 +49,7 @@ class Discovery {
     milliseconds max_ttl{300'000};
     milliseconds retry_min{1'000};
     milliseconds retry_max{60'000};
-    std::size_t max_in_flight = 128;  // names that are asked for at the same time; the others wait for their turn
+    std::size_t max_in_flight = 64;  // names that are asked for at the same time; the others wait for their turn
   };
 
   Discovery();

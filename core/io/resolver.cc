@@ -1,0 +1,259 @@
+#include "core/io/resolver.h"
+
+#include <ares.h>
+#include <netdb.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <deque>
+#include <mutex>
+#include <optional>
+#include <unordered_map>
+#include <utility>
+
+#include "core/io/timer_wheel.h"
+
+namespace edgemux::core {
+
+// One call of resolve(). Owned by the channel; c-ares holds a pointer to it until it has reported the end, cancelled or
+// not.
+struct Resolver::Lookup {
+  Channel* channel;
+  Query* query = nullptr;  // null = cancelled
+  Callback callback;
+  std::optional<Result<Answer>> outcome;
+};
+
+namespace {
+
+Error error_of(int status) {
+  const bool permanent = status == ARES_ENOTFOUND || status == ARES_ENODATA || status == ARES_EBADNAME;
+  std::string message = status == ARES_ENODATA ? "the name has no address" : ares_strerror(status);
+  return Error{Side::upstream, !permanent, std::move(message)};
+}
+
+Result<Resolver::Answer> answer_of(const ares_addrinfo& info) {
+  Resolver::Answer answer;
+  int ttl = INT32_MAX;
+  for (const int family : {AF_INET, AF_INET6}) {
+    for (const auto* node = info.nodes; node != nullptr; node = node->ai_next) {
+      if (node->ai_family != family) continue;
+      ttl = std::min(ttl, node->ai_ttl);
+      auto address = SocketAddress::from(node->ai_addr, node->ai_addrlen);
+      if (!address.valid()) continue;
+      address.set_port(0);
+      if (std::find(answer.addresses.begin(), answer.addresses.end(), address) != answer.addresses.end()) continue;
+      answer.addresses.push_back(address);
+    }
+  }
+  if (answer.addresses.empty()) return tl::unexpected<Error>(error_of(ARES_ENODATA));
+  for (const auto* alias = info.cnames; alias != nullptr; alias = alias->next) ttl = std::min(ttl, alias->ttl);
+  answer.ttl = std::chrono::seconds(std::max(ttl, 0));
+  return answer;
+}
+
+// What tells one version of resolv.conf from the next.
+struct FileVersion {
+  timespec changed{};
+  ino_t inode = 0;
+  off_t size = 0;
+
+  static FileVersion of(const std::string& path) {
+    struct stat status {};
+    if (stat(path.c_str(), &status) != 0) return {};
+    return {status.st_mtim, status.st_ino, status.st_size};
+  }
+  bool operator==(const FileVersion& other) const {
+    return changed.tv_sec == other.changed.tv_sec && changed.tv_nsec == other.changed.tv_nsec && inode == other.inode &&
+           size == other.size;
+  }
+};
+
+}  // namespace
+
+// The c-ares channel, its sockets and its timer. c-ares is never entered from inside one of its own calls: what it
+// reports is collected, and delivered from the loop.
+class Resolver::Channel final : public Watcher {
+ public:
+  Channel(EventLoop& loop, Options options) : loop_(loop), options_(std::move(options)), timer_(on_timer, this) {
+    static std::once_flag once;
+    std::call_once(once, [] { ares_library_init(ARES_LIB_INIT_ALL); });
+    open();
+  }
+
+  ~Channel() {
+    close();
+    loop_.forget(*this);
+    for (auto& [lookup, owner] : lookups_) {
+      if (lookup->query != nullptr) lookup->query->lookup_ = nullptr;
+    }
+  }
+
+  Lookup* start(const std::string& name, Callback callback) {
+    auto owner = std::make_unique<Lookup>(Lookup{this, nullptr, std::move(callback), std::nullopt});
+    Lookup* lookup = owner.get();
+    lookups_.emplace(lookup, std::move(owner));
+    if (const auto address = SocketAddress::parse_ip(name, 0)) {
+      finish(*lookup, Answer{{*address}, std::chrono::seconds(0)});
+      return lookup;
+    }
+    reopen_if_changed();
+    if (channel_ == nullptr) {
+      finish(*lookup, tl::unexpected<Error>(error_of(init_status_)));
+      return lookup;
+    }
+    ares_addrinfo_hints hints{};
+    hints.ai_family = AF_UNSPEC;
+    hints.ai_socktype = SOCK_STREAM;
+    hints.ai_flags = ARES_AI_NOSORT;
+    ++under_way_;
+    ares_getaddrinfo(channel_, name.c_str(), nullptr, &hints, on_result, lookup);
+    rearm();
+    return lookup;
+  }
+
+  void on_io(std::uint32_t) override {
+    Lookup* lookup = finished_.front();
+    finished_.pop_front();
+    if (!finished_.empty()) loop_.wake(*this);
+    const auto node = lookups_.extract(lookup);
+    if (lookup->query == nullptr) return;
+    lookup->query->lookup_ = nullptr;
+    lookup->callback(std::move(*lookup->outcome));
+  }
+
+ private:
+  void open() {
+    ares_options options{};
+    options.timeout = static_cast<int>(options_.timeout.count());
+    options.tries = options_.tries;
+    options.sock_state_cb = on_socket;
+    options.sock_state_cb_data = this;
+    options.socket_receive_buffer_size = 1 << 20;  // the answers to a burst of questions
+    char lookups[] = "fb";
+    options.lookups = lookups;
+    options.resolvconf_path = options_.resolv_conf.data();
+    const int mask = ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB | ARES_OPT_LOOKUPS |
+                     ARES_OPT_RESOLVCONF | ARES_OPT_SOCK_RCVBUF;
+    version_ = FileVersion::of(options_.resolv_conf);
+    init_status_ = ares_init_options(&channel_, &options, mask);
+    if (init_status_ != ARES_SUCCESS) {
+      channel_ = nullptr;
+      return;
+    }
+    if (options_.servers.empty()) return;
+    init_status_ = ares_set_servers_ports_csv(channel_, options_.servers.c_str());
+    if (init_status_ != ARES_SUCCESS) close();
+  }
+
+  void close() {
+    if (channel_ == nullptr) return;
+    closing_ = true;
+    ares_destroy(channel_);
+    closing_ = false;
+    channel_ = nullptr;
+    sockets_.clear();
+    timer_.cancel();
+  }
+
+  // A gateway runs for years; its name servers change.
+  void reopen_if_changed() {
+    if (under_way_ != 0 || version_ == FileVersion::of(options_.resolv_conf)) return;
+    close();
+    open();
+  }
+
+  void finish(Lookup& lookup, Result<Answer> outcome) {
+    lookup.outcome = std::move(outcome);
+    finished_.push_back(&lookup);
+    loop_.wake(*this);
+  }
+
+  static void on_result(void* argument, int status, int /*timeouts*/, ares_addrinfo* info) {
+    auto& lookup = *static_cast<Lookup*>(argument);
+    auto& channel = *lookup.channel;
+    --channel.under_way_;
+    if (!channel.closing_) {
+      channel.finish(lookup, status == ARES_SUCCESS && info != nullptr ? answer_of(*info)
+                                                                       : tl::unexpected<Error>(error_of(status)));
+    }
+    if (info != nullptr) ares_freeaddrinfo(info);
+  }
+
+  static void on_socket(void* argument, int fd, int readable, int writable) {
+    auto& channel = *static_cast<Channel*>(argument);
+    if (readable == 0 && writable == 0) {
+      channel.sockets_.erase(fd);
+      return;
+    }
+    auto& watch = channel.sockets_[fd];
+    if (watch == nullptr) {
+      watch = std::make_unique<DescriptorWatch>(channel.loop_, fd,
+                                                [&channel, fd](std::uint32_t ready) { channel.process(fd, ready); });
+    }
+    watch->update((readable != 0 ? kReadable : 0U) | (writable != 0 ? kWritable : 0U));
+  }
+
+  static void on_timer(void* argument) { static_cast<Channel*>(argument)->process(ARES_SOCKET_BAD, 0); }
+
+  void process(int fd, std::uint32_t ready) {
+    ares_process_fd(channel_, (ready & kReadable) != 0 ? fd : ARES_SOCKET_BAD,
+                    (ready & kWritable) != 0 ? fd : ARES_SOCKET_BAD);
+    rearm();
+  }
+
+  void rearm() {
+    timeval left{};
+    if (ares_timeout(channel_, nullptr, &left) == nullptr) {
+      timer_.cancel();
+      return;
+    }
+    const auto milliseconds =
+        static_cast<std::uint64_t>(left.tv_sec) * 1000 + static_cast<std::uint64_t>(left.tv_usec + 999) / 1000;
+    loop_.timers().arm(timer_, loop_.now() + milliseconds);
+  }
+
+  EventLoop& loop_;
+  Options options_;
+  Timer timer_;
+  ares_channel channel_ = nullptr;
+  int init_status_ = ARES_SUCCESS;
+  bool closing_ = false;
+  std::size_t under_way_ = 0;  // lookups that c-ares holds
+  FileVersion version_;
+  std::unordered_map<int, std::unique_ptr<DescriptorWatch>> sockets_;
+  std::unordered_map<Lookup*, std::unique_ptr<Lookup>> lookups_;
+  std::deque<Lookup*> finished_;
+};
+
+Resolver::Query::Query(Lookup* lookup) : lookup_(lookup) { lookup->query = this; }
+
+Resolver::Query::Query(Query&& other) noexcept : lookup_(std::exchange(other.lookup_, nullptr)) {
+  if (lookup_ != nullptr) lookup_->query = this;
+}
+
+Resolver::Query& Resolver::Query::operator=(Query&& other) noexcept {
+  if (this == &other) return *this;
+  cancel();
+  lookup_ = std::exchange(other.lookup_, nullptr);
+  if (lookup_ != nullptr) lookup_->query = this;
+  return *this;
+}
+
+void Resolver::Query::cancel() {
+  if (lookup_ == nullptr) return;
+  lookup_->query = nullptr;
+  lookup_->callback = nullptr;
+  lookup_ = nullptr;
+}
+
+Resolver::Resolver(EventLoop& loop) : Resolver(loop, Options{}) {}
+Resolver::Resolver(EventLoop& loop, Options options) : channel_(std::make_unique<Channel>(loop, std::move(options))) {}
+Resolver::~Resolver() = default;
+
+Resolver::Query Resolver::resolve(const std::string& name, Callback callback) {
+  return Query(channel_->start(name, std::move(callback)));
+}
+
+}  // namespace edgemux::core

@@ -1,0 +1,340 @@
+#include "routing/upstream/discovery.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <thread>
+
+#include "tests/support/dns_server.h"
+
+namespace edgemux::routing {
+namespace {
+
+using core::SocketAddress;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using tests::DnsServer;
+using Mode = DnsServer::Mode;
+
+SocketAddress ip(std::string_view text, std::uint16_t port = 0) { return *SocketAddress::parse_ip(text, port); }
+
+// "10.0.0.1:80" or "name:80".
+UpstreamPtr upstream(const std::vector<std::string>& endpoints, std::shared_ptr<UpstreamState> state = nullptr) {
+  auto out = std::make_shared<Upstream>();
+  for (const auto& text : endpoints) {
+    const auto parts = core::parse_host_port(text);
+    EXPECT_TRUE(parts.has_value()) << text;
+    out->endpoints.push_back({text, parts->host, parts->port, SocketAddress::parse_ip(parts->host, parts->port)});
+    out->identity += text + " ";
+  }
+  out->name = out->identity;
+  out->state = state != nullptr ? std::move(state) : std::make_shared<UpstreamState>();
+  return out;
+}
+
+std::vector<std::string> addresses(const EndpointSet& set) {
+  std::vector<std::string> out;
+  for (const auto& endpoint : set.endpoints) out.push_back(endpoint.address.to_string());
+  return out;
+}
+std::vector<std::string> addresses(const UpstreamPtr& upstream) { return addresses(*upstream->state->endpoints()); }
+std::string problem(const UpstreamPtr& upstream) { return upstream->state->endpoints()->problem; }
+
+// ---- pure ----
+
+TEST(AssembleEndpoints, WrittenOrderAllAddressesNothingTwice) {
+  const auto up = upstream({"b:80", "10.0.0.9:81", "a:82", "10.0.0.1:80"});
+  const NameState b{{ip("10.0.0.1"), ip("fd00::1")}, {}};
+  const NameState a{{ip("10.0.0.1"), ip("10.0.0.2")}, {}};
+  const NameState* const names[] = {&b, nullptr, &a, nullptr};
+  const auto set = assemble_endpoints(*up, names);
+  // 10.0.0.1:80 was written too, but is there already; 10.0.0.1:82 is another endpoint.
+  EXPECT_THAT(addresses(set), ElementsAre("10.0.0.1:80", "[fd00::1]:80", "10.0.0.9:81", "10.0.0.1:82", "10.0.0.2:82"));
+  EXPECT_EQ(set.endpoints[0].text, "b:80 (10.0.0.1)");
+  EXPECT_EQ(set.endpoints[1].text, "b:80 (fd00::1)");
+  EXPECT_EQ(set.endpoints[2].text, "10.0.0.9:81");
+  EXPECT_EQ(set.problem, "");
+}
+
+TEST(AssembleEndpoints, TheProblemNamesEachNameOnce) {
+  const auto up = upstream({"a:80", "b:80", "a:81"});
+  const NameState a{{}, "it is gone"};
+  const NameState b{};
+  const NameState* const names[] = {&a, &b, &a};
+  const auto set = assemble_endpoints(*up, names);
+  EXPECT_THAT(set.endpoints, IsEmpty());
+  EXPECT_EQ(set.problem, "a does not resolve: it is gone; b is not resolved yet");
+}
+
+TEST(AssembleEndpoints, OneGoodEndpointIsNoProblem) {
+  const auto up = upstream({"a:80", "10.0.0.1:80"});
+  const NameState a{{}, "it is gone"};
+  const NameState* const names[] = {&a, nullptr};
+  EXPECT_EQ(assemble_endpoints(*up, names).problem, "");
+}
+
+TEST(KeepOrder, StayingOnesKeepTheirPlaceNewOnesFollow) {
+  const std::vector known{ip("10.0.0.1"), ip("10.0.0.2"), ip("10.0.0.3")};
+  EXPECT_EQ(keep_order(known, {ip("10.0.0.4"), ip("10.0.0.3"), ip("10.0.0.1")}),
+            (std::vector{ip("10.0.0.1"), ip("10.0.0.3"), ip("10.0.0.4")}));
+  EXPECT_EQ(keep_order({}, known), known);
+  EXPECT_THAT(keep_order(known, {}), IsEmpty());
+}
+
+// ---- with a name server ----
+
+// The thread asks for a name again only after it has published what the last answer changed, so "two more questions
+// have come" means: everything that was in the zone before is published.
+class DiscoveryTest : public testing::Test {
+ protected:
+  Discovery::Options options() {
+    return {.resolver = {.servers = server.address(),
+                         .timeout = milliseconds(10'000),
+                         .tries = 1,
+                         .resolv_conf = "/dev/null"},
+            .min_ttl = milliseconds(16),
+            .max_ttl = milliseconds(300'000),
+            .retry_min = milliseconds(16),
+            .retry_max = milliseconds(64)};
+  }
+  void settle(const std::string& name) { ASSERT_TRUE(server.wait_for_queries(name, 2)) << name; }
+
+  DnsServer server;
+};
+
+TEST_F(DiscoveryTest, WrittenAddressesAreThereAtOnce) {
+  Discovery discovery(options());
+  const auto literal = upstream({"10.0.0.2:80", "10.0.0.1:80", "10.0.0.2:80"});
+  server.set("silent.test", {.mode = Mode::silent});
+  const auto mixed = upstream({"silent.test:80", "10.0.0.3:80"});
+  const auto named = upstream({"silent.test:81"});
+  discovery.update({literal, mixed, named});
+  EXPECT_THAT(addresses(literal), ElementsAre("10.0.0.2:80", "10.0.0.1:80"));
+  EXPECT_THAT(addresses(mixed), ElementsAre("10.0.0.3:80"));
+  EXPECT_THAT(problem(named), HasSubstr("silent.test"));
+  const auto version = literal->state->version();
+  discovery.update({literal, mixed, named});
+  EXPECT_EQ(literal->state->version(), version);
+}
+
+TEST_F(DiscoveryTest, AChangedZoneIsPublished) {
+  server.set("a.test", {.v4 = {"10.0.0.1"}, .ttl = 0});
+  const auto up = upstream({"a.test:80"});
+  Discovery discovery(options());
+  discovery.update({up});
+  settle("a.test");
+  EXPECT_THAT(addresses(up), ElementsAre("10.0.0.1:80"));
+  server.set("a.test", {.v4 = {"10.0.0.2", "10.0.0.1"}, .v6 = {"fd00::1"}, .ttl = 0});
+  settle("a.test");
+  EXPECT_THAT(addresses(up), ElementsAre("10.0.0.1:80", "10.0.0.2:80", "[fd00::1]:80"));
+  server.set("a.test", {.v6 = {"fd00::1"}, .ttl = 0});
+  settle("a.test");
+  EXPECT_THAT(addresses(up), ElementsAre("[fd00::1]:80"));
+}
+
+TEST_F(DiscoveryTest, AnUnchangedSetIsNotPublishedAgain) {
+  server.set("a.test", {.v4 = {"10.0.0.1", "10.0.0.2", "10.0.0.3"}, .ttl = 0, .mode = Mode::rotating});
+  const auto up = upstream({"a.test:80"});
+  Discovery discovery(options());
+  discovery.update({up});
+  settle("a.test");
+  const auto version = up->state->version();
+  const auto set = up->state->endpoints();
+  EXPECT_EQ(set->endpoints.size(), 3U);
+  discovery.update({up});
+  settle("a.test");
+  settle("a.test");
+  EXPECT_EQ(up->state->version(), version);
+  EXPECT_EQ(up->state->endpoints(), set);
+}
+
+TEST_F(DiscoveryTest, AFailureKeepsTheLastGoodAnswer) {
+  server.set("a.test", {.v4 = {"10.0.0.1"}, .ttl = 0});
+  const auto up = upstream({"a.test:80"});
+  auto with = options();
+  with.resolver.timeout = milliseconds(500);
+  Discovery discovery(with);
+  discovery.update({up});
+  settle("a.test");
+  const auto version = up->state->version();
+  for (const Mode mode : {Mode::unknown, Mode::server_error, Mode::silent}) {
+    server.set("a.test", {.mode = mode});
+    settle("a.test");
+    EXPECT_THAT(addresses(up), ElementsAre("10.0.0.1:80"));
+    EXPECT_EQ(up->state->version(), version);
+  }
+  server.set("a.test", {.v4 = {"10.0.0.9"}, .ttl = 0});
+  settle("a.test");
+  EXPECT_THAT(addresses(up), ElementsAre("10.0.0.9:80"));
+}
+
+TEST_F(DiscoveryTest, AFailureFromTheStartSaysWhyAndIsTriedAgain) {
+  const auto up = upstream({"late.test:80"});
+  Discovery discovery(options());
+  discovery.update({up});
+  settle("late.test");
+  EXPECT_THAT(addresses(up), IsEmpty());
+  EXPECT_THAT(problem(up), HasSubstr("late.test does not resolve: "));
+  server.set("late.test", {.v4 = {"10.0.0.1"}, .ttl = 0});
+  settle("late.test");
+  EXPECT_THAT(addresses(up), ElementsAre("10.0.0.1:80"));
+  EXPECT_EQ(problem(up), "");
+}
+
+TEST_F(DiscoveryTest, OneQuestionForANameThatManyUse) {
+  server.set("shared.test", {.v4 = {"10.0.0.1"}, .ttl = 300});
+  server.set("pace.test", {.v4 = {"10.0.0.2"}, .ttl = 0});
+  const auto one = upstream({"shared.test:80", "shared.test:81"});
+  const auto two = upstream({"shared.test:443"});
+  const auto pace = upstream({"pace.test:80"});
+  Discovery discovery(options());
+  discovery.update({one, two, pace});
+  settle("pace.test");
+  settle("pace.test");
+  EXPECT_THAT(addresses(one), ElementsAre("10.0.0.1:80", "10.0.0.1:81"));
+  EXPECT_THAT(addresses(two), ElementsAre("10.0.0.1:443"));
+  EXPECT_EQ(server.queries("shared.test"), 1U);  // and its TTL of 300 s is kept
+}
+
+TEST_F(DiscoveryTest, MaxTtlBoundsALongTtl) {
+  server.set("a.test", {.v4 = {"10.0.0.1"}, .ttl = 86'400});
+  auto with = options();
+  with.max_ttl = milliseconds(16);
+  const auto up = upstream({"a.test:80"});
+  Discovery discovery(with);
+  discovery.update({up});
+  settle("a.test");
+  EXPECT_THAT(addresses(up), ElementsAre("10.0.0.1:80"));
+}
+
+TEST_F(DiscoveryTest, VanishedUpstreamsAreLeftAlone) {
+  server.set("old.test", {.v4 = {"10.0.0.1"}, .ttl = 0});
+  server.set("new.test", {.v4 = {"10.0.0.2"}, .ttl = 0});
+  const auto old = upstream({"old.test:80"});
+  const auto fresh = upstream({"new.test:80"});
+  Discovery discovery(options());
+  discovery.update({old});
+  settle("old.test");
+  discovery.update({fresh});
+  settle("new.test");
+  const auto asked = server.queries("old.test");
+  server.set("old.test", {.v4 = {"10.0.0.3"}, .ttl = 0});
+  for (int i = 0; i < 3; ++i) settle("new.test");
+  EXPECT_EQ(server.queries("old.test"), asked);
+  EXPECT_THAT(addresses(old), ElementsAre("10.0.0.1:80"));
+  // It comes back, in another Upstream of the same identity: the old set stays until there is an answer.
+  const auto again = upstream({"old.test:80"}, old->state);
+  discovery.update({again});
+  EXPECT_THAT(addresses(again), testing::AnyOf(ElementsAre("10.0.0.1:80"), ElementsAre("10.0.0.3:80")));
+  settle("old.test");
+  EXPECT_THAT(addresses(again), ElementsAre("10.0.0.3:80"));
+}
+
+TEST_F(DiscoveryTest, AnUpstreamThatComesBackKeepsItsSetWhileNobodyAnswers) {
+  server.set("silent.test", {.mode = Mode::silent});
+  server.set("pace.test", {.v4 = {"10.0.0.2"}, .ttl = 0});
+  auto state = std::make_shared<UpstreamState>();
+  state->publish(std::make_shared<EndpointSet>(EndpointSet{{{ip("10.0.0.1", 80), "silent.test:80 (10.0.0.1)"}}, {}}));
+  auto with = options();
+  with.resolver.timeout = milliseconds(60'000);
+  const auto up = upstream({"silent.test:80"}, state);
+  Discovery discovery(with);
+  discovery.update({up, upstream({"pace.test:80"})});
+  settle("pace.test");
+  EXPECT_THAT(addresses(up), ElementsAre("10.0.0.1:80"));
+}
+
+TEST_F(DiscoveryTest, OneAfterTheOtherWhenFewMayBeAskedFor) {
+  server.set("silent.test", {.mode = Mode::silent});
+  std::vector<UpstreamPtr> upstreams{upstream({"silent.test:80"})};
+  for (int i = 0; i < 20; ++i) {
+    const auto name = "n" + std::to_string(i) + ".test";
+    server.set(name, {.v4 = {"10.0.0." + std::to_string(i)}, .ttl = 300});
+    upstreams.push_back(upstream({name + ":80"}));
+  }
+  server.set("last.test", {.v4 = {"10.0.1.1"}, .ttl = 0});
+  upstreams.push_back(upstream({"last.test:80"}));
+  auto with = options();
+  with.max_in_flight = 1;
+  with.resolver.timeout = milliseconds(500);
+  Discovery discovery(with);
+  discovery.update(upstreams);
+  settle("last.test");
+  for (std::size_t i = 1; i < upstreams.size(); ++i) EXPECT_EQ(addresses(upstreams[i]).size(), 1U) << i;
+}
+
+TEST_F(DiscoveryTest, VanishingWhileAskedForGivesTheTurnToTheNext) {
+  server.set("silent.test", {.mode = Mode::silent});
+  server.set("a.test", {.v4 = {"10.0.0.1"}, .ttl = 0});
+  auto with = options();
+  with.max_in_flight = 1;
+  with.resolver.timeout = milliseconds(60'000);
+  Discovery discovery(with);
+  discovery.update({upstream({"silent.test:80"}), upstream({"waits.test:80"})});
+  ASSERT_TRUE(server.wait_for_first("silent.test"));
+  const auto up = upstream({"a.test:80"});
+  discovery.update({up});
+  settle("a.test");
+  EXPECT_THAT(addresses(up), ElementsAre("10.0.0.1:80"));
+}
+
+TEST_F(DiscoveryTest, StopsAtOnceWithQuestionsOpen) {
+  server.set("silent.test", {.mode = Mode::silent});
+  auto with = options();
+  with.resolver.timeout = milliseconds(60'000);
+  const auto before = std::chrono::steady_clock::now();
+  {
+    Discovery discovery(with);
+    discovery.update({upstream({"silent.test:80"})});
+    ASSERT_TRUE(server.wait_for_first("silent.test"));
+  }
+  EXPECT_LT(std::chrono::steady_clock::now() - before, std::chrono::seconds(30));
+}
+
+// For ThreadSanitizer above all: tables come while answers come while readers read.
+TEST_F(DiscoveryTest, ChurnOfTablesZonesAndReaders) {
+  std::vector<UpstreamPtr> upstreams;
+  for (int i = 0; i < 16; ++i) {
+    const auto name = "n" + std::to_string(i) + ".test";
+    server.set(name, {.v4 = {"10.0.0.1"}, .ttl = 0});
+    upstreams.push_back(upstream({name + ":80", "10.9.9.9:80"}));
+  }
+  const auto pace = upstream({"n0.test:81"});
+  Discovery discovery(options());
+  std::atomic<bool> done{false};
+  std::thread reader([&] {
+    std::uint64_t seen = 0;
+    while (!done) {
+      for (const auto& up : upstreams) {
+        if (up->state->version() == seen) continue;
+        seen = up->state->version();
+        const auto set = up->state->endpoints();
+        for (const auto& endpoint : set->endpoints) EXPECT_EQ(endpoint.address.port(), 80);
+      }
+      std::this_thread::yield();
+    }
+  });
+  for (int round = 0; round < 20; ++round) {
+    for (int i = 0; i < 16; ++i) {
+      server.set("n" + std::to_string(i) + ".test", {.v4 = {"10.0.1." + std::to_string(round)}, .ttl = 0});
+    }
+    std::vector<UpstreamPtr> some{pace};
+    for (std::size_t i = 0; i < upstreams.size(); ++i) {
+      if ((i + static_cast<std::size_t>(round)) % 3 != 0) some.push_back(upstreams[i]);
+    }
+    discovery.update(some);
+    ASSERT_TRUE(server.wait_for_queries("n0.test", 1));
+  }
+  auto all = upstreams;
+  all.push_back(pace);
+  discovery.update(all);
+  for (int i = 0; i < 16; ++i) settle("n" + std::to_string(i) + ".test");
+  done = true;
+  reader.join();
+  for (const auto& up : upstreams) EXPECT_THAT(addresses(up), ElementsAre("10.0.1.19:80", "10.9.9.9:80"));
+}
+
+}  // namespace
+}  // namespace edgemux::routing
