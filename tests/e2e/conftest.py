@@ -10,6 +10,7 @@ from support.curl import Wrk
 from support.origin import Origin
 from support.ports import free_port
 from support.proxy import BINARY, Edgemux
+from support.site import Site
 from support.wire import Blackhole, Tap
 
 
@@ -76,6 +77,11 @@ def edge(tmp_path):
 @pytest.fixture
 def origin(closing):
     return closing(Origin(free_port()))
+
+
+@pytest.fixture
+def site(edge, origin, authority):
+    return Site(edge, origin, authority)
 
 
 @pytest.fixture

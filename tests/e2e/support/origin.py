@@ -60,7 +60,9 @@ class Call:
         self.keep = seen.version == "HTTP/1.1" and (seen.get("connection") or "").lower() != "close"
 
     def blocks(self):
-        """The body in pieces, framing taken off."""
+        """The body in pieces, framing taken off. A client that asked whether to go on is told so first."""
+        if (self.seen.get("expect") or "").lower() == "100-continue":
+            self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
         if "chunked" in (self.seen.get("transfer-encoding") or ""):
             while True:
                 size = int(self.reader.readline().split(b";")[0], 16)
