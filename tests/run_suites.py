@@ -74,7 +74,8 @@ class Outcome:
 
 
 def say(text):
-    print(text, flush=True)
+    sys.stdout.write(text + "\n")  # in one piece: suites end side by side
+    sys.stdout.flush()
 
 
 # ---- what there is to run ----
