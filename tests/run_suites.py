@@ -27,6 +27,7 @@ PRESETS = ("release", "asan", "tsan", "fuzz")
 CPUS = len(os.sched_getaffinity(0))
 TAIL = 60  # lines of a failed suite's log that are shown
 FUZZ_SECONDS = 20
+SLOWER = {"release": 1, "asan": 3, "tsan": 6}  # by so much deadlines are stretched
 
 SANITIZERS = {
     "ASAN_OPTIONS": "detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1:check_initialization_order=1",
@@ -90,10 +91,9 @@ def fuzz_targets():
 
 
 def unit_suites(preset, words):
-    factor = {"release": 1, "asan": 3, "tsan": 6}[preset]
     for program in unit_programs(preset):
         folder = program.name[len("edgemux_") : -len("_test")]
-        suite = Suite(f"unit {preset} {folder}", [program], "gtest", 120 * factor, preset)
+        suite = Suite(f"unit {preset} {folder}", [program], "gtest", 120 * SLOWER[preset], preset)
         if words and words not in suite.name:
             suite.command.append(f"--gtest_filter=*{words}*")
             suite.filtered = True
@@ -113,7 +113,7 @@ def e2e_suite(preset, words, full):
     if words and words not in suite.name:
         suite.command += ["-k", words]
         suite.filtered = True
-    suite.env = {"EDGEMUX_BIN": str(ROOT / "build" / preset / "edgemux"), "EDGEMUX_PRESET": preset}
+    suite.env = {"EDGEMUX_BIN": str(ROOT / "build" / preset / "edgemux"), "EDGEMUX_SLOW": str(SLOWER[preset])}
     if full:
         suite.env["EDGEMUX_FULL"] = "1"
     return suite
