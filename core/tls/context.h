@@ -36,7 +36,7 @@ Result<TlsPolicyPtr> seal(TlsPolicy policy);
 class TlsWorker {
  public:
   struct Settings {
-    std::shared_ptr<TicketKeys> ticket_keys;           // the process's
+    std::shared_ptr<TicketKeys> ticket_keys{};         // the process's
     std::vector<std::string> served_alpn{"http/1.1"};  // protocols that have a codec
     std::size_t max_contexts = 512;                    // policies; the one unused for longest goes
     std::size_t max_decoded_pairs = 4096;              // certificates, the same way

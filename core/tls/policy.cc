@@ -38,6 +38,13 @@ bool plain_name(const std::string& name) {
   });
 }
 
+// Encrypts, and goes with a certificate. The library would take the others into the list and never agree on them.
+bool is_sound(const SSL_CIPHER& cipher) {
+  const int auth = SSL_CIPHER_get_auth_nid(&cipher);
+  return SSL_CIPHER_get_bits(&cipher, nullptr) >= 112 &&
+         (auth == NID_auth_any || auth == NID_auth_rsa || auth == NID_auth_ecdsa);
+}
+
 bool knows_cipher(SSL_CTX& context, const std::string& name) {
   if (!plain_name(name)) return false;
   const int taken = is_tls13(name) ? SSL_CTX_set_ciphersuites(&context, name.c_str())
@@ -45,7 +52,8 @@ bool knows_cipher(SSL_CTX& context, const std::string& name) {
   if (taken != 1) return false;
   const STACK_OF(SSL_CIPHER)* ciphers = SSL_CTX_get_ciphers(&context);
   for (int i = 0; i < sk_SSL_CIPHER_num(ciphers); ++i) {
-    if (name == SSL_CIPHER_get_name(sk_SSL_CIPHER_value(ciphers, i))) return true;
+    const SSL_CIPHER* cipher = sk_SSL_CIPHER_value(ciphers, i);
+    if (name == SSL_CIPHER_get_name(cipher)) return is_sound(*cipher);
   }
   return false;
 }

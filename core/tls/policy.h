@@ -15,14 +15,14 @@ enum class ClientAuth : std::uint8_t { none, optional, require };
 
 struct TlsPolicy {
   TlsVersion min_version = TlsVersion::tls1_2;
-  std::vector<std::string> ciphers;  // OpenSSL names, TLS 1.2 and 1.3 mixed; empty = the built-in list
+  std::vector<std::string> ciphers{};  // OpenSSL names, TLS 1.2 and 1.3 mixed; empty = the built-in list
   std::vector<std::string> curves{"X25519", "P-256"};
   std::vector<std::string> alpn{"h2", "http/1.1"};  // by preference; protocols that no codec serves yet are left out
   ClientAuth client_auth = ClientAuth::none;
-  std::string client_ca_pem;  // the CA bundle's bytes, when client_auth is not none
+  std::string client_ca_pem{};  // the CA bundle's bytes, when client_auth is not none
 
   // SHA-256 over all of the above, in hex; set by seal(), compared instead of the fields.
-  std::string identity;
+  std::string identity{};
 };
 
 using TlsPolicyPtr = std::shared_ptr<const TlsPolicy>;

@@ -65,8 +65,8 @@ inline std::shared_ptr<EVP_PKEY> rsa_key(unsigned bits = 2048) {
 struct CertificateSpec {
   std::vector<std::string> names{"example.com"};  // dNSName
   std::string common_name = "test";
-  std::shared_ptr<EVP_PKEY> key;     // null = a fresh P-256 key
-  const Identity* issuer = nullptr;  // null = signed by itself
+  std::shared_ptr<EVP_PKEY> key = {};  // null = a fresh P-256 key
+  const Identity* issuer = nullptr;    // null = signed by itself
   bool ca = false;
   long starts_in = -3600;  // seconds from now
   long ends_in = 30L * 24 * 3600;

@@ -1,6 +1,7 @@
 #pragma once
 // TlsClient: an OpenSSL client at the other end of a MemoryLink.
 
+#include <openssl/err.h>
 #include <openssl/ssl.h>
 
 #include <array>
@@ -15,7 +16,7 @@ namespace edgemux::testing {
 struct TlsClientOptions {
   int version = TLS1_3_VERSION;
   std::string server_name = "example.com";
-  std::string alpn;  // on the wire
+  std::string alpn = {};  // on the wire
   const Identity* identity = nullptr;
   SSL_SESSION* session = nullptr;
   const char* signature_algorithms = nullptr;
@@ -49,6 +50,11 @@ class TlsClient {
     }
     if (options.session != nullptr) SSL_set_session(ssl_.get(), options.session);
   }
+
+  // A session that was cut off would not be resumable; the tests end theirs in order.
+  ~TlsClient() { SSL_set_shutdown(ssl_.get(), SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN); }
+  TlsClient(const TlsClient&) = delete;
+  TlsClient& operator=(const TlsClient&) = delete;
 
   // Reads and sends what can be; goes on with the handshake. Decrypted bytes are added to `received`.
   void step() {
