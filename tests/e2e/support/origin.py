@@ -116,6 +116,7 @@ class Origin:
         self.requests, self.scripts = [], {}
         self.connections = 0
         self.bytes_received = 0
+        self.bytes_sent = 0  # of the patterns
         self._gates, self._lock, self._open = {}, threading.Lock(), set()
         self._listener = socket.socket()
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -252,7 +253,7 @@ class Origin:
         count = int(rest)
         call.send(f"HTTP/1.1 200 OK\r\nContent-Length: {count}\r\n\r\n".encode())
         if call.seen.method != "HEAD":
-            _send_pattern(call.sock, count)
+            self._send_pattern(call, count)
         return call.keep
 
     def _do_chunked(self, call, rest):
@@ -263,6 +264,7 @@ class Origin:
             size = min(len(_BLOCK), count - sent)
             call.send(b"%x\r\n%b\r\n" % (size, _BLOCK[:size]))
             sent += size
+            self.bytes_sent += size
         if call.seen.method != "HEAD":
             call.send(b"0\r\n\r\n")
         return call.keep
@@ -302,7 +304,7 @@ class Origin:
         call.read_body()
         count = int(rest)
         call.send(f"HTTP/1.1 200 OK\r\nContent-Length: {count}\r\n\r\n".encode())
-        _send_pattern(call.sock, count // 2)
+        self._send_pattern(call, count // 2)
         return False
 
     def _do_cut(self, call, _):
@@ -333,10 +335,9 @@ class Origin:
         call.answer(body=b"bye\n")
         return False
 
-
-def _send_pattern(sock, count):
-    while count > 0:
-        size = min(len(_BLOCK), count)
-        sock.sendall(_BLOCK[:size])
-        count -= size
-
+    def _send_pattern(self, call, count):
+        while count > 0:
+            size = min(len(_BLOCK), count)
+            call.send(_BLOCK[:size])
+            self.bytes_sent += size
+            count -= size
