@@ -82,9 +82,9 @@ struct OutgoingRequest {
   bool has_query = false;
   std::string_view query;
   std::string_view authority;
-  const FieldList* fields = nullptr;  // the client's; hop-by-hop ones are left out
-  std::span<const Field> added;       // ours, written after them
-  Framing framing = Framing::none;    // none, length or chunked
+  std::span<const Field> fields;    // the client's; hop-by-hop ones, Host and Content-Length are left out
+  std::span<const Field> added;     // ours, written after them
+  Framing framing = Framing::none;  // none, length or chunked
   std::uint64_t content_length = 0;
   bool has_content_length = false;    // with framing none: "content-length: 0" was there
   std::string_view upgrade_protocol;  // not empty: ask for this upgrade

@@ -11,12 +11,15 @@ void Http1Client::send_request(const OutgoingRequest& request) {
   request_done_ = request.framing == Framing::none;
   std::size_t room = 256 + request.method.size() + request.path.size() + request.query.size() +
                      request.authority.size() + request.upgrade_protocol.size();
-  for (const auto& field : *request.fields) room += field.name.size() + field.value.size() + 4;
+  for (const auto& field : request.fields) room += field.name.size() + field.value.size() + 4;
   for (const auto& field : request.added) room += field.name.size() + field.value.size() + 4;
   HeadWriter writer(output_.reserve(room), room);
   writer.request_line(request.method, request.path, request.has_query, request.query);
   writer.field("host", request.authority);
-  writer.fields(*request.fields);
+  for (const auto& field : request.fields) {
+    if (field.hop_by_hop || field.id == FieldId::host || field.id == FieldId::content_length) continue;
+    writer.field(field.name, field.value);
+  }
   for (const auto& field : request.added) writer.field(field.name, field.value);
   if (request.framing == Framing::none && request.has_content_length) {
     writer.append("content-length: 0\r\n");

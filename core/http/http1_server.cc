@@ -11,6 +11,8 @@ std::size_t Http1Server::receive(std::span<char> bytes) {
   while (!stopped_ && !finished_ && consumed < bytes.size()) {
     const auto rest = bytes.subspan(consumed);
     if (phase_ == Phase::head) {
+      // Pipelined requests whose answers the client does not fetch must not pile up.
+      if (output_.pending() > kMostUnsent) break;
       if (!receive_head(rest, consumed)) break;
     } else if (phase_ == Phase::body) {
       if (!receive_body(rest, consumed)) break;

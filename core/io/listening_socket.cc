@@ -117,8 +117,15 @@ void Acceptor::resume() {
   active_ = loop_.watch(fd_, *this, Trigger::level, kReadable).has_value();
 }
 
-void Acceptor::on_io(std::uint32_t) {
-  for (int i = 0; i < kBatch && active_; ++i) {
+void Acceptor::accept_queued() {
+  constexpr int kMost = 65536;
+  if (active_) accept_batch(kMost);
+}
+
+void Acceptor::on_io(std::uint32_t) { accept_batch(kBatch); }
+
+void Acceptor::accept_batch(int most) {
+  for (int i = 0; i < most && active_; ++i) {
     sockaddr_storage storage;
     socklen_t size = sizeof storage;
     const int fd = accept4(fd_, reinterpret_cast<sockaddr*>(&storage), &size, SOCK_NONBLOCK | SOCK_CLOEXEC);

@@ -46,6 +46,8 @@ class Acceptor final : public Retirable, private Watcher {
 
   // Stops accepting for good; safe from inside on_accept.
   void stop();
+  // Takes what the kernel has queued: before a socket is closed, or its clients are reset.
+  void accept_queued();
   // For a while, when descriptors or connections have run out. The kernel's queue keeps clients waiting.
   void pause();
   void resume();
@@ -53,6 +55,7 @@ class Acceptor final : public Retirable, private Watcher {
  private:
   static constexpr int kBatch = 16;
   void on_io(std::uint32_t ready) override;
+  void accept_batch(int most);
 
   EventLoop& loop_;
   int fd_;

@@ -62,13 +62,18 @@ class Relay {
     sink_lost,
   };
 
-  explicit Relay(RelayScratch scratch) : scratch_(scratch), pending_(scratch.blocks) {}
+  explicit Relay(RelayScratch& scratch) : scratch_(scratch), pending_(scratch.blocks) {}
   ~Relay() { drop_pipe(); }
   Relay(const Relay&) = delete;
   Relay& operator=(const Relay&) = delete;
 
   // Sent before anything from the source (bytes read earlier). Copied.
   void prepend(std::string_view bytes) { pending_.append(bytes); }
+  // The same for what an Output still holds; call it first.
+  void prepend(Output& output) {
+    output.keep();
+    pending_.steal(output);
+  }
 
   // Moves what can be moved now; call it whenever either stream becomes ready. It stops after `budget` bytes, so that
   // one bulk transfer does not starve the others: then `again` is set, and the caller comes back by itself.
@@ -92,7 +97,7 @@ class Relay {
   Step lose(State state, int error);
   void drop_pipe();
 
-  RelayScratch scratch_;
+  RelayScratch& scratch_;
   Output pending_;
   PipePool::Pipe pipe_;
   std::size_t in_pipe_ = 0;

@@ -18,7 +18,8 @@ UpstreamConnection::UpstreamConnection(UpstreamPool& pool, UpstreamContext& cont
       deadline_([](void* self) { static_cast<UpstreamConnection*>(self)->timed_out(); }, this),
       again_(
           context.loop, [](void* self) { static_cast<UpstreamConnection*>(self)->read(); }, this) {
-  connector_.reset(new Connector(context.loop, context.metrics, *this, endpoints_, first, connect_timeout));  // NOLINT: the observer is a private base
+  connector_.reset(new Connector(context.loop, context.metrics, *this, endpoints_, first,
+                                 connect_timeout));  // NOLINT: the observer is a private base
 }
 
 UpstreamConnection::~UpstreamConnection() = default;
@@ -139,9 +140,8 @@ void UpstreamConnection::read() {
       return;
     }
     if (result.status == core::IoStatus::eof) {
-      Observer* observer = observer_;
       if (codec_.end_of_input()) {
-        if (observer != nullptr) observer->on_upstream_event_end();
+        if (observer_ != nullptr) observer_->on_upstream_event_end();
       } else {
         fail(UpstreamFailure::Kind::closed, answered_ ? "it closed the connection in the middle of its answer"
                                                       : "it closed the connection without an answer");
@@ -156,7 +156,6 @@ void UpstreamConnection::read() {
 bool UpstreamConnection::receive(std::span<char> bytes) {
   touch();
   answered_ = true;
-  Observer* observer = observer_;
   const std::size_t used = codec_.receive(bytes);
   const bool own = !stash_.empty();
   if (state_ == State::busy || state_ == State::closed) {
@@ -167,7 +166,8 @@ bool UpstreamConnection::receive(std::span<char> bytes) {
       stash_.assign(bytes.data() + used, bytes.size() - used);
     }
   }
-  if (observer != nullptr) observer->on_upstream_event_end();
+  // No observer: the exchange gave the connection back from inside.
+  if (observer_ != nullptr) observer_->on_upstream_event_end();
   return state_ == State::busy;
 }
 

@@ -88,8 +88,8 @@ class UpstreamConnection final : public core::Retirable,
   // Loop milliseconds when the connection stood; 0 = not yet.
   [[nodiscard]] std::uint64_t connected_at() const { return connected_at_; }
 
-  // After a 101, from on_upstream_event_end(): the bytes become the caller's, with what was received behind the head. The place in
-  // limits.connections is held until release().
+  // After a 101, from on_upstream_event_end(): the bytes become the caller's, with what was received behind the head.
+  // The place in limits.connections is held until release().
   struct Upgraded {
     std::unique_ptr<core::Stream> stream;
     std::string received;

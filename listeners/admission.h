@@ -1,0 +1,60 @@
+#pragma once
+// Admission: which new client connections are let in. Process-wide: the limits count over all workers.
+//
+// Thread safe. The total is one atomic; the limits per source (an IPv4 address, an IPv6 /64) take a lock of one of 64
+// shards, and only while they are switched on. What it remembers of a source ends with its last connection and its last
+// second.
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+
+#include "core/base/address.h"
+#include "routing/table/snapshot.h"
+
+namespace edgemux::listeners {
+
+class Admission {
+ public:
+  // `total` is limits.connections resolved (never 0).
+  void configure(const routing::Limits& limits, std::uint32_t total);
+
+  // True: the connection counts until leave(). `now` in milliseconds.
+  bool admit(const core::SocketAddress& client, std::uint64_t now);
+  void leave(const core::SocketAddress& client);
+
+  [[nodiscard]] std::uint32_t connections() const { return connections_.load(std::memory_order_relaxed); }
+
+  // limits.inspect_memory: bytes of unfinished ClientHellos.
+  bool take_memory(std::size_t bytes);
+  void give_memory(std::size_t bytes) { memory_.fetch_sub(bytes, std::memory_order_relaxed); }
+
+ private:
+  struct Source {
+    std::uint32_t connections = 0;
+    std::uint32_t in_second = 0;
+    std::uint64_t second = 0;
+  };
+  struct Shard {
+    std::mutex mutex;
+    std::unordered_map<std::string, Source> sources;
+    std::uint64_t swept = 0;
+  };
+  static std::string key_of(const core::SocketAddress& client);
+  Shard& shard_of(const std::string& key) { return shards_[std::hash<std::string>{}(key) % shards_.size()]; }
+  bool admit_source(const core::SocketAddress& client, std::uint64_t now);
+
+  std::atomic<std::uint32_t> connections_{0};
+  std::atomic<std::uint32_t> most_{1};
+  std::atomic<std::uint32_t> per_source_{0};
+  std::atomic<std::uint32_t> new_per_source_{0};
+  std::atomic<bool> count_sources_{false};
+  std::atomic<std::size_t> memory_{0};
+  std::atomic<std::size_t> most_memory_{64 * 1024 * 1024};
+  std::array<Shard, 64> shards_;
+};
+
+}  // namespace edgemux::listeners

@@ -1,0 +1,609 @@
+#include "listeners/exchange.h"
+
+#include <array>
+#include <cstring>
+
+#include "acme/challenge.h"
+#include "acme/token_directory.h"
+#include "core/base/log.h"
+#include "core/http/path.h"
+#include "listeners/clock.h"
+#include "listeners/http_session.h"
+#include "listeners/local_reply.h"
+#include "listeners/redirects.h"
+#include "listeners/worker.h"
+
+namespace edgemux::listeners {
+
+using core::Field;
+using core::FieldId;
+using routing::UpstreamFailure;
+
+namespace {
+
+// A client may not say who it is; only we do (no sender is trusted).
+void drop_forwarding_fields(core::FieldList& fields) {
+  for (Field& field : fields) {
+    switch (field.id) {
+      case FieldId::forwarded:
+      case FieldId::x_forwarded_for:
+      case FieldId::x_forwarded_proto:
+      case FieldId::x_forwarded_host:
+      case FieldId::x_forwarded_port:
+      case FieldId::x_real_ip:
+      case FieldId::x_request_id:
+        field.hop_by_hop = true;
+        break;
+      default:
+        break;
+    }
+  }
+}
+
+// Repeating such a request does no harm (RFC 9110 9.2.2).
+bool idempotent(core::Method method) {
+  switch (method) {
+    case core::Method::get:
+    case core::Method::head:
+    case core::Method::options:
+    case core::Method::trace:
+    case core::Method::put:
+    case core::Method::delete_:
+      return true;
+    default:
+      return false;
+  }
+}
+
+struct FailureAnswer {
+  std::uint16_t status;
+  CloseReason reason;
+  const char* text;
+};
+
+FailureAnswer answer_to(UpstreamFailure::Kind kind) {
+  switch (kind) {
+    case UpstreamFailure::Kind::no_endpoint:
+      return {503, CloseReason::no_endpoint, "has no endpoint that can be reached"};
+    case UpstreamFailure::Kind::refused:
+      return {502, CloseReason::connect_failed, "refuses connections"};
+    case UpstreamFailure::Kind::connect_timeout:
+      return {504, CloseReason::connect_timeout, "does not accept the connection in time"};
+    case UpstreamFailure::Kind::limit:
+      return {503, CloseReason::upstream_limit, "has reached its limit of connections"};
+    case UpstreamFailure::Kind::reset:
+      return {502, CloseReason::upstream_reset, "reset the connection"};
+    case UpstreamFailure::Kind::closed:
+      return {502, CloseReason::upstream_closed, "closed the connection without a whole answer"};
+    case UpstreamFailure::Kind::bad_response:
+      return {502, CloseReason::bad_response, "gave an answer that is not valid HTTP"};
+    case UpstreamFailure::Kind::timeout:
+      return {504, CloseReason::response_timeout, "did not answer in time"};
+  }
+  return {502, CloseReason::internal, "failed"};
+}
+
+}  // namespace
+
+// ---- beginning ----
+
+void Exchange::reset() {
+  session_ = nullptr;
+  route_.reset();
+  upstream_.reset();
+  pool_ = nullptr;
+  connection_ = nullptr;
+  text_.clear();
+  saved_.valid = false;
+  detail_.clear();
+  endpoint_.clear();
+  host_ = method_ = path_ = user_agent_ = referer_ = {};
+  protocol_ = {};
+  upgrade_protocol_ = {};
+  first_byte_us_ = bytes_in_ = bytes_out_ = max_body_ = 0;
+  attempts_ = 0;
+  status_ = 0;
+  stage_ = Stage::over;
+  has_id_ = request_done_ = head_sent_ = answer_done_ = wants_upgrade_ = false;
+}
+
+Exchange::Text Exchange::keep(std::string_view text) {
+  constexpr std::size_t kMost = 4096;  // the log cuts long values anyway
+  text = text.substr(0, kMost);
+  const Text kept{static_cast<std::uint32_t>(text_.size()), static_cast<std::uint32_t>(text.size())};
+  text_.append(text);
+  return kept;
+}
+
+void Exchange::begin(HttpSession& session, core::StreamId stream) {
+  session_ = &session;
+  stream_ = stream;
+  stage_ = Stage::routing;
+  began_us_ = monotonic_us();
+}
+
+void Exchange::remember(const core::RequestHead& head) {
+  if (!worker_.shared().access_log.enabled()) return;
+  host_ = keep(head.host);
+  method_ = keep(head.method_text);
+  path_ = keep(head.target);
+  if (const Field* field = head.fields.find(FieldId::user_agent)) user_agent_ = keep(field->value);
+  if (const Field* field = head.fields.find("referer")) referer_ = keep(field->value);
+  protocol_ = head.minor == 1 ? "HTTP/1.1" : "HTTP/1.0";
+}
+
+void Exchange::start(HttpSession& session, core::StreamId stream, core::RequestHead& head, bool end) {
+  begin(session, stream);
+  request_done_ = end;
+  remember(head);
+  if (head.method == core::Method::connect) {
+    return refuse(405, CloseReason::bad_request, "CONNECT is not served here");
+  }
+  std::array<char, 4096> small;
+  std::string large;
+  std::span<char> scratch = small;
+  if (head.path.size() > small.size()) {
+    large.resize(head.path.size());
+    scratch = large;
+  }
+  core::NormalPath path{nullptr, head.path};
+  if (head.path != "*") path = core::normalize_path(head.path, scratch);
+  if (path.error != nullptr) return refuse(400, CloseReason::bad_request, path.error);
+  if (session.listener().spec().protocol == routing::Protocol::http) {
+    dispatch_http(head, path.path, end);
+  } else {
+    dispatch_tls(head, path.path, end);
+  }
+}
+
+void Exchange::start_refused(HttpSession& session, core::StreamId stream, std::uint16_t status, CloseReason reason,
+                             std::string_view detail) {
+  begin(session, stream);
+  refuse(status, reason, detail);
+}
+
+// ---- finding the route ----
+
+void Exchange::dispatch_tls(core::RequestHead& head, std::string_view path, bool end) {
+  std::array<char, 256> buffer;
+  const std::string_view host = routing::normalise_host(head.host, buffer.data());
+  const routing::RoutePtr* found = host.empty() ? nullptr : session_->listener().hosts().find(host);
+  if (found == nullptr) {
+    // A connection whose route is gone since it was made may come again and find out.
+    return refuse(404, CloseReason::unknown_host, "no such host here");
+  }
+  route_ = *found;
+  if (route_ != session_->tls_route()) {
+    // The name in the TLS handshake chose certificate and client rules; they hold for the hosts of one route only.
+    // After a reload the same route is a new value, told by the host that the handshake named (RFC 9110 15.5.20).
+    std::array<char, 256> sni_buffer;
+    const std::string_view sni = routing::normalise_host(session_->sni(), sni_buffer.data());
+    const routing::RoutePtr* now = session_->listener().hosts().find(sni);
+    const bool same = now != nullptr && *now == route_;
+    const auto* virtual_host = std::get_if<routing::VirtualHost>(&route_->action);
+    const auto* handshake = std::get_if<routing::VirtualHost>(&session_->tls_route()->action);
+    const bool same_policy =
+        virtual_host != nullptr && handshake != nullptr && virtual_host->tls->identity == handshake->tls->identity;
+    if (!same || !same_policy) {
+      return refuse(421, CloseReason::misdirected, "this connection was made for another host");
+    }
+  }
+  if (!route_->refused.empty()) return refuse(503, CloseReason::refused, "the host's security settings are broken");
+  serve(head, path, end);
+}
+
+void Exchange::dispatch_http(core::RequestHead& head, std::string_view path, bool end) {
+  if (acme::is_challenge_path(head.path)) return challenge(head, end);
+  std::array<char, 256> buffer;
+  const std::string_view host = routing::normalise_host(head.host, buffer.data());
+  const routing::RoutePtr* found = host.empty() ? nullptr : session_->listener().hosts().find(host);
+  if (found == nullptr) return refuse(404, CloseReason::unknown_host, "no such host here");
+  route_ = *found;
+  switch (route_->on_http) {
+    case routing::OnHttp::redirect:
+      return redirect_to_https(head);
+    case routing::OnHttp::off:
+      return refuse(404, CloseReason::done, "this host is not served over http");
+    case routing::OnHttp::serve:
+      if (!std::holds_alternative<routing::VirtualHost>(route_->action)) {
+        return refuse(404, CloseReason::done, "this host is not served over http");
+      }
+      return serve(head, path, end);
+  }
+}
+
+// HTTP-01 (RFC 8555 8.3): our own token, else the host's solver, else 404. Never a redirect.
+void Exchange::challenge(core::RequestHead& head, bool end) {
+  const auto token = head.has_query ? std::nullopt : acme::token_of(head.path);
+  if (!token) return refuse(404, CloseReason::done, "no such challenge");
+  const auto& tokens_dir = worker_.snapshot().tokens_dir;
+  if (!tokens_dir.empty()) {
+    if (!worker_.may_read_token()) return refuse(503, CloseReason::done, "too many challenges; try again in a second");
+    const acme::TokenAnswer answer = acme::TokenDirectory(tokens_dir).read(*token);
+    if (answer.kind == acme::TokenAnswer::Kind::found) {
+      LocalReply token_reply;
+      token_reply.status = 200;
+      token_reply.body = answer.text;
+      token_reply.content_type = "application/octet-stream";
+      return reply(token_reply);
+    }
+    if (answer.kind == acme::TokenAnswer::Kind::error) {
+      core::log_limited(core::LogLevel::warn, "token", "ACME token cannot be served: {}", answer.text);
+    }
+  }
+  std::array<char, 256> buffer;
+  const std::string_view host = routing::normalise_host(head.host, buffer.data());
+  const routing::RoutePtr* found = host.empty() ? nullptr : session_->listener().hosts().find(host);
+  if (found != nullptr && (*found)->acme_solver != nullptr) {
+    route_ = *found;
+    return forward(head, head.path, route_->acme_solver, end);
+  }
+  refuse(404, CloseReason::done, "no such challenge");
+}
+
+void Exchange::redirect_to_https(const core::RequestHead& head) {
+  const auto target = https_redirect(head, head.host, session_->listener().spec().redirect_port);
+  LocalReply answer;
+  answer.status = target.status;
+  answer.location = target.location;
+  reply(answer);
+}
+
+void Exchange::serve(core::RequestHead& head, std::string_view path, bool end) {
+  const auto& host = std::get<routing::VirtualHost>(route_->action);
+  if (!route_->access.admits(session_->client())) return refuse(403, CloseReason::access_denied, "");
+  max_body_ = host.max_request_body;
+  if (max_body_ != 0 && head.framing == core::Framing::length && head.content_length > max_body_) {
+    return refuse(413, CloseReason::body_too_large, "the body is larger than this host takes");
+  }
+  const routing::Rule* rule = host.match(path == "*" ? std::string_view("/") : path);
+  if (rule == nullptr) return refuse(404, CloseReason::no_rule, "no rule of this host matches the path");
+  if (const auto* forwarded = std::get_if<routing::Forward>(&rule->action)) {
+    return forward(head, path, forwarded->upstream, end);
+  }
+  if (const auto* target = std::get_if<routing::Redirect>(&rule->action)) {
+    return redirect(*target, *rule, head, path);
+  }
+  const auto& fixed = std::get<routing::Respond>(rule->action);
+  LocalReply answer;
+  answer.status = fixed.status;
+  answer.body = fixed.body;
+  answer.headers = fixed.headers;
+  reply(answer);
+}
+
+void Exchange::redirect(const routing::Redirect& target, const routing::Rule& rule, const core::RequestHead& head,
+                        std::string_view path) {
+  const std::string location = rule_redirect(target, rule, session_->secure() ? "https" : "http", head.host, head.port,
+                                             path, head.has_query, head.query);
+  LocalReply answer;
+  answer.status = target.status;
+  answer.location = location;
+  reply(answer);
+}
+
+// ---- forwarding ----
+
+void Exchange::forward(core::RequestHead& head, std::string_view path, const routing::UpstreamPtr& upstream, bool end) {
+  upstream_ = upstream;
+  drop_forwarding_fields(head.fields);
+  std::array<char, 64> client;
+  const std::size_t client_size = session_->client().write_ip(client.data());
+  worker_.make_request_id(request_id_.data());
+  has_id_ = true;
+  const std::array<Field, 4> added{{
+      {"x-forwarded-for", {client.data(), client_size}, FieldId::x_forwarded_for},
+      {"x-forwarded-proto", session_->secure() ? "https" : "http", FieldId::x_forwarded_proto},
+      {"x-forwarded-host", head.authority, FieldId::x_forwarded_host},
+      {"x-request-id", {request_id_.data(), request_id_.size()}, FieldId::x_request_id},
+  }};
+  core::OutgoingRequest request;
+  request.method = head.method_text;
+  request.kind = head.method;
+  request.path = path;
+  request.has_query = head.has_query;
+  request.query = head.query;
+  request.authority = head.authority;
+  request.fields = {head.fields.begin(), head.fields.size()};
+  request.added = added;
+  request.framing = head.framing;
+  request.content_length = head.content_length;
+  request.has_content_length = head.has_content_length;
+  wants_upgrade_ = head.upgrade;
+  if (wants_upgrade_) {
+    const Text kept = keep(head.upgrade_protocol);
+    request.upgrade_protocol = head.upgrade_protocol;
+    upgrade_protocol_ = view(kept);
+  }
+  request_done_ = end;
+  pool_ = &worker_.pools().of(upstream_);
+  send(request, false);
+}
+
+void Exchange::send(const core::OutgoingRequest& request, bool fresh) {
+  connection_ = pool_->acquire(*this, fresh);
+  ++attempts_;
+  if (connection_ == nullptr) return fail_upstream({UpstreamFailure::Kind::limit, {}, false, false});
+  if (!fresh && connection_->reused() && request_done_ && idempotent(request.kind) && !wants_upgrade_) save(request);
+  stage_ = request_done_ ? Stage::answering : Stage::uploading;
+  connection_->codec().send_request(request);
+  if (request_done_) connection_->expect_answer();
+}
+
+// A pooled connection may turn out to have been closed by the upstream just before; then the same request goes out
+// again.
+void Exchange::save(const core::OutgoingRequest& request) {
+  saved_.text.clear();
+  saved_.fields.clear();
+  std::size_t size = request.method.size() + request.path.size() + request.query.size() + request.authority.size();
+  for (const Field& field : request.fields) size += field.name.size() + field.value.size();
+  for (const Field& field : request.added) size += field.name.size() + field.value.size();
+  saved_.text.reserve(size);  // so that views into it stay
+  const auto copy = [this](std::string_view text) {
+    const std::size_t begin = saved_.text.size();
+    saved_.text.append(text);
+    return std::string_view(saved_.text).substr(begin, text.size());
+  };
+  saved_.request = request;
+  saved_.request.method = copy(request.method);
+  saved_.request.path = copy(request.path);
+  saved_.request.query = copy(request.query);
+  saved_.request.authority = copy(request.authority);
+  for (const Field& field : request.fields) {
+    if (field.hop_by_hop) continue;
+    saved_.fields.push_back({copy(field.name), copy(field.value), field.id, false});
+  }
+  for (const Field& field : request.added) {
+    saved_.fields.push_back({copy(field.name), copy(field.value), field.id, false});
+  }
+  saved_.request.fields = saved_.fields;
+  saved_.request.added = {};
+  saved_.valid = true;
+}
+
+void Exchange::retry() {
+  worker_.metrics().upstream_retries.add();
+  send(saved_.request, true);
+  if (connection_ != nullptr) connection_->flush();
+}
+
+void Exchange::on_request_body(std::span<const char> data, bool end) {
+  bytes_in_ += data.size();
+  if (end) request_done_ = true;
+  if (stage_ == Stage::over || connection_ == nullptr) return;
+  if (max_body_ != 0 && bytes_in_ > max_body_) {
+    return refuse(413, CloseReason::body_too_large, "the body is larger than this host takes");
+  }
+  connection_->codec().send_body(data);
+  if (!end) return;
+  connection_->codec().send_end();
+  connection_->expect_answer();
+  if (stage_ == Stage::uploading) stage_ = Stage::answering;
+}
+
+void Exchange::flush_upstream() {
+  if (connection_ == nullptr) return;
+  const std::size_t size = connection_->pending();
+  session_->listener().metrics().upstream_sent.add(size);
+  connection_->flush();
+}
+
+bool Exchange::wants_input() const {
+  constexpr std::size_t kMostPending = 64 * 1024;
+  return connection_ == nullptr || connection_->pending() < kMostPending;
+}
+
+void Exchange::on_client_writable() {
+  if (connection_ != nullptr) connection_->resume();
+}
+
+// ---- the upstream's answer ----
+
+void Exchange::on_upstream_response(core::ResponseHead& head, bool end) {
+  if (first_byte_us_ == 0) first_byte_us_ = monotonic_us() - began_us_;
+  if (head.status == 101) {
+    if (!wants_upgrade_ || !head.upgrade) {
+      detail_ = "it switched protocols without being asked";
+      return fail_upstream({UpstreamFailure::Kind::bad_response, detail_, false, true});
+    }
+    status_ = 101;
+    head_sent_ = true;
+    stage_ = Stage::upgrading;
+    session_->codec().send_upgrade(stream_, head);
+    return;
+  }
+  if (head.status < 200) {
+    session_->codec().send_informational(stream_, head);
+    return;
+  }
+  status_ = head.status;
+  core::BodyPlan plan;
+  if (head.framing == core::Framing::chunked || head.framing == core::Framing::until_close) {
+    plan.kind = core::BodyPlan::Kind::unknown;
+  } else if (head.has_content_length) {
+    plan = {core::BodyPlan::Kind::length, head.content_length};
+  }
+  head_sent_ = true;
+  session_->codec().send_head(stream_, head, plan);
+  if (end) {
+    session_->codec().send_end(stream_);
+    answer_done_ = true;
+  }
+}
+
+void Exchange::on_upstream_body(std::span<const char> data, bool end) {
+  if (stage_ == Stage::over) return;
+  bytes_out_ += data.size();
+  session_->codec().send_body(stream_, data);
+  if (end) {
+    session_->codec().send_end(stream_);
+    answer_done_ = true;
+  }
+}
+
+void Exchange::on_upstream_event_end() {
+  if (stage_ == Stage::over) return;
+  session_->flush();
+  if (stage_ == Stage::over) return;  // the client was lost
+  if (stage_ == Stage::upgrading) {
+    auto taken = connection_->take_stream();
+    auto* pool = pool_;
+    auto* connection = connection_;
+    HttpSession* session = session_;
+    endpoint_ = connection->endpoint_text();
+    connection_ = nullptr;
+    stage_ = Stage::over;
+    worker_.metrics().closes[static_cast<std::size_t>(CloseReason::done)].add();
+    session->listener().metrics().request(status_, monotonic_us() - began_us_);
+    write_log(CloseReason::done);
+    session->upgrade(std::move(taken.stream), taken.received, *pool, *connection);
+    return;
+  }
+  if (answer_done_) return finish(CloseReason::done);
+  if (session_->pending() > 0 && connection_ != nullptr) connection_->pause();
+}
+
+void Exchange::on_upstream_writable() {
+  if (stage_ != Stage::over) session_->resume_reading();
+}
+
+void Exchange::on_upstream_failed(const UpstreamFailure& failure) {
+  endpoint_ = connection_ != nullptr ? connection_->endpoint_text() : std::string_view();
+  if (connection_ != nullptr && connection_->attempts() > 1) attempts_ += connection_->attempts() - 1;
+  connection_ = nullptr;
+  const bool stale = failure.reused && !failure.answered &&
+                     (failure.kind == UpstreamFailure::Kind::reset || failure.kind == UpstreamFailure::Kind::closed);
+  if (stale && saved_.valid && !head_sent_) {
+    saved_.valid = false;
+    return retry();
+  }
+  fail_upstream(failure);
+}
+
+void Exchange::fail_upstream(const UpstreamFailure& failure) {
+  const FailureAnswer answer = answer_to(failure.kind);
+  core::log_limited(core::LogLevel::warn, upstream_->identity, "route {}: upstream {} {}: {}", route_->name,
+                    upstream_->name, answer.text, failure.detail.empty() ? "-" : failure.detail);
+  refuse(answer.status, answer.reason, failure.detail);
+}
+
+// ---- answers of our own, and the end ----
+
+void Exchange::refuse(std::uint16_t status, CloseReason reason, std::string_view detail) {
+  if (stage_ == Stage::over) return;
+  if (detail_.data() != detail.data()) detail_ = detail;
+  if (head_sent_) {
+    // Too late for another answer: what the client has must not look whole.
+    HttpSession* session = session_;
+    release_upstream();
+    return session->abort(reason);
+  }
+  std::string body;
+  if (upstream_ != nullptr && status >= 500) {
+    // Operators' clients see which upstream it was; why is in the log.
+    for (const auto kind :
+         {UpstreamFailure::Kind::no_endpoint, UpstreamFailure::Kind::refused, UpstreamFailure::Kind::connect_timeout,
+          UpstreamFailure::Kind::limit, UpstreamFailure::Kind::reset, UpstreamFailure::Kind::closed,
+          UpstreamFailure::Kind::bad_response, UpstreamFailure::Kind::timeout}) {
+      const FailureAnswer answer = answer_to(kind);
+      if (answer.reason == reason) body = describe(status, "upstream " + upstream_->name + " " + answer.text);
+    }
+  }
+  if (body.empty()) body = describe(status, upstream_ != nullptr && status >= 500 ? std::string_view() : detail);
+  LocalReply answer;
+  answer.status = status;
+  answer.body = body;
+  answer.reason = reason;
+  reply(answer);
+}
+
+void Exchange::reply(const LocalReply& answer) {
+  release_upstream();
+  core::ResponseHead& head = worker_.http_scratch().response;
+  head.clear();
+  head.status = answer.status;
+  bool has_type = false;
+  for (const auto& [name, value] : answer.headers) {
+    has_type = has_type || name == "content-type";
+    head.fields.add({name, value, core::classify_field(name)});
+  }
+  if (!has_type && !answer.body.empty()) head.fields.add({"content-type", answer.content_type, FieldId::content_type});
+  if (!answer.location.empty()) head.fields.add({"location", answer.location, FieldId::location});
+  status_ = answer.status;
+  head_sent_ = true;
+  auto& codec = session_->codec();
+  core::BodyPlan plan;
+  if (!answer.body.empty()) plan = {core::BodyPlan::Kind::length, answer.body.size()};
+  codec.send_head(stream_, head, plan);
+  codec.send_body(stream_, {answer.body.data(), answer.body.size()});
+  codec.send_end(stream_);
+  bytes_out_ = answer.body.size();
+  session_->flush();
+  if (stage_ != Stage::over) finish(answer.reason);
+}
+
+void Exchange::release_upstream() {
+  if (connection_ == nullptr) return;
+  endpoint_ = connection_->endpoint_text();
+  if (connection_->attempts() > 1) attempts_ += connection_->attempts() - 1;
+  auto* connection = connection_;
+  connection_ = nullptr;
+  pool_->release(*connection);
+}
+
+void Exchange::finish(CloseReason reason) {
+  release_upstream();
+  stage_ = Stage::over;
+  const std::uint64_t duration = monotonic_us() - began_us_;
+  auto& metrics = session_->listener().metrics();
+  metrics.request(status_, duration);
+  metrics.upstream_received.add(upstream_ != nullptr ? bytes_out_ : 0);
+  worker_.metrics().closes[static_cast<std::size_t>(reason)].add();
+  if (worker_.shared().access_log.enabled()) write_log(reason);
+  session_->exchange_done(reason);
+}
+
+void Exchange::cancel(CloseReason reason, std::string_view detail) {
+  if (stage_ == Stage::over) return;
+  if (detail_.empty()) detail_ = detail;
+  release_upstream();
+  stage_ = Stage::over;
+  session_->listener().metrics().request(status_, monotonic_us() - began_us_);
+  worker_.metrics().closes[static_cast<std::size_t>(reason)].add();
+  if (worker_.shared().access_log.enabled()) write_log(reason);
+}
+
+void Exchange::write_log(CloseReason reason) {
+  AccessRecord record;
+  record.kind = AccessKind::request;
+  record.reason = reason;
+  record.status = status_;
+  record.client = &session_->client();
+  record.listener = session_->listener().name();
+  record.sni = session_->sni();
+  record.alpn = session_->alpn();
+  record.tls_version = session_->tls_version();
+  record.tls_resumed = session_->tls_resumed();
+  record.host = view(host_);
+  record.method = view(method_);
+  record.path = view(path_);
+  record.protocol = protocol_;
+  if (route_ != nullptr) {
+    record.route = route_->name;
+    record.tenant = route_->tenant;
+  }
+  if (upstream_ != nullptr) record.upstream = upstream_->name;
+  record.endpoint = endpoint_;
+  record.attempts = attempts_;
+  if (has_id_) record.request_id = {request_id_.data(), request_id_.size()};
+  record.user_agent = view(user_agent_);
+  record.referer = view(referer_);
+  record.detail = detail_;
+  record.bytes_in = bytes_in_;
+  record.bytes_out = bytes_out_;
+  record.duration_us = monotonic_us() - began_us_;
+  record.first_byte_us = first_byte_us_;
+  worker_.log(record);
+}
+
+}  // namespace edgemux::listeners

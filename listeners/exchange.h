@@ -1,0 +1,137 @@
+#pragma once
+// Exchange: one request and its answer. Finds the route and the rule, answers by itself or through an upstream, and
+// passes bodies both ways under back-pressure. It knows neither HTTP/1 nor HTTP/2.
+//
+// Life: taken from the worker's pool, start(), any number of events, finish() exactly once: that writes the access log,
+// counts, and tells the session, which gives the exchange back. Sessions call: on_request_body, on_client_writable,
+// cancel.
+//
+// What an exchange keeps of the request is text for the log and, where a retry is possible, a copy of the request; both
+// live in strings that keep their capacity from one request to the next.
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/http/codec.h"
+#include "listeners/close_reason.h"
+#include "routing/table/route.h"
+#include "routing/upstream/connection.h"
+#include "routing/upstream/pool.h"
+
+namespace edgemux::listeners {
+
+class HttpSession;
+class Worker;
+struct LocalReply;
+
+class Exchange final : public core::Retirable, private routing::UpstreamConnection::Observer {
+ public:
+  explicit Exchange(Worker& worker) : worker_(worker) {}
+  ~Exchange() override = default;
+  Exchange(const Exchange&) = delete;
+  Exchange& operator=(const Exchange&) = delete;
+
+  void start(HttpSession& session, core::StreamId stream, core::RequestHead& head, bool end);
+  void on_request_body(std::span<const char> data, bool end);
+  // The event that brought body bytes is over: what borrowed them is sent.
+  void flush_upstream();
+  // What had been held back by a slow client is sent.
+  void on_client_writable();
+  // False: the upstream takes no more now; read no further request bytes.
+  [[nodiscard]] bool wants_input() const;
+
+  // The client is gone, or its message broken: ends without an answer. Does not call the session.
+  void cancel(CloseReason reason, std::string_view detail);
+  // Refuses the request if nothing of an answer has been sent; otherwise aborts. For the session's own findings (a
+  // malformed body, a body that is too slow).
+  void refuse(std::uint16_t status, CloseReason reason, std::string_view detail);
+
+  // An answer of the session's own, to something that never became a request.
+  void start_refused(HttpSession& session, core::StreamId stream, std::uint16_t status, CloseReason reason,
+                     std::string_view detail);
+
+  // Empty and ready for the next request; strings keep their memory.
+  void reset();
+
+ private:
+  enum class Stage : std::uint8_t { routing, uploading, answering, upgrading, over };
+
+  void begin(HttpSession& session, core::StreamId stream);
+  void remember(const core::RequestHead& head);
+  // Each of these ends the exchange or leaves it waiting for the upstream.
+  void dispatch_http(core::RequestHead& head, std::string_view path, bool end);
+  void dispatch_tls(core::RequestHead& head, std::string_view path, bool end);
+  void serve(core::RequestHead& head, std::string_view path, bool end);
+  void challenge(core::RequestHead& head, bool end);
+  void redirect_to_https(const core::RequestHead& head);
+  void redirect(const routing::Redirect& redirect, const routing::Rule& rule, const core::RequestHead& head,
+                std::string_view path);
+  void forward(core::RequestHead& head, std::string_view path, const routing::UpstreamPtr& upstream, bool end);
+  void send(const core::OutgoingRequest& request, bool fresh);
+  void save(const core::OutgoingRequest& request);
+  void retry();
+
+  void reply(const LocalReply& reply);
+  void fail_upstream(const routing::UpstreamFailure& failure);
+  void finish(CloseReason reason);
+  void write_log(CloseReason reason);
+  void release_upstream();
+
+  void on_upstream_response(core::ResponseHead& head, bool end) override;
+  void on_upstream_body(std::span<const char> data, bool end) override;
+  void on_upstream_event_end() override;
+  void on_upstream_writable() override;
+  void on_upstream_failed(const routing::UpstreamFailure& failure) override;
+
+  // A piece of text_.
+  struct Text {
+    std::uint32_t begin = 0;
+    std::uint32_t size = 0;
+  };
+  Text keep(std::string_view text);
+  [[nodiscard]] std::string_view view(Text text) const { return std::string_view(text_).substr(text.begin, text.size); }
+
+  // A request that can be sent again: no body, safe to repeat.
+  struct Saved {
+    std::string text;
+    std::vector<core::Field> fields;
+    core::OutgoingRequest request;
+    bool valid = false;
+  };
+
+  Worker& worker_;
+  HttpSession* session_ = nullptr;
+  routing::RoutePtr route_;
+  routing::UpstreamPtr upstream_;
+  routing::UpstreamPool* pool_ = nullptr;
+  routing::UpstreamConnection* connection_ = nullptr;
+  std::string text_;
+  Saved saved_;
+  std::string detail_;
+  std::string endpoint_;
+  Text host_, method_, path_, user_agent_, referer_;
+  std::string_view protocol_;
+  std::array<char, 32> request_id_{};
+  std::uint64_t began_us_ = 0;
+  std::uint64_t first_byte_us_ = 0;
+  std::uint64_t bytes_in_ = 0;
+  std::uint64_t bytes_out_ = 0;
+  std::uint64_t max_body_ = 0;
+  core::StreamId stream_ = 0;
+  std::uint32_t attempts_ = 0;
+  std::uint16_t status_ = 0;
+  Stage stage_ = Stage::over;
+  bool has_id_ = false;
+  bool request_done_ = false;
+  bool head_sent_ = false;
+  bool answer_done_ = false;
+  bool wants_upgrade_ = false;
+  std::string_view upgrade_protocol_;
+};
+
+}  // namespace edgemux::listeners

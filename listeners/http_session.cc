@@ -1,0 +1,415 @@
+#include "listeners/http_session.h"
+
+#include <cstring>
+
+#include "core/base/log.h"
+#include "listeners/clock.h"
+#include "listeners/exchange.h"
+#include "listeners/worker.h"
+
+namespace edgemux::listeners {
+
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr milliseconds kLingerTime{5'000};
+constexpr milliseconds kBodyGrace{10'000};
+constexpr milliseconds kBodyCheck{2'000};
+constexpr std::size_t kStashRead = 16 * 1024;
+constexpr std::size_t kMostPending = 64 * 1024;
+
+}  // namespace
+
+HttpSession::HttpSession(Listener& listener, const core::SocketAddress& client, std::unique_ptr<core::Stream> stream)
+    : Session(listener, client),
+      stream_(std::move(stream)),
+      output_(worker().blocks()),
+      codec_(*this, output_, worker().http_scratch(), worker().snapshot().limits.request_head),
+      deadline_([](void* self) { static_cast<HttpSession*>(self)->timed_out(); }, this),
+      again_(
+          worker().loop(), [](void* self) { static_cast<HttpSession*>(self)->serve(); }, this),
+      began_us_(monotonic_us()) {
+  stream_->set_observer(this);
+}
+
+HttpSession::~HttpSession() = default;
+
+void HttpSession::begin_plain(Listener& listener, const core::SocketAddress& client,
+                              std::unique_ptr<core::TcpStream> stream) {
+  std::unique_ptr<HttpSession> session(new HttpSession(listener, client, std::move(stream)));
+  session->await(Waiting::first_head, listener.worker().snapshot().timeouts.request_head);
+  listener.worker().add(std::move(session));
+}
+
+void HttpSession::begin_tls(Listener& listener, const core::SocketAddress& client,
+                            std::unique_ptr<core::TcpStream> stream, std::span<const char> hello,
+                            routing::RoutePtr route, std::string_view name, std::string sni, std::uint64_t began_us) {
+  Worker& worker = listener.worker();
+  const auto& policy = std::get<routing::VirtualHost>(route->action).tls;
+  auto tls = worker.tls().accept(std::move(stream), hello, policy, *worker.snapshot().certificates, name);
+  if (!tls) {
+    core::log_limited(core::LogLevel::error, "tls accept", "listener {}: {}: {}", listener.name(), name,
+                      tls.error().message);
+    worker.metrics().closes[static_cast<std::size_t>(CloseReason::internal)].add();
+    worker.shared().admission.leave(client);
+    listener.metrics().active.sub();
+    return;
+  }
+  core::TlsStream* stream_of_tls = tls->get();
+  std::unique_ptr<HttpSession> session(new HttpSession(listener, client, std::move(*tls)));
+  session->tls_ = stream_of_tls;
+  session->tls_route_ = std::move(route);
+  session->sni_ = std::move(sni);
+  session->began_us_ = began_us;
+  session->stage_.emplace<Handshaking>();
+  session->await(Waiting::handshake, worker.snapshot().timeouts.tls_handshake);
+  if (!worker.snapshot().certificates->find(name)) {
+    session->detail_ = "no certificate covers " + std::string(name);
+    core::log_limited(core::LogLevel::warn, name, "listener {}: no certificate covers {}; its connections are refused",
+                      listener.name(), name);
+  }
+  HttpSession& begun = *session;
+  worker.add(std::move(session));
+  begun.handshake();
+}
+
+void HttpSession::on_ready(core::Stream&) {
+  if (closed_) return;
+  if (std::holds_alternative<Handshaking>(stage_)) {
+    handshake();
+  } else if (std::holds_alternative<Serving>(stage_)) {
+    serve();
+  } else if (std::holds_alternative<Lingering>(stage_)) {
+    discard();
+  }
+}
+
+void HttpSession::handshake() {
+  auto& metrics = listener().metrics();
+  switch (tls_->handshake()) {
+    case core::HandshakeStatus::again:
+      return;
+    case core::HandshakeStatus::failed: {
+      metrics.handshakes_failed.add();
+      const bool no_certificate = !detail_.empty();
+      if (!no_certificate) detail_ = tls_->failure();
+      return close(no_certificate ? CloseReason::no_certificate : CloseReason::handshake_failed);
+    }
+    case core::HandshakeStatus::done:
+      break;
+  }
+  (tls_->resumed() ? metrics.handshakes_resumed : metrics.handshakes_full).add();
+  stage_.emplace<Serving>();
+  await(Waiting::first_head, worker().snapshot().timeouts.request_head);
+  serve();
+}
+
+void HttpSession::serve() {
+  if (closed_ || !std::holds_alternative<Serving>(stage_)) return;
+  if (!output_.empty() || codec_.finished()) {
+    flush();
+    if (closed_ || !std::holds_alternative<Serving>(stage_)) return;
+  }
+  if (exchange_ != nullptr && pending() == 0) exchange_->on_client_writable();
+  read();
+}
+
+void HttpSession::read() {
+  // A pipelined request that waited for the answer before it.
+  if (!stash_.empty() && codec_.wants_input() && !codec_.mid_message() && pending() < kMostPending) {
+    if (!receive(stash_)) return;
+  }
+  while (!closed_ && std::holds_alternative<Serving>(stage_) && stream_->readable() && codec_.wants_input() &&
+         pending() < kMostPending && (exchange_ == nullptr || exchange_->wants_input())) {
+    std::span<char> buffer = worker().buffer();
+    const std::size_t kept = stash_.size();
+    if (kept > 0) {
+      stash_.resize(kept + kStashRead);
+      buffer = {stash_.data() + kept, kStashRead};
+    }
+    const core::IoResult result = stream_->read(buffer);
+    if (kept > 0) stash_.resize(kept + result.bytes);
+    switch (result.status) {
+      case core::IoStatus::ok:
+        listener().metrics().client_received.add(result.bytes);
+        if (!receive(kept > 0 ? std::span<char>(stash_) : buffer.first(result.bytes))) return;
+        break;
+      case core::IoStatus::again:
+        return;
+      case core::IoStatus::eof:
+        return end_of_input();
+      case core::IoStatus::error:
+        detail_ = tls_ != nullptr && !tls_->failure().empty() ? tls_->failure() : std::strerror(result.error);
+        return close(CloseReason::client_reset);
+    }
+  }
+}
+
+bool HttpSession::receive(std::span<char> bytes) {
+  const std::size_t used = codec_.receive(bytes);
+  if (exchange_ != nullptr) exchange_->flush_upstream();
+  if (closed_) return false;
+  if (bytes.data() == stash_.data()) {
+    stash_.erase(0, used);
+    if (stash_.empty() && stash_.capacity() > kStashRead) stash_.shrink_to_fit();
+  } else if (used < bytes.size()) {
+    stash_.assign(bytes.data() + used, bytes.size() - used);
+  }
+  if (codec_.mid_message() && exchange_ == nullptr && (waiting_ == Waiting::idle || waiting_ == Waiting::nothing)) {
+    await(Waiting::head, worker().snapshot().timeouts.request_head);
+  }
+  return std::holds_alternative<Serving>(stage_);
+}
+
+void HttpSession::end_of_input() {
+  if (exchange_ == nullptr) {
+    return close(codec_.mid_message() || !stash_.empty() ? CloseReason::client_reset : CloseReason::client_closed);
+  }
+  if (codec_.mid_message()) {
+    detail_ = "the client closed the connection in the middle of its request";
+    return close(CloseReason::client_reset);
+  }
+  // Half-closed behind a whole request: it gets its answer.
+  input_ended_ = true;
+  codec_.close_after();
+}
+
+void HttpSession::flush() {
+  if (closed_) return;
+  const std::size_t before = output_.pending();
+  const core::IoResult result = output_.flush(*stream_);
+  listener().metrics().client_sent.add(before - output_.pending());
+  if (result.status == core::IoStatus::error) {
+    detail_ = std::strerror(result.error);
+    return close(CloseReason::client_reset);
+  }
+  if (pending() > 0) {
+    // Every bit of progress gives the client more time.
+    if (waiting_ != Waiting::write || output_.pending() < before) {
+      await(Waiting::write, worker().snapshot().timeouts.idle);
+    }
+    return;
+  }
+  if (waiting_ == Waiting::write) await_next();
+  if (codec_.finished() && exchange_ == nullptr) finish(CloseReason::done);
+}
+
+void HttpSession::on_request(core::StreamId stream, core::RequestHead& head, bool end) {
+  exchange_ = worker().take_exchange();
+  waiting_ = Waiting::nothing;
+  if (!end) {
+    body_began_ = worker().now();
+    body_bytes_ = 0;
+    await(Waiting::body, kBodyGrace);
+  }
+  exchange_->start(*this, stream, head, end);
+}
+
+void HttpSession::on_request_body(core::StreamId, std::span<const char> data, bool end) {
+  body_bytes_ += data.size();
+  if (end && waiting_ == Waiting::body) waiting_ = Waiting::nothing;
+  if (exchange_ != nullptr) exchange_->on_request_body(data, end);
+}
+
+void HttpSession::on_request_reset(core::StreamId) { close(CloseReason::client_reset); }
+
+void HttpSession::on_malformed(core::StreamId stream, std::uint16_t status, const char* reason) {
+  const CloseReason why = status == 431 ? CloseReason::head_too_large : CloseReason::bad_request;
+  codec_.close_after();
+  if (exchange_ != nullptr) {
+    exchange_->refuse(status, why, reason);
+    return;
+  }
+  exchange_ = worker().take_exchange();
+  exchange_->start_refused(*this, stream, status, why, reason);
+}
+
+void HttpSession::exchange_done(CloseReason reason) {
+  ++requests_;
+  worker().give_exchange(std::move(exchange_));
+  if (closed_) return;
+  if (codec_.finished()) {
+    if (pending() == 0) finish(reason);
+    return;
+  }
+  if (input_ended_) return finish(CloseReason::done);
+  if (pending() == 0) await_next();
+  if (!stash_.empty() || stream_->readable()) again_.request();
+}
+
+void HttpSession::abort(CloseReason reason) {
+  if (closed_) return;
+  stream_->abort();
+  close(reason);
+}
+
+void HttpSession::resume_reading() { again_.request(); }
+
+void HttpSession::finish(CloseReason reason) {
+  if (codec_.mid_message() || !stash_.empty() || (stream_->readable() && !input_ended_)) return linger(reason);
+  close(reason);
+}
+
+void HttpSession::linger(CloseReason reason) {
+  stage_.emplace<Lingering>(Lingering{reason});
+  stash_.clear();
+  stream_->shutdown_write();
+  await(Waiting::linger, kLingerTime);
+  discard();
+}
+
+void HttpSession::discard() {
+  const CloseReason reason = std::get<Lingering>(stage_).reason;
+  // Bounded per turn, so that a client that sends without end does not keep the worker to itself.
+  for (int i = 0; i < 16 && stream_->readable(); ++i) {
+    const auto result = stream_->read(worker().buffer());
+    if (result.status == core::IoStatus::again) return;
+    if (result.status != core::IoStatus::ok) return close(reason);
+  }
+  if (stream_->readable()) again_.request();
+}
+
+void HttpSession::upgrade(std::unique_ptr<core::Stream> upstream, std::string_view received,
+                          routing::UpstreamPool& pool, routing::UpstreamConnection& connection) {
+  worker().give_exchange(std::move(exchange_));
+  ++requests_;
+  deadline_.cancel();
+  waiting_ = Waiting::nothing;
+  again_.cancel();
+  Tunnel::Observer& observer = *this;
+  auto& stage = stage_.emplace<Upgraded>(std::move(upstream), pool, connection, worker(), observer, *stream_);
+  stage.tunnel.to_client().prepend(output_);
+  stage.tunnel.to_client().prepend(received);
+  stage.tunnel.to_upstream().prepend(stash_);
+  stash_.clear();
+  listener().metrics().tunnels.add();
+  listener().metrics().tunnels_active.add();
+  stage.tunnel.start();
+}
+
+void HttpSession::on_tunnel_closed(CloseReason reason, const char* detail) {
+  detail_ = detail;
+  close(reason);
+}
+
+void HttpSession::await(Waiting what, milliseconds time) {
+  waiting_ = what;
+  worker().loop().timers().arm(deadline_, worker().now() + static_cast<std::uint64_t>(time.count()));
+}
+
+void HttpSession::await_next() {
+  const auto& timeouts = worker().snapshot().timeouts;
+  if (exchange_ != nullptr) {
+    waiting_ = Waiting::nothing;
+    if (codec_.mid_message()) await(Waiting::body, kBodyCheck);
+  } else if (codec_.mid_message()) {
+    await(Waiting::head, timeouts.request_head);
+  } else {
+    await(Waiting::idle, timeouts.idle);
+  }
+}
+
+void HttpSession::timed_out() {
+  switch (waiting_) {
+    case Waiting::nothing:
+      return;
+    case Waiting::handshake:
+      listener().metrics().handshakes_failed.add();
+      return close(CloseReason::handshake_timeout);
+    case Waiting::idle:
+      return close(CloseReason::idle_timeout);
+    case Waiting::first_head:
+      if (!codec_.mid_message()) return close(CloseReason::idle_timeout);
+      [[fallthrough]];
+    case Waiting::head:
+      codec_.close_after();
+      exchange_ = worker().take_exchange();
+      exchange_->start_refused(*this, core::Http1Server::kStream, 408, CloseReason::head_timeout,
+                               "the request's head did not come in time");
+      return;
+    case Waiting::body: {
+      const std::uint64_t rate = worker().snapshot().timeouts.request_body_rate;
+      const std::uint64_t elapsed = worker().now() - body_began_;
+      if (exchange_ != nullptr && exchange_->wants_input() && rate != 0 && body_bytes_ * 1000 < rate * elapsed) {
+        waiting_ = Waiting::nothing;
+        exchange_->refuse(408, CloseReason::body_too_slow, "the request's body comes in too slowly");
+        return;
+      }
+      if (exchange_ != nullptr && !exchange_->wants_input()) {
+        body_began_ = worker().now();  // it is the upstream that is slow
+        body_bytes_ = 0;
+      }
+      return await(Waiting::body, kBodyCheck);
+    }
+    case Waiting::write:
+      return abort(CloseReason::response_too_slow);
+    case Waiting::linger:
+      return abort(std::get<Lingering>(stage_).reason);
+  }
+}
+
+void HttpSession::drain() {
+  if (closed_ || !std::holds_alternative<Serving>(stage_)) return;
+  codec_.close_after();
+  if (exchange_ == nullptr && !codec_.mid_message() && stash_.empty() && output_.empty()) close(CloseReason::draining);
+}
+
+void HttpSession::close(CloseReason reason) {
+  if (closed_) return;
+  closed_ = true;
+  codec_.stop();
+  deadline_.cancel();
+  again_.cancel();
+  if (exchange_ != nullptr) {
+    exchange_->cancel(reason, detail_);
+    worker().give_exchange(std::move(exchange_));
+  } else if (auto* stage = std::get_if<Upgraded>(&stage_)) {
+    auto& metrics = listener().metrics();
+    metrics.tunnels_active.sub();
+    metrics.client_received.add(stage->tunnel.bytes_to_upstream());
+    metrics.upstream_sent.add(stage->tunnel.bytes_to_upstream());
+    metrics.client_sent.add(stage->tunnel.bytes_to_client());
+    metrics.upstream_received.add(stage->tunnel.bytes_to_client());
+    stage->pool.release(stage->connection);
+    if (worker().shared().access_log.enabled()) write_log(reason);
+  } else if (requests_ == 0) {
+    worker().metrics().closes[static_cast<std::size_t>(reason)].add();
+    if (worker().shared().access_log.enabled()) write_log(reason);
+  }
+  if (tls_ != nullptr && !is_failure(reason)) stream_->shutdown_write();
+  stream_->set_observer(nullptr);
+  retire();
+}
+
+// A connection that ended before its first request, or an upgraded one.
+void HttpSession::write_log(CloseReason reason) {
+  AccessRecord record;
+  record.kind = AccessKind::connection;
+  record.reason = reason;
+  record.client = &client();
+  record.listener = listener().name();
+  record.sni = sni_;
+  if (tls_ != nullptr && !std::holds_alternative<Handshaking>(stage_)) {
+    record.alpn = alpn();
+    record.tls_version = tls_version();
+    record.tls_resumed = tls_resumed();
+  }
+  if (tls_route_ != nullptr) {
+    record.host = tls_route_->name;
+    record.route = tls_route_->name;
+    record.tenant = tls_route_->tenant;
+  }
+  if (const auto* stage = std::get_if<Upgraded>(&stage_)) {
+    record.bytes_in = stage->tunnel.bytes_to_upstream();
+    record.bytes_out = stage->tunnel.bytes_to_client();
+    record.upstream = stage->pool.upstream().name;
+    record.endpoint = stage->connection.endpoint_text();
+    record.protocol = "upgrade";
+  }
+  record.detail = detail_;
+  record.duration_us = monotonic_us() - began_us_;
+  worker().log(record);
+}
+
+}  // namespace edgemux::listeners

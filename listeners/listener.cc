@@ -1,0 +1,82 @@
+#include "listeners/listener.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "core/base/log.h"
+#include "listeners/http_session.h"
+#include "listeners/passthrough_session.h"
+#include "listeners/worker.h"
+
+namespace edgemux::listeners {
+
+Listener::Listener(Worker& worker, std::shared_ptr<const routing::Listener> table)
+    : worker_(worker),
+      name_(table->spec.name),
+      table_(std::move(table)),
+      metrics_(worker.metrics().listeners[worker.shared().metrics.listener_slot(name_)]) {}
+
+Listener::~Listener() = default;
+
+void Listener::update(std::shared_ptr<const routing::Listener> table, const std::vector<int>& sockets) {
+  table_ = std::move(table);
+  removed_ = false;
+  for (auto& socket : sockets_) {
+    if (std::find(sockets.begin(), sockets.end(), socket.fd) == sockets.end()) {
+      socket.acceptor->stop();
+      worker_.loop().retire(std::move(socket.acceptor));
+    }
+  }
+  std::erase_if(sockets_, [](const Socket& socket) { return socket.acceptor == nullptr; });
+  for (const int fd : sockets) {
+    if (std::any_of(sockets_.begin(), sockets_.end(), [fd](const Socket& socket) { return socket.fd == fd; })) continue;
+    auto on_accept = [this](int accepted, const core::SocketAddress& client) { accept(accepted, client); };
+    sockets_.push_back({fd, std::make_unique<core::Acceptor>(worker_.loop(), fd, std::move(on_accept))});
+  }
+}
+
+void Listener::stop_accepting() {
+  for (auto& socket : sockets_) {
+    socket.acceptor->accept_queued();
+    socket.acceptor->stop();
+    worker_.loop().retire(std::move(socket.acceptor));
+  }
+  sockets_.clear();
+}
+
+void Listener::remove() {
+  stop_accepting();
+  removed_ = true;
+  auto empty = std::make_shared<routing::Listener>();
+  empty->spec = table_->spec;
+  table_ = std::move(empty);
+}
+
+void Listener::accept(int fd, const core::SocketAddress& client) {
+  metrics_.accepted.add();
+  if (!worker_.shared().admission.admit(client, worker_.now())) {
+    close(fd);
+    worker_.metrics().closes[static_cast<std::size_t>(CloseReason::too_many_connections)].add();
+    core::log_limited(
+        core::LogLevel::warn, "too_many_connections",
+        "listener {}: a connection from {} was closed: a limit on client connections is reached ({} open)", name_,
+        client.ip(), worker_.shared().admission.connections());
+    return;
+  }
+  auto stream = core::TcpStream::adopt(worker_.loop(), fd);
+  if (!stream) {
+    worker_.shared().admission.leave(client);
+    worker_.metrics().closes[static_cast<std::size_t>(CloseReason::out_of_resources)].add();
+    core::log_limited(core::LogLevel::error, "adopt", "listener {}: {}", name_, stream.error().message);
+    return;
+  }
+  metrics_.active.add();
+  if (spec().protocol == routing::Protocol::tls) {
+    PassthroughSession::begin(*this, client, std::move(*stream));
+  } else {
+    HttpSession::begin_plain(*this, client, std::move(*stream));
+  }
+}
+
+}  // namespace edgemux::listeners

@@ -1,0 +1,54 @@
+#pragma once
+// Listener: one listener of the configuration on one worker: its accepting sockets and the host table in force. Lives
+// for as long as a session of it does; after its removal from the configuration it knows no host any more.
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/base/metrics.h"
+#include "core/io/listening_socket.h"
+#include "routing/table/snapshot.h"
+
+namespace edgemux::listeners {
+
+class Worker;
+
+class Listener {
+ public:
+  Listener(Worker& worker, std::shared_ptr<const routing::Listener> table);
+  ~Listener();
+  Listener(const Listener&) = delete;
+  Listener& operator=(const Listener&) = delete;
+
+  // The listener's part of a new snapshot, and the sockets to accept on from now on (those not named are left).
+  void update(std::shared_ptr<const routing::Listener> table, const std::vector<int>& sockets);
+  // No longer configured: accepts what is queued, then nothing more; the table is let go.
+  void remove();
+  void stop_accepting();
+
+  [[nodiscard]] Worker& worker() const { return worker_; }
+  [[nodiscard]] const std::string& name() const { return name_; }
+  [[nodiscard]] const routing::ListenerSpec& spec() const { return table_->spec; }
+  [[nodiscard]] const routing::HostTable& hosts() const { return table_->hosts; }
+  [[nodiscard]] core::ListenerMetrics& metrics() const { return metrics_; }
+  [[nodiscard]] bool removed() const { return removed_; }
+
+  std::size_t sessions = 0;  // counted by Session
+
+ private:
+  struct Socket {
+    int fd;
+    std::unique_ptr<core::Acceptor> acceptor;
+  };
+  void accept(int fd, const core::SocketAddress& client);
+
+  Worker& worker_;
+  std::string name_;
+  std::shared_ptr<const routing::Listener> table_;
+  core::ListenerMetrics& metrics_;
+  std::vector<Socket> sockets_;
+  bool removed_ = false;
+};
+
+}  // namespace edgemux::listeners

@@ -1,0 +1,282 @@
+#include "listeners/passthrough_session.h"
+
+#include <array>
+#include <cstring>
+
+#include "core/base/log.h"
+#include "listeners/clock.h"
+#include "listeners/http_session.h"
+#include "listeners/worker.h"
+
+namespace edgemux::listeners {
+
+namespace {
+
+// The first protocol of an ALPN list as it is on the wire.
+std::string_view first_protocol(std::string_view alpn) {
+  if (alpn.empty()) return {};
+  const auto length = static_cast<unsigned char>(alpn[0]);
+  return alpn.substr(1, length);
+}
+
+}  // namespace
+
+void PassthroughSession::begin(Listener& listener, const core::SocketAddress& client,
+                               std::unique_ptr<core::TcpStream> stream) {
+  std::unique_ptr<PassthroughSession> session(new PassthroughSession(listener, client, std::move(stream)));
+  listener.worker().add(std::move(session));
+}
+
+PassthroughSession::PassthroughSession(Listener& listener, const core::SocketAddress& client,
+                                       std::unique_ptr<core::TcpStream> stream)
+    : Session(listener, client),
+      stream_(std::move(stream)),
+      deadline_([](void* self) { static_cast<PassthroughSession*>(self)->timed_out(); }, this),
+      began_us_(monotonic_us()) {
+  stream_->set_observer(this);
+  const auto timeout = worker().snapshot().timeouts.client_hello;
+  worker().loop().timers().arm(deadline_, worker().now() + static_cast<std::uint64_t>(timeout.count()));
+}
+
+PassthroughSession::Connecting::Connecting(std::string bytes, Worker& worker, routing::Connector::Observer& observer,
+                                           std::shared_ptr<const routing::EndpointSet> endpoints, std::size_t first,
+                                           std::chrono::milliseconds timeout)
+    : hello(std::move(bytes)),
+      connector(worker.loop(), worker.metrics(), observer, std::move(endpoints), first, timeout) {}
+
+PassthroughSession::~PassthroughSession() = default;
+
+void PassthroughSession::on_ready(core::Stream&) {
+  if (closed_) return;
+  if (std::holds_alternative<Inspecting>(stage_)) {
+    inspect();
+  } else if (std::holds_alternative<Connecting>(stage_) && stream_->peer_closed()) {
+    // A client that half-closes behind its hello is odd but may be; one that was reset is gone, and read() tells which.
+    std::array<char, 1> probe;
+    if (recv(stream_->fd(), probe.data(), probe.size(), MSG_PEEK) < 0 && errno != EAGAIN)
+      close(CloseReason::client_reset);
+  }
+}
+
+std::size_t PassthroughSession::hello_cap() const {
+  // Half of the buffer holds the hello, the other half its bytes without record headers.
+  return std::min<std::size_t>(worker().snapshot().limits.client_hello, worker().inspect_buffer().size() / 2 - 1);
+}
+
+void PassthroughSession::inspect() {
+  const std::size_t cap = hello_cap();
+  while (stream_->readable()) {
+    auto& stage = std::get<Inspecting>(stage_);
+    const auto buffer = worker().inspect_buffer();
+    const std::size_t kept = stage.bytes.size();
+    // Kept bytes go in front, so that the parser sees one piece. One byte over the cap tells that it is exceeded.
+    if (kept > 0) std::memcpy(buffer.data(), stage.bytes.data(), kept);
+    const auto result = stream_->read(buffer.subspan(kept, cap + 1 - kept));
+    switch (result.status) {
+      case core::IoStatus::ok:
+        if (!look_at(buffer.first(kept + result.bytes))) return;
+        break;
+      case core::IoStatus::again:
+        return;
+      case core::IoStatus::eof:
+        return close(kept == 0 ? CloseReason::client_closed : CloseReason::client_reset);
+      case core::IoStatus::error:
+        detail_ = std::strerror(result.error);
+        return close(CloseReason::client_reset);
+    }
+  }
+}
+
+bool PassthroughSession::look_at(std::span<const char> bytes) {
+  auto& stage = std::get<Inspecting>(stage_);
+  const std::size_t cap = hello_cap();
+  if (bytes.size() >= stage.needed) {
+    const auto scratch = worker().inspect_buffer().subspan(worker().inspect_buffer().size() / 2);
+    const core::ClientHello hello = core::parse_client_hello(bytes, scratch);
+    switch (hello.verdict) {
+      case core::HelloVerdict::hello:
+        route_hello(hello, bytes);
+        return false;
+      case core::HelloVerdict::not_tls:
+        close(CloseReason::not_tls);
+        return false;
+      case core::HelloVerdict::malformed:
+        detail_ = hello.reason;
+        refuse(CloseReason::malformed_hello);
+        return false;
+      case core::HelloVerdict::need_more:
+        stage.needed = hello.bytes_needed;
+        break;
+    }
+  }
+  if (bytes.size() > cap || stage.needed > cap) {
+    close(CloseReason::hello_too_large);
+    return false;
+  }
+  if (!worker().shared().admission.take_memory(bytes.size() - stage.charged)) {
+    close(CloseReason::hello_memory);
+    return false;
+  }
+  stage.charged = bytes.size();
+  stage.bytes.append(bytes.data() + stage.bytes.size(), bytes.size() - stage.bytes.size());
+  return true;
+}
+
+void PassthroughSession::release_memory() {
+  if (auto* stage = std::get_if<Inspecting>(&stage_); stage != nullptr && stage->charged > 0) {
+    worker().shared().admission.give_memory(stage->charged);
+    stage->charged = 0;
+  }
+}
+
+void PassthroughSession::route_hello(const core::ClientHello& hello, std::span<const char> bytes) {
+  sni_ = hello.server_name;
+  alpn_ = first_protocol(hello.alpn);
+  std::array<char, 256> name_buffer;
+  const std::string_view name = routing::normalise_host(hello.server_name, name_buffer.data());
+  if (name.empty()) return refuse(hello.server_name.empty() ? CloseReason::no_sni : CloseReason::unknown_host);
+  const routing::RoutePtr* found = listener().hosts().find(name);
+  if (found == nullptr) return refuse(CloseReason::unknown_host);
+  route_ = *found;
+  if (!route_->refused.empty()) {
+    detail_ = route_->refused;
+    return refuse(CloseReason::refused);
+  }
+  if (std::holds_alternative<routing::Passthrough>(route_->action)) {
+    if (!route_->access.admits(client())) return refuse(CloseReason::access_denied);
+    return connect(bytes);
+  }
+  // The HTTP side takes the connection over, its place included; this session ends without a line of its own.
+  closed_ = true;
+  deadline_.cancel();
+  release_memory();
+  hand_over();
+  stream_->set_observer(nullptr);
+  HttpSession::begin_tls(listener(), client(), std::move(stream_), bytes, std::move(route_), name, std::move(sni_),
+                         began_us_);
+  retire();
+}
+
+void PassthroughSession::connect(std::span<const char> hello) {
+  release_memory();
+  const auto& upstream = std::get<routing::Passthrough>(route_->action).upstream;
+  routing::UpstreamPool& pool = worker().pools().of(upstream);
+  if (!pool.take_place()) {
+    detail_ = "upstream " + upstream->name + " has reached limits.connections";
+    return close(CloseReason::upstream_limit);
+  }
+  pool_ = &pool;
+  deadline_.cancel();
+  auto pick = pool.pick();
+  routing::Connector::Observer& observer = *this;
+  std::string kept(hello.data(), hello.size());
+  auto& stage = stage_.emplace<Connecting>(std::move(kept), worker(), observer, std::move(pick.endpoints), pick.first,
+                                           upstream->connect_timeout);
+  stage.connector.start();
+}
+
+void PassthroughSession::on_connected(std::unique_ptr<core::TcpStream> stream, const routing::Endpoint& endpoint,
+                                      unsigned attempts) {
+  endpoint_ = &endpoint;
+  attempts_ = static_cast<std::uint8_t>(attempts);
+  connect_us_ = static_cast<std::uint32_t>(monotonic_us() - began_us_);
+  auto& connecting = std::get<Connecting>(stage_);
+  const std::string hello = std::move(connecting.hello);
+  auto endpoints = connecting.connector.endpoints();
+  Tunnel::Observer& observer = *this;
+  auto& stage = stage_.emplace<Tunnelling>(std::move(stream), std::move(endpoints), worker(), observer, *stream_);
+  listener().metrics().tunnels.add();
+  listener().metrics().tunnels_active.add();
+  stage.tunnel.to_upstream().prepend(hello);
+  stage.tunnel.start();
+}
+
+void PassthroughSession::on_connect_failed(const routing::ConnectFailure& failure) {
+  attempts_ = static_cast<std::uint8_t>(failure.attempts);
+  const auto& upstream = std::get<routing::Passthrough>(route_->action).upstream;
+  detail_ = "upstream " + upstream->name + ": " + failure.detail;
+  core::log_limited(core::LogLevel::warn, upstream->identity, "route {}: upstream {}: cannot connect: {}", route_->name,
+                    upstream->name, failure.detail);
+  switch (failure.kind) {
+    case routing::ConnectFailure::Kind::no_endpoint:
+      return close(CloseReason::no_endpoint);
+    case routing::ConnectFailure::Kind::timeout:
+      return close(CloseReason::connect_timeout);
+    case routing::ConnectFailure::Kind::refused:
+      return close(CloseReason::connect_failed);
+  }
+}
+
+void PassthroughSession::on_tunnel_closed(CloseReason reason, const char* detail) {
+  detail_ = detail;
+  close(reason);
+}
+
+// Nobody is shown anything but an alert, and that only where the listener says so (RFC 6066 3: unrecognized_name).
+void PassthroughSession::refuse(CloseReason reason) {
+  if (listener().spec().unknown_host == routing::UnknownHost::alert) {
+    static constexpr std::array<char, 7> kAlert{0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x70};
+    iovec piece{const_cast<char*>(kAlert.data()), kAlert.size()};
+    (void)stream_->write({&piece, 1});
+  }
+  close(reason);
+}
+
+void PassthroughSession::timed_out() { close(CloseReason::hello_timeout); }
+
+void PassthroughSession::drain() {
+  // A tunnel lasts until its ends close it, or until timeouts.drain is over.
+  if (std::holds_alternative<Inspecting>(stage_)) close(CloseReason::draining);
+}
+
+void PassthroughSession::close(CloseReason reason) {
+  if (closed_) return;
+  closed_ = true;
+  deadline_.cancel();
+  if (pool_ != nullptr) pool_->give_place();
+  release_memory();
+  worker().metrics().closes[static_cast<std::size_t>(reason)].add();
+  if (auto* stage = std::get_if<Tunnelling>(&stage_)) {
+    auto& metrics = listener().metrics();
+    metrics.tunnels_active.sub();
+    metrics.client_received.add(stage->tunnel.bytes_to_upstream());
+    metrics.upstream_sent.add(stage->tunnel.bytes_to_upstream());
+    metrics.client_sent.add(stage->tunnel.bytes_to_client());
+    metrics.upstream_received.add(stage->tunnel.bytes_to_client());
+  }
+  if (worker().shared().access_log.enabled()) write_log(reason);
+  stream_->set_observer(nullptr);
+  retire();
+}
+
+void PassthroughSession::write_log(CloseReason reason) {
+  AccessRecord record;
+  record.kind = AccessKind::connection;
+  record.reason = reason;
+  record.client = &client();
+  record.listener = listener().name();
+  record.sni = sni_;
+  record.alpn = alpn_;
+  record.attempts = attempts_;
+  if (route_ != nullptr) {
+    record.host = route_->name;
+    record.route = route_->name;
+    record.tenant = route_->tenant;
+    if (const auto* passthrough = std::get_if<routing::Passthrough>(&route_->action)) {
+      record.upstream = passthrough->upstream->name;
+    }
+  }
+  if (endpoint_ != nullptr) record.endpoint = endpoint_->text;
+  if (const auto* stage = std::get_if<Tunnelling>(&stage_)) {
+    record.bytes_in = stage->tunnel.bytes_to_upstream();
+    record.bytes_out = stage->tunnel.bytes_to_client();
+  } else if (const auto* inspecting = std::get_if<Inspecting>(&stage_)) {
+    record.bytes_in = inspecting->bytes.size();
+  }
+  record.detail = detail_;
+  record.connect_us = connect_us_;
+  record.duration_us = monotonic_us() - began_us_;
+  worker().log(record);
+}
+
+}  // namespace edgemux::listeners

@@ -1,0 +1,98 @@
+#pragma once
+// PassthroughSession: a connection on a tls listener, from its first byte on. Reads the ClientHello without touching
+// it, finds the route of its server name, and either connects to the route's upstream and relays the bytes as they are,
+// or hands the connection over to an HttpSession that terminates TLS. Whatever goes wrong, nobody but the owner of the
+// name gets the connection: it is closed, or answered with an alert where the listener says so.
+//
+// Stages, one at a time: Inspecting -> Connecting -> Tunnelling, or Inspecting -> (HttpSession).
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <variant>
+
+#include "core/io/tcp_stream.h"
+#include "core/tls/client_hello.h"
+#include "listeners/session.h"
+#include "listeners/tunnel.h"
+#include "routing/table/route.h"
+#include "routing/upstream/connector.h"
+
+namespace edgemux::routing {
+class UpstreamPool;
+}
+
+namespace edgemux::listeners {
+
+class PassthroughSession final : public Session,
+                                 private core::StreamObserver,
+                                 private routing::Connector::Observer,
+                                 private Tunnel::Observer {
+ public:
+  // Takes an accepted connection over; the worker owns the session.
+  static void begin(Listener& listener, const core::SocketAddress& client, std::unique_ptr<core::TcpStream> stream);
+  ~PassthroughSession() override;
+
+  void drain() override;
+  void close(CloseReason reason) override;
+
+ private:
+  // Bytes of a hello that is not whole yet. They count against limits.inspect_memory.
+  struct Inspecting {
+    Inspecting() {}  // NOLINT: must be known before the class is complete
+    std::string bytes;
+    std::size_t charged = 0;
+    std::size_t needed = 0;  // not worth parsing before
+  };
+  struct Connecting {
+    Connecting(std::string bytes, Worker& worker, routing::Connector::Observer& observer,
+               std::shared_ptr<const routing::EndpointSet> endpoints, std::size_t first,
+               std::chrono::milliseconds timeout);
+    std::string hello;
+    routing::Connector connector;
+  };
+  // The names of what the tunnel leads to live in `endpoints`.
+  struct Tunnelling {
+    Tunnelling(std::unique_ptr<core::TcpStream> stream, std::shared_ptr<const routing::EndpointSet> set, Worker& worker,
+               Tunnel::Observer& observer, core::TcpStream& client)
+        : upstream(std::move(stream)), endpoints(std::move(set)), tunnel(worker, observer, client, *upstream) {}
+    std::unique_ptr<core::TcpStream> upstream;
+    std::shared_ptr<const routing::EndpointSet> endpoints;
+    Tunnel tunnel;
+  };
+
+  PassthroughSession(Listener& listener, const core::SocketAddress& client, std::unique_ptr<core::TcpStream> stream);
+
+  void on_ready(core::Stream& stream) override;
+  void inspect();
+  [[nodiscard]] std::size_t hello_cap() const;
+  // False: the session has moved on or closed.
+  bool look_at(std::span<const char> bytes);
+  void route_hello(const core::ClientHello& hello, std::span<const char> bytes);
+  void connect(std::span<const char> hello);
+  void refuse(CloseReason reason);
+  void on_connected(std::unique_ptr<core::TcpStream> stream, const routing::Endpoint& endpoint,
+                    unsigned attempts) override;
+  void on_connect_failed(const routing::ConnectFailure& failure) override;
+  void on_tunnel_closed(CloseReason reason, const char* detail) override;
+  void timed_out();
+  void write_log(CloseReason reason);
+  void release_memory();
+
+  std::unique_ptr<core::TcpStream> stream_;
+  std::variant<Inspecting, Connecting, Tunnelling> stage_;
+  routing::RoutePtr route_;
+  routing::UpstreamPool* pool_ = nullptr;        // holds our place in the upstream's limit; null = none taken
+  const routing::Endpoint* endpoint_ = nullptr;  // lives in the stage's endpoint set
+  core::Timer deadline_;
+  std::string sni_;
+  std::string alpn_;
+  std::string detail_;
+  std::uint64_t began_us_;
+  std::uint32_t connect_us_ = 0;
+  std::uint8_t attempts_ = 0;
+  bool closed_ = false;
+};
+
+}  // namespace edgemux::listeners

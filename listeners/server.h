@@ -1,0 +1,72 @@
+#pragma once
+// Server: the data plane as a whole, seen from the control thread: the open sockets, the workers, and the snapshot in
+// force.
+//
+// All calls on the control thread. Order: start() with the first snapshot, publish() for each later one (never two at
+// once: wait for `done`), drain(), then the destructor.
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/io/event_loop.h"
+#include "core/io/listening_socket.h"
+#include "listeners/access_log.h"
+#include "listeners/admission.h"
+#include "listeners/worker.h"
+
+namespace edgemux::listeners {
+
+class Server {
+ public:
+  // `control` is the control thread's loop. Everything outlives the server.
+  Server(core::EventLoop& control, core::Metrics& metrics, AccessLog& access_log);
+  ~Server();
+
+  // Opens every socket and starts the workers with the first snapshot. Nothing is served after an error.
+  core::Result<void> start(const routing::SnapshotPtr& snapshot);
+
+  // Makes a later snapshot the one in force. A socket that cannot be opened refuses it as a whole: the error comes
+  // back, nothing has changed, and `done` is not called. Otherwise `done` runs when every worker has taken it over.
+  core::Result<void> publish(const routing::SnapshotPtr& snapshot, std::function<void()> done);
+
+  // Stops accepting and lets everything under way finish, at most for timeouts.drain; then `done`.
+  void drain(std::function<void()> done);
+  // Ends a drain at once.
+  void cut_short();
+
+  [[nodiscard]] const routing::SnapshotPtr& snapshot() const { return snapshot_; }
+  [[nodiscard]] std::size_t sessions() const;
+  [[nodiscard]] std::uint32_t connections() const { return admission_.connections(); }
+  [[nodiscard]] bool draining() const { return drained_ != nullptr; }
+
+ private:
+  // One bind address: a descriptor per worker.
+  struct Socket {
+    std::string listener;
+    std::vector<core::ListeningDescriptor> descriptors;
+  };
+  using Sockets = std::map<std::string, Socket>;  // by the bind's address and kind
+
+  core::Result<Sockets> open_missing(const routing::Snapshot& snapshot);
+  void adopt(const routing::SnapshotPtr& snapshot, Sockets opened, std::function<void()> done);
+  void check_drained();
+
+  core::EventLoop& control_;
+  core::Metrics& metrics_;
+  Admission admission_;
+  Shared shared_;
+  std::vector<std::unique_ptr<Worker>> workers_;
+  Sockets sockets_;
+  routing::SnapshotPtr snapshot_;
+  std::function<void()> drained_;
+  core::Timer drain_tick_;
+  std::uint64_t drain_until_ = 0;
+};
+
+// limits.connections: as configured, or what RLIMIT_NOFILE allows with two descriptors a connection and a reserve.
+std::uint32_t connection_limit(const routing::Limits& limits);
+
+}  // namespace edgemux::listeners

@@ -1,0 +1,47 @@
+#pragma once
+// Session: one client connection, from accept to its one way out. The worker owns its sessions in a list; a session
+// that closes leaves the list and is freed when the loop's turn is over.
+
+#include <cstdint>
+
+#include "core/base/address.h"
+#include "core/io/retirable.h"
+#include "listeners/close_reason.h"
+
+namespace edgemux::listeners {
+
+class Listener;
+class Worker;
+
+class Session : public core::Retirable {
+ public:
+  Session(Listener& listener, const core::SocketAddress& client);
+  ~Session() override;
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  // Finish what is under way, take nothing new, then close.
+  virtual void drain() = 0;
+  // The one way out: logs, counts, retires. Nothing of the session is called afterwards.
+  virtual void close(CloseReason reason) = 0;
+
+  [[nodiscard]] Listener& listener() const { return listener_; }
+  [[nodiscard]] Worker& worker() const;
+  [[nodiscard]] const core::SocketAddress& client() const { return client_; }
+
+ protected:
+  // Leaves the worker's list, to be freed at the end of the turn.
+  void retire();
+  // Gives the client's place (admission, gauges) to a session that takes the connection over.
+  void hand_over() { holds_place_ = false; }
+
+ private:
+  friend class Worker;
+  Listener& listener_;
+  core::SocketAddress client_;
+  Session* previous_ = nullptr;
+  Session* next_ = nullptr;
+  bool holds_place_ = true;
+};
+
+}  // namespace edgemux::listeners

@@ -1,0 +1,87 @@
+#include "listeners/tunnel.h"
+
+#include <cstring>
+
+#include "listeners/worker.h"
+
+namespace edgemux::listeners {
+
+using core::Relay;
+
+Tunnel::Tunnel(Worker& worker, Observer& observer, core::Stream& client, core::Stream& upstream)
+    : worker_(worker),
+      observer_(observer),
+      client_(client),
+      upstream_(upstream),
+      up_(worker.relay_scratch()),
+      down_(worker.relay_scratch()),
+      deadline_([](void* self) { static_cast<Tunnel*>(self)->timed_out(); }, this),
+      again_(
+          worker.loop(), [](void* self) { static_cast<Tunnel*>(self)->pump(); }, this) {}
+
+Tunnel::Tunnel(Worker& worker, Observer& observer, core::TcpStream& client, core::TcpStream& upstream)
+    : Tunnel(worker, observer, static_cast<core::Stream&>(client), static_cast<core::Stream&>(upstream)) {
+  tcp_client_ = &client;
+  tcp_upstream_ = &upstream;
+}
+
+Tunnel::~Tunnel() {
+  client_.set_observer(nullptr);
+  upstream_.set_observer(nullptr);
+}
+
+void Tunnel::start() {
+  client_.set_observer(this);
+  upstream_.set_observer(this);
+  again_.request();
+}
+
+bool Tunnel::half_closed() const { return up_.state() == Relay::State::done || down_.state() == Relay::State::done; }
+
+void Tunnel::on_ready(core::Stream&) { pump(); }
+
+void Tunnel::pump() {
+  bool again = false;
+  Relay::State up = Relay::State::open;
+  Relay::State down = Relay::State::open;
+  if (tcp_client_ != nullptr) {
+    up = up_.pump(*tcp_client_, *tcp_upstream_, again);
+    down = down_.pump(*tcp_upstream_, *tcp_client_, again);
+  } else {
+    up = up_.pump(client_, upstream_, again);
+    down = down_.pump(upstream_, client_, again);
+  }
+  const auto lost = [](Relay::State state) {
+    return state == Relay::State::source_lost || state == Relay::State::sink_lost;
+  };
+  if (lost(up) || lost(down)) {
+    again_.cancel();
+    deadline_.cancel();
+    // A reset is passed on as one: the other side must not take what it got for the whole.
+    const bool client_lost = up == Relay::State::source_lost || down == Relay::State::sink_lost;
+    (client_lost ? upstream_ : client_).abort();
+    const int error = lost(up) ? up_.error() : down_.error();
+    observer_.on_tunnel_closed(client_lost ? CloseReason::client_reset : CloseReason::upstream_reset,
+                               std::strerror(error));
+    return;
+  }
+  if (up == Relay::State::done && down == Relay::State::done) {
+    if (client_.unsent() == 0 && upstream_.unsent() == 0) {
+      again_.cancel();
+      deadline_.cancel();
+      observer_.on_tunnel_closed(CloseReason::done, "");
+      return;
+    }
+  }
+  const auto& timeouts = worker_.snapshot().timeouts;
+  const auto silence = half_closed() ? timeouts.half_closed : timeouts.tunnel_idle;
+  worker_.loop().timers().arm(deadline_, worker_.now() + static_cast<std::uint64_t>(silence.count()));
+  if (again) again_.request();
+}
+
+void Tunnel::timed_out() {
+  again_.cancel();
+  observer_.on_tunnel_closed(half_closed() ? CloseReason::half_closed_timeout : CloseReason::tunnel_idle, "");
+}
+
+}  // namespace edgemux::listeners

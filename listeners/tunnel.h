@@ -1,0 +1,64 @@
+#pragma once
+// Tunnel: bytes both ways between a client and an upstream, until both halves are closed, each in its own time.
+//
+// Half-close travels: the end of one side is passed on once everything before it is flushed, and the other direction
+// goes on. Deadlines count silence: timeouts.tunnel_idle while both halves are open, timeouts.half_closed after one has
+// ended.
+//
+// The streams belong to the session and outlive the tunnel's last call; the tunnel is their observer. on_tunnel_closed
+// is called once, as a last statement, and never from inside start().
+
+#include <cstdint>
+#include <string>
+
+#include "core/io/event_loop.h"
+#include "core/io/relay.h"
+#include "core/io/stream.h"
+#include "listeners/close_reason.h"
+
+namespace edgemux::listeners {
+
+class Worker;
+
+class Tunnel final : private core::StreamObserver {
+ public:
+  class Observer {
+   public:
+    virtual void on_tunnel_closed(CloseReason reason, const char* detail) = 0;
+
+   protected:
+    ~Observer() = default;
+  };
+
+  // With two TCP streams bulk data stays in the kernel.
+  Tunnel(Worker& worker, Observer& observer, core::TcpStream& client, core::TcpStream& upstream);
+  Tunnel(Worker& worker, Observer& observer, core::Stream& client, core::Stream& upstream);
+  ~Tunnel();
+
+  // What was read before the tunnel and goes first; call before start().
+  core::Relay& to_upstream() { return up_; }
+  core::Relay& to_client() { return down_; }
+  void start();
+
+  [[nodiscard]] std::uint64_t bytes_to_upstream() const { return up_.bytes(); }
+  [[nodiscard]] std::uint64_t bytes_to_client() const { return down_.bytes(); }
+
+ private:
+  void on_ready(core::Stream& stream) override;
+  void pump();
+  void timed_out();
+  [[nodiscard]] bool half_closed() const;
+
+  Worker& worker_;
+  Observer& observer_;
+  core::Stream& client_;
+  core::Stream& upstream_;
+  core::TcpStream* tcp_client_ = nullptr;  // both set, or none
+  core::TcpStream* tcp_upstream_ = nullptr;
+  core::Relay up_;
+  core::Relay down_;
+  core::Timer deadline_;
+  core::Deferred again_;
+};
+
+}  // namespace edgemux::listeners

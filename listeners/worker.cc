@@ -1,0 +1,186 @@
+#include "listeners/worker.h"
+
+#include <pthread.h>
+#include <sys/random.h>
+
+#include <algorithm>
+
+#include "core/base/log.h"
+#include "listeners/exchange.h"
+
+namespace edgemux::listeners {
+
+namespace {
+
+constexpr std::uint64_t kTickMs = 1000;
+constexpr unsigned kSweepTicks = 30;
+constexpr unsigned kEvictTicks = 3600;
+
+}  // namespace
+
+Worker::Worker(unsigned index, Shared& shared)
+    : index_(index),
+      shared_(shared),
+      metrics_(shared.metrics.worker(index)),
+      memory_(std::make_unique<char[]>(2 * kBufferSize)),
+      buffer_(memory_.get(), kBufferSize),
+      relay_scratch_{blocks_, pipes_, buffer_},
+      upstream_context_{loop_, blocks_, http_scratch_, metrics_, buffer_, index},
+      pools_(upstream_context_),
+      tick_([](void* self) { static_cast<Worker*>(self)->tick(); }, this) {
+  (void)getrandom(random_.data(), sizeof random_, 0);
+}
+
+Worker::~Worker() {
+  close_all();
+  // Sessions point into listeners and pools; both are still here.
+}
+
+core::Result<void> Worker::start() {
+  core::TlsWorker::Settings settings;
+  settings.ticket_keys = shared_.ticket_keys;
+  auto tls = core::TlsWorker::create(std::move(settings));
+  if (!tls) return tl::unexpected(tls.error());
+  tls_ = std::move(*tls);
+  tick();
+  thread_ = std::thread([this] {
+    pthread_setname_np(pthread_self(), ("worker-" + std::to_string(index_)).c_str());
+    loop_.run();
+  });
+  return {};
+}
+
+void Worker::stop_and_join() {
+  if (!thread_.joinable()) return;
+  loop_.post([this] { close_all(); });
+  loop_.stop();
+  thread_.join();
+}
+
+void Worker::tick() {
+  metrics_.heartbeat.set(loop_.now());
+  ++ticks_;
+  if (ticks_ % kSweepTicks == 0) {
+    pools_.sweep();
+    release_unused_listeners();
+  }
+  if (ticks_ % kEvictTicks == 0) tls_->evict_unused();
+  loop_.timers().arm(tick_, loop_.now() + kTickMs);
+}
+
+routing::SnapshotPtr Worker::adopt(routing::SnapshotPtr snapshot, const std::vector<WorkerSocket>& sockets) {
+  routing::SnapshotPtr before = std::move(snapshot_);
+  snapshot_ = std::move(snapshot);
+  upstream_context_.response_timeout = snapshot_->timeouts.response;
+  // First those that go: a socket may move from one listener to another.
+  for (auto& listener : listeners_) {
+    const bool stays = std::any_of(snapshot_->listeners.begin(), snapshot_->listeners.end(),
+                                   [&](const auto& table) { return table->spec.name == listener->name(); });
+    if (stays || listener->removed()) continue;
+    listener->remove();
+    for (Session* session = sessions_; session != nullptr;) {
+      Session* next = session->next_;
+      if (&session->listener() == listener.get()) session->drain();
+      session = next;
+    }
+  }
+  for (const auto& table : snapshot_->listeners) {
+    auto found = std::find_if(listeners_.begin(), listeners_.end(),
+                              [&](const auto& listener) { return listener->name() == table->spec.name; });
+    if (found == listeners_.end()) {
+      listeners_.push_back(std::make_unique<Listener>(*this, table));
+      found = listeners_.end() - 1;
+    }
+    std::vector<int> own;
+    for (const auto& socket : sockets) {
+      if (socket.listener == table->spec.name) own.push_back(socket.fd);
+    }
+    (*found)->update(table, draining_ ? std::vector<int>{} : own);
+  }
+  return before;
+}
+
+void Worker::release_unused_listeners() {
+  std::erase_if(listeners_, [](const auto& listener) { return listener->removed() && listener->sessions == 0; });
+}
+
+void Worker::drain() {
+  draining_ = true;
+  for (auto& listener : listeners_) listener->stop_accepting();
+  for (Session* session = sessions_; session != nullptr;) {
+    Session* next = session->next_;
+    session->drain();
+    session = next;
+  }
+  pools_.close_idle();
+}
+
+void Worker::close_all() {
+  for (auto& listener : listeners_) listener->stop_accepting();
+  while (sessions_ != nullptr) sessions_->close(CloseReason::draining);
+}
+
+void Worker::add(std::unique_ptr<Session> session) {
+  Session* added = session.release();
+  added->next_ = sessions_;
+  if (sessions_ != nullptr) sessions_->previous_ = added;
+  sessions_ = added;
+  session_count_.store(session_count_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+}
+
+void Worker::remove(Session& session) {
+  if (session.previous_ != nullptr) {
+    session.previous_->next_ = session.next_;
+  } else {
+    sessions_ = session.next_;
+  }
+  if (session.next_ != nullptr) session.next_->previous_ = session.previous_;
+  session_count_.store(session_count_.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
+  loop_.retire(std::unique_ptr<core::Retirable>(&session));
+}
+
+std::unique_ptr<Exchange> Worker::take_exchange() {
+  if (exchanges_.empty()) return std::make_unique<Exchange>(*this);
+  auto exchange = std::move(exchanges_.back());
+  exchanges_.pop_back();
+  return exchange;
+}
+
+void Worker::give_exchange(std::unique_ptr<Exchange> exchange) {
+  if (exchange == nullptr) return;
+  exchange->reset();
+  if (exchanges_.size() < kKeptExchanges) {
+    exchanges_.push_back(std::move(exchange));
+  } else {
+    loop_.retire(std::move(exchange));
+  }
+}
+
+bool Worker::may_read_token() {
+  const std::uint64_t second = loop_.now() / 1000;
+  if (second != token_second_) {
+    token_second_ = second;
+    token_reads_ = 0;
+  }
+  return ++token_reads_ <= kTokenReadsPerSecond;
+}
+
+void Worker::make_request_id(char* out) {
+  // xorshift128+, seeded from the kernel: unique, and cheap enough for every request. It guards nothing.
+  for (int half = 0; half < 2; ++half) {
+    std::uint64_t a = random_[0];
+    const std::uint64_t b = random_[1];
+    random_[0] = b;
+    a ^= a << 23;
+    a ^= a >> 17;
+    a ^= b ^ (b >> 26);
+    random_[1] = a;
+    std::uint64_t value = a + b;
+    for (int i = 0; i < 16; ++i) {
+      *out++ = "0123456789abcdef"[value & 15];
+      value >>= 4;
+    }
+  }
+}
+
+}  // namespace edgemux::listeners

@@ -1,0 +1,135 @@
+#pragma once
+// Worker: one thread, one event loop, and everything that the connections accepted there share: receive buffer, blocks,
+// pipes, upstream pools, TLS contexts, the snapshot in force. Workers share nothing mutable with each other but atomics
+// (counters, admission, upstream states).
+//
+// Threads: the constructor, start(), post(), and join() belong to the control thread; all else runs on the worker's
+// own.
+
+#include <array>
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "core/base/metrics.h"
+#include "core/http/http1_server.h"
+#include "core/io/event_loop.h"
+#include "core/io/output.h"
+#include "core/io/relay.h"
+#include "core/tls/context.h"
+#include "listeners/access_log.h"
+#include "listeners/admission.h"
+#include "listeners/listener.h"
+#include "listeners/session.h"
+#include "routing/table/snapshot.h"
+#include "routing/upstream/pool.h"
+
+namespace edgemux::listeners {
+
+class Exchange;
+
+// What all workers share; outlives them.
+struct Shared {
+  core::Metrics& metrics;
+  AccessLog& access_log;
+  Admission& admission;
+  std::shared_ptr<core::TicketKeys> ticket_keys;
+};
+
+// One open socket of one listener, for one worker.
+struct WorkerSocket {
+  std::string listener;
+  int fd;
+};
+
+class Worker {
+ public:
+  Worker(unsigned index, Shared& shared);
+  ~Worker();
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  // The error is internal (descriptors, the TLS library).
+  core::Result<void> start();
+  // Runs on the worker's thread.
+  void post(std::function<void()> task) { loop_.post(std::move(task)); }
+  // Ends the loop without regard for what is under way, and waits for the thread.
+  void stop_and_join();
+
+  // Takes a snapshot over, with the sockets to accept on from now on. Returns the one before.
+  routing::SnapshotPtr adopt(routing::SnapshotPtr snapshot, const std::vector<WorkerSocket>& sockets);
+  // Stops accepting, lets sessions finish.
+  void drain();
+  // Closes everything that is left.
+  void close_all();
+  [[nodiscard]] std::size_t session_count() const { return session_count_.load(std::memory_order_relaxed); }
+
+  // ---- for sessions ----
+  [[nodiscard]] core::EventLoop& loop() { return loop_; }
+  [[nodiscard]] std::uint64_t now() const { return loop_.now(); }
+  [[nodiscard]] const routing::Snapshot& snapshot() const { return *snapshot_; }
+  [[nodiscard]] core::WorkerMetrics& metrics() { return metrics_; }
+  [[nodiscard]] Shared& shared() { return shared_; }
+  [[nodiscard]] core::BlockPool& blocks() { return blocks_; }
+  [[nodiscard]] core::RelayScratch& relay_scratch() { return relay_scratch_; }
+  [[nodiscard]] core::HttpScratch& http_scratch() { return http_scratch_; }
+  // The receive buffer: for bytes that are dealt with before the call returns.
+  [[nodiscard]] std::span<char> buffer() { return buffer_; }
+  // The same memory and as much again, for ClientHellos.
+  [[nodiscard]] std::span<char> inspect_buffer() { return {memory_.get(), 2 * kBufferSize}; }
+  [[nodiscard]] routing::UpstreamPools& pools() { return pools_; }
+  [[nodiscard]] core::TlsWorker& tls() { return *tls_; }
+  [[nodiscard]] bool draining() const { return draining_; }
+  void log(const AccessRecord& record) { shared_.access_log.write(index_, record); }
+  // 32 hex digits, unique and not to be guessed from others of other workers.
+  void make_request_id(char* out);
+
+  // False: enough token files have been looked for in this second.
+  bool may_read_token();
+
+  std::unique_ptr<Exchange> take_exchange();
+  void give_exchange(std::unique_ptr<Exchange> exchange);
+
+  // Takes ownership until the session retires.
+  void add(std::unique_ptr<Session> session);
+
+ private:
+  friend class Session;
+  static constexpr std::size_t kBufferSize = 64 * 1024;
+  static constexpr std::size_t kKeptExchanges = 256;
+  static constexpr unsigned kTokenReadsPerSecond = 500;
+  void remove(Session& session);
+  void tick();
+  void release_unused_listeners();
+
+  unsigned index_;
+  Shared& shared_;
+  core::WorkerMetrics& metrics_;
+  core::EventLoop loop_;
+  core::BlockPool blocks_;
+  core::PipePool pipes_;
+  std::unique_ptr<char[]> memory_;
+  std::span<char> buffer_;
+  core::RelayScratch relay_scratch_;
+  core::HttpScratch http_scratch_;
+  routing::UpstreamContext upstream_context_;
+  routing::UpstreamPools pools_;
+  std::unique_ptr<core::TlsWorker> tls_;
+  routing::SnapshotPtr snapshot_;
+  std::vector<std::unique_ptr<Listener>> listeners_;
+  std::vector<std::unique_ptr<Exchange>> exchanges_;
+  Session* sessions_ = nullptr;
+  std::atomic<std::size_t> session_count_{0};
+  core::Timer tick_;
+  unsigned ticks_ = 0;
+  std::uint64_t token_second_ = 0;
+  unsigned token_reads_ = 0;
+  std::array<std::uint64_t, 2> random_{};
+  bool draining_ = false;
+  std::thread thread_;
+};
+
+}  // namespace edgemux::listeners
