@@ -238,8 +238,7 @@ def test_an_early_answer_does_not_poison_the_pool(guarded):
         wire.rest_or_reset()
     for _ in range(4):
         assert guarded.ask("/bytes/3").status == 200
-    targets = [seen.target for seen in guarded.origin.requests if seen.get("x-request-id")]
-    assert "/smuggled" not in targets
+    assert "/smuggled" not in [seen.target for seen in guarded.origin.requests]
 
 
 def test_a_chunked_answer_that_breaks_is_never_whole(guarded):

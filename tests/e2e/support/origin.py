@@ -110,9 +110,9 @@ class Call:
 
 
 class Origin:
-    def __init__(self, port, name="origin", tls=None):
+    def __init__(self, port, name="origin", tls=None, host="127.0.0.1"):
         self.port, self.name, self._tls = port, name, tls
-        self.address = f"127.0.0.1:{port}"
+        self.address = f"{host}:{port}"
         self.requests, self.scripts = [], {}
         self.connections = 0
         self.bytes_received = 0
@@ -120,7 +120,7 @@ class Origin:
         self._gates, self._lock, self._open = {}, threading.Lock(), set()
         self._listener = socket.socket()
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._listener.bind(("127.0.0.1", port))
+        self._listener.bind((host, port))
         self._listener.listen(512)
         threading.Thread(target=self._accept, daemon=True).start()
 
