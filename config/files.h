@@ -25,13 +25,14 @@ class Files {
   // Everything read since begin() is still as it was read.
   virtual bool settled() = 0;
 
-  // The whole file. Errors name the reason, without the path. World-writable files are refused where `trusted`.
-  virtual core::Result<std::string> read(const std::string& path, bool trusted) = 0;
+  // The whole file. Errors name the reason, without the path. A file that everybody may write is refused.
+  virtual core::Result<std::string> read(const std::string& path) = 0;
   // Whether the path exists (a dangling link does not).
   virtual bool exists(const std::string& path) = 0;
   // The regular files that match, sorted by name; names that begin with a dot are passed over. Nothing matches: empty.
   virtual core::Result<std::vector<std::string>> glob(const std::string& pattern) = 0;
-  // The folders to watch for this path: its own and those of the targets of links in it.
+  // The folders to watch for this path or pattern: those that exist on the way to what it names, and those of the
+  // targets of links.
   virtual std::vector<std::string> folders(const std::string& path) = 0;
 
   virtual core::Result<std::vector<core::PairFiles>> list_pairs(const std::string& directory) = 0;

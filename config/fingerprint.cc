@@ -16,6 +16,17 @@ bool before(const timespec& a, const timespec& b) {
   return a.tv_sec != b.tv_sec ? a.tv_sec < b.tv_sec : a.tv_nsec < b.tv_nsec;
 }
 
+timespec fine_now() {
+  timespec time{};
+  ::clock_gettime(CLOCK_REALTIME, &time);
+  return time;
+}
+
+// Only stamps that have come: one of a clock that ran ahead must not hide the others.
+void raise(timespec& newest, const timespec& stamp) {
+  if (before(newest, stamp) && !before(fine_now(), stamp)) newest = stamp;
+}
+
 struct CloseFolder {
   void operator()(DIR* folder) const { ::closedir(folder); }
 };
@@ -33,6 +44,8 @@ std::vector<std::string> names_in(const std::string& path) {
 
 }  // namespace
 
+// Kernels stamp with the coarse clock, since 6.13 with the fine one where somebody looked in between. So no stamp made
+// after this moment is earlier than the coarse clock, and none made before it is later than the fine one.
 timespec Fingerprint::now() {
   timespec time{};
   ::clock_gettime(CLOCK_REALTIME_COARSE, &time);
@@ -57,14 +70,12 @@ void Fingerprint::add_status(const char* path, bool follow, timespec& newest) {
       static_cast<std::uint64_t>(status.st_mtim.tv_sec), static_cast<std::uint64_t>(status.st_mtim.tv_nsec),
       static_cast<std::uint64_t>(status.st_ctim.tv_sec), static_cast<std::uint64_t>(status.st_ctim.tv_nsec)};
   add(parts.data(), sizeof parts);
-  // Only times that have come: one of a clock that ran ahead must not hide the others.
-  if (before(newest, status.st_ctim) && !before(taken_, status.st_ctim)) newest = status.st_ctim;
+  raise(newest, status.st_ctim);
 }
 
 Fingerprint::Fingerprint(const std::vector<std::string>& files, const std::vector<std::string>& directories) {
   for (const auto& path : files) {
     add(path.c_str(), path.size() + 1);
-    taken_ = now();
     add_status(path.c_str(), false, newest_file_);
     add_status(path.c_str(), true, newest_file_);
   }
@@ -72,10 +83,7 @@ Fingerprint::Fingerprint(const std::vector<std::string>& files, const std::vecto
     add(path.c_str(), path.size() + 1);
     for (const auto& name : names_in(path)) add(name.c_str(), name.size() + 1);
     struct stat status {};
-    taken_ = now();
-    if (::stat(path.c_str(), &status) != 0) continue;
-    if (before(newest_directory_, status.st_ctim) && !before(taken_, status.st_ctim))
-      newest_directory_ = status.st_ctim;
+    if (::stat(path.c_str(), &status) == 0) raise(newest_directory_, status.st_ctim);
   }
 }
 

@@ -21,7 +21,7 @@ class Fingerprint {
   Fingerprint() = default;
   Fingerprint(const std::vector<std::string>& files, const std::vector<std::string>& directories);
 
-  // The clock that the kernel stamps files with.
+  // A moment to give to changed_since(): no file that changes after it bears an earlier stamp.
   static timespec now();
 
   // A file's ctime lies between `started` (from now()) and the moment this fingerprint was taken. True as well for a
@@ -37,7 +37,6 @@ class Fingerprint {
   void add_status(const char* path, bool follow, timespec& newest);
 
   std::uint64_t digest_ = 14695981039346656037U;  // FNV-1a: tells changes apart, defends against nobody
-  timespec taken_{};
   timespec newest_file_{};
   timespec newest_directory_{};
 };

@@ -221,6 +221,7 @@ FileSpec read_file_spec(const Node& root, const std::string& path, Problems& pro
   FileSpec spec;
   if (const Node* upstreams = root.get("upstreams"); upstreams != nullptr && upstreams->is_map()) {
     for (const Node* key = upstreams->first; key != nullptr; key = key->next->next) {
+      spec.upstream_names.emplace_back(key->text);
       if (!upstream_name(key->text) || core::SocketAddress::parse_ip(key->text, 0)) {
         problems.error(key->place, "bad upstream name " + quote(key->text) + ": use letters, digits, '-', '_' and '.'");
       } else if (auto upstream = read_upstream(*key->next, {std::string(key->text), key->place}, problems)) {

@@ -156,6 +156,7 @@ Compiled Reloader::guarded_compile() const {
 
 Reloader::Attempt Reloader::attempt() {
   Attempt made;
+  bool names_moved = false;
   for (int turn = 0; turn < most_attempts && !made.stable; ++turn) {
     if (turn > 0) {  // past the tick of the change, so that the next load can be told apart from it
       pollfd waiting{wake_fd_, 0, 0};
@@ -168,9 +169,10 @@ Reloader::Attempt Reloader::attempt() {
     watcher_.set(files_, directories_);
     seen_ = Fingerprint(files_, directories_);
     made.stable = !made.compiled.unstable && !seen_.changed_since(started);
-    // A name that came or went may lie in a folder that was not watched yet: look again, but what was read holds.
-    if (seen_.names_changed_since(started)) note(Reload::Reason::change);
+    names_moved = seen_.names_changed_since(started);
   }
+  // A name that came or went may lie in a folder that was not watched yet: look again, but what was read holds.
+  if (names_moved) note(Reload::Reason::change);
   if (watcher_.problem() != watch_problem_) {
     watch_problem_ = watcher_.problem();
     if (!watch_problem_.empty()) {

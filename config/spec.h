@@ -67,6 +67,7 @@ struct RouteSpec {
 };
 
 struct FileSpec {
+  std::vector<std::string> upstream_names;  // all, those with errors included
   std::vector<UpstreamSpec> upstreams;
   std::vector<RouteSpec> routes;
 };

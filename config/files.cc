@@ -1,0 +1,270 @@
+#include "config/files.h"
+
+#include <fcntl.h>
+#include <fnmatch.h>
+#include <glob.h>
+#include <pwd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <set>
+
+namespace edgemux::config {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string user_name() {
+  std::string buffer(1024, '\0');
+  passwd entry{};
+  passwd* found = nullptr;
+  if (getpwuid_r(geteuid(), &entry, buffer.data(), buffer.size(), &found) == 0 && found != nullptr)
+    return found->pw_name;
+  return "uid " + std::to_string(geteuid());
+}
+
+std::string reason(int error) {
+  if (error == EACCES) return "user " + user_name() + " may not read it (permission denied)";
+  return std::error_code(error, std::generic_category()).message();
+}
+
+bool hidden(const std::string& path) {
+  const auto slash = path.rfind('/');
+  const auto base = slash == std::string::npos ? 0 : slash + 1;
+  return base < path.size() && path[base] == '.';
+}
+
+class DiskFiles final : public Files {
+ public:
+  void begin() override {
+    volumes_.clear();
+    read_.clear();
+  }
+
+  bool settled() override {
+    for (const auto& [folder, target] : volumes_) {
+      if (data_link(folder) != target) return false;
+    }
+    return std::all_of(read_.begin(), read_.end(),
+                       [](const auto& entry) { return stat_signature(entry.first) == entry.second; });
+  }
+
+  core::Result<std::string> read(const std::string& path) override {
+    const std::string real = through_volume(path);
+    read_[real] = stat_signature(real);
+    struct Descriptor {
+      int fd;
+      ~Descriptor() {
+        if (fd >= 0) ::close(fd);
+      }
+    };
+    // Not blocking: a FIFO in the place of a file must not hold the compiler up.
+    const Descriptor file{::open(real.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)};
+    if (file.fd < 0) return core::fail(reason(errno));
+    struct stat info {};
+    if (::fstat(file.fd, &info) != 0) return core::fail(reason(errno));
+    if (S_ISDIR(info.st_mode)) return core::fail("it is a directory");
+    if (!S_ISREG(info.st_mode)) return core::fail("it is not a regular file");
+    if ((info.st_mode & S_IWOTH) != 0)
+      return core::fail("everybody may write to it, so it is not trusted; run chmod o-w");
+    if (static_cast<std::uint64_t>(info.st_size) > max_file_size) return core::fail("it is larger than 64 MiB");
+    std::string bytes(static_cast<std::size_t>(info.st_size) + 1, '\0');
+    std::size_t used = 0;
+    for (;;) {
+      const ssize_t n = ::read(file.fd, bytes.data() + used, bytes.size() - used);
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) return core::fail(reason(errno));
+      if (n == 0) break;
+      used += static_cast<std::size_t>(n);
+      if (used > max_file_size) return core::fail("it is larger than 64 MiB");
+      if (used == bytes.size()) bytes.resize(bytes.size() * 2);
+    }
+    bytes.resize(used);
+    return bytes;
+  }
+
+  bool exists(const std::string& path) override { return ::access(path.c_str(), F_OK) == 0; }
+
+  core::Result<std::vector<std::string>> glob(const std::string& pattern) override {
+    glob_t found{};
+    const int status = ::glob(pattern.c_str(), GLOB_NOSORT, nullptr, &found);
+    std::vector<std::string> out;
+    for (std::size_t i = 0; i < found.gl_pathc; ++i) {
+      const std::string path = found.gl_pathv[i];
+      std::error_code error;
+      if (!hidden(path) && !fs::is_directory(path, error)) out.push_back(path);
+    }
+    ::globfree(&found);
+    if (status == GLOB_NOSPACE) return core::fail("out of memory");
+    std::sort(out.begin(), out.end());
+    return out;
+  }
+
+  std::vector<std::string> folders(const std::string& path) override {
+    std::set<std::string> out;
+    const auto wild = path.find_first_of("*?[");
+    if (wild == std::string::npos) {
+      follow(path, out);
+    } else {
+      // Every folder that matches the pattern's first components, wildcard by wildcard.
+      for (auto slash = path.find('/', wild);; slash = path.find('/', slash + 1)) {
+        const auto begin = slash == std::string::npos ? path.rfind('/') : slash;
+        glob_t found{};
+        ::glob(path.substr(0, begin).c_str(), GLOB_NOSORT, nullptr, &found);
+        for (std::size_t i = 0; i < found.gl_pathc; ++i) follow(std::string(found.gl_pathv[i]) + "/.", out);
+        ::globfree(&found);
+        if (slash == std::string::npos) break;
+      }
+      follow(path.substr(0, path.rfind('/', wild)) + "/.", out);
+    }
+    return {out.begin(), out.end()};
+  }
+
+  core::Result<std::vector<core::PairFiles>> list_pairs(const std::string& directory) override {
+    return core::list_pairs(directory);
+  }
+
+  core::Result<core::LoadedPair> load_pair(const std::string& cert, const std::string& key) override {
+    read_[cert] = stat_signature(cert);
+    read_[key] = stat_signature(key);
+    return core::load_pair(cert, key);
+  }
+
+  std::string signature(const std::string& path) override { return stat_signature(path); }
+
+ private:
+  static std::string stat_signature(const std::string& path) {
+    struct stat info {};
+    if (::stat(path.c_str(), &info) != 0) return {};
+    std::string out;
+    for (const auto part :
+         {static_cast<std::int64_t>(info.st_dev), static_cast<std::int64_t>(info.st_ino),
+          static_cast<std::int64_t>(info.st_size), static_cast<std::int64_t>(info.st_mtim.tv_sec),
+          static_cast<std::int64_t>(info.st_mtim.tv_nsec), static_cast<std::int64_t>(info.st_ctim.tv_sec),
+          static_cast<std::int64_t>(info.st_ctim.tv_nsec), static_cast<std::int64_t>(info.st_mode),
+          static_cast<std::int64_t>(info.st_uid)}) {
+      out += std::to_string(part) + ".";
+    }
+    return out;
+  }
+
+  static std::string data_link(const std::string& folder) {
+    std::error_code error;
+    return fs::read_symlink(folder + "/..data", error).string();
+  }
+
+  // A file of a mounted volume is a link through `..data`: read it in the version that this load has begun with.
+  std::string through_volume(const std::string& path) {
+    const auto slash = path.rfind('/');
+    const std::string folder = path.substr(0, slash);
+    auto at = volumes_.find(folder);
+    if (at == volumes_.end()) at = volumes_.emplace(folder, data_link(folder)).first;
+    if (at->second.empty()) return path;
+    std::error_code error;
+    const auto link = fs::read_symlink(path, error).string();
+    constexpr std::string_view through = "..data/";
+    if (link.compare(0, through.size(), through) != 0) return path;
+    const std::string version = at->second.front() == '/' ? at->second : folder + "/" + at->second;
+    return version + "/" + link.substr(through.size());
+  }
+
+  // Walks the path by component, as the kernel does, and notes the folder of each link and of the end. Where a folder
+  // is missing, the one that lacks it is noted: it tells when the missing one appears.
+  static void follow(const std::string& path, std::set<std::string>& out) {
+    std::vector<std::string> rest;
+    const auto push = [&rest](const std::string& text) {
+      std::vector<std::string> parts;
+      for (std::size_t at = 0; at <= text.size();) {
+        const auto end = std::min(text.find('/', at), text.size());
+        if (end > at) parts.push_back(text.substr(at, end - at));
+        at = end + 1;
+      }
+      rest.insert(rest.end(), parts.rbegin(), parts.rend());
+    };
+    push(path);
+    std::string at;  // resolved; "" is the root
+    for (int links = 0; !rest.empty();) {
+      const std::string part = rest.back();
+      rest.pop_back();
+      if (part == ".") continue;
+      if (part == "..") {
+        at.erase(std::min(at.size(), at.rfind('/')));
+        continue;
+      }
+      const std::string next = at + "/" + part;
+      struct stat info {};
+      if (::lstat(next.c_str(), &info) != 0) break;
+      if (S_ISLNK(info.st_mode)) {
+        out.insert(at.empty() ? "/" : at);
+        std::error_code error;
+        const auto target = fs::read_symlink(next, error).string();
+        if (error || ++links > 40) break;
+        if (!target.empty() && target.front() == '/') at.clear();
+        push(target);
+        continue;
+      }
+      if (!S_ISDIR(info.st_mode)) break;
+      at = next;
+    }
+    out.insert(at.empty() ? "/" : at);
+  }
+
+  std::map<std::string, std::string> volumes_;  // folder -> what its ..data led to; empty = it has none
+  std::map<std::string, std::string> read_;     // path -> signature before it was read
+};
+
+class MemoryFiles final : public Files {
+ public:
+  explicit MemoryFiles(std::map<std::string, std::string> contents) : contents_(std::move(contents)) {}
+
+  void begin() override {}
+  bool settled() override { return true; }
+  core::Result<std::string> read(const std::string& path) override {
+    const auto found = contents_.find(path);
+    if (found == contents_.end()) return core::fail(reason(ENOENT));
+    return found->second;
+  }
+  bool exists(const std::string& path) override { return contents_.count(path) != 0; }
+  core::Result<std::vector<std::string>> glob(const std::string& pattern) override {
+    std::vector<std::string> out;
+    for (const auto& [path, bytes] : contents_) {
+      if (::fnmatch(pattern.c_str(), path.c_str(), FNM_PATHNAME | FNM_PERIOD) == 0) out.push_back(path);
+    }
+    return out;
+  }
+  std::vector<std::string> folders(const std::string&) override { return {}; }
+  core::Result<std::vector<core::PairFiles>> list_pairs(const std::string&) override {
+    return core::fail(reason(ENOENT));
+  }
+  core::Result<core::LoadedPair> load_pair(const std::string& cert, const std::string&) override {
+    return core::fail(cert + ": " + reason(ENOENT));
+  }
+  std::string signature(const std::string& path) override {
+    const auto found = contents_.find(path);
+    return found == contents_.end() ? std::string() : std::to_string(std::hash<std::string>{}(found->second));
+  }
+
+ private:
+  std::map<std::string, std::string> contents_;
+};
+
+}  // namespace
+
+std::shared_ptr<Files> disk_files() { return std::make_shared<DiskFiles>(); }
+
+std::shared_ptr<Files> memory_files(std::map<std::string, std::string> contents) {
+  return std::make_shared<MemoryFiles>(std::move(contents));
+}
+
+std::string resolve_path(const std::string& file, const std::string& path) {
+  const fs::path out = fs::path(path).is_absolute() ? fs::path(path) : fs::path(file).parent_path() / path;
+  auto text = out.lexically_normal().string();
+  if (text.size() > 1 && text.back() == '/') text.pop_back();
+  return text;
+}
+
+}  // namespace edgemux::config

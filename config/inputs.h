@@ -1,0 +1,47 @@
+#pragma once
+// Inputs: what one load has read, for the watcher (files, folders) and for the fingerprint. Every read of the compiler
+// goes through it.
+
+#include <set>
+#include <string>
+#include <string_view>
+
+#include "config/digest.h"
+#include "config/files.h"
+
+namespace edgemux::config {
+
+class Inputs {
+ public:
+  explicit Inputs(Files& files) : files_(files) {}
+
+  core::Result<std::string> read(const std::string& path) {
+    watch_file(path);
+    auto bytes = files_.read(path);
+    digest_.add(path);
+    digest_.add(bytes ? *bytes : bytes.error().message);
+    return bytes;
+  }
+  void watch_file(const std::string& path) {
+    if (!paths_.insert(path).second) return;
+    watch_folders(path);
+  }
+  // Of a path or a pattern.
+  void watch_folders(const std::string& path) {
+    for (auto& folder : files_.folders(path)) folders_.insert(std::move(folder));
+  }
+  void note(std::string_view fact) { digest_.add(fact); }
+
+  [[nodiscard]] Files& files() { return files_; }
+  [[nodiscard]] const std::set<std::string>& paths() const { return paths_; }
+  [[nodiscard]] const std::set<std::string>& folders() const { return folders_; }
+  [[nodiscard]] std::string fingerprint() const { return digest_.hex(); }
+
+ private:
+  Files& files_;
+  std::set<std::string> paths_;
+  std::set<std::string> folders_;
+  Digest digest_;
+};
+
+}  // namespace edgemux::config

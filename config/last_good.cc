@@ -1,0 +1,132 @@
+#include "config/last_good.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+
+#include "config/digest.h"
+
+namespace edgemux::config {
+namespace {
+
+namespace fs = std::filesystem;
+constexpr std::string_view header = "# last good bytes of ";
+
+std::string digest_of(std::string_view bytes) {
+  Digest digest;
+  digest.add(bytes);
+  return digest.hex();
+}
+
+// The path that a kept file belongs to, and where its bytes begin.
+std::optional<std::pair<std::string, std::size_t>> read_header(std::string_view bytes) {
+  if (bytes.substr(0, header.size()) != header) return std::nullopt;
+  const auto end = bytes.find('\n');
+  if (end == std::string_view::npos) return std::nullopt;
+  return std::pair{std::string(bytes.substr(header.size(), end - header.size())), end + 1};
+}
+
+std::optional<std::string> slurp(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in) return std::nullopt;
+  std::string bytes(std::istreambuf_iterator<char>(in), {});
+  if (in.bad()) return std::nullopt;
+  return bytes;
+}
+
+core::Result<bool> write_file(const std::string& path, std::string_view head, std::string_view bytes) {
+  const std::string beside = path + ".new";
+  const int fd = ::open(beside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+  const auto problem = [&](int error) {
+    return core::fail("cannot write " + beside + ": " + std::error_code(error, std::generic_category()).message());
+  };
+  if (fd < 0) return problem(errno);
+  int error = 0;
+  for (auto part : {head, bytes}) {
+    while (!part.empty() && error == 0) {
+      const ssize_t n = ::write(fd, part.data(), part.size());
+      if (n < 0) {
+        if (errno != EINTR) error = errno;
+      } else {
+        part.remove_prefix(static_cast<std::size_t>(n));
+      }
+    }
+  }
+  if (error == 0 && ::fdatasync(fd) != 0) error = errno;
+  if (::close(fd) != 0 && error == 0) error = errno;
+  if (error == 0 && ::rename(beside.c_str(), path.c_str()) != 0) error = errno;
+  if (error != 0) {
+    ::unlink(beside.c_str());
+    return problem(error);
+  }
+  return true;
+}
+
+}  // namespace
+
+void LastGood::set_directory(std::string state_dir) {
+  if (!state_dir.empty()) state_dir += "/last-good";
+  if (state_dir == directory_) return;
+  directory_ = std::move(state_dir);
+  saved_.clear();
+}
+
+std::string LastGood::file_of(const std::string& path) const {
+  std::string name = path.substr(path.rfind('/') + 1);
+  if (name.size() > 100) name.resize(100);
+  return directory_ + "/" + name + "-" + digest_of(path);
+}
+
+std::optional<std::string> LastGood::load(const std::string& path) const {
+  if (directory_.empty()) return std::nullopt;
+  const auto bytes = slurp(file_of(path));
+  if (!bytes) return std::nullopt;
+  const auto head = read_header(*bytes);
+  if (!head || head->first != path) return std::nullopt;
+  return bytes->substr(head->second);
+}
+
+core::Result<bool> LastGood::save(const std::string& path, const std::string& bytes) {
+  if (directory_.empty() || path.find('\n') != std::string::npos) return false;
+  const auto digest = digest_of(bytes);
+  auto at = saved_.find(path);
+  if (at == saved_.end()) {
+    const auto kept = load(path);
+    at = saved_.emplace(path, kept ? digest_of(*kept) : std::string()).first;
+  }
+  if (at->second == digest) return false;
+  std::error_code error;
+  if (!fs::exists(directory_, error)) {
+    fs::create_directories(directory_, error);
+    if (error) return core::fail("cannot make the directory " + directory_ + ": " + error.message());
+    fs::permissions(directory_, fs::perms::owner_all, error);
+  }
+  auto written = write_file(file_of(path), std::string(header) + path + "\n", bytes);
+  if (written) at->second = digest;
+  return written;
+}
+
+void LastGood::prune(const std::unordered_set<std::string>& keep) {
+  if (directory_.empty()) return;
+  for (auto at = saved_.begin(); at != saved_.end();)
+    at = keep.count(at->first) != 0 ? std::next(at) : saved_.erase(at);
+  std::error_code error;
+  for (fs::directory_iterator at(directory_, error), end; !error && at != end; at.increment(error)) {
+    std::ifstream in(at->path(), std::ios::binary);
+    std::string line;
+    if (!std::getline(in, line)) continue;
+    const auto head = read_header(line + "\n");
+    if (!head || keep.count(head->first) != 0) continue;
+    struct stat info {};
+    // Only what is certainly gone: an unmounted or unreadable folder is no deletion.
+    if (::lstat(head->first.c_str(), &info) != 0 && errno == ENOENT) ::unlink(at->path().c_str());
+  }
+}
+
+}  // namespace edgemux::config

@@ -1,0 +1,34 @@
+#pragma once
+// LastGood: the last good bytes of include files, kept in the state directory so that they outlive the process.
+//
+// One file per include, DIRECTORY/last-good/NAME-DIGEST, named after the include's path; the path itself is its first
+// line and is compared when it is read. Written beside and renamed, only when the bytes have changed. Nothing here is
+// needed to serve: a failure is the caller's to warn about.
+
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "core/base/result.h"
+
+namespace edgemux::config {
+
+class LastGood {
+ public:
+  // Empty: nothing is loaded or saved.
+  void set_directory(std::string state_dir);
+
+  [[nodiscard]] std::optional<std::string> load(const std::string& path) const;
+  core::Result<bool> save(const std::string& path, const std::string& bytes);  // true: it was written
+  // Forgets the includes that exist no more, but for those in `keep`.
+  void prune(const std::unordered_set<std::string>& keep);
+
+ private:
+  [[nodiscard]] std::string file_of(const std::string& path) const;
+
+  std::string directory_;
+  std::unordered_map<std::string, std::string> saved_;  // path -> digest of what lies there
+};
+
+}  // namespace edgemux::config

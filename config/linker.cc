@@ -1,0 +1,266 @@
+#include "config/linker.h"
+
+#include <algorithm>
+
+namespace edgemux::config {
+namespace {
+
+constexpr std::size_t max_reminders = 20;
+
+}  // namespace
+
+Linker::Linker(Shared shared) : shared_(std::move(shared)) {
+  const auto& listeners = shared_.settings.listeners;
+  for (std::size_t i = 0; i < listeners.size(); ++i) {
+    (listeners[i].protocol == routing::Protocol::tls ? tls_mask_ : http_mask_) |= 1ULL << i;
+  }
+}
+
+bool Linker::admit_upstreams(const FileSpec& file, Problems& problems) {
+  bool ok = true;
+  for (const auto& upstream : file.upstreams) {
+    const auto found = named_.find(upstream.name.text);
+    if (found == named_.end()) continue;
+    problems.error(upstream.name.place, "a second upstream " + quote(upstream.name.text) + "; the first stands at " +
+                                            found->second.origin.to_string());
+    ok = false;
+  }
+  if (!ok) return false;
+  for (const auto& upstream : file.upstreams) {
+    named_.emplace(upstream.name.text, Named{&upstream, problems.origin(upstream.name.place), nullptr});
+  }
+  return true;
+}
+
+routing::UpstreamPtr Linker::make(const UpstreamSpec& spec, const routing::Origin& origin) {
+  routing::Upstream upstream = spec.value;
+  upstream.origin = origin;
+  if (!spec.own_connect_timeout) upstream.connect_timeout = shared_.settings.timeouts.connect;
+  return shared_.registry.make(std::move(upstream));
+}
+
+routing::UpstreamPtr Linker::resolve(const TargetSpec& target, Problems& problems) {
+  if (target.inline_upstream != nullptr) return make(*target.inline_upstream, problems.origin(target.name.place));
+  const auto& name = target.name.text;
+  if (const auto found = named_.find(name); found != named_.end()) {
+    auto& named = found->second;
+    if (named.made == nullptr) named.made = make(*named.spec, named.origin);
+    return named.made;
+  }
+  if (shared_.any_name || shared_.doubtful.count(name) != 0) {
+    const std::string problem = "upstream " + quote(name) + " is defined in a file that is set aside";
+    problems.warning(target.name.place, problem, "it has no endpoints until that file is repaired");
+    return shared_.registry.make_empty(name, problems.origin(target.name.place), problem);
+  }
+  std::vector<std::string_view> names;
+  for (const auto& [known, entry] : named_) names.push_back(known);
+  std::sort(names.begin(), names.end());
+  auto hint = did_you_mean(name, names);
+  if (hint.empty()) hint = "name one of 'upstreams', or write host:port";
+  problems.error(target.name.place, "unknown upstream " + quote(name), hint);
+  return nullptr;
+}
+
+// Port 80 of the same hosts; ports and weights of the backend do not matter there.
+routing::UpstreamPtr Linker::backend_solver(const routing::Upstream& backend, const routing::Origin& origin) {
+  routing::Upstream solver;
+  solver.origin = origin;
+  solver.connect_timeout = backend.connect_timeout;
+  for (const auto& endpoint : backend.endpoints) {
+    const bool twice = std::any_of(solver.endpoints.begin(), solver.endpoints.end(),
+                                   [&](const auto& other) { return other.host == endpoint.host; });
+    if (twice) continue;
+    routing::EndpointSpec copy = endpoint;
+    copy.port = 80;
+    if (copy.address) copy.address->set_port(80);
+    copy.text = copy.address ? copy.address->to_string() : copy.host + ":80";
+    solver.endpoints.push_back(std::move(copy));
+  }
+  solver.name = solver.endpoints.empty() ? backend.name + " port 80" : solver.endpoints.front().text;
+  return shared_.registry.make(std::move(solver));
+}
+
+std::uint64_t Linker::listeners_of(const RouteSpec& spec, Problems& problems) {
+  if (!spec.listeners) return tls_mask_ | http_mask_;
+  const auto& listeners = shared_.settings.listeners;
+  std::uint64_t mask = 0;
+  for (const auto& name : *spec.listeners) {
+    const auto found =
+        std::find_if(listeners.begin(), listeners.end(), [&](const auto& l) { return l.name == name.text; });
+    if (found != listeners.end()) {
+      mask |= 1ULL << static_cast<unsigned>(found - listeners.begin());
+      continue;
+    }
+    std::vector<std::string_view> names;
+    for (const auto& listener : listeners) names.push_back(listener.name);
+    problems.error(name.place, "unknown listener " + quote(name.text), did_you_mean(name.text, names));
+  }
+  if (spec.passthrough && mask != 0 && (mask & tls_mask_) == 0) {
+    problems.error(spec.listeners->front().place,
+                   quote(spec.listeners->front().text) + " is an http listener; 'passthrough' needs a tls listener");
+  }
+  return mask;
+}
+
+void Linker::make_host(const RouteSpec& spec, routing::Route& route, Problems& problems) {
+  routing::VirtualHost host;
+  host.max_request_body = spec.max_request_body;
+  host.rules.reserve(spec.rules.size());
+  for (const auto& from : spec.rules) {
+    routing::Rule rule;
+    rule.kind = from.kind;
+    rule.path = from.path;
+    rule.origin = problems.origin(from.place);
+    if (const auto* target = std::get_if<TargetSpec>(&from.action)) {
+      rule.action = routing::Forward{resolve(*target, problems)};
+    } else if (const auto* redirect = std::get_if<routing::Redirect>(&from.action)) {
+      rule.action = *redirect;
+    } else {
+      rule.action = std::get<routing::Respond>(from.action);
+    }
+    host.rules.push_back(std::move(rule));
+  }
+  const auto& answer = shared_.policies.get(spec.tls, shared_.inputs);
+  host.tls = answer.policy;
+  if (answer.policy == nullptr) problems.error(spec.tls ? spec.tls->place : spec.place, "bad 'tls': " + answer.error);
+  route.refused = answer.refused;
+  route.action = std::move(host);
+}
+
+std::shared_ptr<const routing::Route> Linker::make_route(const RouteSpec& spec, Problems& problems) {
+  auto route = std::make_shared<routing::Route>();
+  if (!spec.hosts.empty()) route->name = spec.hosts.front().text;
+  route->origin = problems.origin(spec.place);
+  route->access = spec.access;
+  route->on_http = spec.on_http;
+  if (spec.passthrough) {
+    route->action = routing::Passthrough{resolve(*spec.passthrough, problems)};
+  } else {
+    make_host(spec, *route, problems);
+  }
+  if (spec.solver) {
+    const auto* backend = std::get_if<routing::Passthrough>(&route->action);
+    if (spec.solver->inline_upstream != nullptr) {
+      route->acme_solver = resolve(*spec.solver, problems);
+    } else if (backend != nullptr && backend->upstream != nullptr) {
+      route->acme_solver = backend_solver(*backend->upstream, problems.origin(spec.solver_place));
+    }
+  }
+  return route;
+}
+
+void Linker::claim(const RouteSpec& spec, std::uint64_t listeners, Problems& problems) {
+  const auto route = static_cast<std::uint32_t>(routes_.size());
+  for (const auto& host : spec.hosts) {
+    const auto [at, fresh] = hosts_.try_emplace(host.text, 0U);
+    if (fresh) host_order_.push_back(host.text);
+    for (std::uint32_t i = at->second; i != 0; i = claims_[i - 1].next) {
+      const auto& other = claims_[i - 1];
+      const std::uint64_t both = other.listeners & listeners;
+      if (both == 0) continue;
+      std::size_t first = 0;
+      while ((both >> first & 1U) == 0) ++first;
+      problems.error(host.place, "host " + quote(host.text) + " stands on listener " +
+                                     quote(shared_.settings.listeners[first].name) + " already, at " +
+                                     routing::Origin{other.file, other.place.line, other.place.column}.to_string());
+      break;
+    }
+    claims_.push_back({listeners, route, at->second, host.place, problems.origin(host.place).file});
+    at->second = static_cast<std::uint32_t>(claims_.size());
+  }
+}
+
+// What is no error, but hardly meant.
+void Linker::remind(const RouteSpec& spec, const routing::Route& route, std::uint64_t listeners, Problems& problems) {
+  if (spec.solver && (listeners & http_mask_) == 0) {
+    problems.warning(spec.solver_place, "'acme_solver' has no effect: this route is on no http listener");
+  }
+  if (!route.refused.empty()) {
+    problems.error(spec.tls->client_ca.place, route.refused,
+                   "every connection to this host is refused until it is repaired");
+  }
+  if (spec.passthrough || (listeners & tls_mask_) == 0) return;
+  for (const auto& host : spec.hosts) {
+    if (host.text.front() == '*' || shared_.certificates.find(host.text)) continue;
+    if (reminded_++ < max_reminders) {
+      problems.warning(host.place, "no certificate serves " + quote(host.text) + "; its TLS connections are refused");
+    }
+  }
+}
+
+bool Linker::admit_routes(const FileSpec& file, Problems& problems) {
+  const std::size_t before = problems.errors();
+  const std::size_t first_claim = claims_.size();
+  const std::size_t first_route = routes_.size();
+  const std::size_t first_host = host_order_.size();
+  std::vector<std::uint64_t> masks;
+  masks.reserve(file.routes.size());
+  reminded_ = 0;
+  for (const auto& spec : file.routes) {
+    const std::uint64_t listeners = listeners_of(spec, problems);
+    claim(spec, listeners, problems);
+    masks.push_back(listeners);
+    routes_.push_back(make_route(spec, problems));
+  }
+  if (problems.errors() != before) {
+    // Newest first, so that each host's chain is left as it was.
+    for (std::size_t i = claims_.size(); i > first_claim; --i) {
+      const auto& claim = claims_[i - 1];
+      const auto& spec = file.routes[claim.route - first_route];
+      for (const auto& host : spec.hosts) {
+        const auto at = hosts_.find(host.text);
+        if (at != hosts_.end() && at->second == i) {
+          at->second = claim.next;
+          break;
+        }
+      }
+    }
+    claims_.resize(first_claim);
+    routes_.resize(first_route);
+    for (std::size_t i = first_host; i < host_order_.size(); ++i) hosts_.erase(host_order_[i]);
+    host_order_.resize(first_host);
+    return false;
+  }
+  for (std::size_t i = 0; i < file.routes.size(); ++i) {
+    const auto& route = *routes_[first_route + i];
+    remind(file.routes[i], route, masks[i], problems);
+    use(route.acme_solver);
+    if (const auto* passthrough = std::get_if<routing::Passthrough>(&route.action)) use(passthrough->upstream);
+    if (const auto* host = std::get_if<routing::VirtualHost>(&route.action)) {
+      for (const auto& rule : host->rules) {
+        if (const auto* forward = std::get_if<routing::Forward>(&rule.action)) use(forward->upstream);
+      }
+    }
+  }
+  if (reminded_ > max_reminders) {
+    problems.warning({}, "and " + std::to_string(reminded_ - max_reminders) + " more hosts without a certificate");
+  }
+  return true;
+}
+
+void Linker::use(const routing::UpstreamPtr& upstream) {
+  if (upstream != nullptr && upstream_ids_.insert(upstream->id).second) upstreams_.push_back(upstream);
+}
+
+void Linker::finish(routing::Snapshot& snapshot) {
+  const auto& listeners = shared_.settings.listeners;
+  for (std::size_t l = 0; l < listeners.size(); ++l) {
+    std::vector<routing::HostTable::Entry> entries;
+    entries.reserve(host_order_.size());
+    for (const auto name : host_order_) {
+      routing::RoutePtr route;  // null: owned, but not here
+      for (std::uint32_t i = hosts_.find(name)->second; i != 0; i = claims_[i - 1].next) {
+        if ((claims_[i - 1].listeners >> l & 1U) != 0) route = routes_[claims_[i - 1].route];
+      }
+      entries.push_back({std::string(name), std::move(route)});
+    }
+    auto listener = std::make_shared<routing::Listener>();
+    listener->spec = listeners[l];
+    listener->hosts = routing::HostTable(std::move(entries));
+    snapshot.listeners.push_back(std::move(listener));
+  }
+  snapshot.upstreams = std::move(upstreams_);
+  snapshot.host_count = host_order_.size();
+}
+
+}  // namespace edgemux::config

@@ -1,0 +1,143 @@
+#include "config/security_material.h"
+
+#include "core/tls/context.h"
+
+namespace edgemux::config {
+namespace {
+
+core::TlsPolicy overlay(core::TlsPolicy policy, const TlsSpec& spec) {
+  if (spec.min_version) policy.min_version = *spec.min_version;
+  if (spec.ciphers) policy.ciphers = *spec.ciphers;
+  // An empty list asks for the built-in one, as `ciphers: []` does.
+  if (spec.curves) policy.curves = spec.curves->empty() ? core::TlsPolicy{}.curves : *spec.curves;
+  if (spec.alpn) policy.alpn = *spec.alpn;
+  return policy;
+}
+
+std::string key_of(const core::TlsPolicy& policy, std::string_view ca) {
+  Digest bytes;
+  bytes.add(ca);
+  std::string key = policy.min_version == core::TlsVersion::tls1_3 ? "3" : "2";
+  for (const auto* list : {&policy.ciphers, &policy.curves, &policy.alpn}) {
+    key += ';';
+    for (const auto& name : *list) key += name + ",";
+  }
+  key += ';' + std::to_string(static_cast<int>(policy.client_auth));
+  if (!ca.empty()) key += ';' + std::to_string(ca.size()) + bytes.hex();
+  return key;
+}
+
+}  // namespace
+
+std::shared_ptr<const core::CertificateStore> CertificatePairs::load(const std::vector<CertificateEntry>& entries,
+                                                                     Inputs& inputs, Problems& problems) {
+  for (auto& [names, pair] : pairs_) pair.used = false;
+  std::vector<core::CertifiedKeyPtr> loaded;
+  for (const auto& entry : entries) {
+    if (entry.directory.empty()) {
+      load_one({entry.cert, entry.key}, entry.place, inputs, problems, loaded);
+      continue;
+    }
+    inputs.watch_folders(entry.directory + "/.");
+    auto listed = inputs.files().list_pairs(entry.directory);
+    if (!listed) {
+      inputs.note(listed.error().message);
+      problems.error(entry.place, listed.error().message);
+      continue;
+    }
+    if (listed->empty()) problems.warning(entry.place, "there is no certificate in " + entry.directory + " yet");
+    for (const auto& names : *listed) load_one(names, entry.place, inputs, problems, loaded);
+  }
+  for (auto at = pairs_.begin(); at != pairs_.end();) at = at->second.used ? std::next(at) : pairs_.erase(at);
+  return std::make_shared<const core::CertificateStore>(std::move(loaded));
+}
+
+void CertificatePairs::load_one(const core::PairFiles& names, Place place, Inputs& inputs, Problems& problems,
+                                std::vector<core::CertifiedKeyPtr>& out) {
+  inputs.watch_file(names.cert);
+  inputs.watch_file(names.key);
+  Pair& pair = pairs_[{names.cert, names.key}];
+  if (pair.used) return;  // named twice
+  pair.used = true;
+  auto& files = inputs.files();
+  const std::string signature = files.signature(names.cert) + "/" + files.signature(names.key);
+  if (signature != pair.signature || pair.good == nullptr || !pair.error.empty()) {
+    auto loaded = files.load_pair(names.cert, names.key);
+    pair.signature = signature;
+    pair.error = loaded ? std::string() : loaded.error().message;
+    pair.warnings = loaded ? std::move(loaded->warnings) : std::vector<std::string>{};
+    if (loaded) pair.good = std::move(loaded->pair);
+  }
+  if (!pair.error.empty()) {
+    problems.error(place, pair.error, pair.good != nullptr ? "the pair that was loaded before stays in use" : "");
+  }
+  for (const auto& warning : pair.warnings) problems.warning(place, warning);
+  inputs.note(pair.good != nullptr ? pair.good->fingerprint : std::string());
+  inputs.note(pair.error);
+  if (pair.good != nullptr) out.push_back(pair.good);
+}
+
+void TlsPolicies::begin(const TlsSpec& defaults, Problems& problems) {
+  bundles_.clear();
+  answers_.clear();
+  for (auto at = sealed_.begin(); at != sealed_.end();) {
+    at = at->second.first ? std::next(at) : sealed_.erase(at);
+  }
+  for (auto& [key, entry] : sealed_) entry.first = false;
+  defaults_ = overlay(core::TlsPolicy{}, defaults);
+  if (const auto& base = sealed(defaults_); !base) {
+    problems.error(defaults.place, "bad 'tls': " + base.error().message);
+    defaults_ = {};
+  }
+}
+
+const core::Result<core::TlsPolicyPtr>& TlsPolicies::sealed(const core::TlsPolicy& policy) {
+  const std::string key = key_of(policy, policy.client_ca_pem);
+  auto at = sealed_.find(key);
+  if (at == sealed_.end()) at = sealed_.emplace(key, std::pair{true, core::seal(policy)}).first;
+  at->second.first = true;
+  return at->second.second;
+}
+
+const TlsPolicies::Bundle& TlsPolicies::bundle(const std::string& path, Inputs& inputs) {
+  const auto [at, fresh] = bundles_.try_emplace(path);
+  if (fresh) {
+    auto bytes = inputs.read(path);
+    at->second = {bytes.has_value(), bytes ? std::move(*bytes) : bytes.error().message};
+  }
+  return at->second;
+}
+
+const TlsPolicies::Answer& TlsPolicies::get(const std::optional<TlsSpec>& spec, Inputs& inputs) {
+  auto policy = spec ? overlay(defaults_, *spec) : defaults_;
+  const bool client_ca = spec && !spec->client_ca.text.empty();
+  const std::string key =
+      key_of(policy, "") +
+      (client_ca ? ";" + spec->client_ca.text + (spec->client_auth == core::ClientAuth::optional ? "?" : "!") : "");
+  const auto [at, fresh] = answers_.try_emplace(key);
+  Answer& answer = at->second;
+  if (!fresh) return answer;
+  const auto& base = sealed(policy);
+  if (!base) {
+    answer.error = base.error().message;
+    return answer;
+  }
+  answer.policy = *base;
+  if (!client_ca) return answer;
+  const auto& ca = bundle(spec->client_ca.text, inputs);
+  if (!ca.ok) {
+    answer.refused = "cannot read the client CA " + spec->client_ca.text + ": " + ca.bytes;
+    return answer;
+  }
+  policy.client_auth = spec->client_auth.value_or(core::ClientAuth::require);
+  policy.client_ca_pem = ca.bytes;
+  const auto& whole = sealed(policy);
+  if (whole) {
+    answer.policy = *whole;
+  } else {
+    answer.refused = "the client CA " + spec->client_ca.text + " is broken: " + whole.error().message;
+  }
+  return answer;
+}
+
+}  // namespace edgemux::config

@@ -1,0 +1,66 @@
+#pragma once
+// What TLS needs besides names: certificate pairs and policies. Both keep over compiles what has not changed.
+
+#include <map>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "config/inputs.h"
+#include "config/problems.h"
+#include "config/settings.h"
+#include "core/tls/policy.h"
+
+namespace edgemux::config {
+
+// The pairs of `certificates:`. One that cannot be loaded is a problem at its entry and harms nothing else; while this
+// object lives, its last good pair stays in use for as long as the files are named (a renewal replaces two files, one
+// after the other).
+class CertificatePairs {
+ public:
+  std::shared_ptr<const core::CertificateStore> load(const std::vector<CertificateEntry>& entries, Inputs& inputs,
+                                                     Problems& problems);
+
+ private:
+  struct Pair {
+    std::string signature;
+    core::CertifiedKeyPtr good;
+    std::string error;
+    std::vector<std::string> warnings;
+    bool used = false;
+  };
+  void load_one(const core::PairFiles& names, Place place, Inputs& inputs, Problems& problems,
+                std::vector<core::CertifiedKeyPtr>& out);
+
+  std::map<std::pair<std::string, std::string>, Pair> pairs_;
+};
+
+// Seals what `tls:` of a route says on top of the defaults. Equal demands give the same policy.
+class TlsPolicies {
+ public:
+  struct Answer {
+    core::TlsPolicyPtr policy;  // null: `error`
+    std::string error;          // ciphers or curves that the library does not take
+    std::string refused;        // the client CA is broken: `policy` is one without it, and must not be served
+  };
+
+  // Starts a compile. Problems of the defaults are reported.
+  void begin(const TlsSpec& defaults, Problems& problems);
+  const Answer& get(const std::optional<TlsSpec>& spec, Inputs& inputs);
+
+ private:
+  struct Bundle {
+    bool ok = false;
+    std::string bytes;  // or the reason
+  };
+  const Bundle& bundle(const std::string& path, Inputs& inputs);
+  const core::Result<core::TlsPolicyPtr>& sealed(const core::TlsPolicy& policy);
+
+  core::TlsPolicy defaults_;
+  std::unordered_map<std::string, Bundle> bundles_;                                            // of this compile
+  std::unordered_map<std::string, Answer> answers_;                                            // of this compile
+  std::unordered_map<std::string, std::pair<bool, core::Result<core::TlsPolicyPtr>>> sealed_;  // used now?
+};
+
+}  // namespace edgemux::config

@@ -1,0 +1,47 @@
+#pragma once
+// SourceFile: one configuration file over the compiles: what its bytes say now, and the last version that was good.
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "config/problems.h"
+#include "config/settings.h"
+#include "config/spec.h"
+
+namespace edgemux::config {
+
+// A file's bytes, understood. Immutable.
+struct Parsed {
+  std::shared_ptr<const std::string> bytes;
+  std::vector<Diagnostic> diagnostics;
+  bool readable = false;  // it is YAML: what can be known of `spec` is there
+  bool ok = false;        // without errors of its own
+  FileSpec spec;
+  std::optional<Settings> settings;  // of the main file
+};
+
+std::shared_ptr<const Parsed> parse_file(std::shared_ptr<const std::string> bytes, const std::string& path,
+                                         const std::shared_ptr<const std::string>& display, bool is_main);
+
+struct SourceFile {
+  enum class Use : std::uint8_t { current, good, out };
+
+  std::string path;                            // absolute
+  std::shared_ptr<const std::string> display;  // as messages name it
+  std::shared_ptr<const Parsed> current;       // null: it could not be read
+  std::shared_ptr<const Parsed> good;          // null: none is known
+  bool asked_disk = false;                     // for a good version of an earlier process
+
+  // Of the compile at hand.
+  Use use = Use::current;
+  std::vector<Diagnostic> found;   // what holds however the linking ends
+  std::vector<Diagnostic> linked;  // of the last pass of linking
+
+  [[nodiscard]] const Parsed* in_force() const {
+    return use == Use::current ? current.get() : use == Use::good ? good.get() : nullptr;
+  }
+};
+
+}  // namespace edgemux::config

@@ -1,0 +1,39 @@
+#pragma once
+// UpstreamRegistry: gives upstreams their identity, id and UpstreamState. Equal identities share both, over compiles
+// too, for as long as any Upstream of that identity is alive.
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "routing/table/upstream.h"
+
+namespace edgemux::config {
+
+class UpstreamRegistry {
+ public:
+  // Fills identity, id and state. A new state gets its endpoints that are addresses at once; names are left to
+  // discovery.
+  routing::UpstreamPtr make(routing::Upstream upstream);
+  // An upstream without endpoints that says why.
+  routing::UpstreamPtr make_empty(const std::string& name, routing::Origin origin, const std::string& problem);
+  // Frees the ids that nobody holds any more.
+  void prune();
+  [[nodiscard]] std::size_t size() const { return known_.size(); }
+
+ private:
+  struct Known {
+    std::uint32_t id;
+    std::weak_ptr<routing::UpstreamState> state;
+  };
+  // True: the state is new.
+  bool attach(routing::Upstream& upstream);
+
+  std::unordered_map<std::string, Known> known_;
+  std::vector<std::uint32_t> free_;
+  std::uint32_t next_ = 1;
+};
+
+}  // namespace edgemux::config
