@@ -1,0 +1,22 @@
+#pragma once
+// Exposition: the counters as Prometheus text, format 0.0.4. The names are part of the interface: they are not renamed.
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "core/base/metrics.h"
+#include "listeners/access_log.h"
+
+namespace edgemux::admin {
+
+inline constexpr std::string_view kMetricsType = "text/plain; version=0.0.4; charset=utf-8";
+
+// Everything at once, figures of the process (memory, descriptors, CPU time) included.
+std::string render_metrics(const core::Metrics& metrics, const listeners::AccessLog& access_log);
+
+// Empty when every worker gave a sign of life in the last ten seconds; else which one did not. `now_ms` is the clock
+// of WorkerMetrics::heartbeat. A worker that has given none yet is only starting.
+std::string stale_worker(const core::Metrics& metrics, std::uint64_t now_ms);
+
+}  // namespace edgemux::admin
