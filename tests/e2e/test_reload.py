@@ -1,0 +1,354 @@
+"""Reloads of every kind of change to files, under load: what is new holds at once, what was stays whole."""
+
+import os
+import re
+import signal
+
+import pytest
+import yaml
+from support.broken import broken_configurations, good_text
+from support.hello import hello
+from support.ports import free_port
+from support.proxy import sanitized
+from support.site import HOST
+from support.waiting import SLOW, until
+from support.wire import Wire
+
+
+def says(text, host=HOST, **more):
+    return {"host": host, "on_http": "serve", "rules": [{"path": "/", "respond": {"status": 200, "body": text}}], **more}
+
+
+def answer(edge, host=HOST, port=None):
+    with Wire.connect(port or edge.http) as wire:
+        return wire.ask("/", host).body.decode()
+
+
+def under_load(site, nginx, wrk, taps, count, seconds):
+    """`count` reloads while six wrk run; returns the runs' reports. One tunnel is opened at each and held."""
+    behind = nginx("behind")
+    through = nginx("through", site.authority.issue("through.example.com"))
+    turns = [taps(), taps()]
+    others = [says(f"host {n}", f"h{n}.others.example.com") for n in range(500)]
+
+    def routes(number):
+        return [
+            site.route({"path": "/", "upstream": behind.address},
+                       {"exact_path": "/turn", "respond": {"status": 200, "body": str(number)}}),
+            {"host": "through.example.com", "passthrough": through.address},
+            {"host": "turn.example.com", "passthrough": turns[number % 2].address},
+            *others, says(f"gone {number}", f"only-{number}.example.com"),
+        ]
+
+    edge = site.edge
+    site.start(*routes(0))
+    loads = {}
+    for scheme, port, host in (("http", edge.http, HOST), ("https", edge.https, HOST),
+                               ("https", edge.https, "through.example.com")):
+        for connection in ("keep-alive", "close"):
+            loads[f"{scheme} {host} {connection}"] = wrk(
+                f"{scheme}://{host}:{{port}}/", port, seconds, connections=4, headers=[f"Connection: {connection}"])
+    held, weight = [], []
+    first = edge.generation()
+    for number in range(1, count + 1):
+        edge.write(edge.base(certificates=site.certificates, routes=routes(number)))
+        edge.wait_generation(first + number)
+        assert edge.generation() == first + number
+        assert site.ask("/turn").body == str(number).encode()
+        assert site.ask("/", host=f"only-{number}.example.com").status == 200
+        assert site.ask("/", host=f"only-{number - 1}.example.com").status == 404
+        data = hello("turn.example.com")
+        client = Wire.connect(edge.https)
+        client.send(data)
+        backend = turns[number % 2].accept()
+        assert backend.take(len(data)) == data
+        held.append((client, backend))
+        if len(held) > 200:  # of many, those are enough
+            old_client, old_backend = held.pop(0)
+            old_client.close()
+            old_backend.close()
+        weight.append(edge.pss())
+    assert all(load.running() for load in loads.values()), "the load ended before the reloads"
+    for client, backend in held:  # what was opened under an old table still stands
+        client.send(b"still")
+        assert backend.take(5) == b"still"
+        backend.send(b"there")
+        assert client.take(5) == b"there"
+        client.close()
+    for load in loads.values():
+        load.interrupt()
+    return {name: load.result() for name, load in loads.items()}, weight
+
+
+def nothing_failed(reports):
+    for name, report in reports.items():
+        assert report.requests > 0, f"{name}: {report.text}"
+        assert (report.errors, report.non_2xx) == (0, 0), f"{name}: {report.text}"
+
+
+@pytest.mark.sanitizer
+def test_50_reloads_under_load(site, nginx, wrk, taps):
+    reports, weight = under_load(site, nginx, wrk, taps, 50, int(120 * SLOW))
+    nothing_failed(reports)
+    if not sanitized():
+        # Fifty tables of 500 hosts would be pinned by the fifty tunnels, if a tunnel could pin one.
+        assert weight[-1] - weight[9] < 12 * 1024, weight
+
+
+@pytest.mark.full
+def test_1000_reloads_under_load(site, nginx, wrk, taps):
+    reports, weight = under_load(site, nginx, wrk, taps, 1000, int(1800 * SLOW))
+    nothing_failed(reports)
+    if not sanitized():
+        assert weight[-1] - weight[250] < 16 * 1024, weight[::50]
+
+
+@pytest.mark.sanitizer
+def test_50_broken_configurations_change_nothing_and_each_is_explained(edge):
+    good = good_text(edge)
+    edge.start(good)
+    generation = edge.generation()
+    kept = Wire.connect(edge.http)
+    problems, kinds = [], set()
+    for number, broken in enumerate(broken_configurations(good)):
+        kinds.add(broken.kind)
+        mark = len(edge.log())
+        edge.write(broken.text)
+        try:
+            where = rf"edgemux\.yaml:{broken.line or '[0-9]+'}:[0-9]+"
+            if broken.kind == "empty":
+                where = r"edgemux\.yaml"
+            edge.wait_log(rf"{where}.*{re.escape(broken.word)}", since=mark, within=5)
+        except AssertionError as error:
+            problems.append(f"{number} {broken.kind}, line {broken.line} {broken.word!r}: {str(error)[-600:]}")
+        if kept.ask("/", "one.example.com").body != b"1" or answer(edge, "two.example.com") != "two":
+            problems.append(f"{number} {broken.kind}: the old one does not serve any more")
+        if broken.kind != "missing file" and edge.generation() != generation:
+            problems.append(f"{number} {broken.kind}: generation {edge.generation()}")
+            generation = edge.generation()
+    assert number == 49 and len(kinds) == 10
+    assert not problems, "\n\n".join(problems)
+    edge.write(good_text(edge, "2"))
+    until(lambda: answer(edge, "one.example.com") == "2", "the good one is in force")
+    assert kept.ask("/", "one.example.com").body == b"2"
+
+
+def test_reloads_are_counted_by_result(edge):
+    edge.start(routes=[says("1")])
+
+    def by_result():
+        return {dict(labels).get("result"): value for (name, labels), value in edge.metrics().items()
+                if name == "edgemux_reloads_total" and value}
+
+    before = by_result()
+    edge.reload(routes=[says("2")])
+    after = by_result()
+    assert sum(after.values()) == sum(before.values()) + 1
+    edge.write("nonsense")
+    until(lambda: sum(by_result().values()) > sum(after.values()), "the failure is counted")
+    failed = by_result()
+    assert any(failed.get(k, 0) > after.get(k, 0) for k in failed if "ok" not in k and "success" not in k), failed
+
+
+@pytest.mark.sanitizer
+def test_an_in_place_write_is_taken(edge):
+    edge.start(routes=[says("1")])
+    for number in range(2, 6):
+        edge.path.write_text(yaml.safe_dump(edge.base(routes=[says(str(number))])))
+        until(lambda n=number: answer(edge) == str(n), f"answer {number}")
+
+
+@pytest.mark.sanitizer
+def test_a_half_written_file_is_never_taken_for_a_smaller_table(edge):
+    """The writer stops at a place where the text so far is a whole configuration of fewer hosts."""
+    config = edge.base(routes=[says("1", f"h{n}.example.com") for n in range(20)])
+    text = yaml.safe_dump(config, sort_keys=False)
+    assert text.rstrip().endswith("'1'") or "routes" in text
+    edge.start(text)
+    generation = edge.generation()
+    changed = text.replace("body: '1'", "body: '2'")
+    cut = changed.index("- host: h10.example.com")
+    with open(edge.path, "r+") as file:
+        file.truncate(0)
+        for start in range(0, len(changed), 100):  # far quicker than `settle`, but in many writes
+            file.write(changed[start : start + 100])
+            file.flush()
+            if start <= cut < start + 100:
+                os.fsync(file.fileno())
+    edge.wait_generation(generation + 1)
+    until(lambda: answer(edge, "h19.example.com") == "2", "the whole of it is in force")
+    # It settled once: no table in between was published.
+    assert edge.generation() == generation + 1
+
+
+@pytest.mark.sanitizer
+def test_rename_over_and_links(edge, tmp_path):
+    edge.start(routes=[says("1")])
+    edge.reload(routes=[says("2")])
+    assert answer(edge) == "2"
+    # The main file becomes a link, the target changes, and then the link.
+    for number in (3, 4):
+        target = tmp_path / f"real-{number}.yaml"
+        target.write_text(yaml.safe_dump(edge.base(routes=[says(str(number))])))
+        link = edge.folder / "link"
+        link.symlink_to(target)
+        os.replace(link, edge.path)
+        until(lambda n=number: answer(edge) == str(n), f"answer {number}")
+    target.write_text(yaml.safe_dump(edge.base(routes=[says("5")])))
+    until(lambda: answer(edge) == "5", "a change of the link's target")
+
+
+@pytest.mark.sanitizer
+def test_a_config_map_swap(edge, tmp_path):
+    """Kubernetes: files are links into ..data, which is a link that is turned in one rename."""
+    mount = edge.folder / "mount"
+    mount.mkdir()
+
+    def publish(number):
+        day = mount / f"..day{number}"
+        day.mkdir()
+        (day / "edgemux.yaml").write_text(yaml.safe_dump(edge.base(include=["routes-*.yaml"])))
+        (day / "routes-a.yaml").write_text(yaml.safe_dump({"routes": [says(str(number))]}))
+        (mount / "..data_tmp").symlink_to(day.name)
+        os.replace(mount / "..data_tmp", mount / "..data")
+        old = mount / f"..day{number - 1}"
+        if old.exists():
+            for file in old.iterdir():
+                file.unlink()
+            old.rmdir()
+
+    publish(1)
+    for name in ("edgemux.yaml", "routes-a.yaml"):
+        (mount / name).symlink_to(f"..data/{name}")
+    edge.path = mount / "edgemux.yaml"
+    edge.spawn()
+    edge.wait_ready()
+    assert answer(edge) == "1"
+    for number in (2, 3, 4):
+        publish(number)
+        until(lambda n=number: answer(edge) == str(n), f"answer {number}")
+
+
+def includes(edge, **files):
+    """Writes include files, each in one rename; None removes."""
+    folder = edge.folder / "routes.d"
+    folder.mkdir(exist_ok=True)
+    for name, content in files.items():
+        path = folder / f"{name}.yaml"
+        if content is None:
+            path.unlink()
+            continue
+        fresh = folder / f".{name}.new"
+        fresh.write_text(content if isinstance(content, str) else yaml.safe_dump({"routes": content}))
+        os.replace(fresh, path)
+
+
+@pytest.mark.sanitizer
+def test_a_broken_include_keeps_its_last_good_bytes(edge):
+    includes(edge, a=[says("a1", "a.example.com")], b=[says("b1", "b.example.com")])
+    edge.start(include=["routes.d/*.yaml"], routes=[says("main")])
+    assert [answer(edge, h) for h in (HOST, "a.example.com", "b.example.com")] == ["main", "a1", "b1"]
+    mark = len(edge.log())
+    includes(edge, a="routes:\n  - host: a.example.com\n    pasthrough: 127.0.0.1:9\n")
+    edge.wait_log(r"routes\.d/a\.yaml:3:5.*pasthrough", since=mark)
+    assert answer(edge, "a.example.com") == "a1"
+    # Everything else goes on changing.
+    includes(edge, b=[says("b2", "b.example.com")], c=[says("c1", "c.example.com")])
+    until(lambda: answer(edge, "b.example.com") == "b2" and answer(edge, "c.example.com") == "c1", "b and c change")
+    assert answer(edge, "a.example.com") == "a1"
+    # Over a restart as well: the last good bytes are kept in state_dir.
+    edge.stop()
+    edge.spawn()
+    edge.wait_ready()
+    assert answer(edge, "a.example.com") == "a1" and answer(edge, "b.example.com") == "b2"
+    includes(edge, a=[says("a2", "a.example.com")])
+    until(lambda: answer(edge, "a.example.com") == "a2", "a is good again")
+    includes(edge, a=None)
+    until(lambda: Wire.connect(edge.http).ask("/", "a.example.com").status == 404, "deleted is removed")
+    assert answer(edge, "b.example.com") == "b2"
+
+
+def test_a_first_bad_include_is_left_out(edge):
+    includes(edge, a="routes: [ {host: a.example.com", b=[says("b1", "b.example.com")])
+    edge.start(include=["routes.d/*.yaml"])
+    edge.wait_log(r"routes\.d/a\.yaml:[0-9]+:[0-9]+")
+    assert answer(edge, "b.example.com") == "b1"
+
+
+@pytest.mark.sanitizer
+def test_listeners_come_and_go_without_touching_the_others(edge, tap):
+    routes = [says("x"), {"host": "through.example.com", "passthrough": tap.address}]
+    edge.start(routes=routes)
+    kept = Wire.connect(edge.http)
+    kept.ask("/", HOST)
+    data = hello("through.example.com")
+    tunnel = Wire.connect(edge.https)
+    tunnel.send(data)
+    backend = tap.accept()
+    backend.take(len(data))
+
+    new = free_port()
+    listeners = edge.base()["listeners"]
+    edge.reload(routes=routes, listeners=[*listeners, {"name": "more", "bind": [f"127.0.0.1:{new}"], "protocol": "http"}])
+    assert answer(edge, port=new) == "x"
+    # The port of kube-api goes; the others and what stands on them stay.
+    edge.reload(routes=routes, listeners=listeners[:2])
+
+    def refused(port):
+        try:
+            Wire.connect(port).close()
+            return False
+        except ConnectionRefusedError:
+            return True
+
+    until(lambda: refused(edge.kube) and refused(new), "the removed ports are closed")
+    assert kept.ask("/", HOST).body == b"x"
+    backend.send(b"here")
+    assert tunnel.take(4) == b"here"
+    # One listener moves to another port.
+    moved = [dict(listeners[0], bind=[f"127.0.0.1:{new}"]), listeners[1]]
+    edge.reload(routes=routes, listeners=moved)
+    assert answer(edge, port=new) == "x"
+    until(lambda: refused(edge.http), "the old port is closed")
+
+
+def test_a_listener_whose_port_is_taken_does_not_harm_the_rest(edge, tap):
+    edge.start(routes=[says("1")])
+    listeners = edge.base()["listeners"]
+    taken = {"name": "taken", "bind": [f"127.0.0.1:{tap.port}"], "protocol": "http"}
+    mark = len(edge.log())
+    edge.write(edge.base(routes=[says("2")], listeners=[*listeners, taken]))
+    edge.wait_log(str(tap.port), since=mark)
+    assert answer(edge) in ("1", "2")
+    edge.reload(routes=[says("3")])
+    until(lambda: answer(edge) == "3", "it goes on")
+
+
+@pytest.mark.sanitizer
+def test_sighup_reloads_at_once(edge):
+    edge.start(routes=[says("1")], reload={"settle": "30s"})
+    edge.write(edge.base(routes=[says("2")], reload={"settle": "30s"}))
+    edge.signal(signal.SIGHUP)
+    until(lambda: answer(edge) == "2", "the change is in force long before it has settled", within=10)
+    assert edge.process.poll() is None
+
+
+@pytest.mark.sanitizer
+def test_connections_under_way_keep_what_they_had(site, origins):
+    new = origins("new")
+    site.start(site.route({"path": "/", "upstream": site.origin.address}))
+    with site.wire() as wire:
+        wire.send(b"GET /gate/hold HTTP/1.1\r\nHost: own.example.com\r\n\r\n")
+        site.origin.wait_for_requests(1)
+        site.edge.reload(certificates=site.certificates, routes=[site.route({"path": "/", "upstream": new.address})])
+        site.origin.gate("hold").set()
+        assert wire.response().body == b"through hold\n"  # the exchange under way ends where it began
+        assert wire.ask("/x", HOST).body == b"new /x\n"  # the next one on the same connection is new
+
+
+def test_many_quick_changes_end_in_the_last_one(edge):
+    edge.start(routes=[says("0")])
+    for number in range(1, 100):
+        edge.write(edge.base(routes=[says(str(number))]))
+    until(lambda: answer(edge) == "99", "the last change is in force")
+    assert edge.generation() <= 100
