@@ -75,14 +75,14 @@ core::Result<Server::Sockets> Server::open_missing(const routing::Snapshot& snap
   return opened;
 }
 
-core::Result<void> Server::start(const routing::SnapshotPtr& snapshot) {
+core::Result<void> Server::start(const routing::SnapshotPtr& snapshot, std::function<void()> done) {
   auto opened = open_missing(*snapshot);
   if (!opened) return tl::unexpected(opened.error());
   for (unsigned i = 0; i < metrics_.workers(); ++i) {
     workers_.push_back(std::make_unique<Worker>(i, shared_));
     if (auto started = workers_.back()->start(); !started) return started;
   }
-  adopt(snapshot, std::move(*opened), [] {});
+  adopt(snapshot, std::move(*opened), std::move(done));
   return {};
 }
 

@@ -25,8 +25,9 @@ class Server {
   Server(core::EventLoop& control, core::Metrics& metrics, AccessLog& access_log);
   ~Server();
 
-  // Opens every socket and starts the workers with the first snapshot. Nothing is served after an error.
-  core::Result<void> start(const routing::SnapshotPtr& snapshot);
+  // Opens every socket and starts the workers with the first snapshot; `done` runs when all have it. Nothing is served
+  // after an error.
+  core::Result<void> start(const routing::SnapshotPtr& snapshot, std::function<void()> done);
 
   // Makes a later snapshot the one in force. A socket that cannot be opened refuses it as a whole: the error comes
   // back, nothing has changed, and `done` is not called. Otherwise `done` runs when every worker has taken it over.

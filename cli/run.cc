@@ -1,0 +1,189 @@
+#include "cli/run.h"
+
+#include <csignal>
+#include <functional>
+#include <iostream>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "config/compiler.h"
+#include "config/reloader.h"
+#include "core/base/log.h"
+#include "core/base/metrics.h"
+#include "core/io/event_loop.h"
+#include "listeners/access_log.h"
+#include "listeners/server.h"
+#include "routing/upstream/discovery.h"
+
+namespace edgemux::cli {
+
+namespace {
+
+core::LogLevel level_of(routing::LogLevel level) { return static_cast<core::LogLevel>(level); }
+
+// Everything that lives as long as the process, on the control thread.
+class Process {
+ public:
+  explicit Process(const std::string& config)
+      : compiler_(config),
+        reloader_({[this] { return compiler_.compile(); },
+                   [this](std::function<void()> task) { loop_.post(std::move(task)); },
+                   [this](config::Reload reload) { reloaded(std::move(reload)); }}) {}
+
+  int run();
+
+ private:
+  bool start();
+  void reloaded(config::Reload reload);
+  void publish(const routing::SnapshotPtr& snapshot);
+  void live();
+  void report_certificates();
+  void terminate();
+
+  core::EventLoop loop_;
+  config::Compiler compiler_;
+  config::Reloader reloader_;
+  routing::Discovery discovery_;
+  std::unique_ptr<core::Metrics> metrics_;
+  std::unique_ptr<listeners::AccessLog> access_log_;
+  std::unique_ptr<listeners::Server> server_;
+  std::vector<std::unique_ptr<core::SignalWatch>> signals_;
+  routing::SnapshotPtr waiting_;  // came while another was being published
+  bool publishing_ = false;
+  bool ready_ = false;
+  int terminations_ = 0;
+  int status_ = 0;
+};
+
+bool Process::start() {
+  config::Compiled first = reloader_.load();
+  for (const auto& diagnostic : first.diagnostics) std::cerr << diagnostic.render() << '\n';
+  if (first.snapshot == nullptr) {
+    std::cerr << "edgemux: the configuration has errors; nothing was started\n";
+    return false;
+  }
+  const routing::SnapshotPtr snapshot = first.snapshot;
+  core::set_log_level(level_of(snapshot->log.level));
+  core::start_log(core::log_target_of_stderr());
+  metrics_ = std::make_unique<core::Metrics>(snapshot->workers);
+  metrics_->sources_set_aside.store(first.set_aside.size());
+  access_log_ = std::make_unique<listeners::AccessLog>(snapshot->workers);
+  if (auto configured = access_log_->configure(snapshot->log.access); !configured) {
+    core::log_error("{}", configured.error().message);
+    return false;
+  }
+  server_ = std::make_unique<listeners::Server>(loop_, *metrics_, *access_log_);
+  discovery_.update(snapshot->upstreams);
+  if (auto started = server_->start(snapshot, [this] { live(); }); !started) {
+    core::log_error("{}", started.error().message);
+    return false;
+  }
+  publishing_ = true;
+  reloader_.start();
+  return true;
+}
+
+void Process::live() {
+  publishing_ = false;
+  report_certificates();
+  if (!ready_) {
+    ready_ = true;
+    for (const auto& listener : server_->snapshot()->listeners) {
+      for (const auto& bind : listener->spec.binds) {
+        core::log_info("listener {}: {} on {}", listener->spec.name,
+                       listener->spec.protocol == routing::Protocol::tls ? "tls" : "http", bind.text);
+      }
+    }
+    core::log_info("edgemux {} is ready: {} hosts, {} workers", EDGEMUX_VERSION, server_->snapshot()->host_count,
+                   metrics_->workers());
+  }
+  if (waiting_ != nullptr) {
+    auto next = std::move(waiting_);
+    publish(next);
+  }
+}
+
+void Process::publish(const routing::SnapshotPtr& snapshot) {
+  if (publishing_) {
+    waiting_ = snapshot;
+    return;
+  }
+  core::set_log_level(level_of(snapshot->log.level));
+  if (auto configured = access_log_->configure(snapshot->log.access); !configured) {
+    core::log_error("the access log stays as it was: {}", configured.error().message);
+  }
+  if (snapshot->workers != metrics_->workers()) {
+    core::log_warn("workers: {} takes effect after a restart; {} are running", snapshot->workers, metrics_->workers());
+  }
+  discovery_.update(snapshot->upstreams);
+  publishing_ = true;
+  if (auto published = server_->publish(snapshot, [this] { live(); }); !published) {
+    publishing_ = false;
+    metrics_->reloads_failed.fetch_add(1);
+    core::log_error("the new configuration cannot be put in force; what was in force stays: {}",
+                    published.error().message);
+    return;
+  }
+  metrics_->reloads_ok.fetch_add(1);
+}
+
+void Process::reloaded(config::Reload reload) {
+  config::log_reload(reload);
+  metrics_->sources_set_aside.store(reload.set_aside.size());
+  if (reload.outcome == config::Reload::Outcome::failed) metrics_->reloads_failed.fetch_add(1);
+  if (reload.outcome == config::Reload::Outcome::published && terminations_ == 0) publish(reload.snapshot);
+}
+
+void Process::report_certificates() {
+  std::int64_t first = 0;
+  for (const auto& pair : server_->snapshot()->certificates->pairs()) {
+    if (first == 0 || pair->not_after < first) first = pair->not_after;
+  }
+  metrics_->certificates_expire.store(first);
+}
+
+void Process::terminate() {
+  if (++terminations_ > 1) {
+    core::log_warn("told to end a second time: closing what is open");
+    status_ = 3;
+    server_->cut_short();
+    return;
+  }
+  core::log_info("draining: {} connections are open", server_->connections());
+  server_->drain([this] { loop_.stop(); });
+}
+
+int Process::run() {
+  if (!start()) {
+    core::stop_log();
+    return 1;
+  }
+  const auto on = [this](int number, std::function<void()> act) {
+    signals_.push_back(std::make_unique<core::SignalWatch>(loop_, number, std::move(act)));
+  };
+  on(SIGTERM, [this] { terminate(); });
+  on(SIGINT, [this] { terminate(); });
+  on(SIGHUP, [this] { reloader_.request(); });
+  on(SIGUSR1, [this] {
+    if (auto reopened = access_log_->reopen(); !reopened) core::log_error("{}", reopened.error().message);
+  });
+  loop_.run();
+  signals_.clear();
+  server_.reset();
+  access_log_.reset();
+  core::log_info("edgemux has ended");
+  core::stop_log();
+  return status_;
+}
+
+}  // namespace
+
+int run(const std::string& config) {
+  std::signal(SIGPIPE, SIG_IGN);
+  Process process(config);
+  return process.run();
+}
+
+}  // namespace edgemux::cli
