@@ -219,12 +219,13 @@ HandshakeStatus TlsStream::handshake() {
     quiet_input_ = 0;
     return HandshakeStatus::done;
   }
-  if (SSL_get_error(ssl_.get(), result) != SSL_ERROR_WANT_READ) {
-    return fail_handshake(pending_->note.empty() ? explain() : pending_->note);
-  }
+  const int why = SSL_get_error(ssl_.get(), result);
+  const std::string peer = SSL_is_server(ssl_.get()) != 0 ? "client" : "server";
+  if (why == SSL_ERROR_ZERO_RETURN) return fail_handshake(peer + " closed during the handshake");
+  if (why != SSL_ERROR_WANT_READ) return fail_handshake(pending_->note.empty() ? explain() : pending_->note);
   flush();
   if (inner_error_ != 0) return fail_handshake("connection lost during the handshake: " + errno_text(inner_error_));
-  if (inner_eof_) return fail_handshake("client closed during the handshake");
+  if (inner_eof_) return fail_handshake(peer + " closed during the handshake");
   if (quiet_input_ > kMaxHandshakeInput) return fail_handshake("the handshake is too long");
   return HandshakeStatus::again;
 }
@@ -241,16 +242,20 @@ void TlsStream::give_up(std::string reason) {
   if (failure_.empty()) failure_ = std::move(reason);
 }
 
-// The library's first error in words.
+// The library's first error about TLS in words; what its ciphers said before that is detail.
 std::string TlsStream::explain() const {
   const char* peer = SSL_is_server(ssl_.get()) != 0 ? "client" : "server";
-  const unsigned long code = ERR_peek_error();
+  unsigned long code = ERR_peek_error();
+  while (code != 0 && ERR_GET_LIB(code) != ERR_LIB_SSL) {
+    ERR_get_error();
+    code = ERR_peek_error();
+  }
   const int reason = ERR_GET_REASON(code);
-  if (code == 0) return fmt::format("{} closed", peer);
-  if (ERR_GET_LIB(code) == ERR_LIB_SSL && reason > SSL_AD_REASON_OFFSET) {
+  if (code == 0) return "TLS failed inside the library";
+  if (reason > SSL_AD_REASON_OFFSET) {
     return fmt::format("{} sent alert: {}", peer, SSL_alert_desc_string_long(reason - SSL_AD_REASON_OFFSET));
   }
-  if (ERR_GET_LIB(code) == ERR_LIB_SSL && reason == SSL_R_CERTIFICATE_VERIFY_FAILED) {
+  if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED) {
     return fmt::format("{} certificate: {}", peer, X509_verify_cert_error_string(SSL_get_verify_result(ssl_.get())));
   }
   return take_library_error();

@@ -52,7 +52,7 @@ class MemoryStream final : public core::Stream {
   core::IoResult read(std::span<char> buffer) override {
     ++own_->reads;
     if (own_->reset) return {core::IoStatus::error, 0, ECONNRESET};
-    const bool pause = own_->stutter && (pause_read_ = !pause_read_);
+    const bool pause = own_->stutter && !own_->arrived.empty() && (pause_read_ = !pause_read_);
     if (!own_->arrived.empty() && !pause) {
       const std::size_t count = std::min({buffer.size(), own_->arrived.size(), own_->read_chunk});
       std::copy_n(own_->arrived.begin(), count, buffer.begin());
@@ -74,8 +74,8 @@ class MemoryStream final : public core::Stream {
   core::IoResult write(std::span<const iovec> pieces) override {
     ++own_->writes;
     if (own_->reset || peer_->closed || shut_) return {core::IoStatus::error, 0, EPIPE};
-    const bool pause = own_->stutter && (pause_write_ = !pause_write_);
     const std::size_t room = peer_->capacity - std::min(peer_->capacity, peer_->arrived.size());
+    const bool pause = own_->stutter && room > 0 && (pause_write_ = !pause_write_);
     std::size_t most = pause ? 0 : std::min(room, own_->write_chunk);
     std::size_t moved = 0;
     std::size_t offered = 0;
