@@ -168,7 +168,7 @@ def as_nobody(edge, authority):
     binary = edge.short / "edgemux"
 
     def run(*arguments, within=20.0):
-            shutil.copy(BINARY, binary)
+        shutil.copy(BINARY, binary)
         binary.chmod(0o755)
         return subprocess.run([*NOBODY, str(binary), *map(str, arguments)], capture_output=True, text=True,
                               timeout=patience(within), cwd=edge.short)
