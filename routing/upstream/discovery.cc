@@ -251,6 +251,7 @@ Discovery::~Discovery() {
 
 void Discovery::update(std::vector<UpstreamPtr> upstreams) {
   for (const auto& upstream : upstreams) {
+    if (upstream->endpoints.empty()) continue;
     // Names count as unanswered here; what the thread knows of them it publishes right after.
     static const NameState unanswered;
     const std::vector<const NameState*> states(upstream->endpoints.size(), &unanswered);

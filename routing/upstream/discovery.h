@@ -9,7 +9,8 @@
 // stays keeps its place, so a server that rotates its answers changes nothing. A set is empty only while no name of its
 // upstream has an answer and nothing was written as an address; its `problem` then says why.
 //
-// Upstreams that are not in the latest update() are left alone from then on: their state keeps its last set.
+// Upstreams that are not in the latest update() are left alone from then on: their state keeps its last set. So are
+// those without endpoints: whoever made them has published why.
 //
 // Threads: update() and the destructor from one thread of the owner's; results go to UpstreamState, which is thread
 // safe.

@@ -119,6 +119,17 @@ TEST_F(DiscoveryTest, WrittenAddressesAreThereAtOnce) {
   EXPECT_EQ(literal->state->version(), version);
 }
 
+TEST_F(DiscoveryTest, AnUpstreamWithoutEndpointsKeepsItsProblem) {
+  auto state = std::make_shared<UpstreamState>();
+  state->publish(std::make_shared<EndpointSet>(EndpointSet{{}, "its file was set aside"}));
+  const auto up = upstream({}, state);
+  server.set("pace.test", {.v4 = {"10.0.0.2"}, .ttl = 0});
+  Discovery discovery(options());
+  discovery.update({up, upstream({"pace.test:80"})});
+  settle("pace.test");
+  EXPECT_EQ(problem(up), "its file was set aside");
+}
+
 TEST_F(DiscoveryTest, AChangedZoneIsPublished) {
   server.set("a.test", {.v4 = {"10.0.0.1"}, .ttl = 0});
   const auto up = upstream({"a.test:80"});
