@@ -1,0 +1,150 @@
+#include "admin/admin_server.h"
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <optional>
+#include <unordered_map>
+#include <utility>
+
+#include "admin/admin_connection.h"
+#include "admin/exposition.h"
+#include "admin/unix_listener.h"
+#include "core/io/listening_socket.h"
+
+namespace edgemux::admin {
+
+namespace {
+
+constexpr std::size_t kMaxConnections = 64;
+constexpr std::string_view kUnixPrefix = "unix:";
+
+core::Result<core::ListeningDescriptor> open_tcp(const std::string& text) {
+  const auto place = core::parse_host_port(text, true);
+  if (!place) return core::fail("admin.probes: " + place.error().message);
+  core::ListenOptions options;
+  options.backlog = 64;
+  options.dual_stack = place->host.empty();
+  const auto address = core::SocketAddress::parse_ip(place->host.empty() ? "::" : place->host, place->port);
+  if (!address) return core::fail("admin.probes: '" + place->host + "' is no IP address; write 127.0.0.1:9902");
+  auto opened = core::ListeningDescriptor::open(*address, options, true);
+  if (!opened) return core::fail("admin.probes: " + opened.error().message);
+  return opened;
+}
+
+core::Result<UnixListener> open_unix(const std::string& text) {
+  if (text.rfind(kUnixPrefix, 0) != 0) {
+    return core::fail("admin.bind: '" + text +
+                      "' is an address for TCP, which needs a token and is not supported yet; write unix:/path");
+  }
+  return UnixListener::open(text.substr(kUnixPrefix.size()));
+}
+
+}  // namespace
+
+struct AdminServer::Shared {
+  // Something that is listened on; the acceptor goes first.
+  template <class Socket>
+  struct Door {
+    std::string text;
+    Socket socket;
+    std::unique_ptr<core::Acceptor> acceptor;
+  };
+
+  Shared(core::EventLoop& on, AdminSources from) : loop(on), sources(std::move(from)) {
+    owner.answer = [this](const AdminConnection& connection, std::string_view path) {
+      return answer(path, connection.trusted());
+    };
+    owner.gone = [this](AdminConnection& connection) { retire(connection); };
+  }
+
+  std::unique_ptr<core::Acceptor> accept_on(int fd, bool trusted) {
+    return std::make_unique<core::Acceptor>(
+        loop, fd, [this, trusted](int client, const core::SocketAddress&) { take(client, trusted); });
+  }
+
+  void take(int client, bool trusted) {
+    if (connections.size() >= kMaxConnections) {
+      ::close(client);
+      return;
+    }
+    auto connection = std::make_unique<AdminConnection>(loop, client, trusted, owner);
+    if (!connection->start()) return;
+    auto* key = connection.get();
+    connections.emplace(key, std::move(connection));
+  }
+
+  void retire(AdminConnection& connection) {
+    auto node = connections.extract(&connection);
+    connection.close();
+    loop.retire(std::move(node.mapped()));
+  }
+
+  static Answer verdict(std::string why_not, std::string_view yes) {
+    if (why_not.empty()) return {200, {}, std::string(yes)};
+    return {503, {}, std::move(why_not) + "\n"};
+  }
+
+  Answer answer(std::string_view path, bool trusted) {
+    if (path == "/healthz") return verdict(sources.unhealthy(), "ok\n");
+    if (path == "/readyz") return verdict(sources.not_ready(), "ready\n");
+    if (path == "/metrics") return {200, kMetricsType, sources.metrics()};
+    if (path == "/status" && trusted) return {200, "application/json", sources.status()};
+    if (path == "/status") return {404, {}, "the status is told on the admin socket (admin.bind) only\n"};
+    return {404, {}, "there are /healthz, /readyz and /metrics, and on the admin socket /status\n"};
+  }
+
+  core::EventLoop& loop;
+  AdminSources sources;
+  AdminConnection::Owner owner;
+  std::optional<Door<UnixListener>> api;
+  std::optional<Door<core::ListeningDescriptor>> probes;
+  std::unordered_map<AdminConnection*, std::unique_ptr<AdminConnection>> connections;
+};
+
+AdminServer::AdminServer(core::EventLoop& loop, AdminSources sources)
+    : shared_(std::make_unique<Shared>(loop, std::move(sources))) {}
+
+AdminServer::~AdminServer() = default;
+
+core::Result<void> AdminServer::listen(const routing::AdminSpec& spec) {
+  Shared& s = *shared_;
+  const bool same_api = s.api ? s.api->text == spec.bind : spec.bind.empty();
+  const bool same_probes = s.probes ? s.probes->text == spec.probes : spec.probes.empty();
+  // Open everything before anything is closed: an error leaves what there was.
+  std::optional<UnixListener> api;
+  std::optional<core::ListeningDescriptor> probes;
+  if (!same_api && !spec.bind.empty()) {
+    auto opened = open_unix(spec.bind);
+    if (!opened) return tl::unexpected(opened.error());
+    api.emplace(std::move(*opened));
+  }
+  if (!same_probes && !spec.probes.empty()) {
+    auto opened = open_tcp(spec.probes);
+    if (!opened) return tl::unexpected(opened.error());
+    probes.emplace(std::move(*opened));
+  }
+  if (!same_api) s.api.reset();
+  if (!same_probes) s.probes.reset();
+  if (api) {
+    const int fd = api->fd();
+    s.api.emplace(Shared::Door<UnixListener>{spec.bind, std::move(*api), s.accept_on(fd, true)});
+  }
+  if (probes) {
+    const int fd = probes->fd();
+    s.probes.emplace(Shared::Door<core::ListeningDescriptor>{spec.probes, std::move(*probes), s.accept_on(fd, false)});
+  }
+  return {};
+}
+
+std::uint16_t AdminServer::probes_port() const {
+  if (!shared_->probes) return 0;
+  sockaddr_storage storage{};
+  socklen_t size = sizeof storage;
+  if (::getsockname(shared_->probes->socket.fd(), reinterpret_cast<sockaddr*>(&storage), &size) != 0) return 0;
+  return core::SocketAddress::from(reinterpret_cast<sockaddr*>(&storage), size).port();
+}
+
+std::size_t AdminServer::connections() const { return shared_->connections.size(); }
+
+}  // namespace edgemux::admin

@@ -1,0 +1,273 @@
+#include "admin/exposition.h"
+
+#include <dirent.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <ctime>
+#include <memory>
+
+#include "core/base/log.h"
+#include "listeners/close_reason.h"
+
+namespace edgemux::admin {
+
+namespace {
+
+using core::Counter;
+using core::ListenerMetrics;
+using core::Metrics;
+
+constexpr std::array<std::string_view, core::kConnectResults> kConnectNames{"ok", "refused", "timeout", "failed",
+                                                                            "limited"};
+constexpr std::uint64_t kStaleMs = 10'000;
+
+// A label's value: backslash, quote and newline are escaped.
+std::string quoted(std::string_view value) {
+  std::string out = "\"";
+  for (const char c : value) {
+    if (c == '\\' || c == '"') out += '\\';
+    if (c == '\n') {
+      out += "\\n";
+    } else {
+      out += c;
+    }
+  }
+  return out + '"';
+}
+
+class Text {
+ public:
+  void family(std::string_view name, std::string_view type, std::string_view help) {
+    name_ = name;
+    fmt::format_to(out(), "# HELP {} {}\n# TYPE {} {}\n", name, help, name, type);
+  }
+  template <class Value>
+  void sample(std::string_view labels, Value value) {
+    suffixed("", labels, value);
+  }
+  template <class Value>
+  void suffixed(std::string_view suffix, std::string_view labels, Value value) {
+    if (labels.empty()) {
+      fmt::format_to(out(), "{}{} {}\n", name_, suffix, value);
+    } else {
+      fmt::format_to(out(), "{}{}{{{}}} {}\n", name_, suffix, labels, value);
+    }
+  }
+  template <class Value>
+  void single(std::string_view name, std::string_view type, std::string_view help, Value value) {
+    family(name, type, help);
+    sample("", value);
+  }
+  [[nodiscard]] std::string take() const { return {text_.data(), text_.size()}; }
+
+ private:
+  fmt::appender out() { return fmt::appender(text_); }
+  std::string_view name_;
+  fmt::memory_buffer text_;
+};
+
+// Sums one counter of a listener over the workers.
+template <class Read>
+std::uint64_t over_workers(const Metrics& metrics, Read read) {
+  std::uint64_t sum = 0;
+  for (unsigned i = 0; i < metrics.workers(); ++i) sum += read(metrics.worker(i));
+  return sum;
+}
+
+// The listeners that exist, and "other" only where it was needed.
+class Listeners {
+ public:
+  explicit Listeners(const Metrics& metrics) : metrics_(metrics), names_(metrics.listener_names()) {}
+
+  template <class Read>
+  std::uint64_t sum(std::size_t slot, Read read) const {
+    return over_workers(
+        metrics_, [&](const core::WorkerMetrics& worker) -> std::uint64_t { return read(worker.listeners[slot]); });
+  }
+  // visit(slot, label)
+  template <class Visit>
+  void each(Visit visit) const {
+    for (std::size_t slot = 0; slot < names_.size(); ++slot) {
+      if (slot == 0 && sum(0, [](const ListenerMetrics& l) { return l.accepted.read(); }) == 0) continue;
+      visit(slot, "listener=" + quoted(names_[slot]));
+    }
+  }
+
+ private:
+  const Metrics& metrics_;
+  std::vector<std::string> names_;
+};
+
+struct NamedCounter {
+  std::string_view label;
+  Counter ListenerMetrics::*counter;
+};
+
+void write_plain(Text& text, const Listeners& listeners, Counter ListenerMetrics::*counter) {
+  listeners.each([&](std::size_t slot, const std::string& label) {
+    text.sample(label, listeners.sum(slot, [&](const ListenerMetrics& l) { return (l.*counter).read(); }));
+  });
+}
+
+template <std::size_t N>
+void write_labelled(Text& text, const Listeners& listeners, std::string_view name,
+                    const std::array<NamedCounter, N>& counters) {
+  listeners.each([&](std::size_t slot, const std::string& label) {
+    for (const auto& each : counters) {
+      const auto value = listeners.sum(slot, [&](const ListenerMetrics& l) { return (l.*each.counter).read(); });
+      text.sample(fmt::format("{},{}=\"{}\"", label, name, each.label), value);
+    }
+  });
+}
+
+std::string seconds(std::uint64_t micros) { return fmt::format("{}.{:06}", micros / 1'000'000, micros % 1'000'000); }
+
+void write_latency(Text& text, const Listeners& listeners) {
+  text.family("edgemux_request_duration_seconds", "histogram", "Time from a request's first byte to its end.");
+  listeners.each([&](std::size_t slot, const std::string& label) {
+    std::uint64_t count = 0;
+    for (std::size_t i = 0; i <= core::kLatencyBounds.size(); ++i) {
+      count += listeners.sum(slot, [&](const ListenerMetrics& l) { return l.latency.bucket(i); });
+      const auto bound = i < core::kLatencyBounds.size()
+                             ? fmt::format("{}", static_cast<double>(core::kLatencyBounds[i]) / 1e6)
+                             : std::string("+Inf");
+      text.suffixed("_bucket", fmt::format("{},le=\"{}\"", label, bound), count);
+    }
+    const auto sum = listeners.sum(slot, [](const ListenerMetrics& l) { return l.latency.sum_micros(); });
+    text.suffixed("_sum", label, seconds(sum));
+    text.suffixed("_count", label, count);
+  });
+}
+
+void write_listeners(Text& text, const Metrics& metrics) {
+  const Listeners listeners(metrics);
+  text.family("edgemux_connections_total", "counter", "Client connections accepted.");
+  write_plain(text, listeners, &ListenerMetrics::accepted);
+  text.family("edgemux_connections_active", "gauge", "Client connections open now.");
+  write_plain(text, listeners, &ListenerMetrics::active);
+  text.family("edgemux_requests_total", "counter", "HTTP requests finished, by class of the status.");
+  listeners.each([&](std::size_t slot, const std::string& label) {
+    for (std::size_t i = 0; i < 5; ++i) {
+      const auto value = listeners.sum(slot, [&](const ListenerMetrics& l) { return l.requests[i].read(); });
+      text.sample(fmt::format("{},class=\"{}xx\"", label, i + 1), value);
+    }
+  });
+  write_latency(text, listeners);
+  text.family("edgemux_bytes_total", "counter", "Bytes moved; of terminated connections the plain text.");
+  write_labelled<4>(text, listeners, "direction",
+                    {{{"client_received", &ListenerMetrics::client_received},
+                      {"client_sent", &ListenerMetrics::client_sent},
+                      {"upstream_sent", &ListenerMetrics::upstream_sent},
+                      {"upstream_received", &ListenerMetrics::upstream_received}}});
+  text.family("edgemux_tls_handshakes_total", "counter", "TLS handshakes of terminated connections.");
+  write_labelled<3>(text, listeners, "result",
+                    {{{"full", &ListenerMetrics::handshakes_full},
+                      {"resumed", &ListenerMetrics::handshakes_resumed},
+                      {"failed", &ListenerMetrics::handshakes_failed}}});
+  text.family("edgemux_tunnels_total", "counter", "Passthrough connections that reached an endpoint, and upgrades.");
+  write_plain(text, listeners, &ListenerMetrics::tunnels);
+  text.family("edgemux_tunnels_active", "gauge", "Tunnels open now.");
+  write_plain(text, listeners, &ListenerMetrics::tunnels_active);
+}
+
+void write_workers(Text& text, const Metrics& metrics) {
+  const auto sum = [&](Counter core::WorkerMetrics::*counter) {
+    return over_workers(metrics, [&](const core::WorkerMetrics& w) { return (w.*counter).read(); });
+  };
+  text.family("edgemux_drops_total", "counter", "Connections and requests that ended in a failure, by reason.");
+  for (std::size_t i = 0; i < listeners::kCloseReasons; ++i) {
+    const auto reason = static_cast<listeners::CloseReason>(i);
+    if (!listeners::is_failure(reason)) continue;
+    text.sample(fmt::format("reason=\"{}\"", listeners::close_reason_name(reason)),
+                over_workers(metrics, [&](const core::WorkerMetrics& w) { return w.closes[i].read(); }));
+  }
+  text.family("edgemux_upstream_connects_total", "counter", "Attempts to connect to an endpoint.");
+  for (std::size_t i = 0; i < kConnectNames.size(); ++i) {
+    text.sample(fmt::format("result=\"{}\"", kConnectNames[i]),
+                over_workers(metrics, [&](const core::WorkerMetrics& w) { return w.upstream_connects[i].read(); }));
+  }
+  text.single("edgemux_upstream_reuses_total", "counter", "Requests sent over a connection from the pool.",
+              sum(&core::WorkerMetrics::upstream_reuses));
+  text.single("edgemux_upstream_retries_total", "counter", "Attempts after the first.",
+              sum(&core::WorkerMetrics::upstream_retries));
+  text.single("edgemux_upstream_connections_idle", "gauge", "Connections waiting in the pools.",
+              sum(&core::WorkerMetrics::upstream_idle));
+  text.single("edgemux_workers", "gauge", "Worker threads.", metrics.workers());
+}
+
+// ---- the process, by the names that Prometheus clients share ----
+
+std::uint64_t open_descriptors() {
+  const std::unique_ptr<DIR, int (*)(DIR*)> folder(::opendir("/proc/self/fd"), ::closedir);
+  std::uint64_t count = 0;
+  while (folder != nullptr && ::readdir(folder.get()) != nullptr) ++count;
+  return count > 3 ? count - 3 : 0;  // ".", ".." and the folder itself
+}
+
+std::uint64_t resident_bytes() {
+  const std::unique_ptr<FILE, int (*)(FILE*)> file(std::fopen("/proc/self/statm", "re"), std::fclose);
+  unsigned long total = 0;
+  unsigned long resident = 0;
+  if (file == nullptr || std::fscanf(file.get(), "%lu %lu", &total, &resident) != 2) return 0;
+  return std::uint64_t{resident} * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+}
+
+std::uint64_t cpu_micros() {
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  const auto micros = [](const timeval& t) {
+    return static_cast<std::uint64_t>(t.tv_sec) * 1'000'000 + static_cast<std::uint64_t>(t.tv_usec);
+  };
+  return micros(usage.ru_utime) + micros(usage.ru_stime);
+}
+
+void write_process(Text& text, const Metrics& metrics, const listeners::AccessLog& access_log) {
+  const auto read = [](const auto& value) { return value.load(std::memory_order_relaxed); };
+  text.family("edgemux_build_info", "gauge", "Always 1; the version is the label.");
+  text.sample("version=\"" EDGEMUX_VERSION "\"", 1);
+  text.single("edgemux_config_generation", "gauge", "Number of the table in force.", read(metrics.generation));
+  text.single("edgemux_hosts", "gauge", "Hosts in the table in force.", read(metrics.hosts));
+  text.family("edgemux_reloads_total", "counter", "Reloads of the configuration.");
+  text.sample("result=\"ok\"", read(metrics.reloads_ok));
+  text.sample("result=\"failed\"", read(metrics.reloads_failed));
+  text.single("edgemux_config_files_set_aside", "gauge", "Broken files whose last good bytes serve instead.",
+              read(metrics.sources_set_aside));
+  if (const auto expiry = read(metrics.certificates_expire); expiry != 0) {
+    text.single("edgemux_certificates_expire_timestamp_seconds", "gauge", "When the first certificate expires.",
+                expiry);
+  }
+  text.single("edgemux_access_log_lines_total", "counter", "Access-log lines written.", access_log.written());
+  text.single("edgemux_access_log_dropped_total", "counter", "Access-log lines lost.", access_log.dropped());
+  text.single("edgemux_log_dropped_total", "counter", "Lines of the process log lost.", core::log_drops());
+  text.single("process_cpu_seconds_total", "counter", "CPU time of all threads.", seconds(cpu_micros()));
+  text.single("process_resident_memory_bytes", "gauge", "Memory in use.", resident_bytes());
+  text.single("process_open_fds", "gauge", "Open descriptors.", open_descriptors());
+  rlimit files{};
+  ::getrlimit(RLIMIT_NOFILE, &files);
+  text.single("process_max_fds", "gauge", "Limit of open descriptors.", files.rlim_cur);
+}
+
+}  // namespace
+
+std::string render_metrics(const Metrics& metrics, const listeners::AccessLog& access_log) {
+  Text text;
+  write_listeners(text, metrics);
+  write_workers(text, metrics);
+  write_process(text, metrics, access_log);
+  return text.take();
+}
+
+std::string stale_worker(const Metrics& metrics, std::uint64_t now_ms) {
+  for (unsigned i = 0; i < metrics.workers(); ++i) {
+    const auto last = metrics.worker(i).heartbeat.read();
+    if (last == 0 || now_ms < last || now_ms - last < kStaleMs) continue;
+    return fmt::format("worker {} gave no sign of life for {} s", i, (now_ms - last) / 1000);
+  }
+  return {};
+}
+
+}  // namespace edgemux::admin

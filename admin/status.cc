@@ -1,0 +1,133 @@
+#include "admin/status.h"
+
+#include <unistd.h>
+
+#include <array>
+#include <ctime>
+#include <nlohmann/json.hpp>
+
+#include "core/base/log.h"
+
+namespace edgemux::admin {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// The upstreams are told in full up to here; a large table would make a page of megabytes.
+constexpr std::size_t kMaxUpstreams = 1000;
+constexpr std::size_t kMaxDiagnostics = 100;
+
+template <class Read>
+std::uint64_t over_workers(const core::Metrics& metrics, Read read) {
+  std::uint64_t sum = 0;
+  for (unsigned i = 0; i < metrics.workers(); ++i) sum += read(metrics.worker(i));
+  return sum;
+}
+
+Json listeners_of(const StatusView& view) {
+  const auto names = view.metrics.listener_names();
+  Json list = Json::array();
+  for (const auto& listener : view.snapshot.listeners) {
+    Json binds = Json::array();
+    for (const auto& bind : listener->spec.binds) binds.push_back(bind.text);
+    std::uint64_t accepted = 0;
+    std::uint64_t active = 0;
+    // A listener that has no slot of its own yet has counted nothing.
+    for (std::size_t slot = 1; slot < names.size(); ++slot) {
+      if (names[slot] != listener->spec.name) continue;
+      accepted = over_workers(view.metrics, [&](const auto& w) { return w.listeners[slot].accepted.read(); });
+      active = over_workers(view.metrics, [&](const auto& w) { return w.listeners[slot].active.read(); });
+    }
+    list.push_back({{"name", listener->spec.name},
+                    {"protocol", listener->spec.protocol == routing::Protocol::http ? "http" : "tls"},
+                    {"bind", std::move(binds)},
+                    {"hosts", listener->hosts.size()},
+                    {"connections_total", accepted},
+                    {"connections_active", active}});
+  }
+  return list;
+}
+
+Json upstreams_of(const routing::Snapshot& snapshot) {
+  Json list = Json::array();
+  for (const auto& upstream : snapshot.upstreams) {
+    if (list.size() == kMaxUpstreams) break;
+    const auto set = upstream->state->endpoints();
+    Json endpoints = Json::array();
+    for (const auto& endpoint : set->endpoints) endpoints.push_back(endpoint.text);
+    Json one{{"name", upstream->name},
+             {"origin", upstream->origin.to_string()},
+             {"endpoints", std::move(endpoints)},
+             {"connections", upstream->state->connections.load(std::memory_order_relaxed)}};
+    if (!set->problem.empty()) one["problem"] = set->problem;
+    list.push_back(std::move(one));
+  }
+  return list;
+}
+
+Json workers_of(const core::Metrics& metrics) {
+  const auto now = core::log_clock();
+  Json list = Json::array();
+  for (unsigned i = 0; i < metrics.workers(); ++i) {
+    const auto last = metrics.worker(i).heartbeat.read();
+    Json one{{"index", i}};
+    if (last != 0) one["last_sign_of_life_ms"] = now > last ? now - last : 0;
+    list.push_back(std::move(one));
+  }
+  return list;
+}
+
+Json diagnostics_of(const std::vector<config::Diagnostic>& diagnostics) {
+  Json list = Json::array();
+  for (const auto& diagnostic : diagnostics) {
+    if (list.size() == kMaxDiagnostics) break;
+    Json one{{"severity", diagnostic.severity == config::Severity::error ? "error" : "warning"},
+             {"message", diagnostic.message},
+             {"text", diagnostic.render()}};
+    if (diagnostic.origin.file != nullptr) {
+      one["file"] = *diagnostic.origin.file;
+      one["line"] = diagnostic.origin.line;
+      one["column"] = diagnostic.origin.column;
+    }
+    list.push_back(std::move(one));
+  }
+  return list;
+}
+
+std::string utc(std::int64_t seconds) {
+  const auto when = static_cast<std::time_t>(seconds);
+  std::tm parts{};
+  gmtime_r(&when, &parts);
+  std::array<char, 32> text;
+  return {text.data(), std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", &parts)};
+}
+
+}  // namespace
+
+std::string render_status(const StatusView& view) {
+  const auto& metrics = view.metrics;
+  Json status{{"version", EDGEMUX_VERSION},
+              {"pid", ::getpid()},
+              {"uptime_seconds", view.uptime_ms / 1000},
+              {"ready", view.not_ready.empty()}};
+  if (!view.not_ready.empty()) status["not_ready"] = view.not_ready;
+  status["generation"] = view.snapshot.generation;
+  status["hosts"] = view.snapshot.host_count;
+  status["connections"] = view.connections;
+  status["reloads"] = {{"ok", metrics.reloads_ok.load()},
+                       {"failed", metrics.reloads_failed.load()},
+                       {"files_set_aside", metrics.sources_set_aside.load()}};
+  if (const auto expiry = metrics.certificates_expire.load(); expiry != 0) status["certificates_expire"] = utc(expiry);
+  status["access_log"] = {{"lines", view.access_log.written()}, {"dropped", view.access_log.dropped()}};
+  status["listeners"] = listeners_of(view);
+  status["upstreams_total"] = view.snapshot.upstreams.size();
+  status["upstreams"] = upstreams_of(view.snapshot);
+  status["workers"] = workers_of(metrics);
+  status["diagnostics_total"] = view.diagnostics.size();
+  status["diagnostics"] = diagnostics_of(view.diagnostics);
+  // Names come from files of tenants: what is not UTF-8 is replaced, never thrown at.
+  return status.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace edgemux::admin

@@ -1,0 +1,153 @@
+#include "admin/exposition.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <regex>
+#include <set>
+#include <sstream>
+#include <string>
+
+#include "listeners/close_reason.h"
+
+namespace edgemux::admin {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+class ExpositionTest : public testing::Test {
+ protected:
+  [[nodiscard]] std::string text() const { return render_metrics(metrics_, log_); }
+  core::Metrics metrics_{2};
+  listeners::AccessLog log_{2};
+};
+
+TEST_F(ExpositionTest, SumsOverTheWorkers) {
+  const auto slot = metrics_.listener_slot("https");
+  for (unsigned w = 0; w < 2; ++w) {
+    auto& l = metrics_.worker(w).listeners[slot];
+    l.accepted.add(3);
+    l.active.add(2);
+    l.active.sub();
+    l.request(200, 700);
+    l.request(404, 2'000'000);
+    l.client_received.add(10);
+    l.client_sent.add(20);
+    l.upstream_sent.add(30);
+    l.upstream_received.add(40);
+    l.handshakes_full.add(4);
+    l.handshakes_resumed.add(5);
+    l.handshakes_failed.add(6);
+    l.tunnels.add(7);
+    metrics_.worker(w).closes[static_cast<std::size_t>(listeners::CloseReason::hello_timeout)].add(8);
+    metrics_.worker(w).closes[static_cast<std::size_t>(listeners::CloseReason::done)].add(1000);
+    metrics_.worker(w).upstream_connect(core::ConnectResult::timeout);
+  }
+  metrics_.generation = 12;
+  metrics_.reloads_failed = 1;
+  metrics_.certificates_expire = 1'800'000'000;
+  const auto got = text();
+  for (const auto* line : {
+           "edgemux_connections_total{listener=\"https\"} 6\n",
+           "edgemux_connections_active{listener=\"https\"} 2\n",
+           "edgemux_requests_total{listener=\"https\",class=\"2xx\"} 2\n",
+           "edgemux_requests_total{listener=\"https\",class=\"4xx\"} 2\n",
+           "edgemux_requests_total{listener=\"https\",class=\"5xx\"} 0\n",
+           "edgemux_request_duration_seconds_bucket{listener=\"https\",le=\"0.0005\"} 0\n",
+           "edgemux_request_duration_seconds_bucket{listener=\"https\",le=\"0.001\"} 2\n",
+           "edgemux_request_duration_seconds_bucket{listener=\"https\",le=\"1\"} 2\n",
+           "edgemux_request_duration_seconds_bucket{listener=\"https\",le=\"2.5\"} 4\n",
+           "edgemux_request_duration_seconds_bucket{listener=\"https\",le=\"+Inf\"} 4\n",
+           "edgemux_request_duration_seconds_sum{listener=\"https\"} 4.001400\n",
+           "edgemux_request_duration_seconds_count{listener=\"https\"} 4\n",
+           "edgemux_bytes_total{listener=\"https\",direction=\"client_received\"} 20\n",
+           "edgemux_bytes_total{listener=\"https\",direction=\"upstream_received\"} 80\n",
+           "edgemux_tls_handshakes_total{listener=\"https\",result=\"full\"} 8\n",
+           "edgemux_tls_handshakes_total{listener=\"https\",result=\"resumed\"} 10\n",
+           "edgemux_tls_handshakes_total{listener=\"https\",result=\"failed\"} 12\n",
+           "edgemux_tunnels_total{listener=\"https\"} 14\n",
+           "edgemux_drops_total{reason=\"hello_timeout\"} 16\n",
+           "edgemux_drops_total{reason=\"internal\"} 0\n",
+           "edgemux_upstream_connects_total{result=\"timeout\"} 2\n",
+           "edgemux_config_generation 12\n",
+           "edgemux_reloads_total{result=\"failed\"} 1\n",
+           "edgemux_certificates_expire_timestamp_seconds 1800000000\n",
+           "edgemux_access_log_dropped_total 0\n",
+           "edgemux_build_info{version=\"" EDGEMUX_VERSION "\"} 1\n",
+       }) {
+    EXPECT_THAT(got, HasSubstr(std::string("\n") + line));
+  }
+  EXPECT_THAT(got, Not(HasSubstr("reason=\"done\"")));
+}
+
+TEST_F(ExpositionTest, EscapesANameAndLeavesOtherOutUntilItIsNeeded) {
+  metrics_.listener_slot("a\"b\\c\nd");
+  EXPECT_THAT(text(), HasSubstr("edgemux_connections_total{listener=\"a\\\"b\\\\c\\nd\"} 0\n"));
+  EXPECT_THAT(text(), Not(HasSubstr("listener=\"other\"")));
+  metrics_.worker(1).listeners[0].accepted.add();
+  EXPECT_THAT(text(), HasSubstr("edgemux_connections_total{listener=\"other\"} 1\n"));
+}
+
+TEST_F(ExpositionTest, LeavesTheExpiryOutWhereThereIsNoCertificate) {
+  EXPECT_THAT(text(), Not(HasSubstr("certificates_expire")));
+}
+
+// The text format's own rules: every sample belongs to the family above it, no family and no series comes twice.
+TEST_F(ExpositionTest, KeepsToTheFormat) {
+  metrics_.listener_slot("http");
+  metrics_.listener_slot("https");
+  metrics_.certificates_expire = 1;
+  const std::regex sample(R"re(([a-z_]+)(\{([a-z_]+="[^"]*"(,[a-z_]+="[^"]*")*)\})? (-?[0-9]+(\.[0-9]+)?))re");
+  std::set<std::string> families;
+  std::set<std::string> series;
+  std::map<std::string, std::string> types;
+  std::string current;
+  std::istringstream in(text());
+  for (std::string line; std::getline(in, line);) {
+    std::smatch parts;
+    if (line.rfind("# HELP ", 0) == 0) {
+      current = line.substr(7, line.find(' ', 7) - 7);
+      EXPECT_TRUE(families.insert(current).second) << line;
+    } else if (line.rfind("# TYPE ", 0) == 0) {
+      EXPECT_EQ(current, line.substr(7, line.find(' ', 7) - 7));
+      types[current] = line.substr(line.rfind(' ') + 1);
+    } else if (std::regex_match(line, parts, sample)) {
+      const std::string name = parts[1];
+      const std::string suffix = name.substr(std::min(current.size(), name.size()));
+      EXPECT_EQ(0U, name.rfind(current, 0)) << line;
+      if (types[current] == "histogram") {
+        EXPECT_TRUE(suffix == "_bucket" || suffix == "_sum" || suffix == "_count") << line;
+      } else {
+        EXPECT_EQ("", suffix) << line;
+      }
+      if (types[current] == "counter") EXPECT_THAT(name, testing::EndsWith("_total"));
+      EXPECT_TRUE(series.insert(line.substr(0, line.rfind(' '))).second) << line;
+    } else {
+      ADD_FAILURE() << "not in the format: " << line;
+    }
+  }
+  EXPECT_GT(families.size(), 20U);
+}
+
+TEST_F(ExpositionTest, ToldOfTheProcessItself) {
+  const auto got = text();
+  std::smatch parts;
+  ASSERT_TRUE(std::regex_search(got, parts, std::regex("\nprocess_resident_memory_bytes ([0-9]+)\n")));
+  EXPECT_GT(std::stoull(parts[1]), 1'000'000U);
+  ASSERT_TRUE(std::regex_search(got, parts, std::regex("\nprocess_open_fds ([0-9]+)\n")));
+  EXPECT_GE(std::stoull(parts[1]), 3U);
+}
+
+TEST_F(ExpositionTest, FindsAWorkerThatHangs) {
+  EXPECT_EQ("", stale_worker(metrics_, 100'000));  // none has begun
+  metrics_.worker(0).heartbeat.set(99'000);
+  metrics_.worker(1).heartbeat.set(90'001);
+  EXPECT_EQ("", stale_worker(metrics_, 100'000));
+  EXPECT_EQ("worker 1 gave no sign of life for 10 s", stale_worker(metrics_, 100'001));
+  EXPECT_EQ("", stale_worker(metrics_, 80'000));  // the reader's clock may be a turn behind
+}
+
+}  // namespace
+}  // namespace edgemux::admin

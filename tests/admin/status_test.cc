@@ -1,0 +1,115 @@
+#include "admin/status.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <nlohmann/json.hpp>
+
+namespace edgemux::admin {
+namespace {
+
+using nlohmann::json;
+
+class StatusTest : public testing::Test {
+ protected:
+  StatusTest() {
+    auto upstream = std::make_shared<routing::Upstream>();
+    upstream->name = "app";
+    upstream->origin = {std::make_shared<const std::string>("a.yaml"), 3, 5};
+    upstream->state = std::make_shared<routing::UpstreamState>();
+    auto set = std::make_shared<routing::EndpointSet>();
+    set->endpoints.push_back({*core::SocketAddress::parse_ip("10.0.0.7", 80), "app.svc:80 (10.0.0.7)"});
+    upstream->state->publish(set);
+    upstream->state->connections = 3;
+    auto gone = std::make_shared<routing::Upstream>(*upstream);
+    gone->name = "gone";
+    gone->state = std::make_shared<routing::UpstreamState>();
+    auto none = std::make_shared<routing::EndpointSet>();
+    none->problem = "gone.svc does not resolve";
+    gone->state->publish(none);
+    snapshot_.upstreams = {upstream, gone};
+
+    auto listener = std::make_shared<routing::Listener>();
+    listener->spec.name = "https";
+    listener->spec.binds.push_back({*core::SocketAddress::parse_ip("::", 443), true, ":443"});
+    snapshot_.listeners = {listener};
+    snapshot_.generation = 4;
+    snapshot_.host_count = 9;
+    const auto slot = metrics_.listener_slot("https");
+    metrics_.worker(0).listeners[slot].accepted.add(5);
+    metrics_.worker(1).listeners[slot].accepted.add(6);
+    metrics_.worker(1).listeners[slot].active.add(2);
+    metrics_.reloads_failed = 1;
+  }
+
+  json status(std::string not_ready = "") {
+    return json::parse(render_status({snapshot_, metrics_, log_, diagnostics_, std::move(not_ready), 61'500, 7}));
+  }
+
+  routing::Snapshot snapshot_;
+  core::Metrics metrics_{2};
+  listeners::AccessLog log_{2};
+  std::vector<config::Diagnostic> diagnostics_;
+};
+
+TEST_F(StatusTest, TellsOfTheProcessAndItsTable) {
+  const auto got = status();
+  EXPECT_EQ(EDGEMUX_VERSION, got["version"]);
+  EXPECT_EQ(::getpid(), got["pid"]);
+  EXPECT_EQ(61, got["uptime_seconds"]);
+  EXPECT_EQ(true, got["ready"]);
+  EXPECT_FALSE(got.contains("not_ready"));
+  EXPECT_EQ(4, got["generation"]);
+  EXPECT_EQ(9, got["hosts"]);
+  EXPECT_EQ(7, got["connections"]);
+  EXPECT_EQ(1, got["reloads"]["failed"]);
+  EXPECT_EQ(2U, got["workers"].size());
+}
+
+TEST_F(StatusTest, SaysWhyItIsNotReady) {
+  const auto got = status("draining");
+  EXPECT_EQ(false, got["ready"]);
+  EXPECT_EQ("draining", got["not_ready"]);
+}
+
+TEST_F(StatusTest, ListsListenersAndUpstreams) {
+  const auto got = status();
+  EXPECT_EQ(json({{"name", "https"},
+                  {"protocol", "tls"},
+                  {"bind", {":443"}},
+                  {"hosts", 0},
+                  {"connections_total", 11},
+                  {"connections_active", 2}}),
+            got["listeners"][0]);
+  EXPECT_EQ(
+      json({{"name", "app"}, {"origin", "a.yaml:3:5"}, {"endpoints", {"app.svc:80 (10.0.0.7)"}}, {"connections", 3}}),
+      got["upstreams"][0]);
+  EXPECT_EQ("gone.svc does not resolve", got["upstreams"][1]["problem"]);
+  EXPECT_EQ(json::array(), got["upstreams"][1]["endpoints"]);
+}
+
+TEST_F(StatusTest, ListsWhatIsWrongWithTheConfiguration) {
+  config::Diagnostic wrong;
+  wrong.origin = {std::make_shared<const std::string>("routes.d/a\xff.yaml"), 12, 5};
+  wrong.message = "unknown key";
+  diagnostics_.push_back(wrong);
+  const auto got = status();
+  ASSERT_EQ(1U, got["diagnostics"].size());
+  EXPECT_EQ("error", got["diagnostics"][0]["severity"]);
+  EXPECT_EQ(12, got["diagnostics"][0]["line"]);
+  EXPECT_EQ("routes.d/a\xef\xbf\xbd.yaml", got["diagnostics"][0]["file"]);
+  EXPECT_NE(std::string::npos, got["diagnostics"][0]["text"].get<std::string>().find("error: unknown key"));
+}
+
+TEST_F(StatusTest, IsBoundedWhateverTheTable) {
+  snapshot_.upstreams.resize(5'000, snapshot_.upstreams.front());
+  diagnostics_.resize(500);
+  const auto got = status();
+  EXPECT_EQ(5'000, got["upstreams_total"]);
+  EXPECT_EQ(1'000U, got["upstreams"].size());
+  EXPECT_EQ(500, got["diagnostics_total"]);
+  EXPECT_EQ(100U, got["diagnostics"].size());
+}
+
+}  // namespace
+}  // namespace edgemux::admin
