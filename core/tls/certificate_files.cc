@@ -112,7 +112,20 @@ struct PrivateKey {
   std::string der;  // PKCS#8
 };
 
-Result<PrivateKey> parse_key(const std::string& path, const std::string& pem) {
+// Decoding without knowing the type takes three times as long; `likely` is the certificate's.
+KeyPtr decode_key(const PemBlock& block, int likely) {
+  const std::string_view name = block.name;
+  if (name == "EC PRIVATE KEY") likely = EVP_PKEY_EC;
+  if (name == "RSA PRIVATE KEY") likely = EVP_PKEY_RSA;
+  const unsigned char* at = block.data;
+  KeyPtr key(d2i_PrivateKey_ex(likely, nullptr, &at, block.size, nullptr, nullptr));
+  if (key) return key;
+  at = block.data;
+  ERR_clear_error();
+  return KeyPtr(d2i_AutoPrivateKey_ex(nullptr, &at, block.size, nullptr, nullptr));
+}
+
+Result<PrivateKey> parse_key(const std::string& path, const std::string& pem, int likely) {
   const BioPtr bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
   while (true) {
     PemBlock block;
@@ -129,15 +142,8 @@ Result<PrivateKey> parse_key(const std::string& path, const std::string& pem) {
       return fail(path + ": the key is encrypted; store it without a passphrase, readable by this process alone");
     }
     PrivateKey parsed;
-    const unsigned char* at = block.data;
     const std::string_view der(reinterpret_cast<const char*>(block.data), static_cast<std::size_t>(block.size));
-    if (name == "EC PRIVATE KEY") {
-      parsed.key.reset(d2i_PrivateKey_ex(EVP_PKEY_EC, nullptr, &at, block.size, nullptr, nullptr));
-    } else if (name == "RSA PRIVATE KEY") {
-      parsed.key.reset(d2i_PrivateKey_ex(EVP_PKEY_RSA, nullptr, &at, block.size, nullptr, nullptr));
-    } else {
-      parsed.key.reset(d2i_AutoPrivateKey_ex(nullptr, &at, block.size, nullptr, nullptr));
-    }
+    parsed.key = decode_key(block, likely);
     if (!parsed.key) return fail(path + ": the key does not parse: " + take_library_error());
     parsed.der = name == "PRIVATE KEY" ? std::string(der) : pkcs8_of(*parsed.key);
     if (parsed.der.empty()) return fail(path + ": the key cannot be stored: " + take_library_error());
@@ -252,11 +258,13 @@ Result<LoadedPair> load_pair(const std::string& cert_file, const std::string& ke
   if (!key_text) return tl::unexpected<Error>(key_text.error());
   auto chain = read_certificates(cert_text->text, nullptr);
   if (!chain) return fail(fmt::format("{}: {}", cert_file, chain.error().message));
-  auto key = parse_key(key_file, key_text->text);
+  const X509& leaf = *sk_X509_value(chain->get(), 0);
+  const EVP_PKEY* public_key = X509_get0_pubkey(&leaf);
+  auto key =
+      parse_key(key_file, key_text->text, public_key != nullptr ? EVP_PKEY_get_base_id(public_key) : EVP_PKEY_EC);
   OPENSSL_cleanse(key_text->text.data(), key_text->text.size());
   if (!key) return tl::unexpected<Error>(key.error());
 
-  const X509& leaf = *sk_X509_value(chain->get(), 0);
   const int type = EVP_PKEY_get_base_id(key->key.get());
   if (type != EVP_PKEY_EC && type != EVP_PKEY_RSA) return fail(key_file + ": the key is neither RSA nor ECDSA");
   if (EVP_PKEY_get_security_bits(key->key.get()) < kMinSecurityBits) {
