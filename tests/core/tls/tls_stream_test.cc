@@ -86,7 +86,9 @@ TEST_P(TlsStreamTest, SmallPiecesShareARecord) {
   // One record: its header says how long it is, and nothing follows.
   const std::string& wire = c->link.b_end->arrived;
   ASSERT_GT(wire.size(), 16000U);
-  EXPECT_EQ((static_cast<unsigned char>(wire[3]) << 8U | static_cast<unsigned char>(wire[4])) + 5U, wire.size());
+  EXPECT_EQ(
+      (static_cast<std::size_t>(static_cast<unsigned char>(wire[3])) << 8U | static_cast<unsigned char>(wire[4])) + 5U,
+      wire.size());
 }
 
 TEST_P(TlsStreamTest, ASlowPeerHoldsLittleMemory) {
