@@ -192,7 +192,7 @@ void bulk_write(benchmark::State& state) {
     benchmark::DoNotOptimize(stream->write({&piece, 1}));
     near_end->arrived.clear();
   }
-  state.SetBytesProcessed(static_cast<std::int64_t>(state.iterations() * data.size()));
+  state.SetBytesProcessed(static_cast<std::int64_t>(static_cast<std::size_t>(state.iterations()) * data.size()));
 }
 BENCHMARK(bulk_write)->Arg(128)->Arg(16384)->Arg(65536);
 
