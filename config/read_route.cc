@@ -115,6 +115,7 @@ void order_rules(std::vector<RuleSpec>& rules, Problems& problems) {
   using Kind = routing::Rule::Kind;
   std::map<std::pair<Kind, std::string_view>, Place> seen;
   for (const auto& rule : rules) {
+    if (!rule.path_only) continue;
     const auto [at, fresh] = seen.emplace(std::pair{rule.kind, std::string_view(rule.path)}, rule.place);
     if (!fresh) {
       problems.error(rule.place, std::string("a second rule for ") +

@@ -121,13 +121,19 @@ RuleSpec read_rule(const Node& node, Problems& problems) {
     }
     path = found;
     rule.kind = kind;
+    const auto before = problems.errors();
     rule.path = read_path(*found, problems);
+    if (problems.errors() != before) rule.path_only = false;
   };
   take(node, "path", routing::Rule::Kind::prefix);
   take(node, "exact_path", routing::Rule::Kind::exact);
   if (const Node* match = node.get("match")) {
     take(*match, "path", routing::Rule::Kind::prefix);
     take(*match, "exact_path", routing::Rule::Kind::exact);
+  }
+  for (const std::string_view key : {"regex_path", "methods", "headers", "query"}) {
+    const Node* match = node.get("match");
+    if (node.get(key) != nullptr || (match != nullptr && match->get(key) != nullptr)) rule.path_only = false;
   }
   if (rule.kind == routing::Rule::Kind::prefix && rule.path.size() > 1 && rule.path.back() == '/') rule.path.pop_back();
 

@@ -23,12 +23,18 @@ std::string either_of(const Type& type) {
   return out;
 }
 
+// What messages call a node: the key that it stands under, or an entry of the list that stands there.
+struct Label {
+  std::string_view key;
+  bool entry = false;
+  [[nodiscard]] std::string text() const { return (entry ? "an entry of " : "") + quote(key); }
+};
+
 class Checker {
  public:
   Checker(Problems& problems, bool include) : problems_(problems), include_(include) {}
 
-  // `name` is what messages call the node: a key, or the key of the list that it is an element of.
-  void value(const Node& node, const Type& type, std::string_view name) {
+  void value(const Node& node, const Type& type, Label name) {
     switch (type.kind) {
       case Kind::map:
         return map(node, type, name);
@@ -47,16 +53,16 @@ class Checker {
   }
 
  private:
-  void wrong(const Node& node, std::string_view name, std::string_view expected) {
+  void wrong(const Node& node, Label name, std::string_view expected) {
     if (node.is_null()) {
-      problems_.error(node.place, quote(name) + " has no value; it must be " + std::string(expected));
+      problems_.error(node.place, name.text() + " has no value; it must be " + std::string(expected));
     } else {
       problems_.error(node.place,
-                      quote(name) + " must be " + std::string(expected) + ", not " + std::string(shape_of(node)));
+                      name.text() + " must be " + std::string(expected) + ", not " + std::string(shape_of(node)));
     }
   }
 
-  void map(const Node& node, const Type& type, std::string_view name) {
+  void map(const Node& node, const Type& type, Label name) {
     if (!node.is_map()) return wrong(node, name, "a map");
     std::uint64_t seen = 0;
     for (const Node* key = node.first; key != nullptr; key = key->next->next) {
@@ -77,9 +83,9 @@ class Checker {
     }
   }
 
-  void missing(const Node& node, const Field& field, std::string_view name) {
-    problems_.error(node.place, name.empty() ? "the file has no " + quote(field.name)
-                                             : quote(field.name) + " is missing in this entry of " + quote(name));
+  void missing(const Node& node, const Field& field, Label name) {
+    problems_.error(node.place, name.key.empty() ? "the file has no " + quote(field.name)
+                                                 : quote(field.name) + " is missing in " + name.text());
   }
 
   void unknown(const Node& key, const Type& type) {
@@ -94,27 +100,28 @@ class Checker {
       problems_.error(key.place,
                       quote(field.name) + " belongs into the main file; an included file holds routes and upstreams");
     } else if (field.supported) {
-      value(node, *field.type, field.name);
+      value(node, *field.type, {field.name});
     } else if (!(node.is_scalar() && !field.fallback.empty() && node.text == field.fallback)) {
       problems_.error(key.place, quote(field.name) + " is not supported yet");
     }
   }
 
-  void dictionary(const Node& node, const Type& type, std::string_view name) {
+  void dictionary(const Node& node, const Type& type, Label name) {
     if (!node.is_map()) return wrong(node, name, "a map");
     for (const Node* key = node.first; key != nullptr; key = key->next->next) {
-      if (key->text.empty()) problems_.error(key->place, "an empty name in " + quote(name));
-      value(*key->next, *type.element, key->text);
+      if (key->text.empty()) problems_.error(key->place, "an empty name in " + name.text());
+      value(*key->next, *type.element, {key->text});
     }
   }
 
-  void list(const Node& node, const Type& type, std::string_view name) {
+  void list(const Node& node, const Type& type, Label name) {
     if (!node.is_list()) return wrong(node, name, "a list");
-    if (node.size < type.min) problems_.error(node.place, quote(name) + " must not be empty");
-    for (const Node* item = node.first; item != nullptr; item = item->next) value(*item, *type.element, name);
+    if (node.size < type.min) problems_.error(node.place, name.text() + " must not be empty");
+    for (const Node* item = node.first; item != nullptr; item = item->next)
+      value(*item, *type.element, {name.key, true});
   }
 
-  void scalar(const Node& node, const Type& type, std::string_view name) {
+  void scalar(const Node& node, const Type& type, Label name) {
     if (!node.is_scalar()) return wrong(node, name, expected(type));
     if (node.is_null() && !is_word(type, node.text)) return wrong(node, name, expected(type));
     if (type.kind != Kind::choice && type.kind != Kind::text && is_word(type, node.text)) return;
@@ -137,25 +144,25 @@ class Checker {
   }
 
   template <class T, class Text>
-  void range(const Node& node, std::string_view name, const core::Result<T>& parsed, const Type& type, Text text) {
+  void range(const Node& node, Label name, const core::Result<T>& parsed, const Type& type, Text text) {
     if (!parsed) {
-      problems_.error(node.place, quote(name) + ": " + parsed.error().message);
+      problems_.error(node.place, name.text() + ": " + parsed.error().message);
     } else if (*parsed < type.min || *parsed > type.max) {
-      problems_.error(node.place, quote(name) + " must be " +
+      problems_.error(node.place, name.text() + " must be " +
                                       (type.max == UINT64_MAX ? "at least " + text(type.min)
                                                               : text(type.min) + " to " + text(type.max)) +
                                       ", not " + quote(node.text));
     }
   }
 
-  void choice(const Node& node, const Type& type, std::string_view name) {
+  void choice(const Node& node, const Type& type, Label name) {
     std::vector<std::string_view> words;
     std::string listed;
     for (const auto& word : type.words) {
       if (word.text == node.text) {
         if (!word.supported) {
           problems_.error(node.place,
-                          "'" + std::string(name) + ": " + std::string(word.text) + "' is not supported yet");
+                          "'" + std::string(name.key) + ": " + std::string(word.text) + "' is not supported yet");
         }
         return;
       }
@@ -163,8 +170,10 @@ class Checker {
       words.push_back(word.text);
       listed += (listed.empty() ? "" : ", ") + std::string(word.text);
     }
-    problems_.error(node.place, quote(name) + " must be one of " + listed + ", not " + quote(node.text),
-                    did_you_mean(node.text, words));
+    problems_.error(
+        node.place,
+        name.text() + (words.size() == 1 ? " must be " : " must be one of ") + listed + ", not " + quote(node.text),
+        did_you_mean(node.text, words));
   }
 
   static bool is_word(const Type& type, std::string_view text) {
@@ -191,7 +200,7 @@ class Checker {
 }  // namespace
 
 void check(const Node& root, const Type& type, Problems& problems, bool include) {
-  Checker(problems, include).value(root, type, "");
+  Checker(problems, include).value(root, type, {});
 }
 
 }  // namespace edgemux::config

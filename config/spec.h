@@ -39,6 +39,7 @@ struct RuleSpec {
   routing::Rule::Kind kind = routing::Rule::Kind::prefix;
   std::string path = "/";
   Place place;
+  bool path_only = true;  // false: it asks for more than a path, or for none that is good; refused already
   std::variant<TargetSpec, routing::Redirect, routing::Respond> action;
 };
 

@@ -160,6 +160,11 @@ class Builder {
     if (!common(event, node, anchor)) return false;
     node->plain = fy_token_scalar_style(event->scalar.value) == FYSS_PLAIN;
     node->text = document_.keep(token_text(event->scalar.value));
+    // The mark of a quoted text is behind its quote.
+    if (const fy_mark* mark = fy_event_start_mark(event); mark != nullptr && mark->column > 0 && mark->input_pos > 0) {
+      const auto style = fy_token_scalar_style(event->scalar.value);
+      if (style == FYSS_SINGLE_QUOTED || style == FYSS_DOUBLE_QUOTED) --node->place.column;
+    }
     if (node->place.line == 0 && !stack_.empty()) {
       // A value that is not there has no token of its own: it stands where its key does.
       const Open& parent = stack_.back();

@@ -1,0 +1,445 @@
+// The compiler on a real disk: what it makes of a configuration, what it keeps, what it sets aside.
+#include "config/compiler.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tests/config/disk_fixture.h"
+#include "tests/support/test_certificates.h"
+
+namespace edgemux::config {
+namespace {
+
+using testing::Contains;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+constexpr const char* kListeners =
+    "listeners:\n"
+    "  - { name: http, bind: [\":80\"], protocol: http }\n"
+    "  - { name: https, bind: [\":443\"], protocol: tls }\n"
+    "  - { name: kube, bind: [\"127.0.0.1:6443\"], protocol: tls }\n";
+
+class CompilerTest : public DiskTest {
+ protected:
+  CompilerOptions options() const {
+    CompilerOptions o;
+    o.state_dir = path("state");
+    o.auto_workers = [] { return 3U; };
+    return o;
+  }
+  void main_file(const std::string& rest) const { write("edgemux.yaml", kListeners + rest); }
+  std::unique_ptr<Compiler> compiler() const { return std::make_unique<Compiler>(path("edgemux.yaml"), options()); }
+
+  // Empty: nobody owns it there. "-": owned, not attached.
+  static std::string route_of(const Compiled& c, std::size_t listener, const std::string& host) {
+    const auto* route = c.snapshot->listeners[listener]->hosts.find(host);
+    if (route == nullptr) return "";
+    return *route == nullptr ? "-" : (*route)->name;
+  }
+  static std::string text(const Compiled& c) {
+    std::string out;
+    for (const auto& d : c.diagnostics) out += d.headline() + "\n";
+    return out;
+  }
+  void pair(const std::string& cert, const std::string& key, const std::string& name) const {
+    const auto made = edgemux::testing::make_certificate({{name}});
+    write(cert, made.cert_pem());
+    write(key, made.key_pem());
+    ::chmod(path(key).c_str(), 0600);
+  }
+};
+
+TEST_F(CompilerTest, HostsStandOnTheListenersOfTheirRoute) {
+  main_file(
+      "routes:\n"
+      "  - { host: a.example.com, passthrough: \"10.0.0.1:443\" }\n"
+      "  - { host: \"*.k.example.com\", listeners: [kube], passthrough: \"10.0.0.2:6443\", on_http: off }\n"
+      "  - { host: b.example.com, listeners: [https], passthrough: \"10.0.0.3:443\" }\n"
+      "  - { host: b.example.com, listeners: [kube, http], passthrough: \"10.0.0.4:443\" }\n");
+  const auto c = compiler()->compile();
+  ASSERT_TRUE(c.main_ok) << text(c);
+  EXPECT_THAT(c.diagnostics, IsEmpty());
+  EXPECT_EQ(c.snapshot->host_count, 3U);
+  EXPECT_EQ(c.snapshot->workers, 3U);
+  EXPECT_EQ(c.snapshot->admin.bind, "unix:/run/edgemux/admin.sock");
+  EXPECT_EQ(c.snapshot->admin.probes, "127.0.0.1:9902");
+  EXPECT_EQ(route_of(c, 0, "a.example.com"), "a.example.com");
+  EXPECT_EQ(route_of(c, 1, "a.example.com"), "a.example.com");
+  EXPECT_EQ(route_of(c, 1, "x.k.example.com"), "-");
+  EXPECT_EQ(route_of(c, 2, "x.k.example.com"), "*.k.example.com");
+  EXPECT_EQ(route_of(c, 2, "k.example.com"), "");
+  const auto backend = [&](std::size_t listener) {
+    const auto& route = *c.snapshot->listeners[listener]->hosts.find("b.example.com");
+    return std::get<routing::Passthrough>(route->action).upstream->name;
+  };
+  EXPECT_EQ(backend(0), "10.0.0.4:443");
+  EXPECT_EQ(backend(1), "10.0.0.3:443");
+  EXPECT_EQ(backend(2), "10.0.0.4:443");
+}
+
+TEST_F(CompilerTest, BindsAreRead) {
+  main_file("routes: []\n");
+  const auto c = compiler()->compile();
+  ASSERT_TRUE(c.main_ok) << text(c);
+  const auto& any = c.snapshot->listeners[0]->spec.binds.at(0);
+  EXPECT_TRUE(any.dual_stack);
+  EXPECT_EQ(any.address.to_string(), "[::]:80");
+  const auto& one = c.snapshot->listeners[2]->spec.binds.at(0);
+  EXPECT_FALSE(one.dual_stack);
+  EXPECT_EQ(one.address.to_string(), "127.0.0.1:6443");
+}
+
+TEST_F(CompilerTest, RulesAreOrderedBySpecificity) {
+  main_file(
+      "upstreams: { u: { endpoints: [\"10.0.0.1:80\"] } }\n"
+      "routes:\n"
+      "  - host: a.example.com\n"
+      "    max_request_body: 1MiB\n"
+      "    rules:\n"
+      "      - { path: /, upstream: u }\n"
+      "      - { path: /api/v1/, redirect: { host: x, status: 308 } }\n"
+      "      - { path: //api, upstream: u }\n"
+      "      - { exact_path: /%61pi/, respond: { body: hi, headers: { X-A: b } } }\n");
+  const auto c = compiler()->compile();
+  ASSERT_TRUE(c.main_ok) << text(c);
+  const auto& host = std::get<routing::VirtualHost>((*c.snapshot->listeners[1]->hosts.find("a.example.com"))->action);
+  std::vector<std::string> paths;
+  for (const auto& rule : host.rules) paths.push_back(rule.path);
+  EXPECT_THAT(paths, ElementsAre("/api/", "/api/v1", "/api", "/"));
+  EXPECT_EQ(host.rules[0].kind, routing::Rule::Kind::exact);
+  EXPECT_EQ(host.max_request_body, 1048576U);
+  const auto& respond = std::get<routing::Respond>(host.rules[0].action);
+  EXPECT_EQ(respond.body, "hi");
+  EXPECT_THAT(respond.headers, ElementsAre(std::pair<std::string, std::string>("x-a", "b")));
+  EXPECT_EQ(std::get<routing::Redirect>(host.rules[1].action).status, 308);
+  EXPECT_EQ(host.rules[0].origin.line, 12U);
+  EXPECT_EQ(host.tls->min_version, core::TlsVersion::tls1_2);
+  EXPECT_FALSE(host.tls->identity.empty());
+}
+
+TEST_F(CompilerTest, UpstreamsTakeDefaultsAndSolversTakePort80) {
+  main_file(
+      "timeouts: { connect: 700ms }\n"
+      "upstreams:\n"
+      "  u: { endpoints: [\"10.0.0.1:443\", \"Backend.example.com:443\", \"[::1]:1443\"], limits: { connections: 5 } "
+      "}\n"
+      "  v: { endpoints: [\"10.0.0.1:443\"], timeouts: { connect: 2s }, keepalive: { idle: 1s, connections: 0 } }\n"
+      "routes:\n"
+      "  - { host: a.example.com, passthrough: u, acme_solver: backend }\n"
+      "  - { host: b.example.com, passthrough: v, acme_solver: \"solver:8089\" }\n");
+  const auto c = compiler()->compile();
+  ASSERT_TRUE(c.main_ok) << text(c);
+  const auto& a = **c.snapshot->listeners[1]->hosts.find("a.example.com");
+  const auto& u = *std::get<routing::Passthrough>(a.action).upstream;
+  EXPECT_EQ(u.connect_timeout.count(), 700);
+  EXPECT_EQ(u.max_connections, 5U);
+  EXPECT_EQ(u.endpoints.at(1).host, "backend.example.com");
+  EXPECT_FALSE(u.endpoints.at(1).address);
+  const auto set = u.state->endpoints();
+  ASSERT_EQ(set->endpoints.size(), 2U);  // the addresses; the name is discovery's
+  EXPECT_EQ(set->endpoints[1].text, "[::1]:1443");
+  std::vector<std::string> solver;
+  for (const auto& endpoint : a.acme_solver->endpoints) solver.push_back(endpoint.text);
+  EXPECT_THAT(solver, ElementsAre("10.0.0.1:80", "backend.example.com:80", "[::1]:80"));
+  const auto& b = **c.snapshot->listeners[1]->hosts.find("b.example.com");
+  const auto& v = *std::get<routing::Passthrough>(b.action).upstream;
+  EXPECT_EQ(v.connect_timeout.count(), 2000);
+  EXPECT_EQ(v.keepalive.idle.count(), 1000);
+  EXPECT_EQ(v.keepalive.connections, 0U);
+  EXPECT_THAT(b.acme_solver->state->endpoints()->problem, HasSubstr("solver is not resolved yet"));
+}
+
+TEST_F(CompilerTest, StateAndIdsSurviveReloadsByIdentity) {
+  main_file(
+      "routes: [{ host: a.example.com, passthrough: \"10.0.0.1:443\" }, { host: b.example.com, passthrough: "
+      "\"10.0.0.2:443\" }]\n");
+  const auto it = compiler();
+  auto first = it->compile();
+  const auto upstream = [](const Compiled& c, const char* host) {
+    return std::get<routing::Passthrough>((*c.snapshot->listeners[1]->hosts.find(host))->action).upstream;
+  };
+  const auto a = upstream(first, "a.example.com");
+  main_file(
+      "routes: [{ host: c.example.com, passthrough: \"10.0.0.3:443\" }, { host: a.example.com, passthrough: { "
+      "endpoints: [\"10.0.0.1:443\"] } }]\n");
+  auto second = it->compile();
+  EXPECT_EQ(upstream(second, "a.example.com")->state, a->state);
+  EXPECT_EQ(upstream(second, "a.example.com")->id, a->id);
+  EXPECT_NE(upstream(second, "c.example.com")->id, a->id);
+  EXPECT_NE(upstream(second, "c.example.com")->id, upstream(first, "b.example.com")->id);
+  EXPECT_NE(first.fingerprint, second.fingerprint);
+  EXPECT_EQ(it->compile().fingerprint, second.fingerprint);
+  EXPECT_FALSE(second.unstable);
+}
+
+TEST_F(CompilerTest, ABrokenIncludeKeepsItsLastGoodBytesOverRestarts) {
+  folder("routes.d");
+  main_file("include: [\"routes.d/*.yaml\"]\n");
+  write("routes.d/a.yaml", "routes: [{ host: a.example.com, passthrough: \"10.0.0.1:443\" }]\n");
+  write("routes.d/b.yaml", "routes: [{ host: b.example.com, passthrough: \"10.0.0.2:443\" }]\n");
+  {
+    const auto it = compiler();
+    ASSERT_TRUE(it->compile().set_aside.empty());
+    write("routes.d/a.yaml", "routes: [{ host: a.example.com, pass");
+    const auto broken = it->compile();
+    EXPECT_THAT(broken.set_aside, ElementsAre(path("routes.d/a.yaml")));
+    EXPECT_EQ(route_of(broken, 1, "a.example.com"), "a.example.com");
+    EXPECT_EQ(broken.errors(), 1U);
+    EXPECT_THAT(text(broken), HasSubstr("routes.d/a.yaml:1:"));
+  }
+  // A new process finds the broken file, and the good bytes in the state directory.
+  {
+    const auto it = compiler();
+    const auto c = it->compile();
+    ASSERT_TRUE(c.main_ok);
+    EXPECT_THAT(c.set_aside, ElementsAre(path("routes.d/a.yaml")));
+    EXPECT_EQ(route_of(c, 1, "a.example.com"), "a.example.com");
+    EXPECT_EQ(route_of(c, 1, "b.example.com"), "b.example.com");
+    write("routes.d/a.yaml", "routes: [{ host: a2.example.com, passthrough: \"10.0.0.1:443\" }]\n");
+    const auto repaired = it->compile();
+    EXPECT_THAT(repaired.diagnostics, IsEmpty());
+    EXPECT_EQ(route_of(repaired, 1, "a2.example.com"), "a2.example.com");
+    EXPECT_EQ(route_of(repaired, 1, "a.example.com"), "");
+  }
+  // Deleted is removed, and forgotten: it does not rise again when the name comes back broken.
+  {
+    const auto it = compiler();
+    fs::remove(path("routes.d/a.yaml"));
+    const auto c = it->compile();
+    EXPECT_EQ(route_of(c, 1, "a2.example.com"), "");
+    write("routes.d/a.yaml", "routes: 7\n");
+    const auto again = it->compile();
+    EXPECT_EQ(route_of(again, 1, "a2.example.com"), "");
+    EXPECT_THAT(again.set_aside, ElementsAre(path("routes.d/a.yaml")));
+  }
+  EXPECT_EQ(route_of(compiler()->compile(), 1, "a2.example.com"), "");
+}
+
+TEST_F(CompilerTest, AnUnreadableIncludeKeepsItsLastGoodBytes) {
+  main_file("include: [a.yaml]\n");
+  write("a.yaml", "routes: [{ host: a.example.com, passthrough: \"10.0.0.1:443\" }]\n");
+  const auto it = compiler();
+  ASSERT_TRUE(it->compile().set_aside.empty());
+  fs::remove(path("a.yaml"));
+  fs::create_directory(path("a.yaml"));
+  const auto c = it->compile();
+  EXPECT_THAT(text(c), HasSubstr("cannot read " + path("a.yaml") + ": it is a directory"));
+  EXPECT_EQ(route_of(c, 1, "a.example.com"), "a.example.com");
+  fs::remove(path("a.yaml"));
+  const auto missing = it->compile();
+  EXPECT_THAT(text(missing), HasSubstr("edgemux.yaml:5:11: error: included file 'a.yaml' does not exist"));
+  EXPECT_EQ(route_of(missing, 1, "a.example.com"), "a.example.com");
+}
+
+TEST_F(CompilerTest, TheLaterFileOfAConflictFallsBackToItsLastGoodVersion) {
+  main_file("include: [a.yaml, b.yaml]\n");
+  write("a.yaml", "routes: [{ host: a.example.com, passthrough: \"10.0.0.1:443\" }]\n");
+  write(
+      "b.yaml",
+      "upstreams: { of-b: { endpoints: [\"10.0.0.2:443\"] } }\nroutes: [{ host: b.example.com, passthrough: of-b }]\n");
+  const auto it = compiler();
+  ASSERT_TRUE(it->compile().set_aside.empty());
+  write("b.yaml",
+        "routes:\n  - { host: b2.example.com, passthrough: \"10.0.0.2:443\" }\n  - { host: a.example.com, passthrough: "
+        "\"10.0.0.2:443\" }\n");
+  const auto c = it->compile();
+  EXPECT_THAT(text(c), HasSubstr("b.yaml:3:13: error: host 'a.example.com' stands on listener 'http' already, at " +
+                                 path("a.yaml") + ":1:18"));
+  EXPECT_EQ(route_of(c, 1, "b.example.com"), "b.example.com");
+  EXPECT_EQ(route_of(c, 1, "b2.example.com"), "");
+  // Now an earlier file takes what b's last good version has: b is left out, and says so.
+  write("a.yaml", "routes: [{ hosts: [a.example.com, b.example.com], passthrough: \"10.0.0.1:443\" }]\n");
+  const auto out = it->compile();
+  EXPECT_THAT(text(out), HasSubstr("warning: its last good version cannot be used either: host 'b.example.com'"));
+  EXPECT_THAT(out.set_aside, ElementsAre(path("b.yaml")));
+  EXPECT_EQ(route_of(out, 1, "b.example.com"), "a.example.com");
+}
+
+TEST_F(CompilerTest, ABrokenMainFileGivesNoSnapshotAndIsRepaired) {
+  main_file("routes: [{ host: a.example.com, passthrough: \"10.0.0.1:443\" }]\n");
+  const auto it = compiler();
+  ASSERT_TRUE(it->compile().main_ok);
+  main_file("routes: [{ host: a.example.com, passthrough: nowhere }]\n");
+  const auto broken = it->compile();
+  EXPECT_FALSE(broken.main_ok);
+  EXPECT_EQ(broken.snapshot, nullptr);
+  EXPECT_THAT(broken.files, Contains(path("edgemux.yaml")));
+  main_file("routes: [{ host: a.example.com, passthrough: \"10.0.0.1:443\" }]\n");
+  EXPECT_TRUE(it->compile().main_ok);
+  fs::remove(path("edgemux.yaml"));
+  EXPECT_FALSE(it->compile().main_ok);
+}
+
+TEST_F(CompilerTest, WorldWritableFilesAreRefused) {
+  main_file("include: [a.yaml]\n");
+  write("a.yaml", "routes: []\n");
+  ::chmod(path("a.yaml").c_str(), 0666);
+  const auto include = compiler()->compile();
+  EXPECT_TRUE(include.main_ok);
+  EXPECT_THAT(text(include), HasSubstr("everybody may write to it"));
+  EXPECT_THAT(include.set_aside, ElementsAre(path("a.yaml")));
+  ::chmod(path("edgemux.yaml").c_str(), 0646);
+  const auto c = compiler()->compile();
+  EXPECT_FALSE(c.main_ok);
+  EXPECT_THAT(text(c), HasSubstr("everybody may write to it"));
+}
+
+TEST_F(CompilerTest, AStateDirectoryThatCannotBeWrittenIsAWarning) {
+  write("state", "a file in its place");
+  main_file("include: [a.yaml]\n");
+  write("a.yaml", "routes: [{ host: a.example.com, passthrough: \"10.0.0.1:443\" }]\n");
+  const auto c = compiler()->compile();
+  EXPECT_TRUE(c.main_ok);
+  EXPECT_EQ(c.errors(), 0U);
+  EXPECT_EQ(c.warnings(), 1U);
+  EXPECT_THAT(text(c), HasSubstr("after a restart a broken include has no last good version"));
+}
+
+TEST_F(CompilerTest, CertificatesComeFromFilesAndDirectories) {
+  folder("certs.d");
+  pair("a.pem", "a.key", "a.example.com");
+  pair("certs.d/b.pem", "certs.d/b.key", "b.example.com");
+  pair("certs.d/broken.pem", "certs.d/other.key", "x.example.com");
+  fs::rename(path("certs.d/other.key"), path("certs.d/broken.key"));
+  write("certs.d/broken.pem", "nothing");
+  main_file(
+      "certificates:\n"
+      "  - { cert: a.pem, key: a.key }\n"
+      "  - { directory: certs.d }\n"
+      "  - { cert: none.pem, key: none.key }\n"
+      "routes: [{ hosts: [a.example.com, b.example.com, c.example.com], rules: [{ respond: {} }] }]\n");
+  const auto it = compiler();
+  const auto c = it->compile();
+  ASSERT_TRUE(c.main_ok) << text(c);
+  EXPECT_TRUE(c.snapshot->certificates->find("a.example.com"));
+  EXPECT_TRUE(c.snapshot->certificates->find("b.example.com"));
+  EXPECT_EQ(c.errors(), 2U) << text(c);
+  EXPECT_THAT(text(c), HasSubstr("edgemux.yaml:7:5: error: "));
+  EXPECT_THAT(text(c), HasSubstr("broken.pem"));
+  EXPECT_THAT(text(c), HasSubstr("edgemux.yaml:8:5: error: "));
+  EXPECT_THAT(text(c), HasSubstr("no certificate serves 'c.example.com'"));
+  EXPECT_THAT(c.directories, Contains(path("certs.d")));
+  EXPECT_THAT(c.files, Contains(path("none.pem")));
+
+  // A renewal, half done: the pair that was good stays until the second file is there.
+  const auto before = c.snapshot->certificates->pairs();
+  const auto renewed = edgemux::testing::make_certificate({{"a.example.com"}});
+  replace("a.pem", renewed.cert_pem());
+  const auto half = it->compile();
+  EXPECT_EQ(half.errors(), 3U) << text(half);
+  EXPECT_THAT(text(half), HasSubstr("the pair that was loaded before stays in use"));
+  EXPECT_TRUE(half.snapshot->certificates->find("a.example.com"));
+  replace("a.key", renewed.key_pem());
+  ::chmod(path("a.key").c_str(), 0600);
+  const auto whole = it->compile();
+  EXPECT_EQ(whole.errors(), 2U) << text(whole);
+  EXPECT_NE(whole.fingerprint, half.fingerprint);
+  ASSERT_TRUE(whole.snapshot->certificates->find("a.example.com"));
+  EXPECT_NE((*whole.snapshot->certificates->find("a.example.com").ecdsa)->fingerprint,
+            (*c.snapshot->certificates->find("a.example.com").ecdsa)->fingerprint);
+  // Unchanged pairs are not read again.
+  EXPECT_EQ(*whole.snapshot->certificates->find("b.example.com").ecdsa,
+            *c.snapshot->certificates->find("b.example.com").ecdsa);
+}
+
+TEST_F(CompilerTest, ABrokenClientCaRefusesItsHostAndNoOther) {
+  const auto ca = edgemux::testing::make_certificate({.names = {}, .ca = true});
+  write("ca.pem", ca.cert_pem());
+  main_file(
+      "tls: { min_version: \"1.3\" }\n"
+      "routes:\n"
+      "  - { host: a.example.com, tls: { client_ca: ca.pem }, rules: [{ respond: {} }] }\n"
+      "  - { host: b.example.com, tls: { client_ca: ca.pem, client_auth: optional, min_version: \"1.2\" }, rules: [{ "
+      "respond: {} }] }\n"
+      "  - { host: c.example.com, rules: [{ respond: {} }] }\n");
+  const auto it = compiler();
+  const auto c = it->compile();
+  ASSERT_TRUE(c.main_ok) << text(c);
+  EXPECT_EQ(c.errors(), 0U) << text(c);
+  const auto host = [](const Compiled& from, const char* name) {
+    return *from.snapshot->listeners[1]->hosts.find(name);
+  };
+  const auto tls = [&](const Compiled& from, const char* name) {
+    return std::get<routing::VirtualHost>(host(from, name)->action).tls;
+  };
+  EXPECT_EQ(tls(c, "a.example.com")->client_auth, core::ClientAuth::require);
+  EXPECT_EQ(tls(c, "a.example.com")->client_ca_pem, ca.cert_pem());
+  EXPECT_EQ(tls(c, "a.example.com")->min_version, core::TlsVersion::tls1_3);
+  EXPECT_EQ(tls(c, "b.example.com")->client_auth, core::ClientAuth::optional);
+  EXPECT_EQ(tls(c, "b.example.com")->min_version, core::TlsVersion::tls1_2);
+  EXPECT_EQ(tls(c, "c.example.com")->client_auth, core::ClientAuth::none);
+  EXPECT_THAT(c.files, Contains(path("ca.pem")));
+
+  write("ca.pem", "broken");
+  const auto broken = it->compile();
+  ASSERT_TRUE(broken.main_ok);
+  EXPECT_EQ(broken.errors(), 2U);
+  EXPECT_THAT(host(broken, "a.example.com")->refused, HasSubstr("ca.pem"));
+  EXPECT_THAT(host(broken, "b.example.com")->refused, HasSubstr("ca.pem"));
+  EXPECT_EQ(host(broken, "c.example.com")->refused, "");
+  EXPECT_NE(broken.fingerprint, c.fingerprint);
+}
+
+TEST_F(CompilerTest, WhatIsToBeWatchedFollowsLinks) {
+  // A ConfigMap as Kubernetes mounts it, beside a folder that does not exist yet.
+  folder("volume/..1");
+  write("volume/..1/edgemux.yaml", std::string(kListeners) + "include: [\"later/*.yaml\", \"volume-a.yaml\"]\n");
+  write("volume/..1/volume-a.yaml", "routes: [{ host: a.example.com, passthrough: \"10.0.0.1:443\" }]\n");
+  fs::create_symlink("..1", path("volume/..data"));
+  for (const char* name : {"edgemux.yaml", "volume-a.yaml"})
+    fs::create_symlink(std::string("..data/") + name, path(std::string("volume/") + name));
+  Compiler it(path("volume/edgemux.yaml"), options());
+  const auto c = it.compile();
+  ASSERT_TRUE(c.main_ok) << text(c);
+  EXPECT_THAT(c.directories, Contains(path("volume")));
+  EXPECT_THAT(c.directories, Contains(path("volume/..1")));
+  EXPECT_EQ(route_of(c, 1, "a.example.com"), "a.example.com");
+
+  folder("volume/..2");
+  write("volume/..2/edgemux.yaml", std::string(kListeners) + "include: [volume-a.yaml]\n");
+  write("volume/..2/volume-a.yaml", "routes: [{ host: b.example.com, passthrough: \"10.0.0.1:443\" }]\n");
+  swing("volume/..data", "..2");
+  fs::remove_all(path("volume/..1"));
+  const auto swapped = it.compile();
+  EXPECT_EQ(route_of(swapped, 1, "b.example.com"), "b.example.com");
+  EXPECT_THAT(swapped.directories, Contains(path("volume/..2")));
+  EXPECT_THAT(swapped.diagnostics, IsEmpty()) << text(swapped);
+}
+
+TEST_F(CompilerTest, IncludesAreTakenByNameAndHiddenOnesPassedOver) {
+  folder("x/one");
+  folder("x/two");
+  main_file("include: [\"x/*/*.yaml\"]\n");
+  write("x/two/a.yaml", "routes: [{ host: a.example.com, passthrough: \"10.0.0.2:443\" }]\n");
+  write("x/one/z.yaml", "routes: [{ host: a.example.com, passthrough: \"10.0.0.1:443\" }]\n");
+  write("x/one/.a.yaml.swp", "rubbish: [");
+  write("x/one/.hidden.yaml", "rubbish: [");
+  const auto c = compiler()->compile();
+  EXPECT_THAT(c.set_aside, ElementsAre(path("x/two/a.yaml")));
+  for (const char* name : {"x", "x/one", "x/two"}) EXPECT_THAT(c.directories, Contains(path(name)));
+}
+
+TEST_F(CompilerTest, TheExamplesOfTheRepositoryCompile) {
+  std::size_t seen = 0;
+  for (const char* top : {"deploy", "docs"}) {
+    const auto folder_of = fs::path(EDGEMUX_SOURCE_DIR) / top;
+    if (!fs::exists(folder_of)) continue;
+    for (const auto& entry : fs::recursive_directory_iterator(folder_of)) {
+      if (entry.path().filename().string().find("edgemux") == std::string::npos || entry.path().extension() != ".yaml")
+        continue;
+      ++seen;
+      CompilerOptions o = options();
+      o.state_dir = "";
+      const auto c = Compiler(entry.path(), o).compile();
+      EXPECT_TRUE(c.main_ok) << text(c);
+    }
+  }
+  EXPECT_GE(seen, 1U);
+}
+
+}  // namespace
+}  // namespace edgemux::config

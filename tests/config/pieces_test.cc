@@ -1,0 +1,192 @@
+// The small pieces of config: values, suggestions, rendering, caps of the YAML reader, workers, last good bytes.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "config/diagnostic.h"
+#include "config/files.h"
+#include "config/last_good.h"
+#include "config/values.h"
+#include "config/workers.h"
+#include "config/yaml.h"
+#include "tests/config/disk_fixture.h"
+
+namespace edgemux::config {
+namespace {
+
+using testing::HasSubstr;
+
+TEST(Values, Durations) {
+  const auto ms = [](const char* text) { return parse_duration(text).value().count(); };
+  EXPECT_EQ(ms("50ms"), 50);
+  EXPECT_EQ(ms("5s"), 5000);
+  EXPECT_EQ(ms("2m"), 120'000);
+  EXPECT_EQ(ms("1h"), 3'600'000);
+  EXPECT_EQ(ms("0"), 0);
+  for (const char* bad : {"", "s", "5", "-5s", "5d", "5 S", "1.5s", "99999999999999999999s", "9999999999999h", "5s5"}) {
+    EXPECT_FALSE(parse_duration(bad)) << bad;
+  }
+  EXPECT_THAT(parse_duration("5").error().message, HasSubstr("write 5s for seconds or 5ms"));
+}
+
+TEST(Values, Sizes) {
+  EXPECT_EQ(parse_size("4096").value(), 4096U);
+  EXPECT_EQ(parse_size("64KiB").value(), 65536U);
+  EXPECT_EQ(parse_size("100MiB").value(), 104857600U);
+  EXPECT_EQ(parse_size("2GiB").value(), 2147483648U);
+  for (const char* bad : {"", "KiB", "64KB", "64k", "-1", "18446744073709551615", "99999999999GiB"}) {
+    EXPECT_FALSE(parse_size(bad)) << bad;
+  }
+}
+
+TEST(Suggestions, OnlyWhatIsNear) {
+  EXPECT_EQ(did_you_mean("pasthrough", {"passthrough", "rules"}), "did you mean 'passthrough'?");
+  EXPECT_EQ(did_you_mean("hots", {"host", "hosts"}), "did you mean 'host'?");
+  EXPECT_EQ(did_you_mean("telemetry", {"timeouts", "tenants"}), "");
+  EXPECT_EQ(did_you_mean("xy", {"ab"}), "");
+}
+
+TEST(Rendering, LongLinesAreCutAroundTheCaret) {
+  Diagnostic d;
+  d.origin = {std::make_shared<const std::string>("a.yaml"), 1, 301};
+  d.message = "x";
+  d.source_line = std::string(300, 'a') + "B" + std::string(300, 'c');
+  const auto text = d.render();
+  const auto second = text.find('\n') + 1;
+  const auto third = text.find('\n', second) + 1;
+  EXPECT_LE(third - second, 130U);
+  EXPECT_EQ(text[second + (text.find('^') - third)], 'B');
+}
+
+TEST(Rendering, TheCaretCountsCharactersNotBytes) {
+  Diagnostic d;
+  d.origin = {std::make_shared<const std::string>("a.yaml"), 1, 3};
+  d.source_line = "\xc3\xbc\tx";
+  EXPECT_EQ(d.render(), "a.yaml:1:3: error: \n    \xc3\xbc x\n      ^");
+}
+
+std::vector<Diagnostic> yaml_problems(const std::string& text) {
+  const auto bytes = std::make_shared<const std::string>(text);
+  Problems problems(std::make_shared<const std::string>("f"), bytes);
+  const auto document = parse_yaml(bytes, problems);
+  EXPECT_EQ(document == nullptr, problems.errors() != 0);
+  return problems.take();
+}
+
+TEST(Yaml, AliasesAreCounted) {
+  std::string text = "a: &a 1\nb: [";
+  for (std::size_t i = 0; i < max_yaml_aliases; ++i) text += "*a,";
+  EXPECT_TRUE(yaml_problems(text + "1]\n").empty());
+  const auto over = yaml_problems(text + "*a]\n");
+  ASSERT_EQ(over.size(), 1U);
+  EXPECT_EQ(over[0].message, "more than 1000 aliases in one file");
+}
+
+TEST(Yaml, DepthIsCapped) {
+  const auto nested = [](std::size_t depth) {
+    return "a: " + std::string(depth, '[') + std::string(depth, ']') + "\n";
+  };
+  EXPECT_TRUE(yaml_problems(nested(max_yaml_depth - 1)).empty());
+  EXPECT_EQ(yaml_problems(nested(max_yaml_depth)).size(), 1U);
+  EXPECT_EQ(yaml_problems(nested(100'000)).size(), 1U);
+}
+
+TEST(Yaml, DuplicatesAreFoundInLargeMapsToo) {
+  std::string text;
+  for (int i = 0; i < 5000; ++i) text += "k" + std::to_string(i) + ": 1\n";
+  EXPECT_TRUE(yaml_problems(text).empty());
+  const auto found = yaml_problems(text + "k7: 2\n");
+  ASSERT_EQ(found.size(), 1U);
+  EXPECT_EQ(found[0].headline(), "f:5001:1: error: duplicate key 'k7', which stands at f:8:1 already");
+}
+
+TEST(Yaml, ManyErrorsAreCountedNotListed) {
+  std::string text;
+  for (int i = 0; i < 1000; ++i) text += "k: 1\n";
+  const auto found = yaml_problems(text);
+  EXPECT_EQ(found.size(), Problems::max_reported + 1);
+  EXPECT_THAT(found.back().message, HasSubstr("more errors in this file"));
+}
+
+unsigned workers(unsigned processors, std::map<std::string, std::string> files) {
+  return auto_workers(processors, [&](const std::string& path) -> std::optional<std::string> {
+    const auto found = files.find(path);
+    return found == files.end() ? std::nullopt : std::optional(found->second);
+  });
+}
+
+TEST(Workers, AreTheLeastOfProcessorsAndQuotas) {
+  EXPECT_EQ(workers(8, {}), 8U);
+  EXPECT_EQ(workers(0, {}), 1U);
+  const std::string unified = "0::/system.slice/edgemux.service\n";
+  EXPECT_EQ(workers(8, {{"/proc/self/cgroup", unified},
+                        {"/sys/fs/cgroup/system.slice/edgemux.service/cpu.max", "max 100000\n"}}),
+            8U);
+  EXPECT_EQ(workers(8, {{"/proc/self/cgroup", unified},
+                        {"/sys/fs/cgroup/system.slice/edgemux.service/cpu.max", "250000 100000\n"}}),
+            3U);
+  EXPECT_EQ(workers(8, {{"/proc/self/cgroup", unified}, {"/sys/fs/cgroup/system.slice/cpu.max", "50000 100000\n"}}),
+            1U);
+  EXPECT_EQ(workers(2, {{"/proc/self/cgroup", unified}, {"/sys/fs/cgroup/cpu.max", "800000 100000\n"}}), 2U);
+  const std::string old = "5:memory:/x\n4:cpu,cpuacct:/docker/abc\n";
+  EXPECT_EQ(workers(8, {{"/proc/self/cgroup", old},
+                        {"/sys/fs/cgroup/cpu/docker/abc/cpu.cfs_quota_us", "200000\n"},
+                        {"/sys/fs/cgroup/cpu/docker/abc/cpu.cfs_period_us", "100000\n"}}),
+            2U);
+  EXPECT_EQ(workers(8, {{"/proc/self/cgroup", old},
+                        {"/sys/fs/cgroup/cpu/docker/abc/cpu.cfs_quota_us", "-1\n"},
+                        {"/sys/fs/cgroup/cpu/docker/abc/cpu.cfs_period_us", "100000\n"}}),
+            8U);
+  EXPECT_GE(auto_workers(), 1U);
+}
+
+TEST(Paths, AreResolvedFromTheFile) {
+  EXPECT_EQ(resolve_path("/etc/e/main.yaml", "certs/../a.pem"), "/etc/e/a.pem");
+  EXPECT_EQ(resolve_path("/etc/e/main.yaml", "/x//y/"), "/x/y");
+  EXPECT_EQ(resolve_path("/main.yaml", "../a"), "/a");
+}
+
+using LastGoodTest = DiskTest;
+
+TEST_F(LastGoodTest, IsWrittenOnlyWhenItHasChanged) {
+  LastGood first;
+  first.set_directory(path("state"));
+  EXPECT_FALSE(first.load("/x/a.yaml"));
+  EXPECT_TRUE(first.save("/x/a.yaml", "one\n").value());
+  EXPECT_FALSE(first.save("/x/a.yaml", "one\n").value());
+  LastGood second;
+  second.set_directory(path("state"));
+  EXPECT_FALSE(second.save("/x/a.yaml", "one\n").value());
+  EXPECT_TRUE(second.save("/x/a.yaml", "two\n").value());
+  EXPECT_TRUE(second.save("/y/a.yaml", "three\n").value());
+  EXPECT_EQ(first.load("/x/a.yaml"), "two\n");
+  EXPECT_EQ(first.load("/y/a.yaml"), "three\n");
+  std::size_t files = 0;
+  for (const auto& entry : fs::directory_iterator(path("state/last-good"))) files += entry.is_regular_file() ? 1 : 0;
+  EXPECT_EQ(files, 2U);  // nothing half written lies about
+}
+
+TEST_F(LastGoodTest, PruneForgetsOnlyWhatIsGone) {
+  write("there.yaml", "");
+  LastGood it;
+  it.set_directory(path("state"));
+  for (const char* name : {"there.yaml", "kept.yaml", "gone.yaml"}) ASSERT_TRUE(it.save(path(name), "x\n"));
+  it.prune({path("kept.yaml")});
+  EXPECT_TRUE(it.load(path("there.yaml")));
+  EXPECT_TRUE(it.load(path("kept.yaml")));
+  EXPECT_FALSE(it.load(path("gone.yaml")));
+}
+
+TEST_F(LastGoodTest, BytesOfAnotherPathAreNotTaken) {
+  LastGood it;
+  it.set_directory(path("state"));
+  ASSERT_TRUE(it.save("/x/a.yaml", "one\n"));
+  for (const auto& entry : fs::directory_iterator(path("state/last-good"))) {
+    write("state/last-good/" + entry.path().filename().string(), "# last good bytes of /x/b.yaml\none\n");
+  }
+  EXPECT_FALSE(it.load("/x/a.yaml"));
+}
+
+}  // namespace
+}  // namespace edgemux::config
