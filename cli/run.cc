@@ -1,5 +1,6 @@
 #include "cli/run.h"
 
+#include <algorithm>
 #include <csignal>
 #include <functional>
 #include <iostream>
@@ -8,6 +9,10 @@
 #include <string>
 #include <vector>
 
+#include "admin/admin_server.h"
+#include "admin/exposition.h"
+#include "admin/status.h"
+#include "cli/notify.h"
 #include "config/compiler.h"
 #include "config/reloader.h"
 #include "core/base/log.h"
@@ -30,7 +35,8 @@ class Process {
       : compiler_(config),
         reloader_({[this] { return compiler_.compile(); },
                    [this](std::function<void()> task) { loop_.post(std::move(task)); },
-                   [this](config::Reload reload) { reloaded(std::move(reload)); }}) {}
+                   [this](config::Reload reload) { reloaded(std::move(reload)); }}),
+        heartbeat_([](void* self) { static_cast<Process*>(self)->beat(); }, this) {}
 
   int run();
 
@@ -41,17 +47,29 @@ class Process {
   void live();
   void report_certificates();
   void terminate();
+  void hang_up();
+  // Once a second: watchdog, and nothing else.
+  void beat();
+  void tell_ready();
+  [[nodiscard]] admin::AdminSources sources();
+  [[nodiscard]] std::string not_ready() const;
 
   core::EventLoop loop_;
   config::Compiler compiler_;
   config::Reloader reloader_;
+  Notify notify_;
   routing::Discovery discovery_;
   std::unique_ptr<core::Metrics> metrics_;
   std::unique_ptr<listeners::AccessLog> access_log_;
   std::unique_ptr<listeners::Server> server_;
+  std::unique_ptr<admin::AdminServer> admin_;
   std::vector<std::unique_ptr<core::SignalWatch>> signals_;
-  routing::SnapshotPtr waiting_;  // came while another was being published
+  routing::SnapshotPtr waiting_;                 // came while another was being published
+  std::vector<config::Diagnostic> diagnostics_;  // that stand now
+  core::Timer heartbeat_;
+  std::uint64_t began_ = 0;
   bool publishing_ = false;
+  bool hung_up_ = false;  // systemd waits to hear that the reload is over
   bool ready_ = false;
   int terminations_ = 0;
   int status_ = 0;
@@ -74,6 +92,8 @@ bool Process::start() {
     core::log_error("{}", configured.error().message);
     return false;
   }
+  diagnostics_ = std::move(first.diagnostics);
+  began_ = core::log_clock();
   server_ = std::make_unique<listeners::Server>(loop_, *metrics_, *access_log_);
   discovery_.update(snapshot->upstreams);
   if (auto started = server_->start(snapshot, [this] { live(); }); !started) {
@@ -81,7 +101,13 @@ bool Process::start() {
     return false;
   }
   publishing_ = true;
+  admin_ = std::make_unique<admin::AdminServer>(loop_, sources());
+  if (auto listening = admin_->listen(snapshot->admin); !listening) {
+    core::log_error("{}", listening.error().message);
+    return false;
+  }
   reloader_.start();
+  beat();
   return true;
 }
 
@@ -99,6 +125,7 @@ void Process::live() {
     core::log_info("edgemux {} is ready: {} hosts, {} workers", EDGEMUX_VERSION, server_->snapshot()->host_count,
                    metrics_->workers());
   }
+  tell_ready();
   if (waiting_ != nullptr) {
     auto next = std::move(waiting_);
     publish(next);
@@ -117,6 +144,9 @@ void Process::publish(const routing::SnapshotPtr& snapshot) {
   if (snapshot->workers != metrics_->workers()) {
     core::log_warn("workers: {} takes effect after a restart; {} are running", snapshot->workers, metrics_->workers());
   }
+  if (auto listening = admin_->listen(snapshot->admin); !listening) {
+    core::log_error("admin stays as it was: {}", listening.error().message);
+  }
   discovery_.update(snapshot->upstreams);
   publishing_ = true;
   if (auto published = server_->publish(snapshot, [this] { live(); }); !published) {
@@ -124,6 +154,7 @@ void Process::publish(const routing::SnapshotPtr& snapshot) {
     metrics_->reloads_failed.fetch_add(1);
     core::log_error("the new configuration cannot be put in force; what was in force stays: {}",
                     published.error().message);
+    tell_ready();
     return;
   }
   metrics_->reloads_ok.fetch_add(1);
@@ -131,9 +162,54 @@ void Process::publish(const routing::SnapshotPtr& snapshot) {
 
 void Process::reloaded(config::Reload reload) {
   config::log_reload(reload);
+  diagnostics_ = std::move(reload.diagnostics);
   metrics_->sources_set_aside.store(reload.set_aside.size());
   if (reload.outcome == config::Reload::Outcome::failed) metrics_->reloads_failed.fetch_add(1);
-  if (reload.outcome == config::Reload::Outcome::published && terminations_ == 0) publish(reload.snapshot);
+  if (reload.outcome == config::Reload::Outcome::published && terminations_ == 0) return publish(reload.snapshot);
+  tell_ready();
+}
+
+void Process::hang_up() {
+  if (terminations_ > 0) return;
+  hung_up_ = true;
+  notify_.reloading();
+  reloader_.request();
+}
+
+void Process::tell_ready() {
+  if (terminations_ > 0 || publishing_ || !ready_) return;
+  const std::string text = std::to_string(server_->snapshot()->host_count) + " hosts, generation " +
+                           std::to_string(server_->snapshot()->generation);
+  if (hung_up_ || server_->snapshot()->generation == 1) {
+    hung_up_ = false;
+    notify_.ready(text);
+  } else {
+    notify_.status(text);
+  }
+}
+
+void Process::beat() {
+  if (admin::stale_worker(*metrics_, core::log_clock()).empty()) notify_.ping();
+  constexpr std::uint64_t kSecond = 1000;
+  const std::uint64_t watchdog = notify_.watchdog_interval_ms();
+  loop_.timers().arm(heartbeat_, loop_.now() + (watchdog == 0 ? kSecond : std::min(watchdog, kSecond)));
+}
+
+std::string Process::not_ready() const {
+  if (terminations_ > 0) return "draining";
+  return ready_ ? "" : "starting";
+}
+
+admin::AdminSources Process::sources() {
+  admin::AdminSources sources;
+  sources.metrics = [this] { return admin::render_metrics(*metrics_, *access_log_); };
+  sources.unhealthy = [this] { return admin::stale_worker(*metrics_, core::log_clock()); };
+  sources.not_ready = [this] { return not_ready(); };
+  sources.status = [this] {
+    return admin::render_status({*server_->snapshot(), *metrics_, *access_log_, diagnostics_, not_ready(),
+                                 core::log_clock() - began_, server_->connections()});
+  };
+  return sources;
 }
 
 void Process::report_certificates() {
@@ -152,6 +228,7 @@ void Process::terminate() {
     return;
   }
   core::log_info("draining: {} connections are open", server_->connections());
+  notify_.stopping();
   server_->drain([this] { loop_.stop(); });
 }
 
@@ -165,12 +242,13 @@ int Process::run() {
   };
   on(SIGTERM, [this] { terminate(); });
   on(SIGINT, [this] { terminate(); });
-  on(SIGHUP, [this] { reloader_.request(); });
+  on(SIGHUP, [this] { hang_up(); });
   on(SIGUSR1, [this] {
     if (auto reopened = access_log_->reopen(); !reopened) core::log_error("{}", reopened.error().message);
   });
   loop_.run();
   signals_.clear();
+  admin_.reset();
   server_.reset();
   access_log_.reset();
   core::log_info("edgemux has ended");
