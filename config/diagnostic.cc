@@ -3,20 +3,26 @@
 #include <algorithm>
 
 #include "config/problems.h"
+#include "config/utf8.h"
 
 namespace edgemux::config {
 namespace {
 
-// Bytes that would move a terminal's cursor or start a line of their own in a log.
+// Without the bytes that would move a terminal's cursor, start a line of their own in a log, or are no UTF-8.
 std::string printable(std::string_view text) {
-  std::string out(text);
-  for (char& c : out) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (c == '\t') {
-      c = ' ';
-    } else if (byte < 0x20 || byte == 0x7f) {
-      c = '?';
+  std::string out;
+  out.reserve(text.size());
+  for (std::size_t at = 0; at < text.size();) {
+    const auto byte = static_cast<unsigned char>(text[at]);
+    const std::size_t length = utf8_length(text, at);
+    if (byte == '\t') {
+      out += ' ';
+    } else if (byte < 0x20 || byte == 0x7f || length == 0) {
+      out += '?';
+    } else {
+      out += text.substr(at, length);
     }
+    at += length == 0 ? 1 : length;
   }
   return out;
 }

@@ -12,10 +12,10 @@
 namespace edgemux::config {
 namespace {
 
-using testing::Contains;
-using testing::ElementsAre;
-using testing::HasSubstr;
-using testing::IsEmpty;
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 constexpr const char* kListeners =
     "listeners:\n"
@@ -34,11 +34,10 @@ class CompilerTest : public DiskTest {
   void main_file(const std::string& rest) const { write("edgemux.yaml", kListeners + rest); }
   std::unique_ptr<Compiler> compiler() const { return std::make_unique<Compiler>(path("edgemux.yaml"), options()); }
 
-  // Empty: nobody owns it there. "-": owned, not attached.
+  // Empty: unknown there.
   static std::string route_of(const Compiled& c, std::size_t listener, const std::string& host) {
     const auto* route = c.snapshot->listeners[listener]->hosts.find(host);
-    if (route == nullptr) return "";
-    return *route == nullptr ? "-" : (*route)->name;
+    return route == nullptr || *route == nullptr ? "" : (*route)->name;
   }
   static std::string text(const Compiled& c) {
     std::string out;
@@ -58,20 +57,23 @@ TEST_F(CompilerTest, HostsStandOnTheListenersOfTheirRoute) {
       "routes:\n"
       "  - { host: a.example.com, passthrough: \"10.0.0.1:443\" }\n"
       "  - { host: \"*.k.example.com\", listeners: [kube], passthrough: \"10.0.0.2:6443\", on_http: off }\n"
+      "  - { host: own.k.example.com, listeners: [https], passthrough: \"10.0.0.5:443\" }\n"
       "  - { host: b.example.com, listeners: [https], passthrough: \"10.0.0.3:443\" }\n"
       "  - { host: b.example.com, listeners: [kube, http], passthrough: \"10.0.0.4:443\" }\n");
   const auto c = compiler()->compile();
   ASSERT_TRUE(c.main_ok) << text(c);
   EXPECT_THAT(c.diagnostics, IsEmpty());
-  EXPECT_EQ(c.snapshot->host_count, 3U);
+  EXPECT_EQ(c.snapshot->host_count, 4U);
   EXPECT_EQ(c.snapshot->workers, 3U);
   EXPECT_EQ(c.snapshot->admin.bind, "unix:/run/edgemux/admin.sock");
   EXPECT_EQ(c.snapshot->admin.probes, "127.0.0.1:9902");
   EXPECT_EQ(route_of(c, 0, "a.example.com"), "a.example.com");
   EXPECT_EQ(route_of(c, 1, "a.example.com"), "a.example.com");
-  EXPECT_EQ(route_of(c, 1, "x.k.example.com"), "-");
+  EXPECT_EQ(route_of(c, 1, "x.k.example.com"), "");
   EXPECT_EQ(route_of(c, 2, "x.k.example.com"), "*.k.example.com");
   EXPECT_EQ(route_of(c, 2, "k.example.com"), "");
+  // Owned elsewhere: it does not fall to the wildcard of this listener.
+  EXPECT_EQ(route_of(c, 2, "own.k.example.com"), "");
   const auto backend = [&](std::size_t listener) {
     const auto& route = *c.snapshot->listeners[listener]->hosts.find("b.example.com");
     return std::get<routing::Passthrough>(route->action).upstream->name;
@@ -116,7 +118,7 @@ TEST_F(CompilerTest, RulesAreOrderedBySpecificity) {
   EXPECT_EQ(respond.body, "hi");
   EXPECT_THAT(respond.headers, ElementsAre(std::pair<std::string, std::string>("x-a", "b")));
   EXPECT_EQ(std::get<routing::Redirect>(host.rules[1].action).status, 308);
-  EXPECT_EQ(host.rules[0].origin.line, 12U);
+  EXPECT_EQ(host.rules[0].origin.line, 13U);
   EXPECT_EQ(host.tls->min_version, core::TlsVersion::tls1_2);
   EXPECT_FALSE(host.tls->identity.empty());
 }

@@ -15,7 +15,7 @@
 namespace edgemux::config {
 namespace {
 
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 
 TEST(Values, Durations) {
   const auto ms = [](const char* text) { return parse_duration(text).value().count(); };
