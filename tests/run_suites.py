@@ -25,6 +25,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 OUT = ROOT / "build" / "test"
 PRESETS = ("release", "asan", "tsan", "fuzz")
 CPUS = len(os.sched_getaffinity(0))
+PYTEST = ["/usr/bin/python3", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
 TAIL = 60  # lines of a failed suite's log that are shown
 FUZZ_SECONDS = 20
 SLOWER = {"release": 1, "asan": 3, "tsan": 6}  # by so much deadlines are stretched
@@ -106,8 +107,8 @@ def e2e_suite(preset, words, full):
     marks = [] if full else ["not full"]
     if preset != "release":
         marks.append("sanitizer")
-    suite.command = ["/usr/bin/python3", "-m", "pytest", "-q", "-ra", "-p", "no:cacheprovider", "-n", str(CPUS + 1),
-                     "--dist", "loadgroup", "--durations=10", f"--junit-xml={suite.report}", "tests/e2e"]
+    suite.command = [*PYTEST, "-ra", "-n", str(CPUS + 1), "--dist", "loadgroup", "--durations=10",
+                     f"--junit-xml={suite.report}", "tests/e2e"]
     if marks:
         suite.command += ["-m", " and ".join(marks)]
     if words and words not in suite.name:
@@ -121,13 +122,13 @@ def e2e_suite(preset, words, full):
 
 def suites(presets, words, full):
     if "release" in presets:
-        arrows = Suite("arrows", ["/usr/bin/python3", "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/arrows_test.py"],
-                       "pytest", 60)
-        arrows.command.append(f"--junit-xml={arrows.report}")
-        if words and words not in arrows.name:
-            arrows.command += ["-k", words]
-            arrows.filtered = True
-        yield arrows
+        for name in ("arrows", "documents"):
+            suite = Suite(name, [*PYTEST, f"tests/{name}_test.py"], "pytest", 60)
+            suite.command.append(f"--junit-xml={suite.report}")
+            if words and words not in name:
+                suite.command += ["-k", words]
+                suite.filtered = True
+            yield suite
     # The longest first, so that the CPUs end together.
     if "fuzz" in presets:
         for target in fuzz_targets():

@@ -1,0 +1,64 @@
+#!/usr/bin/python3
+"""What the documents name exists: every linked file, every path in the tree, every test that SECURITY.md rests on."""
+
+import pathlib
+import re
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PAGES = sorted(page for page in ROOT.glob("*.md"))
+
+
+def known_names():
+    """Names of all tests: functions of pytest, both halves of GoogleTest's names, fuzz targets."""
+    names = {path.stem for path in (ROOT / "tests/fuzz").rglob("*_fuzz.cc")}
+    for path in (ROOT / "tests").rglob("*_test.cc"):
+        for suite, name in re.findall(r"^TEST(?:_[FP])?\((\w+),\s*(\w+)\)", path.read_text(), re.MULTILINE):
+            names |= {suite, name}
+    for path in (ROOT / "tests").rglob("*.py"):
+        names |= set(re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE))
+    return names
+
+
+def cells(page, title):
+    """The column of that title, of every table that has it."""
+    column = None
+    for line in page.read_text().splitlines():
+        row = [cell.strip() for cell in line.strip().strip("|").split("|")] if line.startswith("|") else None
+        if row is None:
+            column = None
+        elif column is None:
+            column = row.index(title) if title in row else -1
+        elif column >= 0 and not set(row[column]) <= {"-", ":"}:
+            yield row[column]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)#\s]+)\)", page.read_text())
+    missing = [link for link in links if "://" not in link and not (page.parent / link).exists()]
+    assert not missing
+
+
+def test_security_names_code_and_tests_that_exist():
+    page = ROOT / "SECURITY.md"
+    known = known_names()
+    shown = [name for cell in cells(page, "shown by") for name in re.findall(r"`(\w+)`", cell)]
+    assert len(shown) > 20
+    assert [name for name in shown if name not in known] == []
+    places = [name for cell in cells(page, "enforced in") for name in re.findall(r"`([\w/.]+)`", cell)]
+    assert len(places) > 10
+    assert [name for name in places if not (ROOT / name).is_file()] == []
+
+
+def test_the_readme_shows_the_lines_that_the_quickstart_prints():
+    start = (ROOT / "deploy/quickstart/start").read_text()
+    config = (ROOT / "deploy/quickstart/edgemux.yaml").read_text()
+    ports = dict(re.findall(r'name: ([\w-]+),\s*bind: \["[^"]*:(\d+)"\]', config))
+    printed = re.findall(r"^  (curl .*)$", start, re.MULTILINE)
+    assert len(printed) == 3
+    readme = (ROOT / "README.md").read_text()
+    for line in printed:
+        line = re.sub(r"\$\(port (\w+)\)", lambda m: ports[m.group(1)], line).replace("$shown", ".state/certs/quickstart.pem")
+        assert re.search(rf"^    {re.escape(line)}\s*(#|$)", readme, re.MULTILINE), line
