@@ -25,7 +25,7 @@ AdminConnection::AdminConnection(core::EventLoop& loop, int fd, bool trusted, co
 AdminConnection::~AdminConnection() { close(); }
 
 bool AdminConnection::start() {
-  loop_.timers().arm(deadline_, loop_.now() + kDeadlineMs);
+  loop_.timers().arm(deadline_, loop_.now() + owner_.deadline_ms);
   return loop_.watch(fd_, *this, core::Trigger::level, core::kReadable).has_value();
 }
 

@@ -19,9 +19,9 @@ struct Answer {
 class AdminConnection final : public core::Retirable, private core::Watcher {
  public:
   static constexpr std::size_t kMaxHead = 8 * 1024;
-  static constexpr std::uint64_t kDeadlineMs = 5'000;  // from accept to the last byte
 
   struct Owner {
+    std::uint64_t deadline_ms = 5'000;  // from accept to the last byte
     // Asked once, with the path of a GET or HEAD.
     std::function<Answer(const AdminConnection&, std::string_view path)> answer;
     // The last call: the owner retires the connection.

@@ -20,12 +20,15 @@ constexpr std::size_t kMaxConnections = 64;
 constexpr std::string_view kUnixPrefix = "unix:";
 
 core::Result<core::ListeningDescriptor> open_tcp(const std::string& text) {
-  const auto place = core::parse_host_port(text, true);
+  // Port 0 lets the kernel choose, for tests; the configuration never gets this far with it.
+  const bool any_port = text.size() > 2 && text.substr(text.size() - 2) == ":0";
+  const auto place = core::parse_host_port(any_port ? text.substr(0, text.size() - 1) + "1" : text, true);
   if (!place) return core::fail("admin.probes: " + place.error().message);
   core::ListenOptions options;
   options.backlog = 64;
   options.dual_stack = place->host.empty();
-  const auto address = core::SocketAddress::parse_ip(place->host.empty() ? "::" : place->host, place->port);
+  const std::uint16_t port = any_port ? 0 : place->port;
+  const auto address = core::SocketAddress::parse_ip(place->host.empty() ? "::" : place->host, port);
   if (!address) return core::fail("admin.probes: '" + place->host + "' is no IP address; write 127.0.0.1:9902");
   auto opened = core::ListeningDescriptor::open(*address, options, true);
   if (!opened) return core::fail("admin.probes: " + opened.error().message);
@@ -102,8 +105,10 @@ struct AdminServer::Shared {
   std::unordered_map<AdminConnection*, std::unique_ptr<AdminConnection>> connections;
 };
 
-AdminServer::AdminServer(core::EventLoop& loop, AdminSources sources)
-    : shared_(std::make_unique<Shared>(loop, std::move(sources))) {}
+AdminServer::AdminServer(core::EventLoop& loop, AdminSources sources, std::uint64_t deadline_ms)
+    : shared_(std::make_unique<Shared>(loop, std::move(sources))) {
+  shared_->owner.deadline_ms = deadline_ms;
+}
 
 AdminServer::~AdminServer() = default;
 

@@ -30,7 +30,8 @@ struct AdminSources {
 
 class AdminServer {
  public:
-  AdminServer(core::EventLoop& loop, AdminSources sources);
+  static constexpr std::uint64_t kDeadlineMs = 5'000;
+  AdminServer(core::EventLoop& loop, AdminSources sources, std::uint64_t deadline_ms = kDeadlineMs);
   // Closes everything; a socket file that is still ours is removed.
   ~AdminServer();
   AdminServer(const AdminServer&) = delete;
