@@ -115,6 +115,8 @@ void Acceptor::pause() {
 void Acceptor::resume() {
   if (active_ || stopped_) return;
   active_ = loop_.watch(fd_, *this, Trigger::level, kReadable).has_value();
+  // Another acceptor may be about to let the socket go (it moves from one listener to another).
+  if (!active_) loop_.timers().arm(retry_, loop_.now() + kRetryMs);
 }
 
 void Acceptor::accept_queued() {
@@ -136,7 +138,7 @@ void Acceptor::accept_batch(int most) {
     if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
       // Level-triggered readiness would spin here. Clients wait in the kernel's queue meanwhile.
       pause();
-      loop_.timers().arm(retry_, loop_.now() + 100);
+      loop_.timers().arm(retry_, loop_.now() + kRetryMs);
     }
     if (errno == ECONNABORTED || errno == EINTR) continue;
     return;

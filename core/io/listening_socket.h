@@ -54,6 +54,7 @@ class Acceptor final : public Retirable, private Watcher {
 
  private:
   static constexpr int kBatch = 16;
+  static constexpr std::uint64_t kRetryMs = 100;
   void on_io(std::uint32_t ready) override;
   void accept_batch(int most);
 

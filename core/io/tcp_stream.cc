@@ -17,14 +17,12 @@ void set_option(int fd, int level, int name, int value) { setsockopt(fd, level, 
 
 void apply_tcp_options(int fd, const TcpOptions& options) {
   set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+  set_option(fd, SOL_SOCKET, SO_KEEPALIVE, options.keepalive_seconds > 0 ? 1 : 0);
   if (options.keepalive_seconds > 0) {
-    set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
     set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, options.keepalive_seconds);
     set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, options.keepalive_seconds);
   }
-  if (options.user_timeout_ms > 0) {
-    set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, static_cast<int>(options.user_timeout_ms));
-  }
+  set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, static_cast<int>(options.user_timeout_ms));
 }
 
 Result<std::unique_ptr<TcpStream>> TcpStream::adopt(EventLoop& loop, int fd) {
@@ -38,7 +36,11 @@ Result<std::unique_ptr<TcpStream>> TcpStream::connect(EventLoop& loop, const Soc
                                                       const TcpOptions& options) {
   const int fd = socket(address.data()->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return fail("cannot make a socket: " + std::string(std::strerror(errno)), Side::internal, true);
-  apply_tcp_options(fd, options);
+  if (options == TcpOptions{}) {
+    set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);  // the rest is the kernel's default already
+  } else {
+    apply_tcp_options(fd, options);
+  }
   std::unique_ptr<TcpStream> stream(new TcpStream(loop, fd, Connect::pending));
   if (::connect(fd, address.data(), address.size()) != 0 && errno != EINPROGRESS) {
     return fail(std::strerror(errno), Side::upstream, true);

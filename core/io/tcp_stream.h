@@ -13,6 +13,7 @@ namespace edgemux::core {
 struct TcpOptions {
   int keepalive_seconds = 0;     // 0 = off
   unsigned user_timeout_ms = 0;  // 0 = the kernel's
+  friend bool operator==(const TcpOptions&, const TcpOptions&) = default;
 };
 
 class TcpStream final : public Stream, private Watcher {
@@ -69,7 +70,8 @@ class TcpStream final : public Stream, private Watcher {
   bool shut_ = false;
 };
 
-// Accepted sockets inherit what the listening socket has; these are the options to put there and on dialled ones.
+// Accepted sockets inherit what the listening socket has; these are the options to put there and on dialled ones. What
+// is 0 is switched off, so that they can be changed.
 void apply_tcp_options(int fd, const TcpOptions& options);
 
 }  // namespace edgemux::core
