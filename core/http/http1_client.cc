@@ -31,11 +31,12 @@ void Http1Client::send_request(const OutgoingRequest& request) {
     writer.field("upgrade", request.upgrade_protocol);
   }
   writer.end();
-  output_.commit(writer.ok() ? writer.size() : 0);
+  if (!writer.ok()) return stop();  // then its body must not go out either, or it would be read as a request
+  output_.commit(writer.size());
 }
 
 void Http1Client::send_body(std::span<const char> data) {
-  if (data.empty()) return;
+  if (data.empty() || stopped_) return;
   if (framing_ != Framing::chunked) {
     output_.borrow(data);
     return;

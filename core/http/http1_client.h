@@ -21,6 +21,7 @@ class Http1Client final : public ClientCodec {
   void send_body(std::span<const char> data) override;
   void send_end() override {
     request_done_ = true;
+    if (stopped_) return;
     if (framing_ == Framing::chunked) output_.append(kLastChunk);
   }
 

@@ -149,7 +149,7 @@ void Http1Server::send_body(StreamId, std::span<const char> data) {
 void Http1Server::send_end(StreamId) {
   if (wire_ == Wire::chunked) output_.append(kLastChunk);
   request_open_ = false;
-  if (!keep_alive_) {
+  if (!keep_alive_ || close_after_) {
     finished_ = true;
     return;
   }
@@ -159,6 +159,9 @@ void Http1Server::send_end(StreamId) {
 void Http1Server::next_request() {
   wire_ = Wire::none;
   phase_ = Phase::head;
+  // An answer to what never becomes a request (a broken head, one that is late) has nothing of the request before.
+  head_request_ = false;
+  minor_ = 1;
 }
 
 void Http1Server::send_upgrade(StreamId, const ResponseHead& head) {
