@@ -62,8 +62,9 @@ void UpstreamConnection::flush() {
     output_.clear();
     return;
   }
-  touch();
-  if (output_.flush(*stream_).status == core::IoStatus::error) {
+  const core::IoResult result = output_.flush(*stream_);
+  if (result.bytes > 0) touch();  // silence counts from the last byte that it took
+  if (result.status == core::IoStatus::error) {
     // It may have answered before it stopped listening (a 413, say): the answer, or its absence, decides.
     write_failed_ = true;
     output_.clear();
@@ -82,6 +83,7 @@ void UpstreamConnection::resume() {
 
 void UpstreamConnection::on_connected(std::unique_ptr<core::TcpStream> stream, const Endpoint& endpoint,
                                       unsigned attempts) {
+  connector_.reset();
   attempts_ = attempts;
   endpoint_ = &endpoint;
   stream_ = std::move(stream);
@@ -89,6 +91,8 @@ void UpstreamConnection::on_connected(std::unique_ptr<core::TcpStream> stream, c
   connected_at_ = context_.loop.now();
   state_ = State::busy;
   touch();
+  // What came together with the connection (its end, say) is not reported again.
+  if (stream_->readable()) again_.request();
   const bool waited = !output_.empty();
   flush();
   if (waited && output_.empty() && observer_ != nullptr) observer_->on_upstream_writable();
@@ -109,7 +113,7 @@ void UpstreamConnection::on_connect_failed(const ConnectFailure& failure) {
 void UpstreamConnection::on_ready(core::Stream&) {
   if (state_ == State::idle) {
     // The upstream closed it, or speaks out of turn.
-    close();
+    if (stream_->readable()) close();
     return;
   }
   if (state_ != State::busy) return;
@@ -121,7 +125,10 @@ void UpstreamConnection::on_ready(core::Stream&) {
 }
 
 void UpstreamConnection::read() {
+  std::size_t budget = kReadBudget;
   while (state_ == State::busy && !paused_ && (stream_->readable() || write_failed_)) {
+    if (budget == 0) return again_.request();
+    --budget;
     std::span<char> buffer = context_.buffer;
     const std::size_t kept = stash_.size();
     if (kept > 0) {
@@ -195,8 +202,13 @@ void UpstreamConnection::timed_out() {
     close();
     return;
   }
-  if (!awaiting_ || paused_) {
+  if (paused_ || (!awaiting_ && output_.empty())) {
     touch();  // the client is slow, not the upstream
+    return;
+  }
+  if (!awaiting_) {
+    fail(UpstreamFailure::Kind::timeout,
+         "it took nothing of the request for " + std::to_string(context_.response_timeout.count()) + " ms");
     return;
   }
   fail(UpstreamFailure::Kind::timeout, "no answer within " + std::to_string(context_.response_timeout.count()) + " ms");
@@ -210,6 +222,7 @@ void UpstreamConnection::close() {
   codec_.stop();
   deadline_.cancel();
   again_.cancel();
+  connector_.reset();  // or it would still report in this turn
   if (stream_ != nullptr) stream_->set_observer(nullptr);
   if (was_idle) pool_.forget_idle(*this);
   pool_.remove(*this);

@@ -77,7 +77,8 @@ class UpstreamConnection final : public core::Retirable,
   void pause();
   void resume();
 
-  // The request is complete: from now on silence counts against timeouts.response.
+  // The request is complete: from now on silence counts against timeouts.response. Before that it counts only while
+  // the upstream leaves bytes of the request waiting.
   void expect_answer();
 
   [[nodiscard]] bool reused() const { return requests_ > 1; }
@@ -98,6 +99,7 @@ class UpstreamConnection final : public core::Retirable,
 
  private:
   friend class UpstreamPool;
+  static constexpr std::size_t kReadBudget = 32;  // reads per event, so that a fast upstream does not starve the others
   enum class State : std::uint8_t { connecting, busy, idle, taken, closed };
 
   void lend(Observer& observer);

@@ -17,28 +17,44 @@ UpstreamPool::Pick UpstreamPool::pick() {
     version_ = version;
     endpoints_ = upstream_->state->endpoints();
     // Idle connections to endpoints that are gone are of no use.
-    const auto gone = [this](const UpstreamConnection* connection) {
-      return std::none_of(endpoints_->endpoints.begin(), endpoints_->endpoints.end(),
-                          [connection](const Endpoint& e) { return e.address == connection->endpoint_->address; });
-    };
     const auto idle = idle_;
     for (auto* connection : idle) {
-      if (gone(connection)) connection->close();
+      if (gone(*connection)) connection->close();
     }
   }
   return {endpoints_, next_++};
 }
 
-bool UpstreamPool::take_place() {
+bool UpstreamPool::gone(const UpstreamConnection& connection) const {
+  return std::none_of(endpoints_->endpoints.begin(), endpoints_->endpoints.end(),
+                      [&](const Endpoint& e) { return e.address == connection.endpoint_->address; });
+}
+
+bool UpstreamPool::lease() {
   if (upstream_->max_connections == 0) return true;
   auto& count = upstream_->state->connections;
-  if (count.fetch_add(1, std::memory_order_relaxed) < upstream_->max_connections) return true;
-  count.fetch_sub(1, std::memory_order_relaxed);
-  return false;
+  for (;;) {
+    if (count.fetch_add(1, std::memory_order_relaxed) < upstream_->max_connections) return true;
+    count.fetch_sub(1, std::memory_order_relaxed);
+    if (idle_.empty()) return false;
+    idle_.front()->close();
+  }
+}
+
+void UpstreamPool::end_lease() {
+  if (upstream_->max_connections != 0) upstream_->state->connections.fetch_sub(1, std::memory_order_relaxed);
+}
+
+bool UpstreamPool::take_place() {
+  used_ = true;
+  if (!lease()) return false;
+  ++tunnels_;
+  return true;
 }
 
 void UpstreamPool::give_place() {
-  if (upstream_->max_connections != 0) upstream_->state->connections.fetch_sub(1, std::memory_order_relaxed);
+  --tunnels_;
+  end_lease();
 }
 
 UpstreamConnection* UpstreamPool::acquire(UpstreamConnection::Observer& observer, bool fresh) {
@@ -55,12 +71,7 @@ UpstreamConnection* UpstreamPool::acquire(UpstreamConnection::Observer& observer
     connection->lend(observer);
     return connection;
   }
-  if (!take_place()) {
-    // An idle connection of ours gives its place up.
-    if (idle_.empty()) return nullptr;
-    idle_.front()->close();
-    if (!take_place()) return nullptr;
-  }
+  if (!lease()) return nullptr;
   Pick choice = pick();
   auto made = std::make_unique<UpstreamConnection>(*this, context_, std::move(choice.endpoints), choice.first,
                                                    upstream_->connect_timeout);
@@ -80,9 +91,12 @@ void UpstreamPool::release(UpstreamConnection& connection) {
   const auto max_age = static_cast<std::uint64_t>(keep.max_age.count());
   const bool worn =
       (max_age != 0 && age >= max_age) || (keep.max_requests != 0 && connection.requests_ >= keep.max_requests);
+  // At the limit the place is worth more than the connection: another worker may be waiting for it.
+  const bool scarce =
+      connection.leased_ && upstream_->state->connections.load(std::memory_order_relaxed) >= upstream_->max_connections;
   if (connection.state_ != UpstreamConnection::State::busy || !connection.codec_.reusable() ||
-      !connection.output_.empty() || connection.write_failed_ || !connection.stash_.empty() || worn ||
-      idle_.size() >= keep.connections) {
+      !connection.output_.empty() || connection.write_failed_ || !connection.stash_.empty() || worn || scarce ||
+      idle_.size() >= keep.connections || gone(connection)) {
     connection.close();
     return;
   }
@@ -101,7 +115,7 @@ void UpstreamPool::forget_idle(UpstreamConnection& connection) {
 }
 
 void UpstreamPool::remove(UpstreamConnection& connection) {
-  if (connection.leased_) give_place();
+  if (connection.leased_) end_lease();
   const std::size_t index = connection.index_;
   std::unique_ptr<UpstreamConnection> gone = std::move(all_[index]);
   if (index + 1 != all_.size()) {
@@ -119,7 +133,7 @@ void UpstreamPool::close_idle() {
 bool UpstreamPool::unused() {
   const bool used = used_;
   used_ = false;
-  return all_.empty() && !used;
+  return all_.empty() && tunnels_ == 0 && !used;
 }
 
 UpstreamPool& UpstreamPools::of(const UpstreamPtr& upstream) {

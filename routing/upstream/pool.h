@@ -29,12 +29,13 @@ class UpstreamPool {
     std::size_t first;
   };
   Pick pick();
-  // Takes a connection's place in limits.connections; false when it is reached. For tunnels; give_place() ends it.
+  // Takes a connection's place in limits.connections; false when it is reached. For tunnels; give_place() ends it. The
+  // pool lives for as long as a place is held.
   bool take_place();
   void give_place();
 
   void close_idle();
-  // No connection at all, and none was asked for since the call before.
+  // No connection or tunnel at all, and none was asked for since the call before.
   [[nodiscard]] bool unused();
 
   [[nodiscard]] const Upstream& upstream() const { return *upstream_; }
@@ -42,6 +43,10 @@ class UpstreamPool {
 
  private:
   friend class UpstreamConnection;
+  // Counts one connection more, if need be in the place of an idle one of ours.
+  bool lease();
+  void end_lease();
+  [[nodiscard]] bool gone(const UpstreamConnection& connection) const;
   // The connection closed itself: out of the lists, freed at the end of the turn.
   void remove(UpstreamConnection& connection);
   void forget_idle(UpstreamConnection& connection);
@@ -53,6 +58,7 @@ class UpstreamPool {
   std::shared_ptr<const EndpointSet> endpoints_;
   std::uint64_t version_ = 0;
   std::size_t next_;
+  std::size_t tunnels_ = 0;  // places held by tunnels
   bool used_ = true;
 };
 
