@@ -333,28 +333,28 @@ void Exchange::send(const core::OutgoingRequest& request, bool fresh) {
 // A pooled connection may turn out to have been closed by the upstream just before; then the same request goes out
 // again.
 void Exchange::save(const core::OutgoingRequest& request) {
-  saved_.text.clear();
-  saved_.fields.clear();
   std::size_t size = request.method.size() + request.path.size() + request.query.size() + request.authority.size();
   for (const Field& field : request.fields) size += field.name.size() + field.value.size();
   for (const Field& field : request.added) size += field.name.size() + field.value.size();
-  saved_.text.reserve(size);  // so that views into it stay
-  const auto copy = [this](std::string_view text) {
-    const std::size_t begin = saved_.text.size();
-    saved_.text.append(text);
-    return std::string_view(saved_.text).substr(begin, text.size());
+  if (saved_.text.size() < size) saved_.text.resize(size);
+  char* next = saved_.text.data();
+  const auto copy = [&next](std::string_view text) {
+    char* begin = next;
+    if (!text.empty()) std::memcpy(begin, text.data(), text.size());
+    next += text.size();
+    return std::string_view(begin, text.size());
   };
   saved_.request = request;
   saved_.request.method = copy(request.method);
   saved_.request.path = copy(request.path);
   saved_.request.query = copy(request.query);
   saved_.request.authority = copy(request.authority);
-  for (const Field& field : request.fields) {
-    if (field.hop_by_hop) continue;
-    saved_.fields.push_back({copy(field.name), copy(field.value), field.id, false});
-  }
-  for (const Field& field : request.added) {
-    saved_.fields.push_back({copy(field.name), copy(field.value), field.id, false});
+  saved_.fields.clear();
+  saved_.fields.reserve(request.fields.size() + request.added.size());
+  for (const auto list : {request.fields, request.added}) {
+    for (const Field& field : list) {
+      if (!field.hop_by_hop) saved_.fields.push_back({copy(field.name), copy(field.value), field.id, false});
+    }
   }
   saved_.request.fields = saved_.fields;
   saved_.request.added = {};

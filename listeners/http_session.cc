@@ -94,6 +94,11 @@ void HttpSession::handshake() {
       metrics.handshakes_failed.add();
       const bool no_certificate = !detail_.empty();
       if (!no_certificate) detail_ = tls_->failure();
+      // The alert must arrive: what the client sent meanwhile is taken, so that closing is a FIN and no reset.
+      tls_->shutdown_write();
+      for (int i = 0; i < 4 && tls_->inner().readable(); ++i) {
+        if (tls_->inner().read(worker().buffer()).status != core::IoStatus::ok) break;
+      }
       return close(no_certificate ? CloseReason::no_certificate : CloseReason::handshake_failed);
     }
     case core::HandshakeStatus::done:

@@ -15,10 +15,23 @@ bool is_visible(std::string_view text) {
   return true;
 }
 
-// CR, LF or NUL anywhere: such a field is never written.
+// CR, LF or NUL anywhere: such a field is never written. Eight bytes at a time: a word without a byte below 0x10 has
+// none.
 bool breaks_line(std::string_view text) {
-  for (const char c : text) {
-    if (c == '\r' || c == '\n' || c == '\0') return true;
+  constexpr std::uint64_t kOnes = 0x0101010101010101;
+  constexpr std::uint64_t kHigh = 0x8080808080808080;
+  const char* p = text.data();
+  std::size_t left = text.size();
+  for (; left >= 8; p += 8, left -= 8) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, p, 8);
+    if (((word - kOnes * 0x10) & ~word & kHigh) == 0) continue;
+    for (std::size_t i = 0; i < 8; ++i) {
+      if (p[i] == '\r' || p[i] == '\n' || p[i] == '\0') return true;
+    }
+  }
+  for (; left > 0; ++p, --left) {
+    if (*p == '\r' || *p == '\n' || *p == '\0') return true;
   }
   return false;
 }
@@ -64,10 +77,20 @@ void HeadWriter::field(std::string_view name, std::string_view value) {
     ++dropped_;
     return;
   }
-  append(name);
-  append(": ");
-  append(value);
-  append("\r\n");
+  const std::size_t size = name.size() + value.size() + 4;
+  if (size <= capacity_ - used_ && size_ == used_) {
+    char* out = out_ + used_;
+    std::memcpy(out, name.data(), name.size());
+    out += name.size();
+    *out++ = ':';
+    *out++ = ' ';
+    std::memcpy(out, value.data(), value.size());
+    out += value.size();
+    *out++ = '\r';
+    *out = '\n';
+    used_ += size;
+  }
+  size_ += size;
 }
 
 void HeadWriter::field(std::string_view name, std::uint64_t value) { field(name, Decimal(value).view()); }
