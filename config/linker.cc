@@ -152,21 +152,23 @@ std::shared_ptr<const routing::Route> Linker::make_route(const RouteSpec& spec, 
 void Linker::claim(const RouteSpec& spec, std::uint64_t listeners, Problems& problems) {
   const auto route = static_cast<std::uint32_t>(routes_.size());
   for (const auto& host : spec.hosts) {
-    const auto [at, fresh] = hosts_.try_emplace(host.text, 0U);
-    if (fresh) host_order_.push_back(host.text);
-    for (std::uint32_t i = at->second; i != 0; i = claims_[i - 1].next) {
+    const auto [at, fresh] = host_index_.try_emplace(host.text, static_cast<std::uint32_t>(hosts_.size()));
+    if (fresh) hosts_.push_back({host.text, 0});
+    auto& newest = hosts_[at->second].claim;
+    for (std::uint32_t i = newest; i != 0; i = claims_[i - 1].next) {
       const auto& other = claims_[i - 1];
       const std::uint64_t both = other.listeners & listeners;
       if (both == 0) continue;
       std::size_t first = 0;
       while ((both >> first & 1U) == 0) ++first;
-      problems.error(host.place, "host " + quote(host.text) + " stands on listener " +
-                                     quote(shared_.settings.listeners[first].name) + " already, at " +
-                                     routing::Origin{other.file, other.place.line, other.place.column}.to_string());
+      problems.error(host.place,
+                     "host " + quote(host.text) + " stands on listener " +
+                         quote(shared_.settings.listeners[first].name) + " already, at " +
+                         routing::Origin{files_[other.file], other.place.line, other.place.column}.to_string());
       break;
     }
-    claims_.push_back({listeners, route, at->second, host.place, problems.origin(host.place).file});
-    at->second = static_cast<std::uint32_t>(claims_.size());
+    claims_.push_back({listeners, route, newest, static_cast<std::uint32_t>(files_.size() - 1), host.place});
+    newest = static_cast<std::uint32_t>(claims_.size());
   }
 }
 
@@ -188,13 +190,25 @@ void Linker::remind(const RouteSpec& spec, const routing::Route& route, std::uin
   }
 }
 
+// Room for that many more routes, so that large files do not rehash on the way.
+void Linker::grow(std::size_t routes) {
+  if (routes < 1024) return;
+  host_index_.reserve(hosts_.size() + routes);
+  hosts_.reserve(hosts_.size() + routes);
+  claims_.reserve(claims_.size() + routes);
+  routes_.reserve(routes_.size() + routes);
+  shared_.registry.reserve(routes);
+}
+
 bool Linker::admit_routes(const FileSpec& file, Problems& problems) {
   const std::size_t before = problems.errors();
   const std::size_t first_claim = claims_.size();
   const std::size_t first_route = routes_.size();
-  const std::size_t first_host = host_order_.size();
+  const std::size_t first_host = hosts_.size();
   std::vector<std::uint64_t> masks;
   masks.reserve(file.routes.size());
+  files_.push_back(problems.origin({}).file);
+  grow(file.routes.size());
   reminded_ = 0;
   for (const auto& spec : file.routes) {
     const std::uint64_t listeners = listeners_of(spec, problems);
@@ -208,17 +222,17 @@ bool Linker::admit_routes(const FileSpec& file, Problems& problems) {
       const auto& claim = claims_[i - 1];
       const auto& spec = file.routes[claim.route - first_route];
       for (const auto& host : spec.hosts) {
-        const auto at = hosts_.find(host.text);
-        if (at != hosts_.end() && at->second == i) {
-          at->second = claim.next;
+        auto& newest = hosts_[host_index_.find(host.text)->second].claim;
+        if (newest == i) {
+          newest = claim.next;
           break;
         }
       }
     }
     claims_.resize(first_claim);
     routes_.resize(first_route);
-    for (std::size_t i = first_host; i < host_order_.size(); ++i) hosts_.erase(host_order_[i]);
-    host_order_.resize(first_host);
+    for (std::size_t i = first_host; i < hosts_.size(); ++i) host_index_.erase(hosts_[i].name);
+    hosts_.resize(first_host);
     return false;
   }
   for (std::size_t i = 0; i < file.routes.size(); ++i) {
@@ -246,13 +260,13 @@ void Linker::finish(routing::Snapshot& snapshot) {
   const auto& listeners = shared_.settings.listeners;
   for (std::size_t l = 0; l < listeners.size(); ++l) {
     std::vector<routing::HostTable::Entry> entries;
-    entries.reserve(host_order_.size());
-    for (const auto name : host_order_) {
+    entries.reserve(hosts_.size());
+    for (const auto& host : hosts_) {
       routing::RoutePtr route;  // null: owned, but not here
-      for (std::uint32_t i = hosts_.find(name)->second; i != 0; i = claims_[i - 1].next) {
+      for (std::uint32_t i = host.claim; i != 0; i = claims_[i - 1].next) {
         if ((claims_[i - 1].listeners >> l & 1U) != 0) route = routes_[claims_[i - 1].route];
       }
-      entries.push_back({std::string(name), std::move(route)});
+      entries.push_back({std::string(host.name), std::move(route)});
     }
     auto listener = std::make_shared<routing::Listener>();
     listener->spec = listeners[l];
@@ -260,7 +274,7 @@ void Linker::finish(routing::Snapshot& snapshot) {
     snapshot.listeners.push_back(std::move(listener));
   }
   snapshot.upstreams = std::move(upstreams_);
-  snapshot.host_count = host_order_.size();
+  snapshot.host_count = hosts_.size();
 }
 
 }  // namespace edgemux::config

@@ -57,8 +57,12 @@ class Linker {
     std::uint64_t listeners = 0;
     std::uint32_t route = 0;
     std::uint32_t next = 0;  // index + 1 into claims_
+    std::uint32_t file = 0;  // into files_
     Place place;
-    std::shared_ptr<const std::string> file;
+  };
+  struct Host {
+    std::string_view name;
+    std::uint32_t claim = 0;  // the newest, index + 1 into claims_
   };
 
   routing::UpstreamPtr make(const UpstreamSpec& spec, const routing::Origin& origin);
@@ -69,14 +73,16 @@ class Linker {
   void make_host(const RouteSpec& spec, routing::Route& route, Problems& problems);
   void claim(const RouteSpec& spec, std::uint64_t listeners, Problems& problems);
   void remind(const RouteSpec& spec, const routing::Route& route, std::uint64_t listeners, Problems& problems);
+  void grow(std::size_t routes);
   void use(const routing::UpstreamPtr& upstream);
 
   Shared shared_;
   std::uint64_t tls_mask_ = 0;
   std::uint64_t http_mask_ = 0;
   std::unordered_map<std::string_view, Named> named_;
-  std::unordered_map<std::string_view, std::uint32_t> hosts_;  // name -> its first claim, index + 1
-  std::vector<std::string_view> host_order_;
+  std::unordered_map<std::string_view, std::uint32_t> host_index_;  // into hosts_
+  std::vector<Host> hosts_;
+  std::vector<std::shared_ptr<const std::string>> files_;
   std::vector<Claim> claims_;
   std::vector<routing::RoutePtr> routes_;
   std::vector<routing::UpstreamPtr> upstreams_;

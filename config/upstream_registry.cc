@@ -1,19 +1,32 @@
 #include "config/upstream_registry.h"
 
+#include <charconv>
+
 namespace edgemux::config {
 namespace {
 
+void add_number(std::string& to, std::uint64_t number) {
+  char digits[20];
+  to.append(digits, std::to_chars(digits, digits + sizeof digits, number).ptr);
+}
+
 std::string identity_of(const routing::Upstream& upstream) {
-  std::string out = "http1";
+  std::string out;
+  out.reserve(40 + upstream.endpoints.size() * 32);
+  out = "http1";
   for (const auto& endpoint : upstream.endpoints) {
-    out += "|" + endpoint.host + "|" + std::to_string(endpoint.port);
+    out += '|';
+    out += endpoint.host;
+    out += '|';
+    add_number(out, endpoint.port);
   }
   const auto& k = upstream.keepalive;
   for (const std::uint64_t number :
        {static_cast<std::uint64_t>(upstream.connect_timeout.count()),
         static_cast<std::uint64_t>(upstream.max_connections), static_cast<std::uint64_t>(k.idle.count()),
         static_cast<std::uint64_t>(k.max_age.count()), k.max_requests, static_cast<std::uint64_t>(k.connections)}) {
-    out += ";" + std::to_string(number);
+    out += ';';
+    add_number(out, number);
   }
   return out;
 }

@@ -19,6 +19,8 @@ class UpstreamRegistry {
   routing::UpstreamPtr make(routing::Upstream upstream);
   // An upstream without endpoints that says why.
   routing::UpstreamPtr make_empty(const std::string& name, routing::Origin origin, const std::string& problem);
+  // Room for that many more.
+  void reserve(std::size_t more) { known_.reserve(known_.size() + more); }
   // Frees the ids that nobody holds any more.
   void prune();
   [[nodiscard]] std::size_t size() const { return known_.size(); }
