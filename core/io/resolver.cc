@@ -131,8 +131,8 @@ class Resolver::Channel final : public Watcher {
     options.sock_state_cb = on_socket;
     options.sock_state_cb_data = this;
     options.socket_receive_buffer_size = 1 << 20;  // the answers to a burst of questions
-    char lookups[] = "fb";
-    options.lookups = lookups;
+    std::string lookups = options_.hosts_file ? "fb" : "b";
+    options.lookups = lookups.data();
     options.resolvconf_path = options_.resolv_conf.data();
     const int mask = ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB | ARES_OPT_LOOKUPS |
                      ARES_OPT_RESOLVCONF | ARES_OPT_SOCK_RCVBUF;

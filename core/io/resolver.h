@@ -33,6 +33,7 @@ class Resolver {
     int tries = 2;                             // rounds over the servers
     // Read again before the next query when it has changed and none is under way.
     std::string resolv_conf = "/etc/resolv.conf";
+    bool hosts_file = true;  // false: /etc/hosts is not looked at
   };
 
   struct Answer {
