@@ -45,6 +45,8 @@ void Tunnel::pump() {
   Relay::State up = Relay::State::open;
   Relay::State down = Relay::State::open;
   if (tcp_client_ != nullptr) {
+    if (up_.state() == Relay::State::done) down_.close_follows();
+    if (down_.state() == Relay::State::done) up_.close_follows();
     up = up_.pump(*tcp_client_, *tcp_upstream_, again);
     down = down_.pump(*tcp_upstream_, *tcp_client_, again);
   } else {

@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -121,12 +122,15 @@ void Acceptor::resume() {
 
 void Acceptor::accept_queued() {
   constexpr int kMost = 65536;
-  if (active_) accept_batch(kMost);
+  if (active_) (void)accept_batch(kMost);
 }
 
-void Acceptor::on_io(std::uint32_t) { accept_batch(kBatch); }
+void Acceptor::on_io(std::uint32_t) {
+  // A lone client costs one accept; a rush makes the batches grow, so that it costs few turns.
+  batch_ = accept_batch(batch_) ? std::min(batch_ * 2, kBatch) : 1;
+}
 
-void Acceptor::accept_batch(int most) {
+bool Acceptor::accept_batch(int most) {
   for (int i = 0; i < most && active_; ++i) {
     sockaddr_storage storage;
     socklen_t size = sizeof storage;
@@ -141,8 +145,9 @@ void Acceptor::accept_batch(int most) {
       loop_.timers().arm(retry_, loop_.now() + kRetryMs);
     }
     if (errno == ECONNABORTED || errno == EINTR) continue;
-    return;
+    return false;
   }
+  return true;
 }
 
 }  // namespace edgemux::core

@@ -56,12 +56,14 @@ class Acceptor final : public Retirable, private Watcher {
   static constexpr int kBatch = 16;
   static constexpr std::uint64_t kRetryMs = 100;
   void on_io(std::uint32_t ready) override;
-  void accept_batch(int most);
+  // False: the queue was emptied before `most`.
+  bool accept_batch(int most);
 
   EventLoop& loop_;
   int fd_;
   OnAccept on_accept_;
   Timer retry_;
+  int batch_ = 1;
   bool active_ = false;
   bool stopped_ = false;
 };

@@ -65,7 +65,7 @@ Relay::Step Relay::flush(Stream& sink) {
 }
 
 Relay::Step Relay::finish(Stream& sink) {
-  sink.shutdown_write();
+  if (!close_follows_) sink.shutdown_write();
   state_ = State::done;
   return Step::ended;
 }

@@ -81,6 +81,10 @@ class Relay {
   // The same with splice allowed.
   State pump(TcpStream& source, TcpStream& sink, bool& again, std::size_t budget = 4 * 1024 * 1024);
 
+  // Both streams are closed as soon as this direction is done, and the sink is a plain TCP stream: no shutdown before
+  // that.
+  void close_follows() { close_follows_ = true; }
+
   [[nodiscard]] std::uint64_t bytes() const { return bytes_; }  // taken by the sink
   [[nodiscard]] int error() const { return error_; }
   [[nodiscard]] State state() const { return state_; }
@@ -105,6 +109,7 @@ class Relay {
   int error_ = 0;
   std::uint8_t full_reads_ = 0;
   bool source_ended_ = false;
+  bool close_follows_ = false;
   State state_ = State::open;
 };
 
