@@ -1,0 +1,241 @@
+#include "core/io/tcp_stream.h"
+
+#include <gtest/gtest.h>
+#include <netinet/tcp.h>
+
+#include <array>
+#include <cerrno>
+#include <functional>
+#include <string>
+#include <thread>
+
+#include "tests/support/loop_driver.h"
+
+namespace edgemux::core {
+namespace {
+
+struct Calls final : StreamObserver {
+  void on_ready(Stream& stream) override {
+    ++count;
+    if (action) action(stream);
+  }
+  int count = 0;
+  std::function<void(Stream&)> action;
+};
+
+// Reads until `again`, the end or an error, as every owner must.
+IoResult drain(Stream& stream, std::string& to, std::size_t piece = 64 * 1024) {
+  std::string buffer(piece, 0);
+  for (;;) {
+    const IoResult result = stream.read(buffer);
+    if (result.status != IoStatus::ok) return result;
+    to.append(buffer.data(), result.bytes);
+    if (!stream.readable()) return {IoStatus::again, 0, 0};
+  }
+}
+
+TEST(TcpStream, ReadsWhatComesUpToTheEnd) {
+  EventLoop loop;
+  const auto pair = testing::tcp_pair();
+  auto stream = std::move(*TcpStream::adopt(loop, pair.far));
+  EXPECT_FALSE(stream->readable());
+  std::string got;
+  bool ended = false;
+  Calls calls;
+  calls.action = [&](Stream& s) { ended = drain(s, got, 100).status == IoStatus::eof; };
+  stream->set_observer(&calls);
+  const std::string sent(1000, 'r');
+  std::thread peer([&] {
+    EXPECT_EQ(send(pair.near, sent.data(), sent.size(), 0), static_cast<ssize_t>(sent.size()));
+    shutdown(pair.near, SHUT_WR);
+  });
+  testing::LoopDriver(loop).run_until([&] { return ended; });
+  peer.join();
+  EXPECT_EQ(got, sent);
+  EXPECT_TRUE(stream->peer_closed());
+  EXPECT_TRUE(stream->readable()) << "the end is repeated";
+  std::array<char, 10> buffer;
+  EXPECT_EQ(stream->read(buffer).status, IoStatus::eof);
+  close(pair.near);
+}
+
+// A short read says that there is no more. If the end came with the bytes, nobody would be told of it.
+TEST(TcpStream, FindsTheEndThatCameWithTheLastBytes) {
+  EventLoop loop;
+  const auto pair = testing::tcp_pair();
+  ASSERT_EQ(send(pair.near, "last", 4, 0), 4);
+  shutdown(pair.near, SHUT_WR);
+  auto stream = std::move(*TcpStream::adopt(loop, pair.far));
+  std::string got;
+  IoStatus last = IoStatus::ok;
+  Calls calls;
+  calls.action = [&](Stream& s) { last = drain(s, got).status; };
+  stream->set_observer(&calls);
+  testing::LoopDriver(loop).run_until([&] { return last == IoStatus::eof; });
+  EXPECT_EQ(got, "last");
+  close(pair.near);
+}
+
+TEST(TcpStream, SaysAgainWhenThePeerIsFullAndIsWokenWhenItIsNot) {
+  EventLoop loop;
+  const auto pair = testing::tcp_pair(16 * 1024);
+  auto stream = std::move(*TcpStream::adopt(loop, pair.far));
+  std::string bytes(4 * 1024 * 1024, 0);
+  for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>(i * 31 + i / 251);
+  std::size_t offset = 0;
+  int blocked = 0;
+  const auto push = [&] {
+    while (offset < bytes.size()) {
+      // In two pieces, so that a write may end in the middle of the second.
+      const std::size_t half = (bytes.size() - offset) / 2;
+      const std::array<iovec, 2> pieces{
+          {{bytes.data() + offset, half}, {bytes.data() + offset + half, bytes.size() - offset - half}}};
+      const IoResult result = stream->write(pieces);
+      if (result.status == IoStatus::again) {
+        ++blocked;
+        return;
+      }
+      ASSERT_EQ(result.status, IoStatus::ok);
+      offset += result.bytes;
+    }
+    stream->shutdown_write();
+    stream->shutdown_write();  // idempotent
+  };
+  Calls calls;
+  calls.action = [&](Stream&) { push(); };
+  stream->set_observer(&calls);
+  push();
+  std::string got;
+  std::atomic<bool> done{false};
+  std::thread peer([&] {
+    std::string buffer(10'000, 0);
+    for (ssize_t n = 0; (n = recv(pair.near, buffer.data(), buffer.size(), 0)) > 0;) {
+      got.append(buffer.data(), static_cast<std::size_t>(n));
+    }
+    done = true;
+  });
+  testing::LoopDriver(loop).run_until([&] { return done.load(); });
+  peer.join();
+  EXPECT_GT(blocked, 1);
+  EXPECT_TRUE(got == bytes);
+  close(pair.near);
+}
+
+TEST(TcpStream, AbortIsAReset) {
+  EventLoop loop;
+  const auto pair = testing::tcp_pair();
+  auto stream = std::move(*TcpStream::adopt(loop, pair.far));
+  stream->abort();
+  stream.reset();
+  char byte = 0;
+  EXPECT_EQ(recv(pair.near, &byte, 1, 0), -1);
+  EXPECT_EQ(errno, ECONNRESET);
+  close(pair.near);
+}
+
+TEST(TcpStream, SeesAReset) {
+  EventLoop loop;
+  const auto pair = testing::tcp_pair();
+  auto stream = std::move(*TcpStream::adopt(loop, pair.far));
+  IoResult last;
+  Calls calls;
+  std::string got;
+  calls.action = [&](Stream& s) { last = drain(s, got); };
+  stream->set_observer(&calls);
+  const linger reset{1, 0};
+  setsockopt(pair.near, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+  close(pair.near);
+  testing::LoopDriver(loop).run_until([&] { return last.status == IoStatus::error; });
+  EXPECT_EQ(last.error, ECONNRESET);
+}
+
+TEST(TcpStream, Connects) {
+  EventLoop loop;
+  testing::LoopbackListener listener;
+  auto stream = std::move(*TcpStream::connect(loop, listener.address(), {}));
+  EXPECT_EQ(stream->connect_state(), TcpStream::Connect::pending);
+  const iovec piece{const_cast<char*>("early"), 5};
+  EXPECT_EQ(stream->write({&piece, 1}).status, IoStatus::again) << "nothing goes out before it stands";
+  Calls calls;
+  stream->set_observer(&calls);
+  testing::LoopDriver(loop).run_until([&] { return stream->connect_state() == TcpStream::Connect::done; });
+  EXPECT_GE(calls.count, 1);
+  EXPECT_EQ(stream->write({&piece, 1}).bytes, 5U);
+  const int peer = accept(listener.fd(), nullptr, nullptr);
+  std::array<char, 10> buffer;
+  EXPECT_EQ(recv(peer, buffer.data(), buffer.size(), 0), 5);
+  close(peer);
+}
+
+TEST(TcpStream, SaysWhyItCannotConnect) {
+  EventLoop loop;
+  testing::LoopbackListener listener;
+  const SocketAddress nobody = listener.address();
+  listener.close_now();
+  auto stream = TcpStream::connect(loop, nobody, {});
+  ASSERT_TRUE(stream);
+  Calls calls;
+  (*stream)->set_observer(&calls);
+  testing::LoopDriver(loop).run_until([&] { return (*stream)->connect_state() == TcpStream::Connect::failed; });
+  EXPECT_EQ((*stream)->connect_error(), ECONNREFUSED);
+}
+
+TEST(TcpStream, WakeCallsTheOwnerOnce) {
+  EventLoop loop;
+  const auto pair = testing::tcp_pair();
+  auto stream = std::move(*TcpStream::adopt(loop, pair.far));
+  Calls calls;
+  stream->set_observer(&calls);
+  stream->wake();
+  stream->wake();
+  int turns = 0;
+  testing::LoopDriver(loop).run_until([&] { return ++turns > 4; });
+  EXPECT_EQ(calls.count, 1);
+  close(pair.near);
+}
+
+TEST(TcpStream, IsNeverCalledOnceItsObserverHasRetiredIt) {
+  EventLoop loop;
+  const auto first = testing::tcp_pair();
+  const auto second = testing::tcp_pair();
+  std::unique_ptr<TcpStream> streams[2] = {std::move(*TcpStream::adopt(loop, first.far)),
+                                           std::move(*TcpStream::adopt(loop, second.far))};
+  Calls calls;
+  // Both are ready in one turn; the first that is called retires both.
+  calls.action = [&](Stream&) {
+    for (auto& stream : streams) {
+      stream->set_observer(nullptr);
+      stream->wake();
+      loop.retire(std::move(stream));
+    }
+  };
+  for (auto& stream : streams) stream->set_observer(&calls);
+  ASSERT_EQ(send(first.near, "x", 1, 0), 1);
+  ASSERT_EQ(send(second.near, "x", 1, 0), 1);
+  int turns = 0;
+  testing::LoopDriver(loop).run_until([&] { return calls.count > 0 && ++turns > 4; });
+  EXPECT_EQ(calls.count, 1);
+  close(first.near);
+  close(second.near);
+}
+
+TEST(TcpOptions, AreSwitchedOnAndOffAgain) {
+  testing::LoopbackListener listener;
+  const auto read = [&](int level, int name) {
+    int value = -1;
+    socklen_t size = sizeof value;
+    EXPECT_EQ(getsockopt(listener.fd(), level, name, &value, &size), 0);
+    return value;
+  };
+  apply_tcp_options(listener.fd(), {17, 4321});
+  EXPECT_EQ(read(IPPROTO_TCP, TCP_NODELAY), 1);
+  EXPECT_EQ(read(SOL_SOCKET, SO_KEEPALIVE), 1);
+  EXPECT_EQ(read(IPPROTO_TCP, TCP_KEEPIDLE), 17);
+  EXPECT_EQ(read(IPPROTO_TCP, TCP_USER_TIMEOUT), 4321);
+  apply_tcp_options(listener.fd(), {});
+  EXPECT_EQ(read(SOL_SOCKET, SO_KEEPALIVE), 0);
+  EXPECT_EQ(read(IPPROTO_TCP, TCP_USER_TIMEOUT), 0);
+}
+
+}  // namespace
+}  // namespace edgemux::core
