@@ -103,6 +103,39 @@ class Builder {
     return text == nullptr ? std::string_view{} : std::string_view(text, size);
   }
 
+  // Whether the token's text is a stretch of the file: on one line, without escapes.
+  [[nodiscard]] bool verbatim(fy_token* token) const {
+    const fy_mark* begin = fy_token_start_mark(token);
+    const fy_mark* end = fy_token_end_mark(token);
+    if (begin == nullptr || end == nullptr) return true;  // a value that is not there
+    const auto from = std::min(begin->input_pos, document_.bytes().size());
+    const auto raw = std::string_view(document_.bytes()).substr(from, end->input_pos - std::min(from, end->input_pos));
+    switch (fy_token_scalar_style(token)) {
+      case FYSS_PLAIN:
+        return raw.find('\n') == std::string_view::npos;
+      case FYSS_SINGLE_QUOTED:
+        return raw.find_first_of("'\n") == std::string_view::npos;
+      case FYSS_DOUBLE_QUOTED:
+        return raw.find_first_of("\\\n") == std::string_view::npos;
+      default:
+        return false;
+    }
+  }
+
+  // Other texts are put together piece by piece: fy_token_get_text() of libfyaml 0.7.12 leaks where the pieces are
+  // many.
+  std::string_view scalar_text(fy_token* token) {
+    if (verbatim(token)) return document_.keep(token_text(token));
+    std::string whole;
+    if (fy_token_iter* pieces = fy_token_iter_create(token); pieces != nullptr) {
+      const fy_iter_chunk* piece = nullptr;
+      int error = 0;
+      while ((piece = fy_token_iter_chunk_next(pieces, piece, &error)) != nullptr) whole.append(piece->str, piece->len);
+      fy_token_iter_destroy(pieces);
+    }
+    return document_.keep(whole);
+  }
+
   // YAML forbids tabs as indentation; the parser lets some of them pass.
   bool indented_by_tab(const fy_mark* mark) {
     if (!has_tabs_ || mark == nullptr) return false;
@@ -139,7 +172,7 @@ class Builder {
     std::string_view anchor;
     if (!common(event, node, anchor)) return false;
     node->plain = fy_token_scalar_style(event->scalar.value) == FYSS_PLAIN;
-    node->text = document_.keep(token_text(event->scalar.value));
+    node->text = scalar_text(event->scalar.value);
     // The mark of a quoted text is behind its quote.
     if (const fy_mark* mark = fy_event_start_mark(event); mark != nullptr && mark->column > 0 && mark->input_pos > 0) {
       const auto style = fy_token_scalar_style(event->scalar.value);

@@ -74,6 +74,37 @@ std::vector<Diagnostic> yaml_problems(const std::string& text) {
   return problems.take();
 }
 
+TEST(Yaml, ScalarsOfEveryStyle) {
+  std::string block = "b: |\n";
+  std::string lines;
+  for (int i = 0; i < 100; ++i) {
+    block += "  line\n";
+    lines += "line\n";
+  }
+  const auto bytes = std::make_shared<const std::string>("a: \"x\\ty\\u00fcz\\n\"\n" + block +
+                                                         "c: >-\n  folded\n  text\n\n  more\n"
+                                                         "d: 'it''s'\n"
+                                                         "e: plain\n  over lines\n"
+                                                         "f: \"a\n  b\"\n"
+                                                         "g: \"\"\n"
+                                                         "h:\n"
+                                                         "i: 'single'   # a comment\n");
+  Problems problems(std::make_shared<const std::string>("f"), bytes);
+  const auto document = parse_yaml(bytes, problems);
+  ASSERT_NE(document, nullptr);
+  const auto text = [&](const char* key) { return document->root()->get(key)->text; };
+  EXPECT_EQ(text("a"), "x\ty\xc3\xbcz\n");
+  EXPECT_EQ(text("b"), lines);
+  EXPECT_EQ(text("c"), "folded text\nmore");
+  EXPECT_EQ(text("d"), "it's");
+  EXPECT_EQ(text("e"), "plain over lines");
+  EXPECT_EQ(text("f"), "a b");
+  EXPECT_EQ(text("g"), "");
+  EXPECT_FALSE(document->root()->get("g")->is_null());
+  EXPECT_TRUE(document->root()->get("h")->is_null());
+  EXPECT_EQ(text("i"), "single");
+}
+
 TEST(Yaml, AliasesAreCounted) {
   std::string text = "a: &a 1\nb: [";
   for (std::size_t i = 0; i < max_yaml_aliases; ++i) text += "*a,";
