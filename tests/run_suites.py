@@ -260,6 +260,7 @@ def run(suite):
     lines += [f"    {note}" for note in outcome.notes]
     if outcome.failed:
         lines += [f"    FAILED {problem}" for problem in outcome.problems]
+        lines += [f"    the end of {suite.log.relative_to(ROOT)}:"]
         lines += [f"    | {line}" for line in tail(suite.log).splitlines()]
     if outcome.passed or outcome.failed or outcome.skipped:
         say("\n".join(lines))
