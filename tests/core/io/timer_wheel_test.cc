@@ -48,6 +48,7 @@ TEST(TimerWheel, CrossesTheBordersOfItsLevels) {
         std::uint64_t{65536}, std::uint64_t{0xFFFFFF}, std::uint64_t{0x1000000}, std::uint64_t{0x1234567}}) {
     for (const std::uint64_t distance : ticks) {
       const std::uint64_t start = start_tick * kTick;
+      if (distance > 100'000'000 && start_tick != 0x1234567) continue;  // a long way, once
       TimerWheel wheel(start);
       bool fired = false;
       Alarm alarm([&] { fired = true; });
