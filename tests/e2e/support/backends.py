@@ -41,6 +41,7 @@ http {{
   server {{
     listen 127.0.0.1:{port}{' ssl' if pair else ''} backlog=4096;
     {tls}
+    ssl_protocols TLSv1.2 TLSv1.3;
     root {self.root};
     location = / {{ return 200 "{name} $host\\n"; }}
     location /files/ {{ alias {self.root}/; }}
