@@ -20,7 +20,7 @@ def test_the_fields_of_a_request(site, transport):
         wire.send(request("/upload?a=b", HOST, "POST", [("User-Agent", "tester/1"), ("Referer", "http://r.test/")], b"x" * 5000))
         answer = wire.response()
     line = site.edge.wait_access(kind="request")[0]
-    assert line["listener"] == transport and line["client"].startswith("127.0.0.1:")
+    assert line["listener"] == transport and line["client"] == "127.0.0.1" and line["client_port"] > 1023
     assert line["host"] == HOST and line["route"] == HOST
     assert (line["method"], line["path"], line["protocol"]) == ("POST", "/upload?a=b", "HTTP/1.1")
     assert line["status"] == 200 and line["reason"] == "done"
@@ -99,7 +99,7 @@ def test_connections_that_came_to_nothing_have_a_line(site, authority, stranger)
     for reason, sni in (("not_tls", None), ("unknown_host", "nobody.test"), ("no_sni", None), ("hello_timeout", None),
                         ("handshake_failed", "shut.example.com")):
         line = edge.wait_access(kind="connection", reason=reason)[0]
-        assert line.get("sni") == sni and line["client"].startswith("127.0.0.1:") and line["listener"] == "https"
+        assert line.get("sni") == sni and line["client"] == "127.0.0.1" and line["listener"] == "https"
     assert edge.wait_access(reason="handshake_failed")[0]["detail"]
 
 
@@ -134,7 +134,7 @@ def test_text_format(site):
         wire.rest_or_reset()
     read = lambda: site.edge.access_path.read_text().splitlines() if site.edge.access_path.exists() else []  # noqa: E731
     until(lambda: len(read()) >= 2, "two lines")
-    one, two = read()
+    one, two = sorted(read(), key=lambda line: "kind=request" not in line)  # two workers, two rings
     for part in ("status=200", "method=GET", f"host={HOST}", f"endpoint={site.origin.address}", "reason=done"):
         assert part in one, one
     assert re.search(r"path=\"?/bytes/3\?x", one)

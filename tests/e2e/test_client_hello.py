@@ -188,9 +188,9 @@ def test_silence_and_drops_of_bytes_meet_the_deadline(stage, edge):
 
 
 def test_all_unfinished_hellos_together_are_bounded(stage, edge):
-    stage.start(limits={"client_hello": "32KiB", "inspect_memory": "256KiB"}, timeouts={"client_hello": "60s"})
+    stage.start(limits={"client_hello": "32KiB", "inspect_memory": "1MiB"}, timeouts={"client_hello": "60s"})
     data = records(handshake_message("a.example.com", total=30_000))
-    clients = [Wire.connect(edge.https) for _ in range(40)]
+    clients = [Wire.connect(edge.https) for _ in range(80)]
     for client in clients:
         try:
             client.send(data[:29_000])
@@ -201,7 +201,7 @@ def test_all_unfinished_hellos_together_are_bounded(stage, edge):
     # When they are gone, others get through again.
     for client in clients:
         client.close()
-    until(lambda: len(edge.access()) >= 40, "all are over")
+    until(lambda: len(edge.access()) >= 80, "all are over")
     stage.arrives(hello("a.example.com"))
 
 

@@ -214,7 +214,7 @@ def test_an_upstream_that_is_down(site, transport, dead_address):
             assert answer.status in (502, 503)
             assert b"app" in answer.body or dead_address.encode() in answer.body
     line = site.edge.wait_access(2, reason="connect_failed")[0]
-    assert line["upstream"] == "app" and line["endpoint"] == dead_address
+    assert line["upstream"] == "app" and dead_address in line["detail"] and "refused" in line["detail"].lower()
 
 
 def test_an_upstream_that_does_not_answer_syns(site, blackhole):
@@ -295,6 +295,7 @@ def test_a_client_that_leaves_takes_its_upstream_request_along(site):
     site.origin.wait_for_requests(1)
     wire.reset()
     site.edge.wait_access(reason="client_reset")
+    until(lambda: site.origin.open_connections() == 0, "the origin is let off as well")
 
 
 def test_the_limit_of_client_connections(site):

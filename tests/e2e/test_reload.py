@@ -123,9 +123,10 @@ def test_50_broken_configurations_change_nothing_and_each_is_explained(edge):
             problems.append(f"{number} {broken.kind}, line {broken.line} {broken.word!r}: {str(error)[-600:]}")
         if kept.ask("/", "one.example.com").body != b"1" or answer(edge, "two.example.com") != "two":
             problems.append(f"{number} {broken.kind}: the old one does not serve any more")
-        if broken.kind != "missing file" and edge.generation() != generation:
-            problems.append(f"{number} {broken.kind}: generation {edge.generation()}")
-            generation = edge.generation()
+        now = edge.generation()
+        if broken.kind != "missing file" and now != generation:  # a missing include harms only what it would have added
+            problems.append(f"{number} {broken.kind}: generation {now}")
+        generation = now
     assert number == 49 and len(kinds) == 10
     assert not problems, "\n\n".join(problems)
     edge.write(good_text(edge, "2"))
