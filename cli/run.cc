@@ -148,6 +148,8 @@ void Process::publish(const routing::SnapshotPtr& snapshot) {
     core::log_error("admin stays as it was: {}", listening.error().message);
   }
   discovery_.update(snapshot->upstreams);
+  if (!hung_up_) notify_.reloading();
+  hung_up_ = true;
   publishing_ = true;
   if (auto published = server_->publish(snapshot, [this] { live(); }); !published) {
     publishing_ = false;
@@ -223,13 +225,15 @@ void Process::report_certificates() {
 void Process::terminate() {
   if (++terminations_ > 1) {
     core::log_warn("told to end a second time: closing what is open");
-    status_ = 3;
     server_->cut_short();
     return;
   }
   core::log_info("draining: {} connections are open", server_->connections());
   notify_.stopping();
-  server_->drain([this] { loop_.stop(); });
+  server_->drain([this](bool clean) {
+    if (!clean) status_ = 3;
+    loop_.stop();
+  });
 }
 
 int Process::run() {

@@ -116,6 +116,11 @@ void HttpSession::serve() {
     flush();
     if (closed_ || !std::holds_alternative<Serving>(stage_)) return;
   }
+  if (stream_->broken() && exchange_ != nullptr && !codec_.wants_input()) {
+    // Nothing is read while the answer is due, so nothing else would find out.
+    detail_ = "the client reset the connection";
+    return close(CloseReason::client_reset);
+  }
   if (exchange_ != nullptr && pending() == 0) exchange_->on_client_writable();
   read();
 }

@@ -193,6 +193,7 @@ void PassthroughSession::on_connected(std::unique_ptr<core::TcpStream> stream, c
 
 void PassthroughSession::on_connect_failed(const routing::ConnectFailure& failure) {
   attempts_ = static_cast<std::uint8_t>(failure.attempts);
+  endpoint_ = failure.last;
   const auto& upstream = std::get<routing::Passthrough>(route_->action).upstream;
   detail_ = "upstream " + upstream->name + ": " + failure.detail;
   core::log_limited(core::LogLevel::warn, upstream->identity, "route {}: upstream {}: cannot connect: {}", route_->name,

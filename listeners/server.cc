@@ -133,10 +133,19 @@ void Server::adopt(const routing::SnapshotPtr& snapshot, Sockets opened, std::fu
   }
 }
 
-void Server::drain(std::function<void()> done) {
+void Server::drain(std::function<void(bool clean)> done) {
   drained_ = std::move(done);
   drain_until_ = control_.now() + static_cast<std::uint64_t>(snapshot_->timeouts.drain.count());
-  for (auto& worker : workers_) worker->post([w = worker.get()] { w->drain(); });
+  // When no worker accepts any more, the sockets are closed: new clients are refused, not left waiting.
+  auto left = std::make_shared<std::size_t>(workers_.size());
+  for (auto& worker : workers_) {
+    worker->post([this, left, w = worker.get()] {
+      w->drain();
+      control_.post([this, left] {
+        if (--*left == 0) sockets_.clear();
+      });
+    });
+  }
   control_.timers().arm(drain_tick_, control_.now() + kDrainCheckMs);
 }
 
@@ -153,8 +162,9 @@ void Server::check_drained() {
     control_.timers().arm(drain_tick_, control_.now() + kDrainCheckMs);
     return;
   }
-  if (sessions() > 0) core::log_warn("{} connections were still open at the end of the drain", sessions());
-  drained_();
+  const bool clean = sessions() == 0;
+  if (!clean) core::log_warn("{} connections were still open at the end of the drain", sessions());
+  drained_(clean);
 }
 
 }  // namespace edgemux::listeners

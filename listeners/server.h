@@ -33,8 +33,9 @@ class Server {
   // back, nothing has changed, and `done` is not called. Otherwise `done` runs when every worker has taken it over.
   core::Result<void> publish(const routing::SnapshotPtr& snapshot, std::function<void()> done);
 
-  // Stops accepting and lets everything under way finish, at most for timeouts.drain; then `done`.
-  void drain(std::function<void()> done);
+  // Stops accepting, closes the sockets and lets everything under way finish, at most for timeouts.drain; then `done`.
+  // `clean`: nothing was left open.
+  void drain(std::function<void(bool clean)> done);
   // Ends a drain at once.
   void cut_short();
 
@@ -62,7 +63,7 @@ class Server {
   std::vector<std::unique_ptr<Worker>> workers_;
   Sockets sockets_;
   routing::SnapshotPtr snapshot_;
-  std::function<void()> drained_;
+  std::function<void(bool)> drained_;
   core::Timer drain_tick_;
   std::uint64_t drain_until_ = 0;
 };

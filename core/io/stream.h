@@ -61,6 +61,9 @@ class Stream : public Retirable {
   // True while a read may yield something without waiting for on_ready.
   [[nodiscard]] virtual bool readable() const = 0;
 
+  // The connection was reset or failed, whatever read() would still say. For owners that do not read at the moment.
+  [[nodiscard]] virtual bool broken() const = 0;
+
   // Takes as many leading bytes of the pieces as it can now; the caller keeps the rest and offers it again after
   // on_ready. `ok` with fewer bytes than offered means that the next call would be `again`. A TLS stream may take bytes
   // whose ciphertext still waits inside (at most some 64 KiB); unsent() says how much.

@@ -74,6 +74,7 @@ void TcpStream::on_io(std::uint32_t ready) {
   if ((ready & kReadable) != 0) readable_ = true;
   if ((ready & kWritable) != 0) writable_ = true;
   if ((ready & kPeerClosed) != 0) peer_closed_ = true;
+  if ((ready & kBroken) != 0) broken_ = true;
   if (observer_ != nullptr) observer_->on_ready(*this);
 }
 

@@ -32,6 +32,7 @@ class TcpStream final : public Stream, private Watcher {
   void set_observer(StreamObserver* observer) override { observer_ = observer; }
   IoResult read(std::span<char> buffer) override;
   [[nodiscard]] bool readable() const override { return readable_; }
+  [[nodiscard]] bool broken() const override { return broken_; }
   IoResult write(std::span<const iovec> pieces) override;
   [[nodiscard]] std::size_t unsent() const override { return 0; }
   void shutdown_write() override;
@@ -67,6 +68,7 @@ class TcpStream final : public Stream, private Watcher {
   bool writable_ = true;
   bool watches_writable_ = false;
   bool peer_closed_ = false;
+  bool broken_ = false;
   bool shut_ = false;
 };
 

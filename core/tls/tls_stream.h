@@ -70,6 +70,7 @@ class TlsStream final : public Stream, private StreamObserver {
   void set_observer(StreamObserver* observer) override { observer_ = observer; }
   IoResult read(std::span<char> buffer) override;
   [[nodiscard]] bool readable() const override;
+  [[nodiscard]] bool broken() const override { return broken_ || inner_->broken(); }
   IoResult write(std::span<const iovec> pieces) override;
   [[nodiscard]] std::size_t unsent() const override { return tail_.size(); }
   void shutdown_write() override;

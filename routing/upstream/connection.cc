@@ -86,6 +86,7 @@ void UpstreamConnection::on_connected(std::unique_ptr<core::TcpStream> stream, c
   connector_.reset();
   attempts_ = attempts;
   endpoint_ = &endpoint;
+  slot_ = pool_.slot_of(*this);
   stream_ = std::move(stream);
   stream_->set_observer(this);
   connected_at_ = context_.loop.now();
@@ -100,6 +101,7 @@ void UpstreamConnection::on_connected(std::unique_ptr<core::TcpStream> stream, c
 
 void UpstreamConnection::on_connect_failed(const ConnectFailure& failure) {
   attempts_ = failure.attempts;
+  endpoint_ = failure.last;
   switch (failure.kind) {
     case ConnectFailure::Kind::no_endpoint:
       return fail(UpstreamFailure::Kind::no_endpoint, failure.detail);
@@ -191,7 +193,7 @@ void UpstreamConnection::on_bad_response(const char* reason) { fail(UpstreamFail
 void UpstreamConnection::fail(UpstreamFailure::Kind kind, std::string detail) {
   Observer* observer = observer_;
   UpstreamFailure failure{kind, std::move(detail), reused(), answered_};
-  if (!failure.detail.empty() && endpoint_ != nullptr) failure.detail = endpoint_->text + ": " + failure.detail;
+  if (!failure.detail.empty() && connected_at_ != 0) failure.detail = endpoint_->text + ": " + failure.detail;
   observer_ = nullptr;
   close();
   if (observer != nullptr) observer->on_upstream_failed(failure);

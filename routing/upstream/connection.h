@@ -133,7 +133,8 @@ class UpstreamConnection final : public core::Retirable,
   core::Deferred again_;
   std::uint64_t connected_at_ = 0;
   std::uint64_t requests_ = 0;
-  std::size_t index_ = 0;  // in the pool's list
+  std::size_t index_ = 0;        // in the pool's list
+  std::size_t slot_ = SIZE_MAX;  // of its endpoint in the pool's present set; SIZE_MAX = not in it
   unsigned attempts_ = 0;
   State state_ = State::connecting;
   bool paused_ = false;

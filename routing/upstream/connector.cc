@@ -58,6 +58,7 @@ void Connector::attempt_failed(core::ConnectResult result, const std::string& wh
       result == core::ConnectResult::timeout ? ConnectFailure::Kind::timeout : ConnectFailure::Kind::refused;
   if (!failure_.detail.empty()) failure_.detail += "; ";
   failure_.detail += endpoints_->endpoints[next_ % endpoints_->endpoints.size()].text + ": " + why;
+  failure_.last = &endpoints_->endpoints[next_ % endpoints_->endpoints.size()];
   ++next_;
 }
 

@@ -21,6 +21,7 @@ struct ConnectFailure {
   Kind kind = Kind::refused;  // of the last attempt
   std::string detail;         // every attempt: "10.0.0.7:80: Connection refused; 10.0.0.8:80: no answer within 3000 ms"
   unsigned attempts = 0;
+  const Endpoint* last = nullptr;  // tried last; lives as long as the set
 };
 
 class Connector final : private core::StreamObserver {

@@ -11,23 +11,42 @@ UpstreamPool::~UpstreamPool() {
   while (!all_.empty()) all_.back()->close();
 }
 
-UpstreamPool::Pick UpstreamPool::pick() {
+void UpstreamPool::refresh() {
   const std::uint64_t version = upstream_->state->version();
-  if (version != version_) {
-    version_ = version;
-    endpoints_ = upstream_->state->endpoints();
-    // Idle connections to endpoints that are gone are of no use.
-    const auto idle = idle_;
-    for (auto* connection : idle) {
-      if (gone(*connection)) connection->close();
-    }
+  if (version == version_) return;
+  version_ = version;
+  endpoints_ = upstream_->state->endpoints();
+  for (const auto& connection : all_) connection->slot_ = slot_of(*connection);
+  // Idle connections to endpoints that are gone are of no use; busy ones find out when they are released.
+  const auto idle = idle_;
+  for (auto* connection : idle) {
+    if (connection->slot_ == kNoSlot) connection->close();
   }
+}
+
+UpstreamPool::Pick UpstreamPool::pick() {
+  refresh();
   return {endpoints_, next_++};
 }
 
-bool UpstreamPool::gone(const UpstreamConnection& connection) const {
-  return std::none_of(endpoints_->endpoints.begin(), endpoints_->endpoints.end(),
-                      [&](const Endpoint& e) { return e.address == connection.endpoint_->address; });
+std::size_t UpstreamPool::slot_of(const UpstreamConnection& connection) const {
+  if (connection.endpoint_ == nullptr) return kNoSlot;
+  const auto& endpoints = endpoints_->endpoints;
+  const auto found = std::find_if(endpoints.begin(), endpoints.end(),
+                                  [&](const Endpoint& e) { return e.address == connection.endpoint_->address; });
+  return found == endpoints.end() ? kNoSlot : static_cast<std::size_t>(found - endpoints.begin());
+}
+
+UpstreamConnection* UpstreamPool::take_idle(std::size_t turn) {
+  if (idle_.empty() || endpoints_->endpoints.empty()) return nullptr;
+  const std::size_t slot = turn % endpoints_->endpoints.size();
+  const auto found = std::find_if(idle_.rbegin(), idle_.rend(), [&](const auto* idle) { return idle->slot_ == slot; });
+  if (found == idle_.rend()) return nullptr;
+  UpstreamConnection* connection = *found;
+  idle_.erase(std::next(found).base());
+  context_.metrics.upstream_idle.sub();
+  context_.metrics.upstream_reuses.add();
+  return connection;
 }
 
 bool UpstreamPool::lease() {
@@ -59,20 +78,14 @@ void UpstreamPool::give_place() {
 
 UpstreamConnection* UpstreamPool::acquire(UpstreamConnection::Observer& observer, bool fresh) {
   used_ = true;
-  if (upstream_->state->version() != version_) {
-    (void)pick();
-    --next_;
-  }
-  if (!fresh && !idle_.empty()) {
-    UpstreamConnection* connection = idle_.back();
-    idle_.pop_back();
-    context_.metrics.upstream_idle.sub();
-    context_.metrics.upstream_reuses.add();
-    connection->lend(observer);
-    return connection;
+  Pick choice = pick();
+  if (!fresh) {
+    if (UpstreamConnection* connection = take_idle(choice.first); connection != nullptr) {
+      connection->lend(observer);
+      return connection;
+    }
   }
   if (!lease()) return nullptr;
-  Pick choice = pick();
   auto made = std::make_unique<UpstreamConnection>(*this, context_, std::move(choice.endpoints), choice.first,
                                                    upstream_->connect_timeout);
   UpstreamConnection* connection = made.get();
@@ -96,7 +109,7 @@ void UpstreamPool::release(UpstreamConnection& connection) {
       connection.leased_ && upstream_->state->connections.load(std::memory_order_relaxed) >= upstream_->max_connections;
   if (connection.state_ != UpstreamConnection::State::busy || !connection.codec_.reusable() ||
       !connection.output_.empty() || connection.write_failed_ || !connection.stash_.empty() || worn || scarce ||
-      idle_.size() >= keep.connections || gone(connection)) {
+      idle_.size() >= keep.connections || connection.slot_ == kNoSlot) {
     connection.close();
     return;
   }

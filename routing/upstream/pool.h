@@ -1,6 +1,7 @@
 #pragma once
-// UpstreamPool: one worker's connections to one upstream. Lends them, last in first out; picks endpoints round robin;
-// holds limits.connections, which counts over all workers.
+// UpstreamPool: one worker's connections to one upstream. Picks endpoints round robin, for every request anew; lends
+// the connection to that endpoint which was used last, or makes one; holds limits.connections, which counts over all
+// workers.
 
 #include <memory>
 #include <span>
@@ -46,7 +47,13 @@ class UpstreamPool {
   // Counts one connection more, if need be in the place of an idle one of ours.
   bool lease();
   void end_lease();
-  [[nodiscard]] bool gone(const UpstreamConnection& connection) const;
+  static constexpr std::size_t kNoSlot = SIZE_MAX;
+  // Takes over the newest endpoint set, if there is a newer one.
+  void refresh();
+  // Where the connection's endpoint stands in the present set.
+  [[nodiscard]] std::size_t slot_of(const UpstreamConnection& connection) const;
+  // An idle connection to the endpoint whose turn it is.
+  UpstreamConnection* take_idle(std::size_t turn);
   // The connection closed itself: out of the lists, freed at the end of the turn.
   void remove(UpstreamConnection& connection);
   void forget_idle(UpstreamConnection& connection);

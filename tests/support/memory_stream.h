@@ -97,6 +97,8 @@ class MemoryStream final : public core::Stream {
     return moved > 0 ? core::IoResult{core::IoStatus::ok, moved, 0} : core::IoResult{core::IoStatus::again, 0, 0};
   }
 
+  [[nodiscard]] bool broken() const override { return false; }
+
   [[nodiscard]] std::size_t unsent() const override { return 0; }
   void shutdown_write() override {
     shut_ = true;
