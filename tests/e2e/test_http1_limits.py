@@ -295,6 +295,7 @@ def test_a_client_that_leaves_takes_its_upstream_request_along(site):
     site.origin.wait_for_requests(1)
     wire.reset()
     site.edge.wait_access(reason="client_reset")
+    site.origin.gate("never").set()
     until(lambda: site.origin.open_connections() == 0, "the origin is let off as well")
 
 
