@@ -1,0 +1,147 @@
+#include "routing/upstream/connector.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "tests/support/loop_driver.h"
+
+namespace edgemux::routing {
+namespace {
+
+using namespace std::chrono_literals;
+
+std::shared_ptr<EndpointSet> set_of(const std::vector<core::SocketAddress>& addresses) {
+  auto set = std::make_shared<EndpointSet>();
+  for (const auto& address : addresses) set->endpoints.push_back({address, address.to_string()});
+  return set;
+}
+
+struct Outcome final : Connector::Observer {
+  void on_connected(std::unique_ptr<core::TcpStream> to, const Endpoint& endpoint, unsigned count) override {
+    EXPECT_FALSE(in_start);
+    ++calls;
+    stream = std::move(to);
+    text = endpoint.text;
+    attempts = count;
+    connector.reset();  // allowed: it is the last thing that the connector does
+  }
+  void on_connect_failed(const ConnectFailure& why) override {
+    EXPECT_FALSE(in_start);
+    ++calls;
+    failure = why;
+    failed = true;
+    connector.reset();
+  }
+  void begin(core::EventLoop& loop, core::WorkerMetrics& metrics, std::shared_ptr<const EndpointSet> set,
+             std::size_t first, std::chrono::milliseconds timeout = 5s) {
+    connector = std::make_unique<Connector>(loop, metrics, *this, std::move(set), first, timeout);
+    in_start = true;
+    connector->start();
+    in_start = false;
+  }
+  std::unique_ptr<Connector> connector;
+  std::unique_ptr<core::TcpStream> stream;
+  std::string text;
+  ConnectFailure failure;
+  unsigned attempts = 0;
+  int calls = 0;
+  bool failed = false;
+  bool in_start = false;
+};
+
+struct Fixture : ::testing::Test {
+  core::EventLoop loop;
+  core::WorkerMetrics metrics;
+  Outcome outcome;
+
+  void wait() {
+    int turns = 0;
+    edgemux::testing::LoopDriver(loop).run_until([&] { return outcome.calls > 0 && ++turns > 2; });
+    EXPECT_EQ(outcome.calls, 1) << "exactly one call";
+  }
+  std::uint64_t count(core::ConnectResult result) {
+    return metrics.upstream_connects[static_cast<std::size_t>(result)].read();
+  }
+};
+using ConnectorTest = Fixture;
+
+core::SocketAddress nobody() {
+  edgemux::testing::LoopbackListener listener;
+  return listener.address();
+}
+
+TEST_F(ConnectorTest, BeginsWithTheEndpointThatItIsTold) {
+  edgemux::testing::LoopbackListener a;
+  edgemux::testing::LoopbackListener b;
+  outcome.begin(loop, metrics, set_of({a.address(), b.address()}), 3);
+  wait();
+  EXPECT_EQ(outcome.text, b.address().to_string());
+  EXPECT_EQ(outcome.attempts, 1U);
+  EXPECT_EQ(count(core::ConnectResult::ok), 1U);
+}
+
+TEST_F(ConnectorTest, GoesOnToTheNextEndpointAndAround) {
+  edgemux::testing::LoopbackListener good;
+  outcome.begin(loop, metrics, set_of({good.address(), nobody(), nobody()}), 1);
+  wait();
+  ASSERT_NE(outcome.stream, nullptr);
+  EXPECT_EQ(outcome.text, good.address().to_string());
+  EXPECT_EQ(outcome.attempts, 3U);
+  EXPECT_EQ(count(core::ConnectResult::refused), 2U);
+  EXPECT_EQ(metrics.upstream_retries.read(), 2U);
+}
+
+TEST_F(ConnectorTest, TriesEveryEndpointOnceAndSaysWhatHappenedAtEach) {
+  const auto set = set_of({nobody(), nobody()});
+  outcome.begin(loop, metrics, set, 0);
+  wait();
+  ASSERT_TRUE(outcome.failed);
+  EXPECT_EQ(outcome.failure.kind, ConnectFailure::Kind::refused);
+  EXPECT_EQ(outcome.failure.attempts, 2U);
+  EXPECT_EQ(outcome.failure.detail,
+            set->endpoints[0].text + ": Connection refused; " + set->endpoints[1].text + ": Connection refused");
+}
+
+TEST_F(ConnectorTest, SaysThatThereIsNoEndpoint) {
+  auto set = std::make_shared<EndpointSet>();
+  set->problem = "argocd.svc does not resolve";
+  outcome.begin(loop, metrics, set, 0);
+  wait();
+  ASSERT_TRUE(outcome.failed);
+  EXPECT_EQ(outcome.failure.kind, ConnectFailure::Kind::no_endpoint);
+  EXPECT_EQ(outcome.failure.detail, set->problem);
+}
+
+// A listening socket whose queue is full answers no SYN: the deadline decides.
+TEST_F(ConnectorTest, GivesUpOnAnEndpointThatDoesNotAnswer) {
+  edgemux::testing::LoopbackListener full;
+  listen(full.fd(), 0);
+  std::vector<int> queued;
+  for (int i = 0; i < 8; ++i) {
+    queued.push_back(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    (void)connect(queued.back(), full.address().data(), full.address().size());
+  }
+  edgemux::testing::LoopbackListener good;
+  outcome.begin(loop, metrics, set_of({full.address(), good.address()}), 0, 50ms);
+  wait();
+  EXPECT_EQ(outcome.text, good.address().to_string());
+  EXPECT_EQ(count(core::ConnectResult::timeout), 1U);
+  for (const int fd : queued) close(fd);
+}
+
+TEST_F(ConnectorTest, DestroyingItCancels) {
+  edgemux::testing::LoopbackListener good;
+  outcome.begin(loop, metrics, set_of({good.address()}), 0);
+  outcome.connector.reset();
+  Outcome empty;
+  empty.begin(loop, metrics, std::make_shared<EndpointSet>(), 0);
+  empty.connector.reset();
+  int turns = 0;
+  edgemux::testing::LoopDriver(loop).run_until([&] { return ++turns > 10; });
+  EXPECT_EQ(outcome.calls, 0);
+  EXPECT_EQ(empty.calls, 0);
+}
+
+}  // namespace
+}  // namespace edgemux::routing
