@@ -231,6 +231,7 @@ class Blackhole:
     def __init__(self, port):
         self.address = f"127.0.0.1:{port}"
         self._listener = socket.socket()
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._listener.bind(("127.0.0.1", port))
         self._listener.listen(0)
         self._fillers = []
