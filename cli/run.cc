@@ -33,9 +33,9 @@ class Process {
  public:
   explicit Process(const std::string& config)
       : compiler_(config),
-        reloader_({[this] { return compiler_.compile(); },
-                   [this](std::function<void()> task) { loop_.post(std::move(task)); },
-                   [this](config::Reload reload) { reloaded(std::move(reload)); }}),
+        reloader_(std::make_unique<config::Reloader>(config::Reloader::Hooks{
+            [this] { return compiler_.compile(); }, [this](std::function<void()> task) { loop_.post(std::move(task)); },
+            [this](config::Reload reload) { reloaded(std::move(reload)); }})),
         heartbeat_([](void* self) { static_cast<Process*>(self)->beat(); }, this) {}
 
   int run();
@@ -56,7 +56,7 @@ class Process {
 
   core::EventLoop loop_;
   config::Compiler compiler_;
-  config::Reloader reloader_;
+  std::unique_ptr<config::Reloader> reloader_;
   Notify notify_;
   routing::Discovery discovery_;
   std::unique_ptr<core::Metrics> metrics_;
@@ -76,7 +76,7 @@ class Process {
 };
 
 bool Process::start() {
-  config::Compiled first = reloader_.load();
+  config::Compiled first = reloader_->load();
   for (const auto& diagnostic : first.diagnostics) std::cerr << diagnostic.render() << '\n';
   if (first.snapshot == nullptr) {
     std::cerr << "edgemux: the configuration has errors; nothing was started\n";
@@ -106,7 +106,7 @@ bool Process::start() {
     core::log_error("{}", listening.error().message);
     return false;
   }
-  reloader_.start();
+  reloader_->start();
   beat();
   return true;
 }
@@ -175,7 +175,7 @@ void Process::hang_up() {
   if (terminations_ > 0) return;
   hung_up_ = true;
   notify_.reloading();
-  reloader_.request();
+  reloader_->request();
 }
 
 void Process::tell_ready() {
@@ -253,6 +253,7 @@ int Process::run() {
   loop_.run();
   signals_.clear();
   admin_.reset();
+  reloader_.reset();
   server_.reset();
   access_log_.reset();
   core::log_info("edgemux has ended");
