@@ -233,9 +233,9 @@ def test_an_idle_tunnel_ends_and_a_busy_one_stays(edge, tap):
 def test_a_half_closed_tunnel_has_its_own_deadline(edge, tap):
     edge.start(timeouts={"half_closed": "700ms"}, routes=[{"host": "a.example.com", "passthrough": tap.address}])
     client, backend = talk(edge, tap, "a.example.com")
+    began = time.monotonic()
     client.finish()
     assert backend.take_rest() == b""
-    began = time.monotonic()
     assert client.rest_or_reset() == b""
     assert time.monotonic() - began >= 0.4
     edge.wait_access(reason="half_closed_timeout")
