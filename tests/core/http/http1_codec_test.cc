@@ -26,6 +26,7 @@ class Wire final : public Stream {
     }
     return {IoStatus::ok, size, 0};
   }
+  [[nodiscard]] bool broken() const override { return false; }
   [[nodiscard]] std::size_t unsent() const override { return 0; }
   void shutdown_write() override {}
   void abort() override {}

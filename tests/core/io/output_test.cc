@@ -34,6 +34,7 @@ class Sink final : public Stream {
     }
     return taken > 0 ? IoResult{IoStatus::ok, taken, 0} : IoResult{IoStatus::again, 0, 0};
   }
+  [[nodiscard]] bool broken() const override { return false; }
   [[nodiscard]] std::size_t unsent() const override { return 0; }
   void shutdown_write() override {}
   void abort() override {}
