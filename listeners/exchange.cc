@@ -149,10 +149,10 @@ void Exchange::start(HttpSession& session, core::StreamId stream, core::RequestH
   core::NormalPath path{nullptr, head.path};
   if (head.path != "*") path = core::normalize_path(head.path, scratch);
   if (path.error != nullptr) return refuse(400, CloseReason::bad_request, path.error);
-  if (session.listener().spec().protocol == routing::Protocol::http) {
-    dispatch_http(head, path.path, end);
-  } else {
+  if (session.secure()) {
     dispatch_tls(head, path.path, end);
+  } else {
+    dispatch_http(head, path.path, end);
   }
 }
 
@@ -382,10 +382,7 @@ void Exchange::on_request_body(std::span<const char> data, bool end) {
 }
 
 void Exchange::flush_upstream() {
-  if (connection_ == nullptr) return;
-  const std::size_t size = connection_->pending();
-  session_->listener().metrics().upstream_sent.add(size);
-  connection_->flush();
+  if (connection_ != nullptr) connection_->flush();
 }
 
 bool Exchange::wants_input() const {
@@ -446,6 +443,10 @@ void Exchange::on_upstream_event_end() {
   session_->flush();
   if (stage_ == Stage::over) return;  // the client was lost
   if (stage_ == Stage::upgrading) {
+    if (connection_->pending() > 0) {
+      return refuse(502, CloseReason::bad_response, "it switched protocols before it had the whole request");
+    }
+    count_upstream_bytes();
     auto taken = connection_->take_stream();
     auto* pool = pool_;
     auto* connection = connection_;
@@ -525,7 +526,9 @@ void Exchange::reply(const LocalReply& answer) {
   bool has_type = false;
   for (const auto& [name, value] : answer.headers) {
     has_type = has_type || name == "content-type";
-    head.fields.add({name, value, core::classify_field(name)});
+    // Framing and connection are the codec's to write, whatever was configured.
+    const FieldId id = core::classify_field(name);
+    head.fields.add({name, value, id, core::is_always_hop_by_hop(id)});
   }
   if (!has_type && !answer.body.empty()) head.fields.add({"content-type", answer.content_type, FieldId::content_type});
   if (!answer.location.empty()) head.fields.add({"location", answer.location, FieldId::location});
@@ -542,10 +545,17 @@ void Exchange::reply(const LocalReply& answer) {
   if (stage_ != Stage::over) finish(answer.reason);
 }
 
+void Exchange::count_upstream_bytes() {
+  const auto moved = connection_->take_counts();
+  session_->listener().metrics().upstream_sent.add(moved.sent);
+  session_->listener().metrics().upstream_received.add(moved.received);
+}
+
 void Exchange::release_upstream() {
   if (connection_ == nullptr) return;
   endpoint_ = connection_->endpoint_text();
   if (connection_->attempts() > 1) attempts_ += connection_->attempts() - 1;
+  count_upstream_bytes();
   auto* connection = connection_;
   connection_ = nullptr;
   pool_->release(*connection);
@@ -557,7 +567,6 @@ void Exchange::finish(CloseReason reason) {
   const std::uint64_t duration = monotonic_us() - began_us_;
   auto& metrics = session_->listener().metrics();
   metrics.request(status_, duration);
-  metrics.upstream_received.add(upstream_ != nullptr ? bytes_out_ : 0);
   worker_.metrics().closes[static_cast<std::size_t>(reason)].add();
   if (worker_.shared().access_log.enabled()) write_log(reason);
   session_->exchange_done(reason);

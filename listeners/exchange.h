@@ -81,6 +81,7 @@ class Exchange final : public core::Retirable, private routing::UpstreamConnecti
   void finish(CloseReason reason);
   void write_log(CloseReason reason);
   void release_upstream();
+  void count_upstream_bytes();
 
   void on_upstream_response(core::ResponseHead& head, bool end) override;
   void on_upstream_body(std::span<const char> data, bool end) override;

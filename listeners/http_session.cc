@@ -18,6 +18,8 @@ constexpr milliseconds kBodyGrace{10'000};
 constexpr milliseconds kBodyCheck{2'000};
 constexpr std::size_t kStashRead = 16 * 1024;
 constexpr std::size_t kMostPending = 64 * 1024;
+constexpr int kReadsPerEvent = 32;
+constexpr milliseconds kDrainGrace{1'000};
 
 }  // namespace
 
@@ -28,7 +30,7 @@ HttpSession::HttpSession(Listener& listener, const core::SocketAddress& client, 
       codec_(*this, output_, worker().http_scratch(), worker().snapshot().limits.request_head),
       deadline_([](void* self) { static_cast<HttpSession*>(self)->timed_out(); }, this),
       again_(
-          worker().loop(), [](void* self) { static_cast<HttpSession*>(self)->serve(); }, this),
+          worker().loop(), [](void* self) { static_cast<HttpSession*>(self)->go_on(); }, this),
       began_us_(monotonic_us()) {
   stream_->set_observer(this);
 }
@@ -74,7 +76,9 @@ void HttpSession::begin_tls(Listener& listener, const core::SocketAddress& clien
   begun.handshake();
 }
 
-void HttpSession::on_ready(core::Stream&) {
+void HttpSession::on_ready(core::Stream&) { go_on(); }
+
+void HttpSession::go_on() {
   if (closed_) return;
   if (std::holds_alternative<Handshaking>(stage_)) {
     handshake();
@@ -112,7 +116,7 @@ void HttpSession::handshake() {
 
 void HttpSession::serve() {
   if (closed_ || !std::holds_alternative<Serving>(stage_)) return;
-  if (!output_.empty() || codec_.finished()) {
+  if (!output_.empty() || waiting_ == Waiting::write || codec_.finished()) {
     flush();
     if (closed_ || !std::holds_alternative<Serving>(stage_)) return;
   }
@@ -130,8 +134,11 @@ void HttpSession::read() {
   if (!stash_.empty() && codec_.wants_input() && !codec_.mid_message() && pending() < kMostPending) {
     if (!receive(stash_)) return;
   }
-  while (!closed_ && std::holds_alternative<Serving>(stage_) && stream_->readable() && codec_.wants_input() &&
-         pending() < kMostPending && (exchange_ == nullptr || exchange_->wants_input())) {
+  for (int reads = 0;
+       !closed_ && std::holds_alternative<Serving>(stage_) && stream_->readable() && codec_.wants_input() &&
+       pending() < kMostPending && (exchange_ == nullptr || exchange_->wants_input());
+       ++reads) {
+    if (reads == kReadsPerEvent) return again_.request();  // others wait as well
     std::span<char> buffer = worker().buffer();
     const std::size_t kept = stash_.size();
     if (kept > 0) {
@@ -211,12 +218,14 @@ void HttpSession::on_request(core::StreamId stream, core::RequestHead& head, boo
   if (!end) {
     body_began_ = worker().now();
     body_bytes_ = 0;
-    await(Waiting::body, kBodyGrace);
+    // A client that waits for "100 Continue" waits for the upstream.
+    await(Waiting::body, head.expect_continue ? worker().snapshot().timeouts.response : kBodyGrace);
   }
   exchange_->start(*this, stream, head, end);
 }
 
 void HttpSession::on_request_body(core::StreamId, std::span<const char> data, bool end) {
+  if (body_bytes_ == 0) body_began_ = worker().now();
   body_bytes_ += data.size();
   if (end && waiting_ == Waiting::body) waiting_ = Waiting::nothing;
   if (exchange_ != nullptr) exchange_->on_request_body(data, end);
@@ -257,7 +266,12 @@ void HttpSession::abort(CloseReason reason) {
 void HttpSession::resume_reading() { again_.request(); }
 
 void HttpSession::finish(CloseReason reason) {
-  if (codec_.mid_message() || !stash_.empty() || (stream_->readable() && !input_ended_)) return linger(reason);
+  // After a refusal the client may still be sending, or about to.
+  const bool refused = reason == CloseReason::bad_request || reason == CloseReason::head_too_large ||
+                       reason == CloseReason::body_too_large || reason == CloseReason::body_too_slow;
+  if (refused || codec_.mid_message() || !stash_.empty() || (stream_->readable() && !input_ended_)) {
+    return linger(reason);
+  }
   close(reason);
 }
 
@@ -360,8 +374,11 @@ void HttpSession::timed_out() {
 }
 
 void HttpSession::drain() {
-  if (closed_ || !std::holds_alternative<Serving>(stage_)) return;
+  if (closed_) return;
   codec_.close_after();
+  if (!std::holds_alternative<Serving>(stage_)) return;
+  // A client that has just come in gets a moment to say what it wants.
+  if (waiting_ == Waiting::first_head) return await(Waiting::first_head, kDrainGrace);
   if (exchange_ == nullptr && !codec_.mid_message() && stash_.empty() && output_.empty()) close(CloseReason::draining);
 }
 

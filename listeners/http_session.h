@@ -94,6 +94,7 @@ class HttpSession final : public Session,
   HttpSession(Listener& listener, const core::SocketAddress& client, std::unique_ptr<core::Stream> stream);
 
   void on_ready(core::Stream& stream) override;
+  void go_on();
   void handshake();
   void serve();
   void read();

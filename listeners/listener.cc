@@ -22,6 +22,15 @@ Listener::~Listener() = default;
 void Listener::update(std::shared_ptr<const routing::Listener> table, const std::vector<int>& sockets) {
   table_ = std::move(table);
   removed_ = false;
+  keep_only(sockets);
+  for (const int fd : sockets) {
+    if (std::any_of(sockets_.begin(), sockets_.end(), [fd](const Socket& socket) { return socket.fd == fd; })) continue;
+    auto on_accept = [this](int accepted, const core::SocketAddress& client) { accept(accepted, client); };
+    sockets_.push_back({fd, std::make_unique<core::Acceptor>(worker_.loop(), fd, std::move(on_accept))});
+  }
+}
+
+void Listener::keep_only(const std::vector<int>& sockets) {
   for (auto& socket : sockets_) {
     if (std::find(sockets.begin(), sockets.end(), socket.fd) == sockets.end()) {
       socket.acceptor->stop();
@@ -29,11 +38,6 @@ void Listener::update(std::shared_ptr<const routing::Listener> table, const std:
     }
   }
   std::erase_if(sockets_, [](const Socket& socket) { return socket.acceptor == nullptr; });
-  for (const int fd : sockets) {
-    if (std::any_of(sockets_.begin(), sockets_.end(), [fd](const Socket& socket) { return socket.fd == fd; })) continue;
-    auto on_accept = [this](int accepted, const core::SocketAddress& client) { accept(accepted, client); };
-    sockets_.push_back({fd, std::make_unique<core::Acceptor>(worker_.loop(), fd, std::move(on_accept))});
-  }
 }
 
 void Listener::stop_accepting() {

@@ -21,7 +21,9 @@ class Listener {
   Listener(const Listener&) = delete;
   Listener& operator=(const Listener&) = delete;
 
-  // The listener's part of a new snapshot, and the sockets to accept on from now on (those not named are left).
+  // Stops accepting on all sockets but these.
+  void keep_only(const std::vector<int>& sockets);
+  // The listener's part of a new snapshot, and the sockets to accept on from now on.
   void update(std::shared_ptr<const routing::Listener> table, const std::vector<int>& sockets);
   // No longer configured: accepts what is queued, then nothing more; the table is let go.
   void remove();

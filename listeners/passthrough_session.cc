@@ -118,6 +118,7 @@ bool PassthroughSession::look_at(std::span<const char> bytes) {
     return false;
   }
   stage.charged = bytes.size();
+  received_ = static_cast<std::uint32_t>(bytes.size());
   stage.bytes.append(bytes.data() + stage.bytes.size(), bytes.size() - stage.bytes.size());
   return true;
 }
@@ -130,6 +131,7 @@ void PassthroughSession::release_memory() {
 }
 
 void PassthroughSession::route_hello(const core::ClientHello& hello, std::span<const char> bytes) {
+  received_ = static_cast<std::uint32_t>(bytes.size());
   sni_ = hello.server_name;
   alpn_ = first_protocol(hello.alpn);
   std::array<char, 256> name_buffer;
@@ -177,6 +179,10 @@ void PassthroughSession::connect(std::span<const char> hello) {
 
 void PassthroughSession::on_connected(std::unique_ptr<core::TcpStream> stream, const routing::Endpoint& endpoint,
                                       unsigned attempts) {
+  if (closed_) {  // in this very turn
+    worker().loop().retire(std::move(stream));
+    return;
+  }
   endpoint_ = &endpoint;
   attempts_ = static_cast<std::uint8_t>(attempts);
   connect_us_ = static_cast<std::uint32_t>(monotonic_us() - began_us_);
@@ -192,6 +198,7 @@ void PassthroughSession::on_connected(std::unique_ptr<core::TcpStream> stream, c
 }
 
 void PassthroughSession::on_connect_failed(const routing::ConnectFailure& failure) {
+  if (closed_) return;
   attempts_ = static_cast<std::uint8_t>(failure.attempts);
   endpoint_ = failure.last;
   const auto& upstream = std::get<routing::Passthrough>(route_->action).upstream;
@@ -223,11 +230,15 @@ void PassthroughSession::refuse(CloseReason reason) {
   close(reason);
 }
 
-void PassthroughSession::timed_out() { close(CloseReason::hello_timeout); }
+void PassthroughSession::timed_out() {
+  close(worker().draining() ? CloseReason::draining : CloseReason::hello_timeout);
+}
 
 void PassthroughSession::drain() {
   // A tunnel lasts until its ends close it, or until timeouts.drain is over.
-  if (std::holds_alternative<Inspecting>(stage_)) close(CloseReason::draining);
+  // A client that has just come in gets a moment to send its hello.
+  constexpr std::uint64_t kGraceMs = 1000;
+  if (std::holds_alternative<Inspecting>(stage_)) worker().loop().timers().arm(deadline_, worker().now() + kGraceMs);
 }
 
 void PassthroughSession::close(CloseReason reason) {
@@ -271,8 +282,8 @@ void PassthroughSession::write_log(CloseReason reason) {
   if (const auto* stage = std::get_if<Tunnelling>(&stage_)) {
     record.bytes_in = stage->tunnel.bytes_to_upstream();
     record.bytes_out = stage->tunnel.bytes_to_client();
-  } else if (const auto* inspecting = std::get_if<Inspecting>(&stage_)) {
-    record.bytes_in = inspecting->bytes.size();
+  } else {
+    record.bytes_in = received_;
   }
   record.detail = detail_;
   record.connect_us = connect_us_;

@@ -91,6 +91,7 @@ class PassthroughSession final : public Session,
   std::string detail_;
   std::uint64_t began_us_;
   std::uint32_t connect_us_ = 0;
+  std::uint32_t received_ = 0;  // bytes of the hello
   std::uint8_t attempts_ = 0;
   bool closed_ = false;
 };

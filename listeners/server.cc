@@ -55,14 +55,8 @@ core::Result<Server::Sockets> Server::open_missing(const routing::Snapshot& snap
   for (const auto& listener : snapshot.listeners) {
     for (const auto& bind : listener->spec.binds) {
       const std::string key = key_of(bind);
+      if (sockets_.contains(key)) continue;
       const auto options = options_of(listener->spec, bind);
-      if (const auto found = sockets_.find(key); found != sockets_.end()) {
-        for (const auto& descriptor : found->second.descriptors) {
-          core::apply_tcp_options(descriptor.fd(), options.tcp);
-          listen(descriptor.fd(), options.backlog);
-        }
-        continue;
-      }
       Socket socket;
       for (unsigned i = 0; i < metrics_.workers(); ++i) {
         auto descriptor = core::ListeningDescriptor::open(bind.address, options, i == 0);
@@ -100,7 +94,11 @@ void Server::adopt(const routing::SnapshotPtr& snapshot, Sockets opened, std::fu
   for (const auto& listener : snapshot->listeners) {
     for (const auto& bind : listener->spec.binds) {
       wanted.push_back(key_of(bind));
-      sockets_.at(wanted.back()).listener = listener->spec.name;
+      const auto options = options_of(listener->spec, bind);
+      for (const auto& descriptor : sockets_.at(wanted.back()).descriptors) {
+        core::apply_tcp_options(descriptor.fd(), options.tcp);
+        listen(descriptor.fd(), options.backlog);  // an open socket takes a new backlog
+      }
     }
   }
   snapshot_ = snapshot;

@@ -47,7 +47,6 @@ class Server {
  private:
   // One bind address: a descriptor per worker.
   struct Socket {
-    std::string listener;
     std::vector<core::ListeningDescriptor> descriptors;
   };
   using Sockets = std::map<std::string, Socket>;  // by the bind's address and kind

@@ -79,12 +79,16 @@ routing::SnapshotPtr Worker::adopt(routing::SnapshotPtr snapshot, const std::vec
                                    [&](const auto& table) { return table->spec.name == listener->name(); });
     if (stays || listener->removed()) continue;
     listener->remove();
-    for (Session* session = sessions_; session != nullptr;) {
-      Session* next = session->next_;
-      if (&session->listener() == listener.get()) session->drain();
-      session = next;
-    }
+    drain_sessions(*listener);
   }
+  const auto sockets_of = [&](const std::string& listener) {
+    std::vector<int> own;
+    for (const auto& socket : sockets) {
+      if (socket.listener == listener) own.push_back(socket.fd);
+    }
+    return draining_ ? std::vector<int>{} : own;
+  };
+  for (auto& listener : listeners_) listener->keep_only(sockets_of(listener->name()));
   for (const auto& table : snapshot_->listeners) {
     auto found = std::find_if(listeners_.begin(), listeners_.end(),
                               [&](const auto& listener) { return listener->name() == table->spec.name; });
@@ -92,13 +96,19 @@ routing::SnapshotPtr Worker::adopt(routing::SnapshotPtr snapshot, const std::vec
       listeners_.push_back(std::make_unique<Listener>(*this, table));
       found = listeners_.end() - 1;
     }
-    std::vector<int> own;
-    for (const auto& socket : sockets) {
-      if (socket.listener == table->spec.name) own.push_back(socket.fd);
-    }
-    (*found)->update(table, draining_ ? std::vector<int>{} : own);
+    // Connections of the other protocol finish what they do.
+    if ((*found)->spec().protocol != table->spec.protocol) drain_sessions(**found);
+    (*found)->update(table, sockets_of(table->spec.name));
   }
   return before;
+}
+
+void Worker::drain_sessions(const Listener& listener) {
+  for (Session* session = sessions_; session != nullptr;) {
+    Session* next = session->next_;
+    if (&session->listener() == &listener) session->drain();
+    session = next;
+  }
 }
 
 void Worker::release_unused_listeners() {

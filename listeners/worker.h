@@ -104,6 +104,7 @@ class Worker {
   void remove(Session& session);
   void tick();
   void release_unused_listeners();
+  void drain_sessions(const Listener& listener);
 
   unsigned index_;
   Shared& shared_;

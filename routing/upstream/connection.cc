@@ -63,6 +63,7 @@ void UpstreamConnection::flush() {
     return;
   }
   const core::IoResult result = output_.flush(*stream_);
+  counts_.sent += result.bytes;
   if (result.bytes > 0) touch();  // silence counts from the last byte that it took
   if (result.status == core::IoStatus::error) {
     // It may have answered before it stopped listening (a 413, say): the answer, or its absence, decides.
@@ -141,6 +142,7 @@ void UpstreamConnection::read() {
     const core::IoResult result = stream_->read(buffer);
     if (kept > 0) stash_.resize(kept + result.bytes);
     if (result.status == core::IoStatus::ok) {
+      counts_.received += result.bytes;
       if (!receive(kept > 0 ? std::span<char>(stash_) : buffer.first(result.bytes))) return;
       continue;
     }

@@ -12,6 +12,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "core/base/metrics.h"
 #include "core/http/codec.h"
@@ -89,6 +90,13 @@ class UpstreamConnection final : public core::Retirable,
   // Loop milliseconds when the connection stood; 0 = not yet.
   [[nodiscard]] std::uint64_t connected_at() const { return connected_at_; }
 
+  // Bytes moved since the call before, for the metrics.
+  struct Counts {
+    std::uint64_t sent = 0;
+    std::uint64_t received = 0;
+  };
+  Counts take_counts() { return std::exchange(counts_, {}); }
+
   // After a 101, from on_upstream_event_end(): the bytes become the caller's, with what was received behind the head.
   // The place in limits.connections is held until release().
   struct Upgraded {
@@ -133,6 +141,7 @@ class UpstreamConnection final : public core::Retirable,
   core::Deferred again_;
   std::uint64_t connected_at_ = 0;
   std::uint64_t requests_ = 0;
+  Counts counts_;
   std::size_t index_ = 0;        // in the pool's list
   std::size_t slot_ = SIZE_MAX;  // of its endpoint in the pool's present set; SIZE_MAX = not in it
   unsigned attempts_ = 0;
