@@ -302,7 +302,8 @@ void HttpSession::upgrade(std::unique_ptr<core::Stream> upstream, std::string_vi
   waiting_ = Waiting::nothing;
   again_.cancel();
   Tunnel::Observer& observer = *this;
-  auto& stage = stage_.emplace<Upgraded>(std::move(upstream), pool, connection, worker(), observer, *stream_);
+  auto made = std::make_unique<Upgraded>(std::move(upstream), pool, connection, worker(), observer, *stream_);
+  Upgraded& stage = *stage_.emplace<std::unique_ptr<Upgraded>>(std::move(made));
   stage.tunnel.to_client().prepend(output_);
   stage.tunnel.to_client().prepend(received);
   stage.tunnel.to_upstream().prepend(stash_);
@@ -391,7 +392,8 @@ void HttpSession::close(CloseReason reason) {
   if (exchange_ != nullptr) {
     exchange_->cancel(reason, detail_);
     worker().give_exchange(std::move(exchange_));
-  } else if (auto* stage = std::get_if<Upgraded>(&stage_)) {
+  } else if (auto* upgraded = std::get_if<std::unique_ptr<Upgraded>>(&stage_)) {
+    Upgraded* stage = upgraded->get();
     auto& metrics = listener().metrics();
     metrics.tunnels_active.sub();
     metrics.client_received.add(stage->tunnel.bytes_to_upstream());
@@ -427,7 +429,8 @@ void HttpSession::write_log(CloseReason reason) {
     record.route = tls_route_->name;
     record.tenant = tls_route_->tenant;
   }
-  if (const auto* stage = std::get_if<Upgraded>(&stage_)) {
+  if (const auto* upgraded = std::get_if<std::unique_ptr<Upgraded>>(&stage_)) {
+    const Upgraded* stage = upgraded->get();
     record.bytes_in = stage->tunnel.bytes_to_upstream();
     record.bytes_out = stage->tunnel.bytes_to_client();
     record.upstream = stage->pool.upstream().name;

@@ -122,7 +122,7 @@ class HttpSession final : public Session,
   core::Http1Server codec_;
   std::string stash_;  // received and not yet taken by the codec: an incomplete head, or a pipelined request
   std::unique_ptr<Exchange> exchange_;
-  std::variant<Serving, Handshaking, Upgraded, Lingering> stage_;
+  std::variant<Serving, Handshaking, std::unique_ptr<Upgraded>, Lingering> stage_;  // Upgraded is large and rare
   routing::RoutePtr tls_route_;
   core::Timer deadline_;
   core::Deferred again_;

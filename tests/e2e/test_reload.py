@@ -25,7 +25,7 @@ def answer(edge, host=HOST, port=None):
 
 
 def under_load(site, nginx, wrk, taps, count, seconds):
-    """`count` reloads while six wrk run; returns the runs' reports. One tunnel is opened at each and held."""
+    """`count` reloads while six wrk run against four workers; returns the runs' reports. One tunnel is opened at each and held."""
     behind = nginx("behind")
     through = nginx("through", site.authority.issue("through.example.com"))
     turns = [taps(), taps()]
@@ -41,7 +41,7 @@ def under_load(site, nginx, wrk, taps, count, seconds):
         ]
 
     edge = site.edge
-    site.start(*routes(0))
+    site.start(*routes(0), workers=4)
     loads = {}
     for scheme, port, host in (("http", edge.http, HOST), ("https", edge.https, HOST),
                                ("https", edge.https, "through.example.com")):
@@ -51,7 +51,7 @@ def under_load(site, nginx, wrk, taps, count, seconds):
     held, weight = [], []
     first = edge.generation()
     for number in range(1, count + 1):
-        edge.write(edge.base(certificates=site.certificates, routes=routes(number)))
+        edge.write(edge.base(certificates=site.certificates, routes=routes(number), workers=4))
         edge.wait_generation(first + number)
         assert edge.generation() == first + number
         assert site.ask("/turn").body == str(number).encode()
