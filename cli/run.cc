@@ -1,5 +1,7 @@
 #include "cli/run.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <csignal>
 #include <functional>
@@ -18,6 +20,7 @@
 #include "core/base/log.h"
 #include "core/base/metrics.h"
 #include "core/io/event_loop.h"
+#include "core/tls/allocator.h"
 #include "listeners/access_log.h"
 #include "listeners/server.h"
 #include "routing/upstream/discovery.h"
@@ -247,6 +250,7 @@ int Process::run() {
   on(SIGTERM, [this] { terminate(); });
   on(SIGINT, [this] { terminate(); });
   on(SIGHUP, [this] { hang_up(); });
+  on(SIGUSR2, [] { core::log_warn("SIGUSR2: upgrading the binary in place is not supported yet; nothing was done"); });
   on(SIGUSR1, [this] {
     if (auto reopened = access_log_->reopen(); !reopened) core::log_error("{}", reopened.error().message);
   });
@@ -261,10 +265,20 @@ int Process::run() {
   return status_;
 }
 
+// A login shell's soft limit of 1,024 files would be some 450 connections; what the hard limit grants is ours to use.
+void raise_file_limit() {
+  rlimit files{};
+  if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur == files.rlim_max) return;
+  files.rlim_cur = files.rlim_max;
+  (void)setrlimit(RLIMIT_NOFILE, &files);
+}
+
 }  // namespace
 
 int run(const std::string& config) {
   std::signal(SIGPIPE, SIG_IGN);
+  raise_file_limit();
+  core::install_tls_allocator();
   Process process(config);
   return process.run();
 }

@@ -282,6 +282,14 @@ def test_a_second_signal_ends_at_once(site, second):
         site.edge.wait_exit(10)
 
 
+def test_sigusr2_is_answered_and_harms_nothing(edge):
+    edge.start(routes=[says("x")])
+    edge.signal(signal.SIGUSR2)
+    edge.wait_log("SIGUSR2: .*not supported yet")
+    with Wire.connect(edge.http) as wire:
+        assert wire.ask("/", HOST).status == 200
+
+
 @pytest.mark.sanitizer
 def test_sigusr1_reopens_the_logs(edge):
     edge.start(routes=[says("x")])
