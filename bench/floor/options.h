@@ -59,7 +59,7 @@ inline Options parse_options(int argc, char** argv, bool may_splice) {
   return options;
 }
 
-// A non-blocking listening socket on every IPv4 address. What it accepts inherits TCP_NODELAY.
+// A non-blocking listening socket on loopback. What it accepts inherits TCP_NODELAY.
 inline int listen_on(std::uint16_t port) {
   std::signal(SIGPIPE, SIG_IGN);
   const int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -69,6 +69,7 @@ inline int listen_on(std::uint16_t port) {
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_port = htons(port);
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   if (bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 || listen(fd, 4096) != 0) {
     quit("cannot listen on port " + std::to_string(port) + ": " + std::strerror(errno));
   }
