@@ -92,9 +92,9 @@ class Measure:
         with Client(self.load, self.log, peer, row, 1, 60, "--requests", 1) as client:
             client.go()
         before = self._settled_pss(peer)
-        with Client(self.load, self.log, peer, row, connections, 120, "--requests", connections) as client:
+        with Client(self.load, self.log, peer, row, connections, 120, "--requests", connections, "--rate", 2000) as client:
             after = self._settled_pss(peer)
-            result = client.go()  # each of them must still answer
+            result = client.go()  # each of them, in turn, must still answer
         if result["reconnects"]:
             raise Failure(f"{result['reconnects']} of {connections} connections did not stay")
         return {"figure": (after - before) / connections, "before_kib": before, "after_kib": after, "connections": connections}

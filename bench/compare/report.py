@@ -160,8 +160,9 @@ def text(comparison, about):
     parts = [f"{about['date']}, {about['cpu']}, Linux {about['kernel']}, {about['commit']}; {about['rounds']} rounds of {about['seconds']} s, "
              f"access logs {'on' if about['log'] else 'off'}; load average before: {about['load_before']:.1f}"
              + (" (BUSY: others ran beside it, these figures are worth little)" if about["load_before"] > BUSY else "") + f"\n{versions}",
-             "CPU time of the proxy per unit, median (lowest) over the rounds; idle rows: KiB per connection.\n\n" + cost_table(comparison),
-             "Rate per second, p50/p99 in ms, share of its core that the proxy used.\n\n" + rate_table(comparison)]
+             "CPU time of the proxy per unit, median (lowest) over the rounds; idle rows: KiB per connection.\n\n" + cost_table(comparison)]
+    if any(not row.idle for row in comparison.rows):
+        parts.append("Rate per second, p50/p99 in ms, share of its core that the proxy used.\n\n" + rate_table(comparison))
     if comparison.rated:
         parts.append("p50/p99 in ms at a fixed rate, the same for all; counted from when a request was due.\n\n" + fixed_rate_table(comparison))
     if comparison.traces:
