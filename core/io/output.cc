@@ -65,6 +65,10 @@ void Output::append(std::string_view bytes) { copy_in(bytes.data(), bytes.size()
 
 void Output::borrow(std::span<const char> bytes) {
   if (bytes.empty()) return;
+  if (bytes.size() < kWorthBorrowing && block_ != nullptr) {
+    copy_in(bytes.data(), bytes.size());
+    return;
+  }
   pieces_.push_back({bytes.data(), bytes.size(), nullptr});
   pending_ += bytes.size();
 }

@@ -48,6 +48,7 @@ class Output {
   char* reserve(std::size_t size);
   void commit(std::size_t used);
   void append(std::string_view bytes);
+  // Little pieces are copied all the same: one contiguous send is cheaper than a gathered one.
   void borrow(std::span<const char> bytes);
 
   // Sends. `ok`: nothing is left. `again`: pending() bytes wait; flush again when the stream is writable. `error`:
@@ -72,6 +73,7 @@ class Output {
     char* block;  // the block the bytes live in; null = borrowed
   };
   static constexpr std::size_t kPiecesPerWrite = 32;
+  static constexpr std::size_t kWorthBorrowing = 2048;
 
   void copy_in(const char* data, std::size_t size);
   void release_front(std::size_t count);

@@ -44,19 +44,31 @@ TEST(Output, SendsComposedAndBorrowedBytesInOrderWithOneWrite) {
   BlockPool pool;
   Output output(pool);
   Sink sink;
-  std::string body = "the body";
+  const std::string body(5000, 'b');
   output.append("head\r\n");
   std::memcpy(output.reserve(100), "more", 4);
   output.commit(4);
   output.borrow(body);
   output.append("\r\n");
-  EXPECT_EQ(output.pending(), 6 + 4 + 8 + 2U);
+  EXPECT_EQ(output.pending(), 6 + 4 + 5000 + 2U);
   const IoResult result = output.flush(sink);
   EXPECT_EQ(result.status, IoStatus::ok);
-  EXPECT_EQ(result.bytes, 20U);
-  EXPECT_EQ(sink.got, "head\r\nmorethe body\r\n");
+  EXPECT_EQ(result.bytes, 5012U);
+  EXPECT_EQ(sink.got, "head\r\nmore" + body + "\r\n");
   EXPECT_EQ(sink.most_pieces, 3U);
   EXPECT_TRUE(output.empty());
+}
+
+TEST(Output, CopiesLittlePiecesIntoOneContiguousSend) {
+  BlockPool pool;
+  Output output(pool);
+  Sink sink;
+  output.append("head\r\n");
+  output.borrow(std::string_view("the body"));
+  output.append("\r\n");
+  ASSERT_EQ(output.flush(sink).status, IoStatus::ok);
+  EXPECT_EQ(sink.got, "head\r\nthe body\r\n");
+  EXPECT_EQ(sink.most_pieces, 1U);
 }
 
 TEST(Output, BorrowedMemoryIsFreeWhenFlushReturns) {
@@ -65,18 +77,18 @@ TEST(Output, BorrowedMemoryIsFreeWhenFlushReturns) {
   Sink sink;
   sink.room = 5;
   {
-    std::string body(1000, 'x');
+    std::string body(5000, 'x');
     output.append("abc");
     output.borrow(body);
     output.append("xyz");
     EXPECT_EQ(output.flush(sink).status, IoStatus::again);
-    body.assign(1000, '!');
+    body.assign(5000, '!');
   }
-  EXPECT_EQ(output.pending(), 1006 - 5U);
+  EXPECT_EQ(output.pending(), 5006 - 5U);
   EXPECT_EQ(output.flush(sink).status, IoStatus::again);
   sink.room = SIZE_MAX;
   EXPECT_EQ(output.flush(sink).status, IoStatus::ok);
-  EXPECT_EQ(sink.got, "abc" + std::string(1000, 'x') + "xyz");
+  EXPECT_EQ(sink.got, "abc" + std::string(5000, 'x') + "xyz");
 }
 
 TEST(Output, KeepCopiesWhatIsBorrowed) {
