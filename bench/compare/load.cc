@@ -144,10 +144,11 @@ class Load {
   }
 
   void send_due() {
-    if (errors_ >= kErrorsAtMost) asking_ = false;
+    if (errors_ >= kErrorsAtMost || left_ == 0) asking_ = false;
     if (!asking_) return;
     const std::uint64_t now = now_ns();
-    while (next_due_ <= static_cast<double>(now) && !free_.empty()) {
+    while (next_due_ <= static_cast<double>(now) && !free_.empty() && left_ > 0) {
+      --left_;
       Connection& c = *free_.front();
       free_.pop_front();
       ++busy_;
