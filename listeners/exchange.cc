@@ -3,14 +3,11 @@
 #include <array>
 #include <cstring>
 
-#include "acme/challenge.h"
-#include "acme/token_directory.h"
 #include "core/base/log.h"
 #include "core/http/path.h"
 #include "listeners/clock.h"
 #include "listeners/http_session.h"
 #include "listeners/local_reply.h"
-#include "listeners/redirects.h"
 #include "listeners/worker.h"
 
 namespace edgemux::listeners {
@@ -160,126 +157,6 @@ void Exchange::start_refused(HttpSession& session, core::StreamId stream, std::u
                              std::string_view detail) {
   begin(session, stream);
   refuse(status, reason, detail);
-}
-
-// ---- finding the route ----
-
-void Exchange::dispatch_tls(core::RequestHead& head, std::string_view path, bool end) {
-  std::array<char, 256> buffer;
-  const std::string_view host = routing::normalise_host(head.host, buffer.data());
-  const routing::RoutePtr* found = host.empty() ? nullptr : session_->listener().hosts().find(host);
-  if (found == nullptr) {
-    // A connection whose route is gone since it was made may come again and find out.
-    return refuse(404, CloseReason::unknown_host, "no such host here");
-  }
-  route_ = *found;
-  if (route_ != session_->tls_route()) {
-    // The name in the TLS handshake chose certificate and client rules; they hold for the hosts of one route only.
-    // After a reload the same route is a new value, told by the host that the handshake named (RFC 9110 15.5.20).
-    std::array<char, 256> sni_buffer;
-    const std::string_view sni = routing::normalise_host(session_->sni(), sni_buffer.data());
-    const routing::RoutePtr* now = session_->listener().hosts().find(sni);
-    const bool same = now != nullptr && *now == route_;
-    const auto* virtual_host = std::get_if<routing::VirtualHost>(&route_->action);
-    const auto* handshake = std::get_if<routing::VirtualHost>(&session_->tls_route()->action);
-    const bool same_policy =
-        virtual_host != nullptr && handshake != nullptr && virtual_host->tls->identity == handshake->tls->identity;
-    if (!same || !same_policy) {
-      return refuse(421, CloseReason::misdirected, "this connection was made for another host");
-    }
-  }
-  if (!route_->refused.empty()) return refuse(503, CloseReason::refused, "the host's security settings are broken");
-  serve(head, path, end);
-}
-
-void Exchange::dispatch_http(core::RequestHead& head, std::string_view path, bool end) {
-  if (acme::is_challenge_path(head.path)) return challenge(head, end);
-  std::array<char, 256> buffer;
-  const std::string_view host = routing::normalise_host(head.host, buffer.data());
-  const routing::RoutePtr* found = host.empty() ? nullptr : session_->listener().hosts().find(host);
-  if (found == nullptr) return refuse(404, CloseReason::unknown_host, "no such host here");
-  route_ = *found;
-  switch (route_->on_http) {
-    case routing::OnHttp::redirect:
-      return redirect_to_https(head);
-    case routing::OnHttp::off:
-      return refuse(404, CloseReason::done, "this host is not served over http");
-    case routing::OnHttp::serve:
-      if (!std::holds_alternative<routing::VirtualHost>(route_->action)) {
-        return refuse(404, CloseReason::done, "this host is not served over http");
-      }
-      return serve(head, path, end);
-  }
-}
-
-// HTTP-01 (RFC 8555 8.3): our own token, else the host's solver, else 404. Never a redirect.
-void Exchange::challenge(core::RequestHead& head, bool end) {
-  const auto token = head.has_query ? std::nullopt : acme::token_of(head.path);
-  if (!token) return refuse(404, CloseReason::done, "no such challenge");
-  const auto& tokens_dir = worker_.snapshot().tokens_dir;
-  if (!tokens_dir.empty()) {
-    if (!worker_.may_read_token()) return refuse(503, CloseReason::done, "too many challenges; try again in a second");
-    const acme::TokenAnswer answer = acme::TokenDirectory(tokens_dir).read(*token);
-    if (answer.kind == acme::TokenAnswer::Kind::found) {
-      LocalReply token_reply;
-      token_reply.status = 200;
-      token_reply.body = answer.text;
-      token_reply.content_type = "application/octet-stream";
-      return reply(token_reply);
-    }
-    if (answer.kind == acme::TokenAnswer::Kind::error) {
-      core::log_limited(core::LogLevel::warn, "token", "ACME token cannot be served: {}", answer.text);
-    }
-  }
-  std::array<char, 256> buffer;
-  const std::string_view host = routing::normalise_host(head.host, buffer.data());
-  const routing::RoutePtr* found = host.empty() ? nullptr : session_->listener().hosts().find(host);
-  if (found != nullptr && (*found)->acme_solver != nullptr) {
-    route_ = *found;
-    return forward(head, head.path, route_->acme_solver, end);
-  }
-  refuse(404, CloseReason::done, "no such challenge");
-}
-
-void Exchange::redirect_to_https(const core::RequestHead& head) {
-  const auto target = https_redirect(head, head.host, session_->listener().spec().redirect_port);
-  LocalReply answer;
-  answer.status = target.status;
-  answer.location = target.location;
-  reply(answer);
-}
-
-void Exchange::serve(core::RequestHead& head, std::string_view path, bool end) {
-  const auto& host = std::get<routing::VirtualHost>(route_->action);
-  if (!route_->access.admits(session_->client())) return refuse(403, CloseReason::access_denied, "");
-  max_body_ = host.max_request_body;
-  if (max_body_ != 0 && head.framing == core::Framing::length && head.content_length > max_body_) {
-    return refuse(413, CloseReason::body_too_large, "the body is larger than this host takes");
-  }
-  const routing::Rule* rule = host.match(path == "*" ? std::string_view("/") : path);
-  if (rule == nullptr) return refuse(404, CloseReason::no_rule, "no rule of this host matches the path");
-  if (const auto* forwarded = std::get_if<routing::Forward>(&rule->action)) {
-    return forward(head, path, forwarded->upstream, end);
-  }
-  if (const auto* target = std::get_if<routing::Redirect>(&rule->action)) {
-    return redirect(*target, *rule, head, path);
-  }
-  const auto& fixed = std::get<routing::Respond>(rule->action);
-  LocalReply answer;
-  answer.status = fixed.status;
-  answer.body = fixed.body;
-  answer.headers = fixed.headers;
-  reply(answer);
-}
-
-void Exchange::redirect(const routing::Redirect& target, const routing::Rule& rule, const core::RequestHead& head,
-                        std::string_view path) {
-  const std::string location = rule_redirect(target, rule, session_->secure() ? "https" : "http", head.host, head.port,
-                                             path, head.has_query, head.query);
-  LocalReply answer;
-  answer.status = target.status;
-  answer.location = location;
-  reply(answer);
 }
 
 // ---- forwarding ----

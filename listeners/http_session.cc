@@ -308,8 +308,7 @@ void HttpSession::upgrade(std::unique_ptr<core::Stream> upstream, std::string_vi
   stage.tunnel.to_client().prepend(received);
   stage.tunnel.to_upstream().prepend(stash_);
   stash_.clear();
-  listener().metrics().tunnels.add();
-  listener().metrics().tunnels_active.add();
+  stage.tunnel.opened(listener().metrics());
   stage.tunnel.start();
 }
 
@@ -394,12 +393,7 @@ void HttpSession::close(CloseReason reason) {
     worker().give_exchange(std::move(exchange_));
   } else if (auto* upgraded = std::get_if<std::unique_ptr<Upgraded>>(&stage_)) {
     Upgraded* stage = upgraded->get();
-    auto& metrics = listener().metrics();
-    metrics.tunnels_active.sub();
-    metrics.client_received.add(stage->tunnel.bytes_to_upstream());
-    metrics.upstream_sent.add(stage->tunnel.bytes_to_upstream());
-    metrics.client_sent.add(stage->tunnel.bytes_to_client());
-    metrics.upstream_received.add(stage->tunnel.bytes_to_client());
+    stage->tunnel.closed(listener().metrics());
     stage->pool.release(stage->connection);
     if (worker().shared().access_log.enabled()) write_log(reason);
   } else if (requests_ == 0) {

@@ -191,8 +191,7 @@ void PassthroughSession::on_connected(std::unique_ptr<core::TcpStream> stream, c
   auto endpoints = connecting.connector.endpoints();
   Tunnel::Observer& observer = *this;
   auto& stage = stage_.emplace<Tunnelling>(std::move(stream), std::move(endpoints), worker(), observer, *stream_);
-  listener().metrics().tunnels.add();
-  listener().metrics().tunnels_active.add();
+  stage.tunnel.opened(listener().metrics());
   stage.tunnel.to_upstream().prepend(hello);
   stage.tunnel.start();
 }
@@ -248,14 +247,7 @@ void PassthroughSession::close(CloseReason reason) {
   if (pool_ != nullptr) pool_->give_place();
   release_memory();
   worker().metrics().closes[static_cast<std::size_t>(reason)].add();
-  if (auto* stage = std::get_if<Tunnelling>(&stage_)) {
-    auto& metrics = listener().metrics();
-    metrics.tunnels_active.sub();
-    metrics.client_received.add(stage->tunnel.bytes_to_upstream());
-    metrics.upstream_sent.add(stage->tunnel.bytes_to_upstream());
-    metrics.client_sent.add(stage->tunnel.bytes_to_client());
-    metrics.upstream_received.add(stage->tunnel.bytes_to_client());
-  }
+  if (auto* stage = std::get_if<Tunnelling>(&stage_)) stage->tunnel.closed(listener().metrics());
   if (worker().shared().access_log.enabled()) write_log(reason);
   stream_->set_observer(nullptr);
   retire();

@@ -36,6 +36,19 @@ void Tunnel::start() {
   again_.request();
 }
 
+void Tunnel::opened(core::ListenerMetrics& metrics) const {
+  metrics.tunnels.add();
+  metrics.tunnels_active.add();
+}
+
+void Tunnel::closed(core::ListenerMetrics& metrics) const {
+  metrics.tunnels_active.sub();
+  metrics.client_received.add(up_.bytes());
+  metrics.upstream_sent.add(up_.bytes());
+  metrics.client_sent.add(down_.bytes());
+  metrics.upstream_received.add(down_.bytes());
+}
+
 bool Tunnel::half_closed() const { return up_.state() == Relay::State::done || down_.state() == Relay::State::done; }
 
 void Tunnel::on_ready(core::Stream&) { pump(); }

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <string>
 
+#include "core/base/metrics.h"
 #include "core/io/event_loop.h"
 #include "core/io/relay.h"
 #include "core/io/stream.h"
@@ -39,6 +40,10 @@ class Tunnel final : private core::StreamObserver {
   core::Relay& to_upstream() { return up_; }
   core::Relay& to_client() { return down_; }
   void start();
+
+  // Begins and ends the tunnel's part in the listener's figures.
+  void opened(core::ListenerMetrics& metrics) const;
+  void closed(core::ListenerMetrics& metrics) const;
 
   [[nodiscard]] std::uint64_t bytes_to_upstream() const { return up_.bytes(); }
   [[nodiscard]] std::uint64_t bytes_to_client() const { return down_.bytes(); }
