@@ -1,8 +1,8 @@
 #pragma once
 // Result<T>: a value, or an Error that says whose fault it is and whether trying again can help.
 //
-// Errors carry a text for people: what was wrong, where, and what to do. "Need more" and "done" are results of their own
-// types, never errors. The data plane throws nothing.
+// Errors carry a text for people: what was wrong, where, and what to do. "Need more" and "done" are results of their
+// own types, never errors. The data plane throws nothing.
 
 #include <cstdint>
 #include <string>

@@ -1,6 +1,6 @@
 #pragma once
-// Snapshot: one compiled configuration. Immutable; published to every worker as shared_ptr<const Snapshot>. The worker holds
-// it; a session holds at most the Route of its own host.
+// Snapshot: one compiled configuration. Immutable; published to every worker as shared_ptr<const Snapshot>. The worker
+// holds it; a session holds at most the Route of its own host.
 
 #include <chrono>
 #include <cstdint>
@@ -23,7 +23,9 @@ struct Bind {
   core::SocketAddress address;  // ":80" is [::]:80 with dual_stack
   bool dual_stack = false;      // also takes IPv4; falls back to 0.0.0.0 where the machine has no IPv6
   std::string text;             // as written
-  friend bool operator==(const Bind& a, const Bind& b) { return a.address == b.address && a.dual_stack == b.dual_stack; }
+  friend bool operator==(const Bind& a, const Bind& b) {
+    return a.address == b.address && a.dual_stack == b.dual_stack;
+  }
 };
 
 struct ListenerSpec {
@@ -33,26 +35,28 @@ struct ListenerSpec {
   UnknownHost unknown_host = UnknownHost::close;
   std::uint16_t redirect_port = 443;
   int backlog = 4096;
-  std::chrono::seconds tcp_keepalive{60};           // 0 = off
+  std::chrono::seconds tcp_keepalive{60};              // 0 = off
   std::chrono::milliseconds tcp_user_timeout{30'000};  // 0 = the kernel's
   Origin origin;
 };
 
 struct Listener {
   ListenerSpec spec;
-  // For a tls listener: the hosts attached to it. For an http listener: every host that answers on port 80, with the Route that says how.
+  // For a tls listener: the hosts attached to it. For an http listener: every host that answers on port 80, with the
+  // Route that says how.
   HostTable hosts;
 };
 
 // All in milliseconds; zero never means "none" here.
 struct Timeouts {
-  milliseconds client_hello{5'000};    // until the ClientHello is whole
+  milliseconds client_hello{5'000};  // until the ClientHello is whole
   milliseconds tls_handshake{10'000};
-  milliseconds request_head{15'000};   // from the first byte of a request to the end of its head
-  std::uint64_t request_body_rate = 1024;  // bytes per second a body must make on average, after a grace of 10 s; 0 = off
-  milliseconds idle{75'000};           // between a client's requests
+  milliseconds request_head{15'000};  // from the first byte of a request to the end of its head
+  std::uint64_t request_body_rate =
+      1024;                   // bytes per second a body must make on average, after a grace of 10 s; 0 = off
+  milliseconds idle{75'000};  // between a client's requests
   milliseconds connect{3'000};
-  milliseconds response{60'000};       // the upstream's silence while an answer is due
+  milliseconds response{60'000};  // the upstream's silence while an answer is due
   milliseconds tunnel_idle{3'600'000};
   milliseconds half_closed{60'000};
   milliseconds drain{30'000};
@@ -63,7 +67,7 @@ struct Limits {
   std::uint32_t request_head = 64 * 1024;
   std::uint32_t client_hello = 32 * 1024;
   std::uint64_t inspect_memory = 64 * 1024 * 1024;  // all unfinished ClientHellos together
-  std::uint32_t connections_per_source = 0;  // 0 = off
+  std::uint32_t connections_per_source = 0;         // 0 = off
   std::uint32_t new_connections_per_second_per_source = 0;
 };
 

@@ -2,9 +2,10 @@
 // Upstream: where requests and connections of a route go, as an immutable value, and UpstreamState: what is known of it
 // at run time, shared by all workers and kept over reloads.
 //
-// Two upstreams with equal `identity` are the same upstream: the compiler gives them the same UpstreamState and the same
-// `id`, whatever snapshot they stand in. The identity holds everything that makes two connections different (endpoints'
-// names, protocol, TLS name, client certificate, limits), so pools are never shared across such a difference.
+// Two upstreams with equal `identity` are the same upstream: the compiler gives them the same UpstreamState and the
+// same `id`, whatever snapshot they stand in. The identity holds everything that makes two connections different
+// (endpoints' names, protocol, TLS name, client certificate, limits), so pools are never shared across such a
+// difference.
 
 #include <atomic>
 #include <chrono>
@@ -36,8 +37,8 @@ struct Endpoint {
   std::string text;
 };
 
-// The endpoints that exist now, in the order that they were written, then in the order of the answers. Immutable; replaced
-// as a whole by discovery. `problem` says why it is empty ("argocd.svc does not resolve: ...").
+// The endpoints that exist now, in the order that they were written, then in the order of the answers. Immutable;
+// replaced as a whole by discovery. `problem` says why it is empty ("argocd.svc does not resolve: ...").
 struct EndpointSet {
   std::vector<Endpoint> endpoints;
   std::string problem;
@@ -71,8 +72,8 @@ class UpstreamState {
 
 struct Keepalive {
   milliseconds idle{60'000};
-  milliseconds max_age{600'000};  // 0 = no limit
-  std::uint64_t max_requests = 0;  // 0 = no limit
+  milliseconds max_age{600'000};    // 0 = no limit
+  std::uint64_t max_requests = 0;   // 0 = no limit
   std::uint32_t connections = 256;  // idle ones kept, per worker
 };
 
@@ -84,7 +85,7 @@ struct Upstream {
   std::vector<EndpointSpec> endpoints;
   milliseconds connect_timeout{3'000};  // per attempt
   Keepalive keepalive;
-  std::uint32_t max_connections = 0;  // whole process; 0 = no limit
+  std::uint32_t max_connections = 0;     // whole process; 0 = no limit
   std::shared_ptr<UpstreamState> state;  // never null
 };
 
