@@ -96,7 +96,6 @@ void Exchange::reset() {
   endpoint_.clear();
   host_ = method_ = path_ = user_agent_ = referer_ = {};
   protocol_ = {};
-  upgrade_protocol_ = {};
   first_byte_us_ = bytes_in_ = bytes_out_ = max_body_ = 0;
   attempts_ = 0;
   status_ = 0;
@@ -187,11 +186,7 @@ void Exchange::forward(core::RequestHead& head, std::string_view path, const rou
   request.content_length = head.content_length;
   request.has_content_length = head.has_content_length;
   wants_upgrade_ = head.upgrade;
-  if (wants_upgrade_) {
-    const Text kept = keep(head.upgrade_protocol);
-    request.upgrade_protocol = head.upgrade_protocol;
-    upgrade_protocol_ = view(kept);
-  }
+  if (wants_upgrade_) request.upgrade_protocol = head.upgrade_protocol;
   request_done_ = end;
   pool_ = &worker_.pools().of(upstream_);
   send(request, false);

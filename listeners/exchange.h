@@ -132,7 +132,6 @@ class Exchange final : public core::Retirable, private routing::UpstreamConnecti
   bool head_sent_ = false;
   bool answer_done_ = false;
   bool wants_upgrade_ = false;
-  std::string_view upgrade_protocol_;
 };
 
 }  // namespace edgemux::listeners
