@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 
+#include "core/tls/client_context.h"
 #include "core/tls/key_cache.h"
 #include "core/tls/library.h"
 #include "core/tls/openssl.h"
@@ -115,6 +116,7 @@ TlsWorker::TlsWorker(Settings settings) : settings_(std::move(settings)) {}
 TlsWorker::~TlsWorker() {
   contexts_.clear();
   recent_.clear();
+  clients_.clear();
   keys_.reset();
 }
 
@@ -182,6 +184,7 @@ void TlsWorker::drop_oldest() {
 
 void TlsWorker::evict_unused() {
   while (!recent_.empty() && recent_.back()->epoch < epoch_) drop_oldest();
+  while (!clients_.empty() && clients_.back()->epoch < epoch_) clients_.pop_back();
   keys_->evict_before(epoch_);
   ++epoch_;
 }

@@ -1,6 +1,6 @@
 #pragma once
-// The TLS side of a worker: sealed policies become library contexts, stored pairs become decoded keys, accepted
-// connections become TlsStreams.
+// The TLS side of a worker: sealed policies become library contexts, stored pairs become decoded keys, connections, the
+// accepted ones and those to upstreams, become TlsStreams.
 
 #include <cstdint>
 #include <list>
@@ -14,6 +14,7 @@
 #include "core/base/result.h"
 #include "core/io/stream.h"
 #include "core/tls/certificate_store.h"
+#include "core/tls/client_policy.h"
 #include "core/tls/policy.h"
 #include "core/tls/ticket_keys.h"
 #include "core/tls/tls_stream.h"
@@ -58,24 +59,36 @@ class TlsWorker {
                                             const TlsPolicyPtr& policy, const CertificateStore& certificates,
                                             std::string_view server_name);
 
+  // Makes the client's side of a connection to an upstream; nothing is sent before handshake(). `host` is what the
+  // endpoint was written as, and counts where the policy has no server name; `endpoint` tells endpoints apart, for the
+  // sessions to be resumed. The handshake fails, with failure() saying why, unless the server's certificate is valid,
+  // carries the name and leads to somebody trusted. Which protocol was agreed on, if any, is the caller's to look at
+  // (alpn()). The error is internal, or a name that is none: the connection is gone with `inner`.
+  Result<std::unique_ptr<TlsStream>> connect(std::unique_ptr<Stream> inner, const TlsClientPolicyPtr& policy,
+                                             std::string_view host, std::string_view endpoint);
+
   // Drops contexts and pairs that nobody has used since the call before. For a slow timer (hourly). Connections keep
   // what they have.
   void evict_unused();
 
   [[nodiscard]] std::size_t contexts() const { return contexts_.size(); }
+  [[nodiscard]] std::size_t client_contexts() const { return clients_.size(); }
   [[nodiscard]] std::size_t decoded_pairs() const;
 
  private:
   friend class TlsStream;
   friend struct TlsCallbacks;
-  struct Library;   // the library context and what is fetched from it
-  struct Context;   // SSL_CTX and what its callbacks need
-  struct KeyCache;  // decoded pairs
+  struct Library;        // the library context and what is fetched from it
+  struct Context;        // SSL_CTX and what its callbacks need
+  struct ClientContext;  // the same for upstreams, and their sessions
+  struct KeyCache;       // decoded pairs
 
   explicit TlsWorker(Settings settings);
   Result<std::shared_ptr<Context>> context(const TlsPolicyPtr& policy);
   Result<std::shared_ptr<Context>> make_context(const TlsPolicy& policy);
   void drop_oldest();
+  Result<std::shared_ptr<ClientContext>> client_context(const TlsClientPolicyPtr& policy);
+  Result<std::shared_ptr<ClientContext>> make_client_context(const TlsClientPolicyPtr& policy);
 
   Settings settings_;
   std::unique_ptr<Library> library_;
@@ -84,6 +97,7 @@ class TlsWorker {
   using Recent = std::list<std::shared_ptr<Context>>;
   Recent recent_;                                                    // used last first
   std::unordered_map<std::string_view, Recent::iterator> contexts_;  // by policy identity
+  std::list<std::shared_ptr<ClientContext>> clients_;                // used last first
   std::uint64_t epoch_ = 0;
 };
 

@@ -36,6 +36,17 @@ std::string sha256_hex(std::string_view bytes) {
   return hex;
 }
 
+void append_field(std::string& to, std::string_view field) {
+  to += std::to_string(field.size());
+  to += ':';
+  to += field;
+}
+
+void append_fields(std::string& to, const std::vector<std::string>& list) {
+  append_field(to, std::to_string(list.size()));
+  for (const std::string& field : list) append_field(to, field);
+}
+
 Result<CertificatesPtr> read_certificates(std::string_view pem, OSSL_LIB_CTX* library) {
   if (pem.size() > INT_MAX) return fail("too long");
   const BioPtr bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));

@@ -11,8 +11,10 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/base/result.h"
+#include "core/tls/client_policy.h"
 #include "core/tls/policy.h"
 
 namespace edgemux::core {
@@ -54,5 +56,19 @@ Result<CertificatesPtr> read_certificates(std::string_view pem, OSSL_LIB_CTX* li
 // Applies a policy to a fresh context of a server: versions, ciphers, curves, client certificates, and the fixed
 // options. The error names the element that the library refuses.
 Result<void> configure(SSL_CTX& context, const TlsPolicy& policy, OSSL_LIB_CTX* library);
+
+// The same for a context of a client: versions, ciphers, curves, protocols and trust anchors. Not the certificate, and
+// not whether to verify.
+Result<void> configure(SSL_CTX& context, const TlsClientPolicy& policy, OSSL_LIB_CTX* library);
+
+// A field of a text that two different lists of fields never share.
+void append_field(std::string& to, std::string_view field);
+void append_fields(std::string& to, const std::vector<std::string>& list);
+
+// AES-128 before AES-256: the same strength in practice, a quarter less work. ChaCha20 where the client puts it first.
+inline constexpr const char* kCiphers13 = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256";
+inline constexpr const char* kCiphers12 =
+    "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-"
+    "SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305";
 
 }  // namespace edgemux::core

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <system_error>
 
+#include "core/tls/client_context.h"
 #include "core/tls/client_hello.h"
 #include "core/tls/context.h"
 #include "core/tls/openssl.h"
@@ -71,6 +72,9 @@ TlsStream::TlsStream(TlsWorker& worker, std::unique_ptr<Stream> inner, ssl_st* s
 
 TlsStream::~TlsStream() {
   if (buffers_.owner == this) buffers_.owner = nullptr;
+  // The library takes a session that was not shut down for a broken one and never resumes it again. Many servers close
+  // without a word, and so may we.
+  if (client_ && !broken_ && !pending_) SSL_set_shutdown(ssl_.get(), SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
 }
 
 // ---- ciphertext in
@@ -202,7 +206,7 @@ void TlsStream::on_ready(Stream& /*inner*/) {
 HandshakeStatus TlsStream::handshake() {
   if (broken_) return HandshakeStatus::failed;
   if (!pending_) return HandshakeStatus::done;
-  if (pending_->ecdsa == nullptr && pending_->rsa == nullptr) {
+  if (!client_ && pending_->ecdsa == nullptr && pending_->rsa == nullptr) {
     push(kAlertUnrecognizedName.data(), kAlertUnrecognizedName.size());
     return fail_handshake(pending_->server_name.empty() ? "no server name"
                                                         : "no certificate for " + pending_->server_name);
@@ -220,7 +224,7 @@ HandshakeStatus TlsStream::handshake() {
     return HandshakeStatus::done;
   }
   const int why = SSL_get_error(ssl_.get(), result);
-  const std::string peer = SSL_is_server(ssl_.get()) != 0 ? "client" : "server";
+  const std::string peer = client_ ? "server" : "client";
   if (why == SSL_ERROR_ZERO_RETURN) return fail_handshake(peer + " closed during the handshake");
   if (why != SSL_ERROR_WANT_READ) return fail_handshake(pending_->note.empty() ? explain() : pending_->note);
   flush();
@@ -244,7 +248,7 @@ void TlsStream::give_up(std::string reason) {
 
 // The library's first error about TLS in words; what its ciphers said before that is detail.
 std::string TlsStream::explain() const {
-  const char* peer = SSL_is_server(ssl_.get()) != 0 ? "client" : "server";
+  const char* peer = client_ ? "server" : "client";
   unsigned long code = ERR_peek_error();
   while (code != 0 && ERR_GET_LIB(code) != ERR_LIB_SSL) {
     ERR_get_error();
@@ -252,6 +256,9 @@ std::string TlsStream::explain() const {
   }
   const int reason = ERR_GET_REASON(code);
   if (code == 0) return "TLS failed inside the library";
+  // OpenSSL 3.0 has no text for this one.
+  if (reason == SSL_AD_REASON_OFFSET + SSL_AD_CERTIFICATE_REQUIRED)
+    return fmt::format("{} sent alert: certificate required", peer);
   if (reason > SSL_AD_REASON_OFFSET) {
     return fmt::format("{} sent alert: {}", peer, SSL_alert_desc_string_long(reason - SSL_AD_REASON_OFFSET));
   }

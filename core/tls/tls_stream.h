@@ -80,6 +80,8 @@ class TlsStream final : public Stream, private StreamObserver {
   friend class TlsWorker;
   friend struct TlsBio;
   friend struct TlsCallbacks;
+  friend struct TlsClientCallbacks;
+  struct ClientSide;
   struct SslFree {
     void operator()(ssl_st* ssl) const;
   };
@@ -122,6 +124,7 @@ class TlsStream final : public Stream, private StreamObserver {
   std::unique_ptr<ssl_st, SslFree> ssl_;
   StreamObserver* observer_ = nullptr;
   std::unique_ptr<Pending> pending_;
+  std::unique_ptr<ClientSide> client_;  // null: we are the server
   Leftover stash_;  // received, not yet given to the library, after another stream took the shared buffer
   Leftover tail_;   // sealed, not yet taken by the inner stream
   std::string failure_;

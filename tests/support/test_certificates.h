@@ -63,7 +63,7 @@ inline std::shared_ptr<EVP_PKEY> rsa_key(unsigned bits = 2048) {
 }
 
 struct CertificateSpec {
-  std::vector<std::string> names{"example.com"};  // dNSName
+  std::vector<std::string> names{"example.com"};  // dNSName; "IP:10.0.0.7" an address
   std::string common_name = "test";
   std::shared_ptr<EVP_PKEY> key = {};  // null = a fresh P-256 key
   const Identity* issuer = nullptr;    // null = signed by itself
@@ -98,7 +98,10 @@ inline Identity make_certificate(const CertificateSpec& spec) {
   extend(NID_basic_constraints, spec.ca ? "critical,CA:TRUE" : "CA:FALSE");
   if (!spec.names.empty()) {
     std::string list;
-    for (const std::string& name : spec.names) list += (list.empty() ? "DNS:" : ",DNS:") + name;
+    for (const std::string& name : spec.names) {
+      list += list.empty() ? "" : ",";
+      list += (name.starts_with("IP:") ? "" : "DNS:") + name;
+    }
     extend(NID_subject_alt_name, list);
   }
   X509_sign(certificate, spec.issuer != nullptr ? spec.issuer->key.get() : made.key.get(), EVP_sha256());
