@@ -18,6 +18,12 @@ using routing::UpstreamFailure;
 
 namespace {
 
+using std::chrono::milliseconds;
+
+constexpr std::size_t kMostPending = 64 * 1024;
+constexpr milliseconds kBodyGrace{10'000};
+constexpr milliseconds kBodyCheck{2'000};
+
 // A client may not say who it is; only we do (no sender is trusted).
 void drop_forwarding_fields(core::FieldList& fields) {
   for (Field& field : fields) {
@@ -84,19 +90,26 @@ FailureAnswer answer_to(UpstreamFailure::Kind kind) {
 
 // ---- beginning ----
 
+Exchange::Exchange(Worker& worker)
+    : worker_(worker),
+      upstream_stream_(static_cast<routing::UpstreamStream::Observer&>(*this)),
+      body_deadline_([](void* self) { static_cast<Exchange*>(self)->body_timed_out(); }, this) {}
+
 void Exchange::reset() {
   session_ = nullptr;
   route_.reset();
   upstream_.reset();
   pool_ = nullptr;
-  connection_ = nullptr;
   text_.clear();
-  saved_.valid = false;
+  saved_.repeatable = false;
+  early_body_.clear();
+  if (early_body_.capacity() > kMostPending) early_body_.shrink_to_fit();
   detail_.clear();
   endpoint_.clear();
   host_ = method_ = path_ = user_agent_ = referer_ = {};
   protocol_ = {};
-  first_byte_us_ = bytes_in_ = bytes_out_ = max_body_ = 0;
+  first_byte_us_ = bytes_in_ = bytes_out_ = max_body_ = body_bytes_ = 0;
+  unconsumed_ = 0;
   attempts_ = 0;
   status_ = 0;
   stage_ = Stage::over;
@@ -125,12 +138,17 @@ void Exchange::remember(const core::RequestHead& head) {
   path_ = keep(head.target);
   if (const Field* field = head.fields.find(FieldId::user_agent)) user_agent_ = keep(field->value);
   if (const Field* field = head.fields.find("referer")) referer_ = keep(field->value);
-  protocol_ = head.minor == 1 ? "HTTP/1.1" : "HTTP/1.0";
+  protocol_ = head.major == 2 ? "HTTP/2" : head.minor == 1 ? "HTTP/1.1" : "HTTP/1.0";
 }
 
 void Exchange::start(HttpSession& session, core::StreamId stream, core::RequestHead& head, bool end) {
   begin(session, stream);
   request_done_ = end;
+  if (!end) {
+    body_began_ = worker_.now();
+    // A client that waits for "100 Continue" waits for the upstream.
+    await_body(head.expect_continue ? worker_.snapshot().timeouts.response : kBodyGrace);
+  }
   remember(head);
   if (head.method == core::Method::connect) {
     return refuse(405, CloseReason::bad_request, "CONNECT is not served here");
@@ -185,6 +203,7 @@ void Exchange::forward(core::RequestHead& head, std::string_view path, const rou
   request.framing = head.framing;
   request.content_length = head.content_length;
   request.has_content_length = head.has_content_length;
+  request.te_trailers = head.te_trailers;
   wants_upgrade_ = head.upgrade;
   if (wants_upgrade_) request.upgrade_protocol = head.upgrade_protocol;
   request_done_ = end;
@@ -193,19 +212,52 @@ void Exchange::forward(core::RequestHead& head, std::string_view path, const rou
 }
 
 void Exchange::send(const core::OutgoingRequest& request, bool fresh) {
-  connection_ = pool_->acquire(*this, fresh);
   ++attempts_;
-  if (connection_ == nullptr) return fail_upstream({UpstreamFailure::Kind::limit, {}, false, false});
-  if (!fresh && connection_->reused() && request_done_ && idempotent(request.kind) && !wants_upgrade_) save(request);
-  stage_ = request_done_ ? Stage::answering : Stage::uploading;
-  connection_->codec().send_request(request);
-  if (request_done_) connection_->expect_answer();
+  switch (pool_->acquire(upstream_stream_, fresh)) {
+    case routing::UpstreamPool::Acquired::limit:
+      return fail_upstream({UpstreamFailure::Kind::limit, {}});
+    case routing::UpstreamPool::Acquired::waiting:
+      if (&request != &saved_.request) save(request);
+      stage_ = Stage::connecting;
+      return;
+    case routing::UpstreamPool::Acquired::ready:
+      break;
+  }
+  if (upstream_stream_.reused() && request_done_ && idempotent(request.kind) && !wants_upgrade_) {
+    save(request);
+    saved_.repeatable = true;
+  }
+  go(request);
 }
 
-// A pooled connection may turn out to have been closed by the upstream just before; then the same request goes out
-// again.
+void Exchange::go(const core::OutgoingRequest& request) {
+  const bool end = request_done_ && early_body_.empty();
+  upstream_stream_.send_request(request, end);
+  stage_ = Stage::uploading;
+  if (!early_body_.empty()) upstream_stream_.send_body(early_body_);
+  if (!request_done_) return;
+  if (!early_body_.empty()) upstream_stream_.send_end();
+  upload_ended();
+}
+
+void Exchange::upload_ended() {
+  stage_ = Stage::answering;
+  upstream_stream_.expect_answer();
+}
+
+void Exchange::on_upstream_ready() {
+  go(saved_.request);
+  upstream_stream_.flush();
+  early_body_.clear();
+  give_back_window();
+  session_->resume_reading();
+}
+
+// For a connection that does not stand yet. And a pooled connection may turn out to have been closed by the upstream
+// just before; then the same request goes out again.
 void Exchange::save(const core::OutgoingRequest& request) {
-  std::size_t size = request.method.size() + request.path.size() + request.query.size() + request.authority.size();
+  std::size_t size = request.method.size() + request.path.size() + request.query.size() + request.authority.size() +
+                     request.upgrade_protocol.size();
   for (const Field& field : request.fields) size += field.name.size() + field.value.size();
   for (const Field& field : request.added) size += field.name.size() + field.value.size();
   if (saved_.text.size() < size) saved_.text.resize(size);
@@ -230,40 +282,73 @@ void Exchange::save(const core::OutgoingRequest& request) {
   }
   saved_.request.fields = saved_.fields;
   saved_.request.added = {};
-  saved_.valid = true;
+  saved_.request.upgrade_protocol = copy(request.upgrade_protocol);
 }
 
 void Exchange::retry() {
   worker_.metrics().upstream_retries.add();
   send(saved_.request, true);
-  if (connection_ != nullptr) connection_->flush();
+  upstream_stream_.flush();
 }
 
 void Exchange::on_request_body(std::span<const char> data, bool end) {
+  if (body_bytes_ == 0) body_began_ = worker_.now();
+  body_bytes_ += data.size();
   bytes_in_ += data.size();
-  if (end) request_done_ = true;
-  if (stage_ == Stage::over || connection_ == nullptr) return;
-  if (max_body_ != 0 && bytes_in_ > max_body_) {
+  unconsumed_ += data.size();
+  if (end) {
+    request_done_ = true;
+    body_deadline_.cancel();
+  }
+  if (max_body_ != 0 && bytes_in_ > max_body_ && stage_ != Stage::over) {
     return refuse(413, CloseReason::body_too_large, "the body is larger than this host takes");
   }
-  connection_->codec().send_body(data);
+  if (stage_ == Stage::connecting) {
+    early_body_.append(data.data(), data.size());
+    return;
+  }
+  if (!upstream_stream_.ready()) return;
+  upstream_stream_.send_body(data);
   if (!end) return;
-  connection_->codec().send_end();
-  connection_->expect_answer();
-  if (stage_ == Stage::uploading) stage_ = Stage::answering;
+  upstream_stream_.send_end();
+  upload_ended();
+}
+
+void Exchange::on_request_trailers(core::FieldList& fields) {
+  request_done_ = true;
+  body_deadline_.cancel();
+  if (!upstream_stream_.ready()) return;  // none of those that may be dropped is missed
+  upstream_stream_.send_trailers(fields);
+  upload_ended();
 }
 
 void Exchange::flush_upstream() {
-  if (connection_ != nullptr) connection_->flush();
+  upstream_stream_.flush();
+  give_back_window();
 }
 
-bool Exchange::wants_input() const {
-  constexpr std::size_t kMostPending = 64 * 1024;
-  return connection_ == nullptr || connection_->pending() < kMostPending;
+void Exchange::give_back_window() {
+  if (unconsumed_ == 0 || stage_ == Stage::connecting || upstream_stream_.pending() > 0) return;
+  session_->codec().consumed(stream_, std::exchange(unconsumed_, 0));
 }
 
-void Exchange::on_client_writable() {
-  if (connection_ != nullptr) connection_->resume();
+bool Exchange::wants_input() const { return early_body_.size() + upstream_stream_.pending() < kMostPending; }
+
+void Exchange::on_client_writable() { upstream_stream_.resume(); }
+
+void Exchange::await_body(milliseconds time) {
+  worker_.loop().timers().arm(body_deadline_, worker_.now() + static_cast<std::uint64_t>(time.count()));
+}
+
+void Exchange::body_timed_out() {
+  const std::uint64_t rate = worker_.snapshot().timeouts.request_body_rate;
+  if (!wants_input() || stage_ == Stage::connecting) {
+    body_began_ = worker_.now();  // it is the upstream that is slow
+    body_bytes_ = 0;
+  } else if (rate != 0 && body_bytes_ * 1000 < rate * (worker_.now() - body_began_)) {
+    return refuse(408, CloseReason::body_too_slow, "the request's body comes in too slowly");
+  }
+  await_body(kBodyCheck);
 }
 
 // ---- the upstream's answer ----
@@ -310,44 +395,48 @@ void Exchange::on_upstream_body(std::span<const char> data, bool end) {
   }
 }
 
+void Exchange::on_upstream_trailers(core::FieldList& fields) {
+  if (stage_ == Stage::over) return;
+  session_->codec().send_trailers(stream_, fields);
+  answer_done_ = true;
+}
+
 void Exchange::on_upstream_event_end() {
   if (stage_ == Stage::over) return;
   session_->flush();
   if (stage_ == Stage::over) return;  // the client was lost
   if (stage_ == Stage::upgrading) {
-    if (connection_->pending() > 0) {
+    if (upstream_stream_.pending() > 0) {
       return refuse(502, CloseReason::bad_response, "it switched protocols before it had the whole request");
     }
     count_upstream_bytes();
-    auto taken = connection_->take_stream();
-    auto* pool = pool_;
-    auto* connection = connection_;
+    auto taken = upstream_stream_.take_stream();
     HttpSession* session = session_;
-    endpoint_ = connection->endpoint_text();
-    connection_ = nullptr;
+    endpoint_ = taken.place.endpoint_text();
     stage_ = Stage::over;
     worker_.metrics().closes[static_cast<std::size_t>(CloseReason::done)].add();
     session->listener().metrics().request(status_, monotonic_us() - began_us_);
     write_log(CloseReason::done);
-    session->upgrade(std::move(taken.stream), taken.received, *pool, *connection);
+    session->upgrade(*this, std::move(taken));
     return;
   }
   if (answer_done_) return finish(CloseReason::done);
-  if (session_->pending() > 0 && connection_ != nullptr) connection_->pause();
+  if (session_->pending(stream_) > 0) upstream_stream_.pause();
 }
 
 void Exchange::on_upstream_writable() {
-  if (stage_ != Stage::over) session_->resume_reading();
+  if (stage_ == Stage::over) return;
+  give_back_window();
+  session_->resume_reading();
 }
 
 void Exchange::on_upstream_failed(const UpstreamFailure& failure) {
-  endpoint_ = connection_ != nullptr ? connection_->endpoint_text() : std::string_view();
-  if (connection_ != nullptr && connection_->attempts() > 1) attempts_ += connection_->attempts() - 1;
-  connection_ = nullptr;
+  endpoint_ = upstream_stream_.endpoint_text();
+  if (upstream_stream_.attempts() > 1) attempts_ += upstream_stream_.attempts() - 1;
   const bool stale = failure.reused && !failure.answered &&
                      (failure.kind == UpstreamFailure::Kind::reset || failure.kind == UpstreamFailure::Kind::closed);
-  if (stale && saved_.valid && !head_sent_) {
-    saved_.valid = false;
+  if (stale && saved_.repeatable && !head_sent_) {
+    saved_.repeatable = false;
     return retry();
   }
   fail_upstream(failure);
@@ -367,9 +456,8 @@ void Exchange::refuse(std::uint16_t status, CloseReason reason, std::string_view
   if (detail_.data() != detail.data()) detail_ = detail;
   if (head_sent_) {
     // Too late for another answer: what the client has must not look whole.
-    HttpSession* session = session_;
     release_upstream();
-    return session->abort(reason);
+    return session_->abort(*this, reason);
   }
   std::string body;
   if (upstream_ != nullptr && status >= 500) {
@@ -418,19 +506,17 @@ void Exchange::reply(const LocalReply& answer) {
 }
 
 void Exchange::count_upstream_bytes() {
-  const auto moved = connection_->take_counts();
+  const auto moved = upstream_stream_.take_counts();
   session_->listener().metrics().upstream_sent.add(moved.sent);
   session_->listener().metrics().upstream_received.add(moved.received);
 }
 
 void Exchange::release_upstream() {
-  if (connection_ == nullptr) return;
-  endpoint_ = connection_->endpoint_text();
-  if (connection_->attempts() > 1) attempts_ += connection_->attempts() - 1;
+  if (upstream_stream_.idle()) return;
+  endpoint_ = upstream_stream_.endpoint_text();
+  if (upstream_stream_.attempts() > 1) attempts_ += upstream_stream_.attempts() - 1;
   count_upstream_bytes();
-  auto* connection = connection_;
-  connection_ = nullptr;
-  pool_->release(*connection);
+  upstream_stream_.release();
 }
 
 void Exchange::finish(CloseReason reason) {
@@ -441,13 +527,15 @@ void Exchange::finish(CloseReason reason) {
   metrics.request(status_, duration);
   worker_.metrics().closes[static_cast<std::size_t>(reason)].add();
   if (worker_.shared().access_log.enabled()) write_log(reason);
-  session_->exchange_done(reason);
+  body_deadline_.cancel();
+  session_->exchange_done(*this, reason);
 }
 
 void Exchange::cancel(CloseReason reason, std::string_view detail) {
   if (stage_ == Stage::over) return;
   if (detail_.empty()) detail_ = detail;
   release_upstream();
+  body_deadline_.cancel();
   stage_ = Stage::over;
   session_->listener().metrics().request(status_, monotonic_us() - began_us_);
   worker_.metrics().closes[static_cast<std::size_t>(reason)].add();

@@ -3,12 +3,13 @@
 // passes bodies both ways under back-pressure. It knows neither HTTP/1 nor HTTP/2.
 //
 // Life: taken from the worker's pool, start(), any number of events, finish() exactly once: that writes the access log,
-// counts, and tells the session, which gives the exchange back. Sessions call: on_request_body, on_client_writable,
-// cancel.
+// counts, and tells the session, which gives the exchange back. Sessions call: on_request_body, on_request_trailers,
+// flush_upstream, on_client_writable, cancel.
 //
 // What an exchange keeps of the request is text for the log and, where a retry is possible, a copy of the request; both
 // live in strings that keep their capacity from one request to the next.
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -20,8 +21,8 @@
 #include "core/http/codec.h"
 #include "listeners/close_reason.h"
 #include "routing/table/route.h"
-#include "routing/upstream/connection.h"
 #include "routing/upstream/pool.h"
+#include "routing/upstream/stream.h"
 
 namespace edgemux::listeners {
 
@@ -29,20 +30,22 @@ class HttpSession;
 class Worker;
 struct LocalReply;
 
-class Exchange final : public core::Retirable, private routing::UpstreamConnection::Observer {
+class Exchange final : public core::Retirable, private routing::UpstreamStream::Observer {
  public:
-  explicit Exchange(Worker& worker) : worker_(worker) {}
+  explicit Exchange(Worker& worker);
   ~Exchange() override = default;
   Exchange(const Exchange&) = delete;
   Exchange& operator=(const Exchange&) = delete;
 
   void start(HttpSession& session, core::StreamId stream, core::RequestHead& head, bool end);
   void on_request_body(std::span<const char> data, bool end);
+  // In place of the end of the body.
+  void on_request_trailers(core::FieldList& fields);
   // The event that brought body bytes is over: what borrowed them is sent.
   void flush_upstream();
   // What had been held back by a slow client is sent.
   void on_client_writable();
-  // False: the upstream takes no more now; read no further request bytes.
+  // False: the upstream takes no more now; read no further request bytes (or return no window).
   [[nodiscard]] bool wants_input() const;
 
   // The client is gone, or its message broken: ends without an answer. Does not call the session.
@@ -57,9 +60,12 @@ class Exchange final : public core::Retirable, private routing::UpstreamConnecti
 
   // Empty and ready for the next request; strings keep their memory.
   void reset();
+  [[nodiscard]] core::StreamId stream() const { return stream_; }
 
  private:
-  enum class Stage : std::uint8_t { routing, uploading, answering, upgrading, over };
+  friend class HttpSession;  // its list of exchanges with bytes for their upstreams
+  // connecting: the request is kept until a connection stands.
+  enum class Stage : std::uint8_t { routing, connecting, uploading, answering, upgrading, over };
 
   void begin(HttpSession& session, core::StreamId stream);
   void remember(const core::RequestHead& head);
@@ -75,6 +81,12 @@ class Exchange final : public core::Retirable, private routing::UpstreamConnecti
   void send(const core::OutgoingRequest& request, bool fresh);
   void save(const core::OutgoingRequest& request);
   void retry();
+  // Sends the request on the connection that stands.
+  void go(const core::OutgoingRequest& request);
+  void upload_ended();
+  void give_back_window();
+  void await_body(std::chrono::milliseconds time);
+  void body_timed_out();
 
   void reply(const LocalReply& reply);
   void fail_upstream(const routing::UpstreamFailure& failure);
@@ -83,8 +95,10 @@ class Exchange final : public core::Retirable, private routing::UpstreamConnecti
   void release_upstream();
   void count_upstream_bytes();
 
+  void on_upstream_ready() override;
   void on_upstream_response(core::ResponseHead& head, bool end) override;
   void on_upstream_body(std::span<const char> data, bool end) override;
+  void on_upstream_trailers(core::FieldList& fields) override;
   void on_upstream_event_end() override;
   void on_upstream_writable() override;
   void on_upstream_failed(const routing::UpstreamFailure& failure) override;
@@ -97,12 +111,12 @@ class Exchange final : public core::Retirable, private routing::UpstreamConnecti
   Text keep(std::string_view text);
   [[nodiscard]] std::string_view view(Text text) const { return std::string_view(text_).substr(text.begin, text.size); }
 
-  // A request that can be sent again: no body, safe to repeat.
+  // A copy of the request, for a connection that does not stand yet, or for another one.
   struct Saved {
     std::string text;
     std::vector<core::Field> fields;
     core::OutgoingRequest request;
-    bool valid = false;
+    bool repeatable = false;  // no body, safe to repeat
   };
 
   Worker& worker_;
@@ -110,11 +124,14 @@ class Exchange final : public core::Retirable, private routing::UpstreamConnecti
   routing::RoutePtr route_;
   routing::UpstreamPtr upstream_;
   routing::UpstreamPool* pool_ = nullptr;
-  routing::UpstreamConnection* connection_ = nullptr;
+  routing::UpstreamStream upstream_stream_;
   std::string text_;
   Saved saved_;
+  std::string early_body_;  // came while the connection was being made
   std::string detail_;
   std::string endpoint_;
+  core::Timer body_deadline_;
+  Exchange* next_fed_ = nullptr;  // in the session's list
   Text host_, method_, path_, user_agent_, referer_;
   std::string_view protocol_;
   std::array<char, 32> request_id_{};
@@ -123,6 +140,9 @@ class Exchange final : public core::Retirable, private routing::UpstreamConnecti
   std::uint64_t bytes_in_ = 0;
   std::uint64_t bytes_out_ = 0;
   std::uint64_t max_body_ = 0;
+  std::uint64_t body_began_ = 0;  // loop milliseconds, while a body comes in
+  std::uint64_t body_bytes_ = 0;
+  std::size_t unconsumed_ = 0;  // of the request's body, not yet given back to the codec
   core::StreamId stream_ = 0;
   std::uint32_t attempts_ = 0;
   std::uint16_t status_ = 0;
@@ -131,6 +151,7 @@ class Exchange final : public core::Retirable, private routing::UpstreamConnecti
   bool request_done_ = false;
   bool head_sent_ = false;
   bool answer_done_ = false;
+  bool fed_ = false;
   bool wants_upgrade_ = false;
 };
 

@@ -14,8 +14,6 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr milliseconds kLingerTime{5'000};
-constexpr milliseconds kBodyGrace{10'000};
-constexpr milliseconds kBodyCheck{2'000};
 constexpr std::size_t kStashRead = 16 * 1024;
 constexpr std::size_t kMostPending = 64 * 1024;
 constexpr int kReadsPerEvent = 32;
@@ -27,7 +25,8 @@ HttpSession::HttpSession(Listener& listener, const core::SocketAddress& client, 
     : Session(listener, client),
       stream_(std::move(stream)),
       output_(worker().blocks()),
-      codec_(*this, output_, worker().http_scratch(), worker().snapshot().limits.request_head),
+      http1_(*this, output_, worker().http_scratch(), worker().snapshot().limits.request_head),
+      codec_(&http1_),
       deadline_([](void* self) { static_cast<HttpSession*>(self)->timed_out(); }, this),
       again_(
           worker().loop(), [](void* self) { static_cast<HttpSession*>(self)->go_on(); }, this),
@@ -116,27 +115,35 @@ void HttpSession::handshake() {
 
 void HttpSession::serve() {
   if (closed_ || !std::holds_alternative<Serving>(stage_)) return;
-  if (!output_.empty() || waiting_ == Waiting::write || codec_.finished()) {
+  if (!output_.empty() || waiting_ == Waiting::write || codec_->finished()) {
     flush();
     if (closed_ || !std::holds_alternative<Serving>(stage_)) return;
   }
-  if (stream_->broken() && exchange_ != nullptr && !codec_.wants_input()) {
+  if (stream_->broken() && busy() && !codec_->wants_input()) {
     // Nothing is read while the answer is due, so nothing else would find out.
     detail_ = "the client reset the connection";
     return close(CloseReason::client_reset);
   }
-  if (exchange_ != nullptr && pending() == 0) exchange_->on_client_writable();
+  if (unsent() == 0) {
+    for (const auto& exchange : exchanges_) {
+      if (exchange != nullptr && codec_->pending(exchange->stream()) == 0) exchange->on_client_writable();
+    }
+  }
   read();
+}
+
+bool HttpSession::wants_input() const {
+  if (!codec_->wants_input() || unsent() >= kMostPending) return false;
+  // Over HTTP/2 each stream has its window.
+  return codec_->multiplexed() || !busy() || exchanges_[0] == nullptr || exchanges_[0]->wants_input();
 }
 
 void HttpSession::read() {
   // A pipelined request that waited for the answer before it.
-  if (!stash_.empty() && codec_.wants_input() && !codec_.mid_message() && pending() < kMostPending) {
+  if (!stash_.empty() && codec_->wants_input() && !codec_->mid_message() && unsent() < kMostPending) {
     if (!receive(stash_)) return;
   }
-  for (int reads = 0;
-       !closed_ && std::holds_alternative<Serving>(stage_) && stream_->readable() && codec_.wants_input() &&
-       pending() < kMostPending && (exchange_ == nullptr || exchange_->wants_input());
+  for (int reads = 0; !closed_ && std::holds_alternative<Serving>(stage_) && stream_->readable() && wants_input();
        ++reads) {
     if (reads == kReadsPerEvent) return again_.request();  // others wait as well
     std::span<char> buffer = worker().buffer();
@@ -164,8 +171,10 @@ void HttpSession::read() {
 }
 
 bool HttpSession::receive(std::span<char> bytes) {
-  const std::size_t used = codec_.receive(bytes);
-  if (exchange_ != nullptr) exchange_->flush_upstream();
+  const std::size_t used = codec_->receive(bytes);
+  if (fed_ != nullptr) flush_fed();
+  if (closed_) return false;
+  if (codec_->multiplexed()) flush();
   if (closed_) return false;
   if (bytes.data() == stash_.data()) {
     stash_.erase(0, used);
@@ -173,27 +182,28 @@ bool HttpSession::receive(std::span<char> bytes) {
   } else if (used < bytes.size()) {
     stash_.assign(bytes.data() + used, bytes.size() - used);
   }
-  if (codec_.mid_message() && exchange_ == nullptr && (waiting_ == Waiting::idle || waiting_ == Waiting::nothing)) {
+  if (codec_->mid_message() && !busy() && (waiting_ == Waiting::idle || waiting_ == Waiting::nothing)) {
     await(Waiting::head, worker().snapshot().timeouts.request_head);
   }
   return std::holds_alternative<Serving>(stage_);
 }
 
 void HttpSession::end_of_input() {
-  if (exchange_ == nullptr) {
-    return close(codec_.mid_message() || !stash_.empty() ? CloseReason::client_reset : CloseReason::client_closed);
+  if (!busy()) {
+    return close(codec_->mid_message() || !stash_.empty() ? CloseReason::client_reset : CloseReason::client_closed);
   }
-  if (codec_.mid_message()) {
+  if (codec_->mid_message()) {
     detail_ = "the client closed the connection in the middle of its request";
     return close(CloseReason::client_reset);
   }
   // Half-closed behind a whole request: it gets its answer.
   input_ended_ = true;
-  codec_.close_after();
+  codec_->close_after();
 }
 
 void HttpSession::flush() {
   if (closed_) return;
+  codec_->produce();
   const std::size_t before = output_.pending();
   const core::IoResult result = output_.flush(*stream_);
   listener().metrics().client_sent.add(before - output_.pending());
@@ -201,7 +211,7 @@ void HttpSession::flush() {
     detail_ = std::strerror(result.error);
     return close(CloseReason::client_reset);
   }
-  if (pending() > 0) {
+  if (unsent() > 0) {
     // Every bit of progress gives the client more time.
     if (waiting_ != Waiting::write || output_.pending() < before) {
       await(Waiting::write, worker().snapshot().timeouts.idle);
@@ -209,56 +219,113 @@ void HttpSession::flush() {
     return;
   }
   if (waiting_ == Waiting::write) await_next();
-  if (codec_.finished() && exchange_ == nullptr) finish(CloseReason::done);
+  if (codec_->finished() && !busy()) finish(CloseReason::done);
+}
+
+// ---- exchanges ----
+
+Exchange& HttpSession::open_exchange(core::StreamId stream) {
+  if (exchanges_.size() < stream) exchanges_.resize(stream);
+  exchanges_[stream - 1] = worker().take_exchange();
+  ++open_;
+  return *exchanges_[stream - 1];
+}
+
+void HttpSession::drop_exchange(Exchange& exchange) {
+  for (Exchange** place = &fed_; exchange.fed_ && *place != nullptr; place = &(*place)->next_fed_) {
+    if (*place != &exchange) continue;
+    *place = exchange.next_fed_;
+    exchange.fed_ = false;
+    break;
+  }
+  ++requests_;
+  --open_;
+  worker().give_exchange(std::move(exchanges_[exchange.stream() - 1]));
+}
+
+void HttpSession::feed(Exchange& exchange) {
+  if (exchange.fed_) return;
+  exchange.fed_ = true;
+  exchange.next_fed_ = std::exchange(fed_, &exchange);
+}
+
+void HttpSession::flush_fed() {
+  while (fed_ != nullptr) {
+    Exchange& exchange = *fed_;
+    fed_ = exchange.next_fed_;
+    exchange.fed_ = false;
+    exchange.flush_upstream();
+  }
 }
 
 void HttpSession::on_request(core::StreamId stream, core::RequestHead& head, bool end) {
-  exchange_ = worker().take_exchange();
-  waiting_ = Waiting::nothing;
-  if (!end) {
-    body_began_ = worker().now();
-    body_bytes_ = 0;
-    // A client that waits for "100 Continue" waits for the upstream.
-    await(Waiting::body, head.expect_continue ? worker().snapshot().timeouts.response : kBodyGrace);
-  }
-  exchange_->start(*this, stream, head, end);
+  Exchange& exchange = open_exchange(stream);
+  if (waiting_ != Waiting::write) waiting_ = Waiting::nothing;
+  feed(exchange);
+  exchange.start(*this, stream, head, end);
 }
 
-void HttpSession::on_request_body(core::StreamId, std::span<const char> data, bool end) {
-  if (body_bytes_ == 0) body_began_ = worker().now();
-  body_bytes_ += data.size();
-  if (end && waiting_ == Waiting::body) waiting_ = Waiting::nothing;
-  if (exchange_ != nullptr) exchange_->on_request_body(data, end);
+void HttpSession::on_request_body(core::StreamId stream, std::span<const char> data, bool end) {
+  Exchange* exchange = exchange_of(stream);
+  if (exchange == nullptr) return codec_->consumed(stream, data.size());
+  feed(*exchange);
+  exchange->on_request_body(data, end);
 }
 
-void HttpSession::on_request_reset(core::StreamId) { close(CloseReason::client_reset); }
+void HttpSession::on_request_trailers(core::StreamId stream, core::FieldList& fields) {
+  Exchange* exchange = exchange_of(stream);
+  if (exchange == nullptr) return;
+  feed(*exchange);
+  exchange->on_request_trailers(fields);
+}
+
+void HttpSession::on_request_reset(core::StreamId stream) {
+  Exchange* exchange = exchange_of(stream);
+  if (exchange == nullptr) return;
+  exchange->cancel(CloseReason::client_reset, "the client took the request back");
+  drop_exchange(*exchange);
+  if (!busy()) await_next();
+}
+
+void HttpSession::on_stream_writable(core::StreamId stream) {
+  if (Exchange* exchange = exchange_of(stream); exchange != nullptr && unsent() == 0) exchange->on_client_writable();
+}
 
 void HttpSession::on_malformed(core::StreamId stream, std::uint16_t status, const char* reason) {
   const CloseReason why = status == 431 ? CloseReason::head_too_large : CloseReason::bad_request;
-  codec_.close_after();
-  if (exchange_ != nullptr) {
-    exchange_->refuse(status, why, reason);
-    return;
+  if (!codec_->multiplexed()) codec_->close_after();
+  if (stream == 0) {
+    // The codec has said what there is to say.
+    detail_ = reason;
+    flush();
+    return close(why);
   }
-  exchange_ = worker().take_exchange();
-  exchange_->start_refused(*this, stream, status, why, reason);
+  if (Exchange* exchange = exchange_of(stream)) return exchange->refuse(status, why, reason);
+  open_exchange(stream).start_refused(*this, stream, status, why, reason);
 }
 
-void HttpSession::exchange_done(CloseReason reason) {
-  ++requests_;
-  worker().give_exchange(std::move(exchange_));
+void HttpSession::exchange_done(Exchange& exchange, CloseReason reason) {
+  drop_exchange(exchange);
   if (closed_) return;
-  if (codec_.finished()) {
-    if (pending() == 0) finish(reason);
+  if (codec_->finished()) {
+    if (unsent() == 0 && !busy()) finish(reason);
     return;
   }
+  if (busy()) return;
   if (input_ended_) return finish(CloseReason::done);
-  if (pending() == 0) await_next();
+  if (unsent() == 0) await_next();
   if (!stash_.empty() || stream_->readable()) again_.request();
 }
 
-void HttpSession::abort(CloseReason reason) {
+void HttpSession::abort(Exchange& exchange, CloseReason reason) {
   if (closed_) return;
+  if (codec_->reset(exchange.stream(), core::StreamError::internal)) {
+    exchange.cancel(reason, {});
+    drop_exchange(exchange);
+    again_.request();  // sends it
+    if (!busy()) await_next();
+    return;
+  }
   stream_->abort();
   close(reason);
 }
@@ -269,7 +336,7 @@ void HttpSession::finish(CloseReason reason) {
   // After a refusal the client may still be sending, or about to.
   const bool refused = reason == CloseReason::bad_request || reason == CloseReason::head_too_large ||
                        reason == CloseReason::body_too_large || reason == CloseReason::body_too_slow;
-  if (refused || codec_.mid_message() || !stash_.empty() || (stream_->readable() && !input_ended_)) {
+  if (refused || codec_->mid_message() || !stash_.empty() || (stream_->readable() && !input_ended_)) {
     return linger(reason);
   }
   close(reason);
@@ -294,15 +361,14 @@ void HttpSession::discard() {
   if (stream_->readable()) again_.request();
 }
 
-void HttpSession::upgrade(std::unique_ptr<core::Stream> upstream, std::string_view received,
-                          routing::UpstreamPool& pool, routing::UpstreamConnection& connection) {
-  worker().give_exchange(std::move(exchange_));
-  ++requests_;
+void HttpSession::upgrade(Exchange& exchange, routing::UpstreamStream::Upgraded upstream) {
+  drop_exchange(exchange);
   deadline_.cancel();
   waiting_ = Waiting::nothing;
   again_.cancel();
   Tunnel::Observer& observer = *this;
-  auto made = std::make_unique<Upgraded>(std::move(upstream), pool, connection, worker(), observer, *stream_);
+  const std::string received = std::move(upstream.received);
+  auto made = std::make_unique<Upgraded>(std::move(upstream), worker(), observer, *stream_);
   Upgraded& stage = *stage_.emplace<std::unique_ptr<Upgraded>>(std::move(made));
   stage.tunnel.to_client().prepend(output_);
   stage.tunnel.to_client().prepend(received);
@@ -324,10 +390,9 @@ void HttpSession::await(Waiting what, milliseconds time) {
 
 void HttpSession::await_next() {
   const auto& timeouts = worker().snapshot().timeouts;
-  if (exchange_ != nullptr) {
+  if (busy()) {
     waiting_ = Waiting::nothing;
-    if (codec_.mid_message()) await(Waiting::body, kBodyCheck);
-  } else if (codec_.mid_message()) {
+  } else if (codec_->mid_message()) {
     await(Waiting::head, timeouts.request_head);
   } else {
     await(Waiting::idle, timeouts.idle);
@@ -344,57 +409,52 @@ void HttpSession::timed_out() {
     case Waiting::idle:
       return close(CloseReason::idle_timeout);
     case Waiting::first_head:
-      if (!codec_.mid_message()) return close(CloseReason::idle_timeout);
+      if (!codec_->mid_message()) return close(CloseReason::idle_timeout);
       [[fallthrough]];
     case Waiting::head:
-      codec_.close_after();
-      exchange_ = worker().take_exchange();
-      exchange_->start_refused(*this, core::Http1Server::kStream, 408, CloseReason::head_timeout,
-                               "the request's head did not come in time");
+      codec_->close_after();
+      if (codec_->multiplexed()) {
+        detail_ = "a frame or a header block did not come in time";
+        flush();
+        return close(CloseReason::head_timeout);
+      }
+      open_exchange(core::Http1Server::kStream)
+          .start_refused(*this, core::Http1Server::kStream, 408, CloseReason::head_timeout,
+                         "the request's head did not come in time");
       return;
-    case Waiting::body: {
-      const std::uint64_t rate = worker().snapshot().timeouts.request_body_rate;
-      const std::uint64_t elapsed = worker().now() - body_began_;
-      if (exchange_ != nullptr && exchange_->wants_input() && rate != 0 && body_bytes_ * 1000 < rate * elapsed) {
-        waiting_ = Waiting::nothing;
-        exchange_->refuse(408, CloseReason::body_too_slow, "the request's body comes in too slowly");
-        return;
-      }
-      if (exchange_ != nullptr && !exchange_->wants_input()) {
-        body_began_ = worker().now();  // it is the upstream that is slow
-        body_bytes_ = 0;
-      }
-      return await(Waiting::body, kBodyCheck);
-    }
     case Waiting::write:
-      return abort(CloseReason::response_too_slow);
+      stream_->abort();
+      return close(CloseReason::response_too_slow);
     case Waiting::linger:
-      return abort(std::get<Lingering>(stage_).reason);
+      stream_->abort();
+      return close(std::get<Lingering>(stage_).reason);
   }
 }
 
 void HttpSession::drain() {
   if (closed_) return;
-  codec_.close_after();
+  codec_->close_after();
   if (!std::holds_alternative<Serving>(stage_)) return;
   // A client that has just come in gets a moment to say what it wants.
   if (waiting_ == Waiting::first_head) return await(Waiting::first_head, kDrainGrace);
-  if (exchange_ == nullptr && !codec_.mid_message() && stash_.empty() && output_.empty()) close(CloseReason::draining);
+  if (!busy() && !codec_->mid_message() && stash_.empty() && output_.empty()) close(CloseReason::draining);
 }
 
 void HttpSession::close(CloseReason reason) {
   if (closed_) return;
   closed_ = true;
-  codec_.stop();
+  codec_->stop();
   deadline_.cancel();
   again_.cancel();
-  if (exchange_ != nullptr) {
-    exchange_->cancel(reason, detail_);
-    worker().give_exchange(std::move(exchange_));
+  if (busy()) {
+    for (const auto& exchange : exchanges_) {
+      if (exchange == nullptr) continue;
+      exchange->cancel(reason, detail_);
+      drop_exchange(*exchange);
+    }
   } else if (auto* upgraded = std::get_if<std::unique_ptr<Upgraded>>(&stage_)) {
     Upgraded* stage = upgraded->get();
     stage->tunnel.closed(listener().metrics());
-    stage->pool.release(stage->connection);
     if (worker().shared().access_log.enabled()) write_log(reason);
   } else if (requests_ == 0) {
     worker().metrics().closes[static_cast<std::size_t>(reason)].add();
@@ -427,8 +487,8 @@ void HttpSession::write_log(CloseReason reason) {
     const Upgraded* stage = upgraded->get();
     record.bytes_in = stage->tunnel.bytes_to_upstream();
     record.bytes_out = stage->tunnel.bytes_to_client();
-    record.upstream = stage->pool.upstream().name;
-    record.endpoint = stage->connection.endpoint_text();
+    record.upstream = stage->place.upstream_name();
+    record.endpoint = stage->place.endpoint_text();
     record.protocol = "upgrade";
   }
   record.detail = detail_;

@@ -1,7 +1,7 @@
 #pragma once
 // HttpSession: an HTTP connection with a client, over TCP or TLS. Drives the handshake, feeds received bytes to the
-// codec, gives each request to an Exchange and sends what the exchanges produce. It knows neither HTTP/1 nor HTTP/2,
-// and no routing.
+// codec, gives each request to an Exchange of its own and sends what the exchanges produce. It knows neither HTTP/1 nor
+// HTTP/2, and no routing.
 //
 // Stages: Handshaking -> Serving -> (Upgraded | Lingering).
 // Lingering: the last answer is sent and our half closed, but the client may still be sending; what comes is read and
@@ -12,6 +12,7 @@
 #include <memory>
 #include <string>
 #include <variant>
+#include <vector>
 
 #include "core/http/codec.h"
 #include "core/http/http1_server.h"
@@ -21,11 +22,7 @@
 #include "listeners/session.h"
 #include "listeners/tunnel.h"
 #include "routing/table/route.h"
-
-namespace edgemux::routing {
-class UpstreamConnection;
-class UpstreamPool;
-}  // namespace edgemux::routing
+#include "routing/upstream/stream.h"
 
 namespace edgemux::listeners {
 
@@ -48,22 +45,20 @@ class HttpSession final : public Session,
   void close(CloseReason reason) override;
 
   // ---- for exchanges ----
-  [[nodiscard]] core::ServerCodec& codec() { return codec_; }
+  [[nodiscard]] core::ServerCodec& codec() { return *codec_; }
   // Sends what the codec wrote; borrowed bytes are free afterwards.
   void flush();
-  // Bytes that wait for the client. While not zero, stop feeding.
-  [[nodiscard]] std::size_t pending() const { return output_.pending() + stream_->unsent(); }
+  // Bytes of that answer that wait for the client. While not zero, stop feeding.
+  [[nodiscard]] std::size_t pending(core::StreamId stream) const { return unsent() + codec_->pending(stream); }
   // The exchange is over and may be taken apart: the next request may come. The session must not be used after it by
   // the exchange.
-  void exchange_done(CloseReason reason);
-  // The answer cannot be completed: the client must not take it for whole.
-  void abort(CloseReason reason);
+  void exchange_done(Exchange& exchange, CloseReason reason);
+  // The answer cannot be completed: the client must not take it for whole. The exchange is cancelled.
+  void abort(Exchange& exchange, CloseReason reason);
   // Takes request bytes again after `wants_input` of the exchange had been false.
   void resume_reading();
-  // The exchange agreed on an upgrade: from now on bytes. `received`: what the upstream sent behind its head. `pool`
-  // gets `connection` back when the tunnel ends.
-  void upgrade(std::unique_ptr<core::Stream> upstream, std::string_view received, routing::UpstreamPool& pool,
-               routing::UpstreamConnection& connection);
+  // The exchange agreed on an upgrade and is over: from now on bytes.
+  void upgrade(Exchange& exchange, routing::UpstreamStream::Upgraded upstream);
 
   [[nodiscard]] bool secure() const { return tls_ != nullptr; }
   [[nodiscard]] std::string_view sni() const { return sni_; }
@@ -77,19 +72,17 @@ class HttpSession final : public Session,
   struct Handshaking {};
   struct Serving {};
   struct Upgraded {
-    Upgraded(std::unique_ptr<core::Stream> stream, routing::UpstreamPool& from, routing::UpstreamConnection& lent,
-             Worker& worker, Tunnel::Observer& observer, core::Stream& client)
-        : upstream(std::move(stream)), pool(from), connection(lent), tunnel(worker, observer, client, *upstream) {}
+    Upgraded(routing::UpstreamStream::Upgraded from, Worker& worker, Tunnel::Observer& observer, core::Stream& client)
+        : upstream(std::move(from.stream)), place(std::move(from.place)), tunnel(worker, observer, client, *upstream) {}
     std::unique_ptr<core::Stream> upstream;
-    routing::UpstreamPool& pool;
-    routing::UpstreamConnection& connection;
+    routing::UpstreamPlace place;
     Tunnel tunnel;
   };
   struct Lingering {
     CloseReason reason;
   };
   // What the deadline stands for.
-  enum class Waiting : std::uint8_t { nothing, handshake, first_head, head, idle, body, write, linger };
+  enum class Waiting : std::uint8_t { nothing, handshake, first_head, head, idle, write, linger };
 
   HttpSession(Listener& listener, const core::SocketAddress& client, std::unique_ptr<core::Stream> stream);
 
@@ -107,9 +100,24 @@ class HttpSession final : public Session,
 
   void on_request(core::StreamId stream, core::RequestHead& head, bool end) override;
   void on_request_body(core::StreamId stream, std::span<const char> data, bool end) override;
+  void on_request_trailers(core::StreamId stream, core::FieldList& fields) override;
   void on_request_reset(core::StreamId stream) override;
+  void on_stream_writable(core::StreamId stream) override;
   void on_malformed(core::StreamId stream, std::uint16_t status, const char* reason) override;
   void on_tunnel_closed(CloseReason reason, const char* detail) override;
+
+  // Bytes that wait for the client, of all streams, beyond what windows hold back.
+  [[nodiscard]] std::size_t unsent() const { return output_.pending() + stream_->unsent(); }
+  Exchange* exchange_of(core::StreamId stream) {
+    return stream <= exchanges_.size() ? exchanges_[stream - 1].get() : nullptr;
+  }
+  [[nodiscard]] bool busy() const { return open_ > 0; }
+  Exchange& open_exchange(core::StreamId stream);
+  void drop_exchange(Exchange& exchange);
+  // The exchange has bytes for its upstream: they are sent when what was received is dealt with.
+  void feed(Exchange& exchange);
+  void flush_fed();
+  [[nodiscard]] bool wants_input() const;
 
   void await(Waiting what, std::chrono::milliseconds time);
   void await_next();
@@ -119,9 +127,11 @@ class HttpSession final : public Session,
   std::unique_ptr<core::Stream> stream_;
   core::TlsStream* tls_ = nullptr;  // the same, where it is one
   core::Output output_;
-  core::Http1Server codec_;
+  core::Http1Server http1_;
+  core::ServerCodec* codec_;
   std::string stash_;  // received and not yet taken by the codec: an incomplete head, or a pipelined request
-  std::unique_ptr<Exchange> exchange_;
+  std::vector<std::unique_ptr<Exchange>> exchanges_;  // by StreamId - 1; null where there is none
+  Exchange* fed_ = nullptr;
   std::variant<Serving, Handshaking, std::unique_ptr<Upgraded>, Lingering> stage_;  // Upgraded is large and rare
   routing::RoutePtr tls_route_;
   core::Timer deadline_;
@@ -129,9 +139,8 @@ class HttpSession final : public Session,
   std::string sni_;
   std::string detail_;
   std::uint64_t began_us_;
-  std::uint64_t body_began_ = 0;  // loop milliseconds, while a body comes in
-  std::uint64_t body_bytes_ = 0;
   std::uint32_t requests_ = 0;
+  std::uint32_t open_ = 0;  // exchanges
   Waiting waiting_ = Waiting::nothing;
   bool input_ended_ = false;
   bool closed_ = false;

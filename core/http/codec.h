@@ -1,16 +1,25 @@
 #pragma once
-// The codec contracts: what stands between the bytes of a connection and the messages on it. Sessions and exchanges are
-// written against these and know neither HTTP/1 nor HTTP/2.
+// The codec contracts: what stands between the bytes of a connection and the messages on it. Sessions, exchanges and
+// upstream connections are written against these and know neither HTTP/1 nor HTTP/2.
 //
 // A codec does no I/O. It is given received bytes and writes into an Output; its owner reads, flushes and closes. One
-// codec per connection. Messages are streams: HTTP/1 has one at a time, always number 1.
+// codec per connection. Messages are streams. A StreamId is the codec's own small number, dense from 1 on and given
+// again once its stream is over on both sides; HTTP/1 has one stream at a time, number 1. 0 is the connection.
+//
+// Right before its owner flushes the Output it calls produce(), so that a codec may gather what one event brings.
 //
 // Bytes that a codec hands out (heads' views, body data) are valid during the call only. Bytes that are handed to it as
-// body are borrowed by the Output until its owner's next flush (or Output::keep), which must come before they go.
+// body are borrowed until its owner's next flush (or produce() and Output::keep), which must come before they go; what
+// a stream's window does not let out by then the codec has copied, and pending(stream) says so.
 //
-// Order of calls, per stream, on either side: head, then any number of body pieces, then the end (a flag of the last).
-// Observers may call back into the codec. They may also give the connection up, and say so with stop(): the codec then
-// calls nobody any more, and receive() returns at once.
+// Order of calls, per stream, on either side: head, then any number of body pieces, then the end: a flag of the last,
+// or the trailers. Observers may call back into the codec. They may also give the connection up, and say so with
+// stop(): the codec then calls nobody any more, and receive() returns at once.
+//
+// Back-pressure. Sending: while pending(stream) is not zero, feed that stream no more; on_stream_writable() tells when
+// it is zero again (a codec that is not multiplexed leaves this to its owner, who sees its Output). Receiving: body
+// bytes that were handed out are given back with consumed() once they have gone on; the other side may then send as
+// many more. A codec that is not multiplexed ignores that: its owner holds the sender back by not reading.
 
 #include <cstddef>
 #include <cstdint>
@@ -30,6 +39,9 @@ struct BodyPlan {
   std::uint64_t length = 0;
 };
 
+// Why one stream ends early (RFC 9113 7).
+enum class StreamError : std::uint8_t { internal, refused, cancel, protocol, too_much };
+
 // The client's side of a connection: requests come in, answers go out.
 class ServerCodec {
  public:
@@ -38,10 +50,14 @@ class ServerCodec {
     // `end`: no body follows. The head may be changed by the callee (fields marked hop_by_hop are not forwarded).
     virtual void on_request(StreamId stream, RequestHead& head, bool end) = 0;
     virtual void on_request_body(StreamId stream, std::span<const char> data, bool end) = 0;
+    // In place of the end of the body. HTTP/1: dropped before they come here.
+    virtual void on_request_trailers(StreamId stream, FieldList& fields) = 0;
     // The client took the stream back. Nothing more is sent on it.
     virtual void on_request_reset(StreamId stream) = 0;
-    // The connection's framing is broken: there is no next message. `status` is what to answer, if an answer is still
-    // possible.
+    virtual void on_stream_writable(StreamId stream) = 0;
+    // The request of this stream is broken; `status` is what to answer, if an answer is still possible. In HTTP/1 there
+    // is no next message then. Stream 0: the connection is broken, the codec has written what is to be said (GOAWAY)
+    // and finished() is true; `status` is 400 for broken framing, 429 for a client that floods.
     virtual void on_malformed(StreamId stream, std::uint16_t status, const char* reason) = 0;
 
    protected:
@@ -51,12 +67,15 @@ class ServerCodec {
   virtual ~ServerCodec() = default;
 
   // Takes received bytes and returns how many it is done with. The rest is offered again, in front of what comes next:
-  // it is an incomplete head, or belongs to a request that must wait for the answer before it.
+  // it is an incomplete head, or belongs to a request that must wait for the answer before it. A multiplexed codec
+  // takes everything.
   virtual std::size_t receive(std::span<char> bytes) = 0;
   // False: receive() would take nothing now, however much there is. Do not read.
   [[nodiscard]] virtual bool wants_input() const = 0;
-  // Some bytes of a message that is not whole have been received.
+  // Some bytes of a message that is not whole have been received. HTTP/2: of a frame or a header block.
   [[nodiscard]] virtual bool mid_message() const = 0;
+  // Several streams at a time.
+  [[nodiscard]] virtual bool multiplexed() const = 0;
 
   // A 1xx other than 101; dropped where the client cannot take it.
   virtual void send_informational(StreamId stream, const ResponseHead& head) = 0;
@@ -65,10 +84,21 @@ class ServerCodec {
   virtual void send_body(StreamId stream, std::span<const char> data) = 0;
   // The answer is complete. The request need not be: then the connection (HTTP/1) or stream cannot be used further.
   virtual void send_end(StreamId stream) = 0;
-  // 101: the stream becomes a tunnel of bytes; receive() takes nothing from now on.
+  // In place of send_end. Dropped where the protocol or the client cannot take them.
+  virtual void send_trailers(StreamId stream, const FieldList& fields) = 0;
+  // 101, or the 200 of an extended CONNECT: the stream becomes a tunnel of bytes. HTTP/1: receive() takes nothing from
+  // now on, the owner moves the bytes. HTTP/2: they come and go as body of the stream.
   virtual void send_upgrade(StreamId stream, const ResponseHead& head) = 0;
 
-  // No further request after the present ones: say so in the next head.
+  // Bytes of this stream's answer that wait for the client's window. HTTP/1: always 0.
+  [[nodiscard]] virtual std::size_t pending(StreamId stream) const = 0;
+  virtual void consumed(StreamId stream, std::size_t bytes) = 0;
+  // Ends one stream without a whole answer. False: this protocol cannot; the connection must be aborted.
+  virtual bool reset(StreamId stream, StreamError error) = 0;
+
+  virtual void produce() = 0;
+  // No further request after the present ones: say so in the next head, or at once. HTTP/2: GOAWAY, first with the
+  // highest id, then (called again) with the last stream.
   virtual void close_after() = 0;
   // All has been said: close when the Output is empty.
   [[nodiscard]] virtual bool finished() const = 0;
@@ -82,12 +112,14 @@ struct OutgoingRequest {
   bool has_query = false;
   std::string_view query;
   std::string_view authority;
+  std::string_view scheme;          // "http" or "https"; HTTP/2 only
   std::span<const Field> fields;    // the client's; hop-by-hop ones, Host and Content-Length are left out
   std::span<const Field> added;     // ours, written after them
-  Framing framing = Framing::none;  // none, length or chunked
+  Framing framing = Framing::none;  // none, length or chunked (a length that is not known)
   std::uint64_t content_length = 0;
   bool has_content_length = false;    // with framing none: "content-length: 0" was there
   std::string_view upgrade_protocol;  // not empty: ask for this upgrade
+  bool te_trailers = false;           // the client takes trailers (gRPC)
   Method kind = Method::other;
 };
 
@@ -97,9 +129,17 @@ class ClientCodec {
   class Observer {
    public:
     // Any head: 1xx (the final one follows), 101, or the final one. `end`: no body follows.
-    virtual void on_response(ResponseHead& head, bool end) = 0;
-    virtual void on_response_body(std::span<const char> data, bool end) = 0;
-    virtual void on_bad_response(const char* reason) = 0;
+    virtual void on_response(StreamId stream, ResponseHead& head, bool end) = 0;
+    virtual void on_response_body(StreamId stream, std::span<const char> data, bool end) = 0;
+    virtual void on_response_trailers(StreamId stream, FieldList& fields) = 0;
+    virtual void on_stream_writable(StreamId stream) = 0;
+    // `unprocessed`: the upstream said that it did nothing with the request (REFUSED_STREAM, above a GOAWAY's last
+    // stream): any request may be sent again elsewhere.
+    virtual void on_response_reset(StreamId stream, bool unprocessed, const char* reason) = 0;
+    // Stream 0: the connection is broken, with every stream on it.
+    virtual void on_bad_response(StreamId stream, const char* reason) = 0;
+    // capacity() has risen above 0 (the peer's SETTINGS, a stream that ended).
+    virtual void on_capacity() = 0;
 
    protected:
     ~Observer() = default;
@@ -107,15 +147,26 @@ class ClientCodec {
 
   virtual ~ClientCodec() = default;
 
-  virtual void send_request(const OutgoingRequest& request) = 0;
-  virtual void send_body(std::span<const char> data) = 0;
-  virtual void send_end() = 0;
+  // How many requests may be begun now. HTTP/1: 1 or 0. HTTP/2: within the peer's limit and ours; 0 after GOAWAY.
+  [[nodiscard]] virtual std::size_t capacity() const = 0;
+
+  // Needs capacity(). `end`: no body follows (send_end need not be called).
+  virtual StreamId send_request(const OutgoingRequest& request, bool end) = 0;
+  virtual void send_body(StreamId stream, std::span<const char> data) = 0;
+  virtual void send_end(StreamId stream) = 0;
+  virtual void send_trailers(StreamId stream, const FieldList& fields) = 0;
+  [[nodiscard]] virtual std::size_t pending(StreamId stream) const = 0;
+  virtual void consumed(StreamId stream, std::size_t bytes) = 0;
+  // Gives the stream up. False: this protocol cannot; the connection must be closed.
+  virtual bool cancel(StreamId stream) = 0;
+  virtual void produce() = 0;
 
   virtual std::size_t receive(std::span<char> bytes) = 0;
   // The upstream ended its half. True: that completed the answer (on_response_body with `end` was called).
   virtual bool end_of_input() = 0;
-  // Both messages are complete, nothing is left over, and both sides agreed to keep the connection.
+  // Every message is complete, nothing is left over, and both sides agreed to keep the connection.
   [[nodiscard]] virtual bool reusable() const = 0;
+  [[nodiscard]] virtual bool multiplexed() const = 0;
   virtual void stop() = 0;
 };
 

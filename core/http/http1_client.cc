@@ -2,7 +2,7 @@
 
 namespace edgemux::core {
 
-void Http1Client::send_request(const OutgoingRequest& request) {
+StreamId Http1Client::send_request(const OutgoingRequest& request, bool) {
   method_ = request.kind;
   framing_ = request.framing;
   phase_ = Phase::head;
@@ -31,11 +31,15 @@ void Http1Client::send_request(const OutgoingRequest& request) {
     writer.field("upgrade", request.upgrade_protocol);
   }
   writer.end();
-  if (!writer.ok()) return stop();  // then its body must not go out either, or it would be read as a request
+  if (!writer.ok()) {
+    stop();  // then its body must not go out either, or it would be read as a request
+    return kStream;
+  }
   output_.commit(writer.size());
+  return kStream;
 }
 
-void Http1Client::send_body(std::span<const char> data) {
+void Http1Client::send_body(StreamId, std::span<const char> data) {
   if (data.empty() || stopped_) return;
   if (framing_ != Framing::chunked) {
     output_.borrow(data);
@@ -68,7 +72,7 @@ bool Http1Client::receive_head(std::span<char> bytes, std::size_t& consumed) {
     scanned_ = bytes.size();
     if (state == HeadScanner::State::need_more) return false;
     if (state == HeadScanner::State::error) {
-      observer_.on_bad_response(scanner_.reason());
+      observer_.on_bad_response(kStream, scanner_.reason());
       return false;
     }
   }
@@ -77,7 +81,7 @@ bool Http1Client::receive_head(std::span<char> bytes, std::size_t& consumed) {
   if (result.state == ParseState::need_more) {
     scanner_.reset(kHeadLimit);
     if (scanner_.feed({bytes.data(), bytes.size()}) == HeadScanner::State::error) {
-      observer_.on_bad_response(scanner_.reason());
+      observer_.on_bad_response(kStream, scanner_.reason());
       return false;
     }
     scanned_ = bytes.size();
@@ -85,22 +89,22 @@ bool Http1Client::receive_head(std::span<char> bytes, std::size_t& consumed) {
   }
   scanned_ = 0;
   if (result.state == ParseState::error) {
-    observer_.on_bad_response(result.reason);
+    observer_.on_bad_response(kStream, result.reason);
     return false;
   }
   consumed += result.consumed;
   if (head.status < 200 && head.status != 101) {
     if (++informational_ > kMaxInformational) {
-      observer_.on_bad_response("too many interim answers");
+      observer_.on_bad_response(kStream, "too many interim answers");
       return false;
     }
-    observer_.on_response(head, false);
+    observer_.on_response(kStream, head, false);
     return true;
   }
   if (head.status == 101) {
     phase_ = Phase::tunnel;
     keep_alive_ = false;
-    observer_.on_response(head, false);
+    observer_.on_response(kStream, head, false);
     return true;
   }
   keep_alive_ = head.keep_alive;
@@ -109,7 +113,7 @@ bool Http1Client::receive_head(std::span<char> bytes, std::size_t& consumed) {
   phase_ = end ? Phase::idle : Phase::body;
   // Known before the observer may release the connection: what follows the end of this answer belongs to nobody.
   if (end && bytes.size() > result.consumed) surplus_ = true;
-  observer_.on_response(head, end);
+  observer_.on_response(kStream, head, end);
   return true;
 }
 
@@ -117,7 +121,7 @@ bool Http1Client::receive_body(std::span<char> bytes, std::size_t& consumed) {
   const BodyStep step = body_.next({bytes.data(), bytes.size()});
   consumed += step.consumed;
   if (step.state == BodyState::error) {
-    observer_.on_bad_response(step.reason);
+    observer_.on_bad_response(kStream, step.reason);
     return false;
   }
   const bool end = step.state == BodyState::done;
@@ -125,7 +129,7 @@ bool Http1Client::receive_body(std::span<char> bytes, std::size_t& consumed) {
     phase_ = Phase::idle;
     if (bytes.size() > step.consumed) surplus_ = true;
   }
-  if (!step.data.empty() || end) observer_.on_response_body({step.data.data(), step.data.size()}, end);
+  if (!step.data.empty() || end) observer_.on_response_body(kStream, {step.data.data(), step.data.size()}, end);
   return step.consumed > 0 || end;
 }
 
@@ -133,7 +137,7 @@ bool Http1Client::end_of_input() {
   keep_alive_ = false;
   if (phase_ != Phase::body || !body_.end_of_input()) return false;
   phase_ = Phase::idle;
-  observer_.on_response_body({}, true);
+  observer_.on_response_body(kStream, {}, true);
   return true;
 }
 

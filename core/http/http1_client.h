@@ -11,19 +11,28 @@ namespace edgemux::core {
 
 class Http1Client final : public ClientCodec {
  public:
+  static constexpr StreamId kStream = 1;
   static constexpr std::size_t kHeadLimit = 64 * 1024;
   static constexpr unsigned kMaxInformational = 32;  // interim answers to one request
 
   Http1Client(Observer& observer, Output& output, HttpScratch& scratch)
       : observer_(observer), output_(output), scratch_(scratch) {}
 
-  void send_request(const OutgoingRequest& request) override;
-  void send_body(std::span<const char> data) override;
-  void send_end() override {
+  [[nodiscard]] std::size_t capacity() const override { return reusable() ? 1 : 0; }
+  StreamId send_request(const OutgoingRequest& request, bool end) override;
+  void send_body(StreamId stream, std::span<const char> data) override;
+  void send_end(StreamId) override {
     request_done_ = true;
     if (stopped_) return;
     if (framing_ == Framing::chunked) output_.append(kLastChunk);
   }
+
+  void send_trailers(StreamId stream, const FieldList&) override { send_end(stream); }
+  [[nodiscard]] std::size_t pending(StreamId) const override { return 0; }
+  void consumed(StreamId, std::size_t) override {}
+  bool cancel(StreamId) override { return false; }
+  void produce() override {}
+  [[nodiscard]] bool multiplexed() const override { return false; }
 
   std::size_t receive(std::span<char> bytes) override;
   bool end_of_input() override;

@@ -36,7 +36,14 @@ class Http1Server final : public ServerCodec {
   void send_head(StreamId stream, const ResponseHead& head, BodyPlan plan) override;
   void send_body(StreamId stream, std::span<const char> data) override;
   void send_end(StreamId stream) override;
+  void send_trailers(StreamId stream, const FieldList&) override { send_end(stream); }
   void send_upgrade(StreamId stream, const ResponseHead& head) override;
+
+  [[nodiscard]] bool multiplexed() const override { return false; }
+  [[nodiscard]] std::size_t pending(StreamId) const override { return 0; }
+  void consumed(StreamId, std::size_t) override {}
+  bool reset(StreamId, StreamError) override { return false; }
+  void produce() override {}
 
   void close_after() override { close_after_ = true; }
   [[nodiscard]] bool finished() const override { return finished_; }

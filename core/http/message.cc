@@ -24,11 +24,12 @@ void RequestHead::clear() {
   method_text = target = path = query = scheme = authority = host = upgrade_protocol = {};
   has_query = false;
   port = 0;
+  major = 1;
   minor = 1;
   fields.clear();
   framing = Framing::none;
   content_length = 0;
-  has_content_length = keep_alive = expect_continue = upgrade = false;
+  has_content_length = keep_alive = expect_continue = upgrade = te_trailers = false;
 }
 
 void ResponseHead::clear() {

@@ -1,5 +1,5 @@
 #pragma once
-// RequestHead and ResponseHead: a parsed HTTP/1 head. Every string_view points into the bytes it was parsed from.
+// RequestHead and ResponseHead: a parsed head. Every string_view points into the bytes it was parsed from.
 //
 // Heads are never forwarded as bytes: what leaves edgemux is written anew from these values (head_writer.h).
 
@@ -32,6 +32,7 @@ struct RequestHead {
       authority;           // from Host or the absolute-form target, which agree; empty only for HTTP/1.0 without Host
   std::string_view host;   // the authority without its port, as received; IPv6 keeps its brackets
   std::uint16_t port = 0;  // the authority's port; 0 when it names none
+  std::uint8_t major = 1;  // 1 or 2
   std::uint8_t minor = 1;  // HTTP/1.minor: 0 or 1
   FieldList fields;        // without those whose name aliases a managed one by '_'
 
@@ -43,6 +44,7 @@ struct RequestHead {
   // HTTP/1.1, Connection lists upgrade, one Upgrade field that does not name h2c, and no body to come.
   bool upgrade = false;
   std::string_view upgrade_protocol;
+  bool te_trailers = false;  // TE names trailers (gRPC); HTTP/2 only
 
   void clear();
 };

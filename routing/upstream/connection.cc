@@ -1,5 +1,6 @@
 #include "routing/upstream/connection.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -13,7 +14,6 @@ UpstreamConnection::UpstreamConnection(UpstreamPool& pool, UpstreamContext& cont
     : pool_(pool),
       context_(context),
       output_(context.blocks),
-      codec_(*this, output_, context.http),
       endpoints_(std::move(endpoints)),
       deadline_([](void* self) { static_cast<UpstreamConnection*>(self)->timed_out(); }, this),
       again_(
@@ -24,47 +24,77 @@ UpstreamConnection::UpstreamConnection(UpstreamPool& pool, UpstreamContext& cont
 
 UpstreamConnection::~UpstreamConnection() = default;
 
-void UpstreamConnection::lend(Observer& observer) {
-  observer_ = &observer;
+// ---- streams come and go ----
+
+void UpstreamConnection::expect(UpstreamStream& stream) {
+  stream.connection_ = this;
+  stream.state_ = UpstreamStream::State::waiting;
+  stream.id_ = 0;
+  stream.attempts_ = 0;
+  stream.endpoint_text_ = {};
+  stream.reused_ = stream.answered_ = stream.complete_ = stream.paused_ = stream.awaiting_ = stream.touched_ = false;
+  stream.unconsumed_ = 0;
+  waiting_.push_back(&stream);
+}
+
+void UpstreamConnection::attach(UpstreamStream& stream) {
+  stream.connection_ = this;
+  stream.state_ = UpstreamStream::State::ready;
+  stream.id_ = 0;
+  stream.attempts_ = attempts_;
+  stream.endpoint_text_ = endpoint_->text;
+  stream.reused_ = requests_ > 0;
+  stream.answered_ = stream.complete_ = stream.paused_ = stream.awaiting_ = stream.touched_ = false;
+  stream.unconsumed_ = 0;
   ++requests_;
-  answered_ = false;
-  awaiting_ = false;
-  paused_ = false;
-  if (state_ == State::idle) state_ = State::busy;
-  touch();
+  ++in_use_;
+  stream.touch();
+}
+
+void UpstreamConnection::detach(UpstreamStream& stream) {
+  const auto was = std::exchange(stream.state_, UpstreamStream::State::none);
+  stream.connection_ = nullptr;
+  if (was == UpstreamStream::State::waiting) {
+    waiting_.erase(std::find(waiting_.begin(), waiting_.end(), &stream));
+    if (waiting_.empty() && state_ == State::connecting) close();
+    return;
+  }
+  --in_use_;
+  const core::StreamId id = std::exchange(stream.id_, 0);
+  if (id != 0) streams_[id - 1] = nullptr;
+  if (state_ != State::open) return;
+  if (!codec_->multiplexed()) return pool_.take_back(*this);
+  if (id != 0 && !stream.complete_) {
+    codec_->cancel(id);
+  } else if (id != 0 && stream.unconsumed_ > 0) {
+    codec_->consumed(id, std::exchange(stream.unconsumed_, 0));
+  }
+  again_.request();  // sends what the codec has to say
+  pool_.take_back(*this);
 }
 
 void UpstreamConnection::park(std::uint64_t until) {
-  observer_ = nullptr;
-  state_ = State::idle;
-  awaiting_ = false;
   again_.cancel();
   context_.loop.timers().arm(deadline_, until);
 }
 
-void UpstreamConnection::touch() {
-  if (state_ != State::busy) return;
-  context_.loop.timers().arm(deadline_,
-                             context_.loop.now() + static_cast<std::uint64_t>(context_.response_timeout.count()));
-}
-
-void UpstreamConnection::expect_answer() {
-  awaiting_ = true;
-  touch();
-}
+// ---- sending ----
 
 void UpstreamConnection::flush() {
-  if (state_ == State::connecting) {
-    output_.keep();
-    return;
-  }
-  if (state_ != State::busy || write_failed_) {
+  if (state_ != State::open) return;
+  if (write_failed_) {
     output_.clear();
     return;
   }
+  codec_->produce();
   const core::IoResult result = output_.flush(*stream_);
   counts_.sent += result.bytes;
-  if (result.bytes > 0) touch();  // silence counts from the last byte that it took
+  if (result.bytes > 0) {
+    // Silence counts from the last byte that it took.
+    for (UpstreamStream* stream : streams_) {
+      if (stream != nullptr) stream->touch();
+    }
+  }
   if (result.status == core::IoStatus::error) {
     // It may have answered before it stopped listening (a 413, say): the answer, or its absence, decides.
     write_failed_ = true;
@@ -73,14 +103,15 @@ void UpstreamConnection::flush() {
   }
 }
 
-void UpstreamConnection::pause() { paused_ = true; }
-
-void UpstreamConnection::resume() {
-  if (!paused_) return;
-  paused_ = false;
-  touch();
-  again_.request();
+void UpstreamConnection::tell_writable() {
+  // Calls may end streams, or begin others.
+  for (std::size_t i = 0; i < streams_.size() && output_.empty(); ++i) {
+    UpstreamStream* stream = streams_[i];
+    if (stream != nullptr && codec_->pending(stream->id_) == 0) stream->observer_.on_upstream_writable();
+  }
 }
+
+// ---- coming to stand ----
 
 void UpstreamConnection::on_connected(std::unique_ptr<core::TcpStream> stream, const Endpoint& endpoint,
                                       unsigned attempts) {
@@ -91,13 +122,18 @@ void UpstreamConnection::on_connected(std::unique_ptr<core::TcpStream> stream, c
   stream_ = std::move(stream);
   stream_->set_observer(this);
   connected_at_ = context_.loop.now();
-  state_ = State::busy;
-  touch();
+  core::ClientCodec::Observer& observer = *this;
+  codec_ = &http1_.emplace(observer, output_, context_.http);
+  state_ = State::open;
   // What came together with the connection (its end, say) is not reported again.
   if (stream_->readable()) again_.request();
-  const bool waited = !output_.empty();
-  flush();
-  if (waited && output_.empty() && observer_ != nullptr) observer_->on_upstream_writable();
+  while (state_ == State::open && !waiting_.empty() && codec_->capacity() > 0) {
+    UpstreamStream& first = *waiting_.front();
+    waiting_.erase(waiting_.begin());
+    attach(first);
+    first.observer_.on_upstream_ready();
+  }
+  if (codec_->multiplexed()) flush();
 }
 
 void UpstreamConnection::on_connect_failed(const ConnectFailure& failure) {
@@ -113,23 +149,29 @@ void UpstreamConnection::on_connect_failed(const ConnectFailure& failure) {
   }
 }
 
+// ---- receiving ----
+
 void UpstreamConnection::on_ready(core::Stream&) {
-  if (state_ == State::idle) {
+  if (state_ != State::open) return;
+  if (!codec_->multiplexed() && in_use_ == 0) {
     // The upstream closed it, or speaks out of turn.
     if (stream_->readable()) close();
     return;
   }
-  if (state_ != State::busy) return;
   if (!output_.empty()) {
     flush();
-    if (output_.empty() && observer_ != nullptr) observer_->on_upstream_writable();
+    if (output_.empty()) tell_writable();
   }
   read();
 }
 
+bool UpstreamConnection::held_back() const {
+  return !codec_->multiplexed() && !streams_.empty() && streams_[0] != nullptr && streams_[0]->paused_;
+}
+
 void UpstreamConnection::read() {
   std::size_t budget = kReadBudget;
-  while (state_ == State::busy && !paused_ && (stream_->readable() || write_failed_)) {
+  while (state_ == State::open && !held_back() && (stream_->readable() || write_failed_)) {
     if (budget == 0) return again_.request();
     --budget;
     std::span<char> buffer = context_.buffer;
@@ -148,28 +190,34 @@ void UpstreamConnection::read() {
     }
     if (result.status == core::IoStatus::again) {
       if (write_failed_) fail(UpstreamFailure::Kind::reset, "it stopped taking the request");
-      return;
+      break;
     }
     if (result.status == core::IoStatus::eof) {
-      if (codec_.end_of_input()) {
-        if (observer_ != nullptr) observer_->on_upstream_event_end();
+      if (codec_->end_of_input()) {
+        end_event();
       } else {
-        fail(UpstreamFailure::Kind::closed, answered_ ? "it closed the connection in the middle of its answer"
-                                                      : "it closed the connection without an answer");
+        const bool answered = std::any_of(streams_.begin(), streams_.end(),
+                                          [](const UpstreamStream* s) { return s != nullptr && s->answered_; });
+        fail(UpstreamFailure::Kind::closed, answered ? "it closed the connection in the middle of its answer"
+                                                     : "it closed the connection without an answer");
       }
       return;
     }
     fail(UpstreamFailure::Kind::reset, std::strerror(result.error));
     return;
   }
+  if (state_ == State::open && codec_->multiplexed()) flush();
 }
 
 bool UpstreamConnection::receive(std::span<char> bytes) {
-  touch();
-  answered_ = true;
-  const std::size_t used = codec_.receive(bytes);
+  if (!codec_->multiplexed() && !streams_.empty() && streams_[0] != nullptr) {
+    streams_[0]->answered_ = true;
+    streams_[0]->touched_ = true;
+    streams_[0]->touch();
+  }
+  const std::size_t used = codec_->receive(bytes);
   const bool own = !stash_.empty();
-  if (state_ == State::busy || state_ == State::closed) {
+  if (state_ == State::open || state_ == State::closed) {
     // What is left over is an incomplete head, or what a tunnel begins with.
     if (own) {
       stash_.erase(0, used);
@@ -177,68 +225,118 @@ bool UpstreamConnection::receive(std::span<char> bytes) {
       stash_.assign(bytes.data() + used, bytes.size() - used);
     }
   }
-  // No observer: the exchange gave the connection back from inside.
-  if (observer_ != nullptr) observer_->on_upstream_event_end();
-  return state_ == State::busy;
+  end_event();
+  return state_ == State::open && (in_use_ > 0 || codec_->multiplexed());
 }
 
-void UpstreamConnection::on_response(core::ResponseHead& head, bool end) {
-  if (observer_ != nullptr) observer_->on_upstream_response(head, end);
+UpstreamStream* UpstreamConnection::touched(core::StreamId id) {
+  UpstreamStream* stream = stream_of(id);
+  if (stream == nullptr) return nullptr;
+  stream->touched_ = true;
+  stream->answered_ = true;
+  if (codec_->multiplexed()) stream->touch();
+  return stream;
 }
 
-void UpstreamConnection::on_response_body(std::span<const char> data, bool end) {
-  if (observer_ != nullptr) observer_->on_upstream_body(data, end);
+void UpstreamConnection::end_event() {
+  for (std::size_t i = 0; i < streams_.size(); ++i) {  // a call may end any stream
+    UpstreamStream* stream = streams_[i];
+    if (stream == nullptr || !stream->touched_) continue;
+    stream->touched_ = false;
+    stream->observer_.on_upstream_event_end();
+    if (streams_[i] == stream) stream->give_back();
+  }
 }
 
-void UpstreamConnection::on_bad_response(const char* reason) { fail(UpstreamFailure::Kind::bad_response, reason); }
+void UpstreamConnection::on_response(core::StreamId id, core::ResponseHead& head, bool end) {
+  UpstreamStream* stream = touched(id);
+  if (stream == nullptr) return;
+  stream->complete_ = end;
+  stream->observer_.on_upstream_response(head, end);
+}
 
-void UpstreamConnection::fail(UpstreamFailure::Kind kind, std::string detail) {
-  Observer* observer = observer_;
-  UpstreamFailure failure{kind, std::move(detail), reused(), answered_};
+void UpstreamConnection::on_response_body(core::StreamId id, std::span<const char> data, bool end) {
+  UpstreamStream* stream = touched(id);
+  if (stream == nullptr) return codec_->consumed(id, data.size());
+  stream->unconsumed_ += data.size();
+  stream->complete_ = end;
+  stream->observer_.on_upstream_body(data, end);
+}
+
+void UpstreamConnection::on_response_trailers(core::StreamId id, core::FieldList& fields) {
+  UpstreamStream* stream = touched(id);
+  if (stream == nullptr) return;
+  stream->complete_ = true;
+  stream->observer_.on_upstream_trailers(fields);
+}
+
+void UpstreamConnection::on_stream_writable(core::StreamId id) {
+  UpstreamStream* stream = stream_of(id);
+  if (stream == nullptr) return;
+  stream->touch();
+  if (output_.empty()) stream->observer_.on_upstream_writable();
+}
+
+// ---- ends ----
+
+void UpstreamConnection::on_response_reset(core::StreamId id, bool unprocessed, const char* reason) {
+  UpstreamStream* stream = stream_of(id);
+  if (stream == nullptr) return;
+  stream->complete_ = true;  // there is nothing to cancel
+  fail_stream(*stream, {UpstreamFailure::Kind::reset, reason, stream->reused_, stream->answered_, unprocessed});
+}
+
+void UpstreamConnection::on_bad_response(core::StreamId id, const char* reason) {
+  UpstreamStream* stream = stream_of(id);
+  if (!codec_->multiplexed() || id == 0) return fail(UpstreamFailure::Kind::bad_response, reason);
+  if (stream == nullptr) return;
+  fail_stream(*stream, {UpstreamFailure::Kind::bad_response, reason, stream->reused_, stream->answered_, false});
+}
+
+void UpstreamConnection::on_capacity() { pool_.take_back(*this); }
+
+void UpstreamConnection::fail_stream(UpstreamStream& stream, UpstreamFailure failure) {
+  if (!codec_->multiplexed()) return fail(failure.kind, failure.detail);
+  failure.detail = endpoint_->text + ": " + failure.detail;
+  auto& observer = stream.observer_;
+  detach(stream);
+  observer.on_upstream_failed(failure);
+}
+
+void UpstreamConnection::fail(UpstreamFailure::Kind kind, const std::string& detail) {
+  UpstreamFailure failure{kind, detail, false, false, false};
   if (!failure.detail.empty() && connected_at_ != 0) failure.detail = endpoint_->text + ": " + failure.detail;
-  observer_ = nullptr;
   close();
-  if (observer != nullptr) observer->on_upstream_failed(failure);
+  // Whoever is told may give up others of these streams.
+  const auto tell = [&](UpstreamStream& stream) {
+    failure.reused = stream.reused_;
+    failure.answered = stream.answered_;
+    failure.unprocessed = stream.id_ == 0;
+    stream.attempts_ = attempts_;
+    if (endpoint_ != nullptr) stream.endpoint_text_ = endpoint_->text;
+    auto& observer = stream.observer_;
+    detach(stream);
+    observer.on_upstream_failed(failure);
+  };
+  while (!waiting_.empty()) tell(*waiting_.front());
+  for (std::size_t i = 0; i < streams_.size(); ++i) {
+    if (streams_[i] != nullptr) tell(*streams_[i]);
+  }
 }
 
 void UpstreamConnection::timed_out() {
-  if (state_ == State::idle) {
-    close();
-    return;
-  }
-  if (paused_ || (!awaiting_ && output_.empty())) {
-    touch();  // the client is slow, not the upstream
-    return;
-  }
-  if (!awaiting_) {
-    fail(UpstreamFailure::Kind::timeout,
-         "it took nothing of the request for " + std::to_string(context_.response_timeout.count()) + " ms");
-    return;
-  }
-  fail(UpstreamFailure::Kind::timeout, "no answer within " + std::to_string(context_.response_timeout.count()) + " ms");
+  if (in_use_ == 0 && state_ == State::open) close();
 }
 
 void UpstreamConnection::close() {
   if (state_ == State::closed) return;
-  const bool was_idle = state_ == State::idle;
   state_ = State::closed;
-  observer_ = nullptr;
-  codec_.stop();
+  if (codec_ != nullptr) codec_->stop();
   deadline_.cancel();
   again_.cancel();
   connector_.reset();  // or it would still report in this turn
   if (stream_ != nullptr) stream_->set_observer(nullptr);
-  if (was_idle) pool_.forget_idle(*this);
   pool_.remove(*this);
-}
-
-UpstreamConnection::Upgraded UpstreamConnection::take_stream() {
-  stream_->set_observer(nullptr);
-  state_ = State::taken;
-  observer_ = nullptr;
-  deadline_.cancel();
-  again_.cancel();
-  return {std::move(stream_), std::move(stash_)};
 }
 
 }  // namespace edgemux::routing

@@ -1,6 +1,7 @@
 #include "routing/upstream/pool.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace edgemux::routing {
 
@@ -17,10 +18,12 @@ void UpstreamPool::refresh() {
   version_ = version;
   endpoints_ = upstream_->state->endpoints();
   for (const auto& connection : all_) connection->slot_ = slot_of(*connection);
-  // Idle connections to endpoints that are gone are of no use; busy ones find out when they are released.
-  const auto idle = idle_;
-  for (auto* connection : idle) {
-    if (connection->slot_ == kNoSlot) connection->close();
+  // Idle connections to endpoints that are gone are of no use; busy ones find out when they are given back.
+  const auto listed = room_;
+  for (auto* connection : listed) {
+    if (connection->slot_ != kNoSlot) continue;
+    unlist(*connection);
+    if (connection->idle()) connection->close();
   }
 }
 
@@ -37,16 +40,23 @@ std::size_t UpstreamPool::slot_of(const UpstreamConnection& connection) const {
   return found == endpoints.end() ? kNoSlot : static_cast<std::size_t>(found - endpoints.begin());
 }
 
-UpstreamConnection* UpstreamPool::take_idle(std::size_t turn) {
-  if (idle_.empty() || endpoints_->endpoints.empty()) return nullptr;
+UpstreamConnection* UpstreamPool::find_room(std::size_t turn) {
+  if (room_.empty() || endpoints_->endpoints.empty()) return nullptr;
   const std::size_t slot = turn % endpoints_->endpoints.size();
-  const auto found = std::find_if(idle_.rbegin(), idle_.rend(), [&](const auto* idle) { return idle->slot_ == slot; });
-  if (found == idle_.rend()) return nullptr;
-  UpstreamConnection* connection = *found;
-  idle_.erase(std::next(found).base());
-  context_.metrics.upstream_idle.sub();
-  context_.metrics.upstream_reuses.add();
-  return connection;
+  const auto found = std::find_if(room_.rbegin(), room_.rend(), [&](const auto* one) { return one->slot_ == slot; });
+  return found == room_.rend() ? nullptr : *found;
+}
+
+void UpstreamPool::list(UpstreamConnection& connection) {
+  if (connection.listed_) return;
+  connection.listed_ = true;
+  room_.push_back(&connection);
+}
+
+void UpstreamPool::unlist(UpstreamConnection& connection) {
+  if (!connection.listed_) return;
+  connection.listed_ = false;
+  room_.erase(std::find(room_.begin(), room_.end(), &connection));
 }
 
 bool UpstreamPool::lease() {
@@ -55,8 +65,9 @@ bool UpstreamPool::lease() {
   for (;;) {
     if (count.fetch_add(1, std::memory_order_relaxed) < upstream_->max_connections) return true;
     count.fetch_sub(1, std::memory_order_relaxed);
-    if (idle_.empty()) return false;
-    idle_.front()->close();
+    const auto idle = std::find_if(room_.begin(), room_.end(), [](const auto* one) { return one->idle(); });
+    if (idle == room_.end()) return false;
+    (*idle)->close();
   }
 }
 
@@ -76,59 +87,76 @@ void UpstreamPool::give_place() {
   end_lease();
 }
 
-UpstreamConnection* UpstreamPool::acquire(UpstreamConnection::Observer& observer, bool fresh) {
+UpstreamPool::Acquired UpstreamPool::acquire(UpstreamStream& stream, bool fresh) {
   used_ = true;
   Pick choice = pick();
   if (!fresh) {
-    if (UpstreamConnection* connection = take_idle(choice.first); connection != nullptr) {
-      connection->lend(observer);
-      return connection;
+    if (UpstreamConnection* connection = find_room(choice.first); connection != nullptr) {
+      unpark(*connection);
+      context_.metrics.upstream_reuses.add();
+      connection->attach(stream);
+      if (!connection->codec_->multiplexed()) unlist(*connection);
+      return Acquired::ready;
     }
   }
-  if (!lease()) return nullptr;
+  if (!lease()) return Acquired::limit;
   auto made = std::make_unique<UpstreamConnection>(*this, context_, std::move(choice.endpoints), choice.first,
                                                    upstream_->connect_timeout);
   UpstreamConnection* connection = made.get();
   connection->leased_ = upstream_->max_connections != 0;
   connection->index_ = all_.size();
   all_.push_back(std::move(made));
-  connection->lend(observer);
+  connection->expect(stream);
   connection->connector_->start();
-  return connection;
+  return Acquired::waiting;
 }
 
-void UpstreamPool::release(UpstreamConnection& connection) {
+void UpstreamPool::unpark(UpstreamConnection& connection) {
+  if (std::exchange(connection.parked_, false)) context_.metrics.upstream_idle.sub();
+}
+
+bool UpstreamPool::worth_keeping(const UpstreamConnection& connection) const {
   const Keepalive& keep = upstream_->keepalive;
-  const std::uint64_t now = context_.loop.now();
-  const std::uint64_t age = now - connection.connected_at_;
   const auto max_age = static_cast<std::uint64_t>(keep.max_age.count());
-  const bool worn =
-      (max_age != 0 && age >= max_age) || (keep.max_requests != 0 && connection.requests_ >= keep.max_requests);
+  if (max_age != 0 && context_.loop.now() - connection.connected_at_ >= max_age) return false;
+  if (keep.max_requests != 0 && connection.requests_ >= keep.max_requests) return false;
+  return !connection.write_failed_ && connection.slot_ != kNoSlot;
+}
+
+void UpstreamPool::take_back(UpstreamConnection& connection) {
+  const bool worth = worth_keeping(connection);
+  if (!connection.idle()) {
+    // Shared with other streams.
+    if (worth && connection.has_room()) {
+      list(connection);
+    } else {
+      unlist(connection);
+    }
+    return;
+  }
+  const Keepalive& keep = upstream_->keepalive;
   // At the limit the place is worth more than the connection: another worker may be waiting for it.
   const bool scarce =
       connection.leased_ && upstream_->state->connections.load(std::memory_order_relaxed) >= upstream_->max_connections;
-  if (connection.state_ != UpstreamConnection::State::busy || !connection.codec_.reusable() ||
-      !connection.output_.empty() || connection.write_failed_ || !connection.stash_.empty() || worn || scarce ||
-      idle_.size() >= keep.connections || connection.slot_ == kNoSlot) {
+  const bool left_over =
+      !connection.codec_->multiplexed() && (!connection.output_.empty() || !connection.stash_.empty());
+  if (!worth || scarce || left_over || !connection.codec_->reusable() || room_.size() >= keep.connections) {
     connection.close();
     return;
   }
-  std::uint64_t until = now + static_cast<std::uint64_t>(keep.idle.count());
-  if (max_age != 0) until = std::min(until, connection.connected_at_ + max_age);
+  std::uint64_t until = context_.loop.now() + static_cast<std::uint64_t>(keep.idle.count());
+  if (keep.max_age.count() != 0) {
+    until = std::min(until, connection.connected_at_ + static_cast<std::uint64_t>(keep.max_age.count()));
+  }
   connection.park(until);
-  idle_.push_back(&connection);
-  context_.metrics.upstream_idle.add();
-}
-
-void UpstreamPool::forget_idle(UpstreamConnection& connection) {
-  const auto place = std::find(idle_.begin(), idle_.end(), &connection);
-  if (place == idle_.end()) return;
-  idle_.erase(place);
-  context_.metrics.upstream_idle.sub();
+  list(connection);
+  if (!std::exchange(connection.parked_, true)) context_.metrics.upstream_idle.add();
 }
 
 void UpstreamPool::remove(UpstreamConnection& connection) {
   if (connection.leased_) end_lease();
+  unpark(connection);
+  unlist(connection);
   const std::size_t index = connection.index_;
   std::unique_ptr<UpstreamConnection> gone = std::move(all_[index]);
   if (index + 1 != all_.size()) {
@@ -140,7 +168,10 @@ void UpstreamPool::remove(UpstreamConnection& connection) {
 }
 
 void UpstreamPool::close_idle() {
-  while (!idle_.empty()) idle_.back()->close();
+  const auto listed = room_;
+  for (auto* connection : listed) {
+    if (connection->idle()) connection->close();
+  }
 }
 
 bool UpstreamPool::unused() {

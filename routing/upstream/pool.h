@@ -1,7 +1,7 @@
 #pragma once
 // UpstreamPool: one worker's connections to one upstream. Picks endpoints round robin, for every request anew; lends
-// the connection to that endpoint which was used last, or makes one; holds limits.connections, which counts over all
-// workers.
+// that connection to the endpoint which was used last, or makes one; holds limits.connections, which counts over all
+// workers. A connection that several streams can share is lent for as long as it has room.
 
 #include <memory>
 #include <span>
@@ -18,11 +18,9 @@ class UpstreamPool {
   UpstreamPool(const UpstreamPool&) = delete;
   UpstreamPool& operator=(const UpstreamPool&) = delete;
 
-  // An idle connection, or one that is being made; null when limits.connections is reached. `fresh`: never an idle
-  // one. Failures to connect come to the observer later.
-  UpstreamConnection* acquire(UpstreamConnection::Observer& observer, bool fresh);
-  // Gives a connection back. It is kept when its codec says so and the limits allow it; otherwise closed.
-  void release(UpstreamConnection& connection);
+  enum class Acquired : std::uint8_t { ready, waiting, limit };
+  // See stream.h. `fresh`: only on a connection that is made for it.
+  Acquired acquire(UpstreamStream& stream, bool fresh);
 
   // For tunnels: the endpoints of now and where to begin among them.
   struct Pick {
@@ -44,6 +42,10 @@ class UpstreamPool {
 
  private:
   friend class UpstreamConnection;
+  friend class UpstreamPlace;
+  // A stream has left the connection, or it has room again: it is kept, when its codec says so and the limits allow it,
+  // or closed.
+  void take_back(UpstreamConnection& connection);
   // Counts one connection more, if need be in the place of an idle one of ours.
   bool lease();
   void end_lease();
@@ -52,16 +54,20 @@ class UpstreamPool {
   void refresh();
   // Where the connection's endpoint stands in the present set.
   [[nodiscard]] std::size_t slot_of(const UpstreamConnection& connection) const;
-  // An idle connection to the endpoint whose turn it is.
-  UpstreamConnection* take_idle(std::size_t turn);
+  // A connection with room to the endpoint whose turn it is.
+  UpstreamConnection* find_room(std::size_t turn);
+  void list(UpstreamConnection& connection);
+  void unlist(UpstreamConnection& connection);
+  void unpark(UpstreamConnection& connection);
+  // Whether the connection may live on once nobody uses it.
+  [[nodiscard]] bool worth_keeping(const UpstreamConnection& connection) const;
   // The connection closed itself: out of the lists, freed at the end of the turn.
   void remove(UpstreamConnection& connection);
-  void forget_idle(UpstreamConnection& connection);
 
   UpstreamContext& context_;
   UpstreamPtr upstream_;
   std::vector<std::unique_ptr<UpstreamConnection>> all_;
-  std::vector<UpstreamConnection*> idle_;
+  std::vector<UpstreamConnection*> room_;  // those that can take a request, in the order they got there
   std::shared_ptr<const EndpointSet> endpoints_;
   std::uint64_t version_ = 0;
   std::size_t next_;

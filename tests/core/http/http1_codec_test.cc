@@ -64,7 +64,9 @@ class Server final : public ServerCodec::Observer {
     if (on_data) on_data();
     if (end && on_end) on_end();
   }
+  void on_request_trailers(StreamId, FieldList&) override { log += "<trailers>"; }
   void on_request_reset(StreamId) override { log += "<reset>"; }
+  void on_stream_writable(StreamId) override {}
   void on_malformed(StreamId, std::uint16_t status, const char* reason) override {
     log += "<" + std::to_string(status) + ">";
     EXPECT_NE(reason, nullptr);
@@ -398,21 +400,25 @@ class Client final : public ClientCodec::Observer {
  public:
   Client() : codec(*this, output, scratch) {}
 
-  void on_response(ResponseHead& head, bool end) override {
+  void on_response(StreamId, ResponseHead& head, bool end) override {
     log += "<" + std::to_string(head.status) + (end ? "." : "") + ">";
     if (end) reusable_at_end = codec.reusable();
   }
-  void on_response_body(std::span<const char> data, bool end) override {
+  void on_response_body(StreamId, std::span<const char> data, bool end) override {
     log.append(data.data(), data.size());
     if (!end) return;
     log += ".";
     reusable_at_end = codec.reusable();
   }
-  void on_bad_response(const char* reason) override {
+  void on_bad_response(StreamId, const char* reason) override {
     EXPECT_NE(reason, nullptr);
     log += "<bad>";
     codec.stop();
   }
+  void on_response_trailers(StreamId, FieldList&) override { log += "<trailers>"; }
+  void on_stream_writable(StreamId) override {}
+  void on_response_reset(StreamId, bool, const char*) override { log += "<reset>"; }
+  void on_capacity() override {}
 
   void request(Method method = Method::get, Framing framing = Framing::none, std::uint64_t length = 0) {
     OutgoingRequest request;
@@ -422,7 +428,7 @@ class Client final : public ClientCodec::Observer {
     request.authority = "h";
     request.framing = framing;
     request.content_length = length;
-    codec.send_request(request);
+    codec.send_request(request, framing == Framing::none);
   }
   void upstream_sends(std::string_view bytes) { offer(codec, kept, bytes); }
   std::string sent() {
@@ -458,10 +464,10 @@ TEST(Http1Client, WritesRequestsFromValues) {
   request.fields = fields;
   request.added = added;
   request.framing = Framing::chunked;
-  c.codec.send_request(request);
-  c.codec.send_body({"hello", 5});
-  c.codec.send_body({});
-  c.codec.send_end();
+  c.codec.send_request(request, request.framing == Framing::none);
+  c.codec.send_body(1, {"hello", 5});
+  c.codec.send_body(1, {});
+  c.codec.send_end(1);
   EXPECT_EQ(c.sent(),
             "POST /path?a=b HTTP/1.1\r\nhost: example.com:8080\r\naccept: */*\r\nx-forwarded-for: 10.0.0.1\r\n"
             "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n");
@@ -475,7 +481,7 @@ TEST(Http1Client, KeepsAnExplicitLengthOfZero) {
   request.path = "/";
   request.authority = "h";
   request.has_content_length = true;
-  c.codec.send_request(request);
+  c.codec.send_request(request, request.framing == Framing::none);
   EXPECT_EQ(c.sent(), "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 0\r\n\r\n");
 }
 
@@ -487,7 +493,7 @@ TEST(Http1Client, AsksForAnUpgrade) {
   request.path = "/";
   request.authority = "h";
   request.upgrade_protocol = "websocket";
-  c.codec.send_request(request);
+  c.codec.send_request(request, request.framing == Framing::none);
   EXPECT_EQ(c.sent(), "GET / HTTP/1.1\r\nhost: h\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n");
   c.upstream_sends("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nframes");
   EXPECT_EQ(c.log, "<101>");
@@ -505,9 +511,9 @@ TEST(Http1Client, SendsNothingOfARequestThatCannotBeWritten) {
   request.authority = "h";
   request.framing = Framing::length;
   request.content_length = 28;
-  c.codec.send_request(request);
-  c.codec.send_body({kGet.data(), kGet.size()});
-  c.codec.send_end();
+  c.codec.send_request(request, request.framing == Framing::none);
+  c.codec.send_body(1, {kGet.data(), kGet.size()});
+  c.codec.send_end(1);
   EXPECT_EQ(c.sent(), "");
   EXPECT_FALSE(c.codec.reusable());
 }
@@ -594,7 +600,7 @@ TEST(Http1Client, BytesBehindAnAnswerMakeTheConnectionUseless) {
 TEST(Http1Client, AnAnswerBeforeTheRequestIsWholeDoesNotFreeTheConnection) {
   Client c;
   c.request(Method::post, Framing::length, 10);
-  c.codec.send_body({"half.", 5});
+  c.codec.send_body(1, {"half.", 5});
   c.upstream_sends("HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n");
   EXPECT_EQ(c.log, "<413.>");
   EXPECT_FALSE(c.codec.reusable());

@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -71,23 +72,27 @@ class Origin final {
 constexpr std::string_view kOk = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 // One request, as an exchange would make it.
-struct Borrower final : UpstreamConnection::Observer {
+struct Borrower final : UpstreamStream::Observer {
   explicit Borrower(UpstreamPool& from) : pool(from) {}
+  // False: the upstream has no place left.
   bool get(bool fresh = false, core::Framing framing = core::Framing::none, std::uint64_t length = 0) {
-    connection = pool.acquire(*this, fresh);
-    if (connection == nullptr) return false;
-    reused = connection->reused();
-    core::OutgoingRequest request;
     request.kind = core::Method::get;
     request.method = "GET";
     request.path = "/";
     request.authority = "h";
     request.framing = framing;
     request.content_length = length;
-    connection->codec().send_request(request);
-    if (framing == core::Framing::none) connection->expect_answer();
-    connection->flush();
-    return true;
+    const auto acquired = pool.acquire(stream, fresh);
+    if (acquired == UpstreamPool::Acquired::ready) on_upstream_ready();
+    return acquired != UpstreamPool::Acquired::limit;
+  }
+  void on_upstream_ready() override {
+    reused = stream.reused();
+    const bool whole = request.framing == core::Framing::none;
+    stream.send_request(request, whole);
+    if (whole) stream.expect_answer();
+    if (!early.empty()) stream.send_body(early);
+    stream.flush();
   }
   void on_upstream_response(core::ResponseHead& head, bool last) override {
     status = head.status;
@@ -97,23 +102,26 @@ struct Borrower final : UpstreamConnection::Observer {
     body.append(data.data(), data.size());
     end = end || last;
   }
+  void on_upstream_trailers(core::FieldList&) override { end = true; }
   void on_upstream_event_end() override {
     if (on_event) on_event();
-    if (end && connection != nullptr) {
+    if (end && !stream.idle()) {
       done = true;
-      pool.release(*std::exchange(connection, nullptr));
+      stream.release();
     }
   }
   void on_upstream_writable() override { ++writable; }
   void on_upstream_failed(const UpstreamFailure& why) override {
     failure = why;
     failed = true;
-    connection = nullptr;
+    EXPECT_TRUE(stream.idle());
   }
   UpstreamPool& pool;
-  UpstreamConnection* connection = nullptr;
+  UpstreamStream stream{*this};
+  core::OutgoingRequest request;
   std::function<void()> on_event;
   UpstreamFailure failure;
+  std::string early;  // body that goes with the head
   std::string body;
   int status = 0;
   int writable = 0;
@@ -220,12 +228,12 @@ TEST_F(UpstreamPoolTest, HoldsItsLimitAndGivesEveryPlaceBack) {
   EXPECT_FALSE(c.get());
   EXPECT_EQ(places(), 2U);
   EXPECT_FALSE(pool.take_place());
-  pool.release(*a.connection);  // given up while it connects
+  a.stream.release();  // given up while it connects
   EXPECT_EQ(places(), 1U);
   EXPECT_TRUE(pool.take_place());
   EXPECT_FALSE(c.get());
   pool.give_place();
-  pool.release(*b.connection);
+  b.stream.release();
   EXPECT_EQ(places(), 0U);
   int turns = 0;
   run_until([&] { return ++turns > 10; });
@@ -378,10 +386,8 @@ TEST_F(UpstreamPoolTest, AnUpstreamThatTakesNothingOfTheRequestIsATimeout) {
   UpstreamPool pool(context, upstream());
   Borrower borrower(pool);
   constexpr std::size_t kSize = 32 * 1024 * 1024;
+  borrower.early.assign(kSize, 'b');
   ASSERT_TRUE(borrower.get(false, core::Framing::length, kSize + 1));
-  const std::string body(kSize, 'b');
-  borrower.connection->codec().send_body({body.data(), body.size()});
-  borrower.connection->flush();
   run_until([&] { return borrower.failed; });
   EXPECT_EQ(borrower.failure.kind, UpstreamFailure::Kind::timeout);
   EXPECT_EQ(borrower.writable, 0);
@@ -397,7 +403,7 @@ TEST_F(UpstreamPoolTest, AWaitingUpstreamIsNotTimedOut) {
   const std::uint64_t until = loop.now() + 100;
   run_until([&] { return loop.now() > until; });
   EXPECT_FALSE(borrower.failed);
-  pool.release(*borrower.connection);
+  borrower.stream.release();
 }
 
 TEST_F(UpstreamPoolTest, AnAnswerIsReadAfterTheUpstreamStoppedReading) {
@@ -408,9 +414,8 @@ TEST_F(UpstreamPoolTest, AnAnswerIsReadAfterTheUpstreamStoppedReading) {
   };
   UpstreamPool pool(context, upstream());
   Borrower borrower(pool);
+  borrower.early = "start";
   ASSERT_TRUE(borrower.get(false, core::Framing::length, 1000));
-  borrower.connection->codec().send_body({"start", 5});
-  borrower.connection->flush();
   run_until([&] { return borrower.done; });
   EXPECT_EQ(borrower.status, 413);
   EXPECT_EQ(pool.connections(), 0U);
@@ -428,7 +433,7 @@ TEST_F(UpstreamPoolTest, APausedAnswerWaitsInTheKernel) {
     c.send(head);
   };
   borrower.on_event = [&] {
-    if (borrower.connection != nullptr && !borrower.end) borrower.connection->pause();
+    if (borrower.stream.ready() && !borrower.end) borrower.stream.pause();
   };
   ASSERT_TRUE(borrower.get());
   std::size_t seen = 0;
@@ -439,11 +444,11 @@ TEST_F(UpstreamPoolTest, APausedAnswerWaitsInTheKernel) {
       const auto result = at->stream->write({&piece, 1});
       offset += result.bytes;
     }
-    if (borrower.connection != nullptr) {
+    if (borrower.stream.ready()) {
       EXPECT_LE(borrower.body.size(), seen + buffer.size()) << "more than one read while paused";
       seen = borrower.body.size();
       ++resumes;
-      borrower.connection->resume();
+      borrower.stream.resume();
     }
     return borrower.done;
   });
@@ -484,20 +489,16 @@ TEST_F(UpstreamPoolTest, AnUpgradeHandsTheStreamOverAndKeepsThePlace) {
   };
   UpstreamPool pool(context, upstream());
   Borrower borrower(pool);
-  UpstreamConnection::Upgraded taken;
-  UpstreamConnection* connection = nullptr;
-  borrower.on_event = [&] {
-    connection = std::exchange(borrower.connection, nullptr);
-    taken = connection->take_stream();
-  };
+  std::optional<UpstreamStream::Upgraded> taken;
+  borrower.on_event = [&] { taken.emplace(borrower.stream.take_stream()); };
   ASSERT_TRUE(borrower.get());
-  run_until([&] { return connection != nullptr; });
+  run_until([&] { return taken.has_value(); });
   EXPECT_EQ(borrower.status, 101);
-  EXPECT_EQ(taken.received, "first");
-  ASSERT_NE(taken.stream, nullptr);
+  EXPECT_EQ(taken->received, "first");
+  ASSERT_NE(taken->stream, nullptr);
   EXPECT_EQ(places(), 1U);
   EXPECT_FALSE(pool.unused());
-  pool.release(*connection);
+  taken.reset();
   EXPECT_EQ(places(), 0U);
   EXPECT_EQ(pool.connections(), 0U);
 }

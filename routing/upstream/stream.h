@@ -1,0 +1,148 @@
+#pragma once
+// UpstreamStream: one request at an upstream. Owned by whoever asks; release(), or destroying it, takes it back in
+// whatever state it is.
+//
+//   UpstreamPool::acquire(stream)   ready: a connection stands and has room for a request.
+//                                   waiting: exactly one of on_upstream_ready() and on_upstream_failed() comes later.
+//                                   limit: the upstream has no place left.
+//   send_request, send_body*, send_end or send_trailers, in any split; flush() at the end of each event in which
+//   something was sent: body bytes are borrowed until then.
+//   on_upstream_response*, on_upstream_body*, perhaps on_upstream_trailers; every event that brought some of it ends
+//   with on_upstream_event_end().
+//   on_upstream_failed() instead of all that is still to come; the stream is released by then.
+//   release(): the connection is kept if it can be used again, otherwise closed.
+//
+// Back-pressure: while pending() is not zero, feed the upstream no more; on_upstream_writable() tells when it is zero
+// again. pause() holds the answer back, resume() lets it come.
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "core/http/codec.h"
+#include "core/io/stream.h"
+#include "core/io/timer_wheel.h"
+
+namespace edgemux::routing {
+
+class UpstreamConnection;
+class UpstreamPool;
+
+struct UpstreamFailure {
+  enum class Kind : std::uint8_t { no_endpoint, refused, connect_timeout, limit, reset, closed, bad_response, timeout };
+  Kind kind = Kind::reset;
+  std::string detail;
+  bool reused = false;       // the connection had served requests before: it may simply have been too old
+  bool answered = false;     // bytes of an answer had come
+  bool unprocessed = false;  // the upstream said that it did nothing with the request, or never got any of it
+};
+
+// A connection that was taken out of its pool still has its place in limits.connections; this gives it back.
+class UpstreamPlace {
+ public:
+  UpstreamPlace() = default;
+  explicit UpstreamPlace(UpstreamConnection& connection) : connection_(&connection) {}
+  UpstreamPlace(UpstreamPlace&& from) noexcept : connection_(std::exchange(from.connection_, nullptr)) {}
+  UpstreamPlace& operator=(UpstreamPlace&&) = delete;
+  ~UpstreamPlace();
+  [[nodiscard]] std::string_view endpoint_text() const;
+  [[nodiscard]] const std::string& upstream_name() const;
+
+ private:
+  UpstreamConnection* connection_ = nullptr;
+};
+
+class UpstreamStream {
+ public:
+  class Observer {
+   public:
+    virtual void on_upstream_ready() = 0;
+    // Any head: 1xx (the final one follows), 101, or the final one. `end`: no body follows.
+    virtual void on_upstream_response(core::ResponseHead& head, bool end) = 0;
+    virtual void on_upstream_body(std::span<const char> data, bool end) = 0;
+    // In place of the end of the body.
+    virtual void on_upstream_trailers(core::FieldList& fields) = 0;
+    // The bytes handed out in this event will go now: flush what borrowed them.
+    virtual void on_upstream_event_end() = 0;
+    virtual void on_upstream_writable() = 0;
+    virtual void on_upstream_failed(const UpstreamFailure& failure) = 0;
+
+   protected:
+    ~Observer() = default;
+  };
+
+  explicit UpstreamStream(Observer& observer);
+  ~UpstreamStream() { release(); }
+  UpstreamStream(const UpstreamStream&) = delete;
+  UpstreamStream& operator=(const UpstreamStream&) = delete;
+
+  // ---- from ready on ----
+  void send_request(const core::OutgoingRequest& request, bool end);
+  void send_body(std::span<const char> data);
+  void send_end();
+  void send_trailers(const core::FieldList& fields);
+  void flush();
+  [[nodiscard]] std::size_t pending() const;
+  void pause() { paused_ = true; }
+  void resume();
+  // The request is complete: from now on silence counts against timeouts.response. Before that it counts only while
+  // the upstream leaves bytes of the request waiting.
+  void expect_answer();
+
+  // ---- in any state ----
+  void release();
+  [[nodiscard]] bool idle() const { return state_ == State::none; }
+  [[nodiscard]] bool ready() const { return state_ == State::ready; }
+
+  // ---- what became of it; kept after release() until the next acquire() ----
+  [[nodiscard]] bool reused() const { return reused_; }
+  [[nodiscard]] unsigned attempts() const { return attempts_; }  // endpoints tried for a new connection; 0 = none yet
+  // Empty before an endpoint was found. Valid until the connection is freed: not after this turn of the loop, once
+  // released.
+  [[nodiscard]] std::string_view endpoint_text() const { return endpoint_text_; }
+
+  // Bytes moved on the connection since the call before, for the metrics.
+  struct Counts {
+    std::uint64_t sent = 0;
+    std::uint64_t received = 0;
+  };
+  Counts take_counts();
+
+  // After a 101 over HTTP/1, from on_upstream_event_end(): the bytes become the caller's, with what was received behind
+  // the head. The stream is released.
+  struct Upgraded {
+    std::unique_ptr<core::Stream> stream;
+    std::string received;
+    UpstreamPlace place;
+  };
+  Upgraded take_stream();
+
+ private:
+  friend class UpstreamConnection;
+  friend class UpstreamPool;
+  enum class State : std::uint8_t { none, waiting, ready };
+
+  void touch();
+  void timed_out();
+  void give_back();
+
+  Observer& observer_;
+  UpstreamConnection* connection_ = nullptr;
+  core::Timer deadline_;
+  std::string_view endpoint_text_;
+  std::size_t unconsumed_ = 0;  // of the answer's body, not yet given back to the codec
+  unsigned attempts_ = 0;
+  core::StreamId id_ = 0;  // 0 = no request was sent
+  State state_ = State::none;
+  bool paused_ = false;
+  bool awaiting_ = false;  // the request is complete
+  bool answered_ = false;
+  bool reused_ = false;
+  bool complete_ = false;  // the answer is
+  bool touched_ = false;   // got something in this event
+};
+
+}  // namespace edgemux::routing
