@@ -22,7 +22,7 @@ std::uint64_t monotonic_ms() {
 }
 
 std::uint32_t epoll_bits(Trigger trigger, std::uint32_t interest) {
-  std::uint32_t bits = trigger == Trigger::edge ? static_cast<std::uint32_t>(EPOLLET) | EPOLLRDHUP : 0U;
+  std::uint32_t bits = trigger == Trigger::edge ? static_cast<std::uint32_t>(EPOLLET) | EPOLLRDHUP | EPOLLPRI : 0U;
   if ((interest & kReadable) != 0) bits |= EPOLLIN;
   if ((interest & kWritable) != 0) bits |= EPOLLOUT;
   return bits;
@@ -33,6 +33,8 @@ std::uint32_t ready_bits(std::uint32_t events) {
   if ((events & EPOLLIN) != 0) ready |= kReadable;
   if ((events & EPOLLOUT) != 0) ready |= kWritable;
   if ((events & EPOLLRDHUP) != 0) ready |= kReadable | kPeerClosed;
+  if ((events & EPOLLPRI) != 0) ready |= kReadable | kUrgent;
+  if ((events & (EPOLLRDHUP | EPOLLERR | EPOLLPRI)) == EPOLLRDHUP) ready |= kComplete;
   if ((events & (EPOLLERR | EPOLLHUP)) != 0) ready |= kReadable | kWritable | kPeerClosed | kBroken;
   return ready;
 }

@@ -29,6 +29,8 @@ enum Ready : std::uint32_t {
   kWritable = 2,
   kPeerClosed = 4,  // the peer sent FIN: read until `eof` even after a short read
   kBroken = 8,      // error or hang-up: read() and write() tell
+  kUrgent = 16,     // urgent data is in between: a short read has not emptied the socket
+  kComplete = 32,   // the peer closed in good order, and nothing is urgent: a short read is the last one
 };
 
 // Something that waits for a descriptor. A watcher is never called again once it has unwatched, not even for an event

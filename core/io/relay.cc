@@ -85,6 +85,10 @@ Relay::Step Relay::copy(Stream& source, Stream& sink, std::size_t& moved) {
           result.bytes == scratch_.buffer.size() ? static_cast<std::uint8_t>(full_reads_ + 1) : std::uint8_t{0};
       moved += result.bytes;
       pending_.borrow(scratch_.buffer.first(result.bytes));
+      if (source.ended()) {
+        source_ended_ = true;
+        sink.end_follows();
+      }
       return flush(sink);
     }
     case IoStatus::again:
@@ -124,7 +128,10 @@ Relay::Step Relay::splice_once(TcpStream& source, TcpStream& sink, std::size_t& 
     return finish(sink);
   }
   if (!source.readable()) return Step::wait;
-  if (!pipe_.valid()) pipe_ = scratch_.pipes.take();
+  if (!pipe_.valid()) {
+    pipe_ = scratch_.pipes.take();
+    sink.send_at_once();
+  }
   if (!pipe_.valid()) {
     full_reads_ = 0;
     return Step::more;  // by copying
@@ -165,6 +172,8 @@ Relay::State Relay::pump(Stream& source, Stream& sink, bool& again, std::size_t 
 Relay::State Relay::pump(TcpStream& source, TcpStream& sink, bool& again, std::size_t budget) {
   std::size_t moved = 0;
   Step step = Step::more;
+  // When the other direction has ended, what comes here is as a rule the end alone.
+  if (close_follows_ && state_ == State::open && source.readable() && source.find_end()) source_ended_ = true;
   while (state_ == State::open && step == Step::more && moved < budget) {
     const bool in_kernel = in_pipe_ > 0 || (full_reads_ >= kFullReads && pending_.empty());
     if (in_kernel) {

@@ -61,6 +61,9 @@ class Stream : public Retirable {
   // True while a read may yield something without waiting for on_ready.
   [[nodiscard]] virtual bool readable() const = 0;
 
+  // Everything that the peer sent has been read: the next read() says `eof`. False as long as that is not known.
+  [[nodiscard]] virtual bool ended() const { return false; }
+
   // The connection was reset or failed, whatever read() would still say. For owners that do not read at the moment.
   [[nodiscard]] virtual bool broken() const = 0;
 
@@ -71,6 +74,10 @@ class Stream : public Retirable {
 
   // Bytes taken by write() that the kernel has not taken yet. Zero for TCP.
   [[nodiscard]] virtual std::size_t unsent() const = 0;
+
+  // A hint before a write: shutdown_write(), or the end of the stream, follows as soon as all is written. The last
+  // bytes may wait for it and leave together with the FIN.
+  virtual void end_follows() {}
 
   // Ends our half once everything taken by write() is sent: FIN, for TLS close_notify before it. Reading goes on.
   // Idempotent.

@@ -1,6 +1,8 @@
 #include "core/io/tcp_stream.h"
 
+#include <linux/sockios.h>
 #include <netinet/tcp.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -26,7 +28,7 @@ void apply_tcp_options(int fd, const TcpOptions& options) {
 }
 
 Result<std::unique_ptr<TcpStream>> TcpStream::adopt(EventLoop& loop, int fd) {
-  std::unique_ptr<TcpStream> stream(new TcpStream(loop, fd, Connect::done));
+  std::unique_ptr<TcpStream> stream(new TcpStream(loop, fd, Connect::done, NoDelay::on));
   if (auto watched = loop.watch(fd, *stream, Trigger::edge, kReadable); !watched)
     return tl::unexpected(watched.error());
   return stream;
@@ -36,12 +38,12 @@ Result<std::unique_ptr<TcpStream>> TcpStream::connect(EventLoop& loop, const Soc
                                                       const TcpOptions& options) {
   const int fd = socket(address.data()->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return fail("cannot make a socket: " + std::string(std::strerror(errno)), Side::internal, true);
-  if (options == TcpOptions{}) {
-    set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);  // the rest is the kernel's default already
-  } else {
-    apply_tcp_options(fd, options);
-  }
-  std::unique_ptr<TcpStream> stream(new TcpStream(loop, fd, Connect::pending));
+  const bool keeps_defaults = options.keepalive_seconds == 0 && options.user_timeout_ms == 0;
+  if (!keeps_defaults) apply_tcp_options(fd, options);
+  // Before the connection stands this means: hold the handshake's last ACK back for a moment (and no more than that).
+  if (options.speaks_first) set_option(fd, IPPROTO_TCP, TCP_QUICKACK, 0);
+  std::unique_ptr<TcpStream> stream(
+      new TcpStream(loop, fd, Connect::pending, keeps_defaults ? NoDelay::off : NoDelay::on));
   if (::connect(fd, address.data(), address.size()) != 0 && errno != EINPROGRESS) {
     return fail(std::strerror(errno), Side::upstream, true);
   }
@@ -75,20 +77,28 @@ void TcpStream::on_io(std::uint32_t ready) {
   if ((ready & kWritable) != 0) writable_ = true;
   if ((ready & kPeerClosed) != 0) peer_closed_ = true;
   if ((ready & kBroken) != 0) broken_ = true;
+  if ((ready & kUrgent) != 0) urgent_ = true;
+  if ((ready & kComplete) != 0) complete_ = true;
   if (observer_ != nullptr) observer_->on_ready(*this);
 }
 
 IoResult TcpStream::read(std::span<char> buffer) {
+  if (ended_) return {IoStatus::eof, 0, 0};
   for (;;) {
     const ssize_t n = recv(fd_, buffer.data(), buffer.size(), 0);
     if (n > 0) {
-      // A short read has emptied the socket; the kernel will say when there is more. Unless the end is known to follow.
-      if (static_cast<std::size_t>(n) < buffer.size() && !peer_closed_) readable_ = false;
+      // A short read has emptied the socket; the kernel will say when there is more. Where the end had come before it,
+      // it is the last. (It also stops in front of urgent data.)
+      if (static_cast<std::size_t>(n) < buffer.size()) {
+        if (complete_) ended_ = true;
+        if (!peer_closed_ && !urgent_) readable_ = false;
+      }
       return {IoStatus::ok, static_cast<std::size_t>(n), 0};
     }
     if (n == 0) {
       peer_closed_ = true;
       readable_ = true;
+      ended_ = true;
       return {IoStatus::eof, 0, 0};
     }
     if (errno == EINTR) continue;
@@ -98,6 +108,18 @@ IoResult TcpStream::read(std::span<char> buffer) {
     }
     return {IoStatus::error, 0, errno};
   }
+}
+
+bool TcpStream::find_end() {
+  int unread = 0;
+  if (complete_ && !ended_ && ioctl(fd_, SIOCINQ, &unread) == 0 && unread == 0) ended_ = true;
+  return ended_;
+}
+
+void TcpStream::send_at_once() {
+  if (no_delay_ == NoDelay::on) return;
+  no_delay_ = NoDelay::on;
+  set_option(fd_, IPPROTO_TCP, TCP_NODELAY, 1);
 }
 
 void TcpStream::await_writable() {
@@ -110,17 +132,20 @@ void TcpStream::await_writable() {
 
 IoResult TcpStream::write(std::span<const iovec> pieces) {
   if (!writable_) return {IoStatus::again, 0, 0};
+  if (no_delay_ == NoDelay::off_but_written) send_at_once();
+  if (no_delay_ == NoDelay::off) no_delay_ = NoDelay::off_but_written;
+  const int flags = end_follows_ ? MSG_NOSIGNAL | MSG_MORE : MSG_NOSIGNAL;
   std::size_t wanted = 0;
   for (const auto& piece : pieces) wanted += piece.iov_len;
   for (;;) {
     ssize_t n = 0;
     if (pieces.size() == 1) {
-      n = send(fd_, pieces[0].iov_base, pieces[0].iov_len, MSG_NOSIGNAL);
+      n = send(fd_, pieces[0].iov_base, pieces[0].iov_len, flags);
     } else {
       msghdr message{};
       message.msg_iov = const_cast<iovec*>(pieces.data());
       message.msg_iovlen = pieces.size();
-      n = sendmsg(fd_, &message, MSG_NOSIGNAL);
+      n = sendmsg(fd_, &message, flags);
     }
     if (n >= 0) {
       if (static_cast<std::size_t>(n) < wanted) await_writable();

@@ -13,7 +13,8 @@ namespace edgemux::core {
 struct TcpOptions {
   int keepalive_seconds = 0;     // 0 = off
   unsigned user_timeout_ms = 0;  // 0 = the kernel's
-  friend bool operator==(const TcpOptions&, const TcpOptions&) = default;
+  // For a connection that is dialled: bytes of ours wait for it. The packet that ends the handshake carries them.
+  bool speaks_first = false;
 };
 
 class TcpStream final : public Stream, private Watcher {
@@ -32,9 +33,13 @@ class TcpStream final : public Stream, private Watcher {
   void set_observer(StreamObserver* observer) override { observer_ = observer; }
   IoResult read(std::span<char> buffer) override;
   [[nodiscard]] bool readable() const override { return readable_; }
+  [[nodiscard]] bool ended() const override { return ended_; }
+  // The same where the end probably came alone: asks the kernel, in place of a read that finds it.
+  bool find_end();
   [[nodiscard]] bool broken() const override { return broken_; }
   IoResult write(std::span<const iovec> pieces) override;
   [[nodiscard]] std::size_t unsent() const override { return 0; }
+  void end_follows() override { end_follows_ = true; }
   void shutdown_write() override;
   void abort() override;
 
@@ -52,10 +57,14 @@ class TcpStream final : public Stream, private Watcher {
   [[nodiscard]] int fd() const { return fd_; }
   void drained() { readable_ = peer_closed_; }
   void blocked() { await_writable(); }
+  void send_at_once();  // before anything is spliced into it
   [[nodiscard]] bool writable() const { return writable_; }
 
  private:
-  TcpStream(EventLoop& loop, int fd, Connect state) : loop_(loop), fd_(fd), connect_(state) {}
+  // Nagle's algorithm never holds back a first write: only a second one needs it off.
+  enum class NoDelay : std::uint8_t { on, off, off_but_written };
+  TcpStream(EventLoop& loop, int fd, Connect state, NoDelay no_delay)
+      : loop_(loop), fd_(fd), connect_(state), no_delay_(no_delay) {}
   void on_io(std::uint32_t ready) override;
   void await_writable();
 
@@ -64,10 +73,15 @@ class TcpStream final : public Stream, private Watcher {
   int fd_;
   int error_ = 0;
   Connect connect_;
+  NoDelay no_delay_;
   bool readable_ = false;
   bool writable_ = true;
   bool watches_writable_ = false;
   bool peer_closed_ = false;
+  bool complete_ = false;  // all that will ever come is in the socket
+  bool ended_ = false;     // and has been read
+  bool urgent_ = false;
+  bool end_follows_ = false;
   bool broken_ = false;
   bool shut_ = false;
 };

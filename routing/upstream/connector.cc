@@ -40,7 +40,7 @@ void Connector::try_next() {
     const Endpoint& endpoint = endpoints[next_ % endpoints.size()];
     ++failure_.attempts;
     if (failure_.attempts > 1) metrics_.upstream_retries.add();
-    auto stream = core::TcpStream::connect(loop_, endpoint.address, {});
+    auto stream = core::TcpStream::connect(loop_, endpoint.address, {.speaks_first = true});
     if (stream) {
       stream_ = std::move(*stream);
       stream_->set_observer(this);

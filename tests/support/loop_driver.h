@@ -4,10 +4,13 @@
 
 #include <gtest/gtest.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <array>
 #include <csignal>
+#include <cstdint>
 #include <functional>
 #include <utility>
 
@@ -89,6 +92,20 @@ struct SocketPair {
   int near = -1;  // blocking, the test's
   int far = -1;   // non-blocking, for a TcpStream
 };
+
+// Packets that this end of a connection has received, by the kernel's count.
+inline unsigned packets_in(int fd) {
+  // The C library knows the beginning of the kernel's structure only.
+  struct {
+    tcp_info known;
+    std::array<std::uint64_t, 4> rates_and_bytes;
+    std::uint32_t segments_out;
+    std::uint32_t segments_in;
+  } info{};
+  socklen_t size = sizeof info;
+  EXPECT_EQ(getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size), 0);
+  return info.segments_in;
+}
 
 // A connected TCP pair over loopback. `buffer` caps the socket buffers; 0 = the kernel's.
 inline SocketPair tcp_pair(int buffer = 0) {

@@ -69,6 +69,7 @@ class MemoryStream final : public core::Stream {
     return {core::IoStatus::again, 0, 0};
   }
 
+  [[nodiscard]] bool ended() const override { return own_->arrived.empty() && own_->fin && !own_->reset; }
   [[nodiscard]] bool readable() const override { return !own_->arrived.empty() || own_->fin || own_->reset; }
 
   core::IoResult write(std::span<const iovec> pieces) override {

@@ -139,7 +139,7 @@ TEST(EventLoop, TellsTheEndOfThePeer) {
   ASSERT_TRUE(loop.watch(pair.far, spy, Trigger::edge, kReadable));
   shutdown(pair.near, SHUT_WR);
   testing::LoopDriver(loop).run_until([&] { return seen != 0; });
-  EXPECT_EQ(seen, kReadable | kPeerClosed);
+  EXPECT_EQ(seen, kReadable | kPeerClosed | kComplete);
   loop.unwatch(pair.far, spy);
   close(pair.near);
   close(pair.far);

@@ -337,6 +337,55 @@ std::size_t open_descriptors() {
 }
 
 // A sink that does not read fills socket and pipe; then it resets: the pipe with bytes in it is not used again.
+TEST(SpliceRelay, PassesLastBytesAndTheEndOnTogether) {
+  unsigned packets = 0;
+  for (int attempt = 0; attempt < 5 && packets != 1; ++attempt) {
+    Scratch s;
+    EventLoop loop;
+    const auto from = testing::tcp_pair();
+    const auto to = testing::tcp_pair();
+    auto source = std::move(*TcpStream::adopt(loop, from.far));
+    auto sink = std::move(*TcpStream::adopt(loop, to.far));
+    ASSERT_EQ(send(from.near, "answer", 6, 0), 6);
+    shutdown(from.near, SHUT_WR);
+    testing::LoopDriver(loop).run_until([&] { return source->peer_closed(); });
+    const unsigned before = testing::packets_in(to.near);
+    Relay relay(s.scratch);
+    bool again = false;
+    EXPECT_EQ(relay.pump(*source, *sink, again), Relay::State::done);
+    std::array<char, 64> buffer;
+    EXPECT_EQ(recv(to.near, buffer.data(), buffer.size(), 0), 6);
+    EXPECT_EQ(recv(to.near, buffer.data(), buffer.size(), 0), 0);
+    packets = testing::packets_in(to.near) - before;
+    close(from.near);
+    close(to.near);
+  }
+  EXPECT_EQ(packets, 1U);
+}
+
+// The other direction is done; here come bytes and the end behind them.
+TEST(SpliceRelay, LosesNoLastBytesWhenOnlyTheEndIsExpected) {
+  Scratch s;
+  EventLoop loop;
+  const auto from = testing::tcp_pair();
+  const auto to = testing::tcp_pair();
+  auto source = std::move(*TcpStream::adopt(loop, from.far));
+  auto sink = std::move(*TcpStream::adopt(loop, to.far));
+  ASSERT_EQ(send(from.near, "one more", 8, 0), 8);
+  shutdown(from.near, SHUT_WR);
+  testing::LoopDriver(loop).run_until([&] { return source->peer_closed(); });
+  Relay relay(s.scratch);
+  relay.close_follows();
+  bool again = false;
+  EXPECT_EQ(relay.pump(*source, *sink, again), Relay::State::done);
+  sink.reset();
+  std::array<char, 64> buffer;
+  EXPECT_EQ(recv(to.near, buffer.data(), buffer.size(), 0), 8);
+  EXPECT_EQ(recv(to.near, buffer.data(), buffer.size(), 0), 0);
+  close(from.near);
+  close(to.near);
+}
+
 TEST(SpliceRelay, LosesNoPipeWhenASinkIsLostWithBytesInIt) {
   const std::size_t before = open_descriptors();
   {

@@ -219,6 +219,145 @@ TEST(TcpStream, IsNeverCalledOnceItsObserverHasRetiredIt) {
   close(second.near);
 }
 
+// Waits until the loop has told the stream of its peer's end (or reset), reading nothing.
+void await_end(EventLoop& loop, TcpStream& stream) {
+  testing::LoopDriver(loop).run_until([&] { return stream.peer_closed(); });
+}
+
+TEST(TcpStream, KnowsThatAShortReadWasTheLast) {
+  EventLoop loop;
+  const auto pair = testing::tcp_pair();
+  auto stream = std::move(*TcpStream::adopt(loop, pair.far));
+  ASSERT_EQ(send(pair.near, "last bytes", 10, 0), 10);
+  shutdown(pair.near, SHUT_WR);
+  await_end(loop, *stream);
+  EXPECT_FALSE(stream->find_end()) << "there are bytes before it";
+  std::array<char, 4> small;
+  EXPECT_EQ(stream->read(small).bytes, 4U);
+  EXPECT_FALSE(stream->ended()) << "a full read says nothing";
+  std::array<char, 64> buffer;
+  EXPECT_EQ(stream->read(buffer).bytes, 6U);
+  EXPECT_TRUE(stream->ended());
+  EXPECT_TRUE(stream->readable());
+  EXPECT_EQ(stream->read(buffer).status, IoStatus::eof);
+  close(pair.near);
+}
+
+TEST(TcpStream, FindsAnEndThatComesAlone) {
+  EventLoop loop;
+  const auto pair = testing::tcp_pair();
+  auto stream = std::move(*TcpStream::adopt(loop, pair.far));
+  EXPECT_FALSE(stream->find_end()) << "it is open";
+  shutdown(pair.near, SHUT_WR);
+  await_end(loop, *stream);
+  EXPECT_FALSE(stream->ended()) << "nobody has looked";
+  EXPECT_TRUE(stream->find_end());
+  std::array<char, 4> buffer;
+  EXPECT_EQ(stream->read(buffer).status, IoStatus::eof);
+  close(pair.near);
+}
+
+// What it got is not the whole, though every byte of it can still be read.
+TEST(TcpStream, TakesNoResetForTheEnd) {
+  EventLoop loop;
+  const auto pair = testing::tcp_pair();
+  auto stream = std::move(*TcpStream::adopt(loop, pair.far));
+  ASSERT_EQ(send(pair.near, "half", 4, 0), 4);
+  const linger reset{1, 0};
+  setsockopt(pair.near, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+  close(pair.near);
+  await_end(loop, *stream);
+  EXPECT_FALSE(stream->find_end());
+  std::string got;
+  EXPECT_EQ(drain(*stream, got).status, IoStatus::error);
+  EXPECT_FALSE(stream->ended());
+}
+
+// A read stops in front of urgent data, however much is behind it.
+TEST(TcpStream, ReadsPastUrgentDataToTheEnd) {
+  for (const bool end_with_them : {true, false}) {
+    EventLoop loop;
+    const auto pair = testing::tcp_pair();
+    auto stream = std::move(*TcpStream::adopt(loop, pair.far));
+    std::string got;
+    Calls calls;
+    calls.action = [&](Stream& s) { (void)drain(s, got); };
+    ASSERT_EQ(send(pair.near, "before", 6, 0), 6);
+    ASSERT_EQ(send(pair.near, "!", 1, MSG_OOB), 1);
+    ASSERT_EQ(send(pair.near, "behind", 6, 0), 6);
+    if (end_with_them) shutdown(pair.near, SHUT_WR);
+    stream->set_observer(&calls);
+    testing::LoopDriver(loop).run_until(
+        [&] { return got == "beforebehind" && stream->peer_closed() == end_with_them; });
+    EXPECT_EQ(got, "beforebehind");
+    close(pair.near);
+  }
+}
+
+TEST(TcpStream, SendsTheLastBytesTogetherWithTheEnd) {
+  // A write that nothing follows waits for 200 ms at most: a test that is stopped for as long gets another try.
+  unsigned packets = 0;
+  for (int attempt = 0; attempt < 5 && packets != 1; ++attempt) {
+    EventLoop loop;
+    const auto pair = testing::tcp_pair();
+    auto stream = std::move(*TcpStream::adopt(loop, pair.far));
+    const unsigned before = testing::packets_in(pair.near);
+    const iovec piece{const_cast<char*>("farewell"), 8};
+    stream->end_follows();
+    EXPECT_EQ(stream->write({&piece, 1}).bytes, 8U);
+    stream->shutdown_write();
+    std::array<char, 64> buffer;
+    EXPECT_EQ(recv(pair.near, buffer.data(), buffer.size(), 0), 8);
+    EXPECT_EQ(recv(pair.near, buffer.data(), buffer.size(), 0), 0);
+    packets = testing::packets_in(pair.near) - before;
+    close(pair.near);
+  }
+  EXPECT_EQ(packets, 1U);
+}
+
+TEST(TcpStream, ASpeakerSavesThePacketThatEndsTheHandshake) {
+  const auto packets_of = [](bool speaks_first) {
+    EventLoop loop;
+    testing::LoopbackListener listener;
+    TcpOptions options;
+    options.speaks_first = speaks_first;
+    auto stream = std::move(*TcpStream::connect(loop, listener.address(), options));
+    const iovec piece{const_cast<char*>("hello"), 5};
+    Calls calls;
+    calls.action = [&](Stream& s) { (void)s.write({&piece, 1}); };
+    stream->set_observer(&calls);
+    testing::LoopDriver(loop).run_until([&] { return calls.count > 0; });
+    const int peer = accept(listener.fd(), nullptr, nullptr);
+    std::array<char, 10> buffer;
+    EXPECT_EQ(recv(peer, buffer.data(), buffer.size(), 0), 5);
+    const unsigned packets = testing::packets_in(peer);
+    close(peer);
+    return packets;
+  };
+  const unsigned usual = packets_of(false);
+  unsigned saved = usual;
+  for (int attempt = 0; attempt < 5 && saved == usual; ++attempt) saved = packets_of(true);
+  EXPECT_EQ(saved + 1, usual);
+}
+
+// Nagle's algorithm must not hold back what is written while earlier bytes are on their way.
+TEST(TcpStream, ADialledStreamNeverWaitsForAcknowledgements) {
+  EventLoop loop;
+  testing::LoopbackListener listener;
+  auto stream = std::move(*TcpStream::connect(loop, listener.address(), {}));
+  const auto no_delay = [&] {
+    int value = -1;
+    socklen_t size = sizeof value;
+    EXPECT_EQ(getsockopt(stream->fd(), IPPROTO_TCP, TCP_NODELAY, &value, &size), 0);
+    return value != 0;
+  };
+  testing::LoopDriver(loop).run_until([&] { return stream->connect_state() == TcpStream::Connect::done; });
+  const iovec piece{const_cast<char*>("x"), 1};
+  (void)stream->write({&piece, 1});
+  (void)stream->write({&piece, 1});
+  EXPECT_TRUE(no_delay());
+}
+
 TEST(TcpOptions, AreSwitchedOnAndOffAgain) {
   testing::LoopbackListener listener;
   const auto read = [&](int level, int name) {
