@@ -53,7 +53,7 @@ Json upstreams_of(const routing::Snapshot& snapshot) {
   Json list = Json::array();
   for (const auto& upstream : snapshot.upstreams) {
     if (list.size() == kMaxUpstreams) break;
-    const auto set = upstream->state->endpoints();
+    const auto set = upstream->state->published();
     Json endpoints = Json::array();
     for (const auto& endpoint : set->endpoints) endpoints.push_back(endpoint.text);
     Json one{{"name", upstream->name},

@@ -58,7 +58,7 @@ routing::UpstreamPtr UpstreamRegistry::make(routing::Upstream upstream) {
     auto set = std::make_shared<routing::EndpointSet>();
     for (const auto& endpoint : upstream.endpoints) {
       if (endpoint.address) {
-        set->endpoints.push_back({*endpoint.address, endpoint.text});
+        set->endpoints.push_back({*endpoint.address, endpoint.text, endpoint.weight});
       } else if (set->problem.empty()) {
         set->problem = endpoint.host + " is not resolved yet";
       }

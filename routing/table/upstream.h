@@ -1,73 +1,64 @@
 #pragma once
-// Upstream: where requests and connections of a route go, as an immutable value, and UpstreamState: what is known of it
-// at run time, shared by all workers and kept over reloads.
+// Upstream: where requests and connections of a route go, as an immutable value.
 //
 // Two upstreams with equal `identity` are the same upstream: the compiler gives them the same UpstreamState and the
-// same `id`, whatever snapshot they stand in. The identity holds everything that makes two connections different
-// (endpoints' names, protocol, TLS name, client certificate, limits), so pools are never shared across such a
-// difference.
+// same `id`, whatever snapshot they stand in. The identity holds everything that was written of it: what makes two
+// connections different (endpoints' names, protocol, TLS name, client certificate), so that pools are never shared
+// across such a difference, and its parameters. A named upstream whose parameters change gets a new identity and pool,
+// but keeps its UpstreamRuntime.
 
-#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <memory>
-#include <mutex>
-#include <optional>
 #include <string>
 #include <vector>
 
-#include "core/base/address.h"
+#include "routing/table/endpoint.h"
 #include "routing/table/origin.h"
+#include "routing/table/upstream_state.h"
 
 namespace edgemux::routing {
 
 using std::chrono::milliseconds;
 
-// One endpoint as it was written. `address` is set where `host` is an IP address; a name is resolved by discovery.
-struct EndpointSpec {
-  std::string text;  // "argocd-server.argocd.svc:80", for logs and errors
-  std::string host;
-  std::uint16_t port = 0;
-  std::optional<core::SocketAddress> address;
+enum class Balance : std::uint8_t { round_robin, least_connections, random_two, source_hash };
+
+// Active checks: who asks, how often, and how many answers in a row change the mind.
+struct HealthCheck {
+  enum class Kind : std::uint8_t { tcp, tls, http };
+  Kind kind = Kind::tcp;
+  std::string path;                        // http
+  std::string host;                        // http: the Host field; empty = the endpoint as it was written
+  std::vector<std::uint16_t> expect{200};  // http
+  std::string expect_body;                 // http: the body contains it; empty = any body
+  milliseconds interval{5'000};
+  milliseconds timeout{2'000};  // of the whole check
+  std::uint32_t unhealthy_after = 3;
+  std::uint32_t healthy_after = 2;
+  friend bool operator==(const HealthCheck&, const HealthCheck&) = default;
 };
 
-// An endpoint that can be dialled. `text` names it in logs: "10.0.0.7:80", for a resolved name "name:80 (10.0.0.7)".
-struct Endpoint {
-  core::SocketAddress address;
-  std::string text;
+// Passive ejection; see outlier.h.
+struct OutlierPolicy {
+  std::uint32_t consecutive_failures = 0;  // 0 = off
+  milliseconds eject_for{30'000};          // the first time; longer when it fails again soon
+  std::uint32_t max_ejected = 50;          // percent of the endpoints
+  friend bool operator==(const OutlierPolicy&, const OutlierPolicy&) = default;
 };
 
-// The endpoints that exist now, in the order that they were written, then in the order of the answers. Immutable;
-// replaced as a whole by discovery. `problem` says why it is empty ("argocd.svc does not resolve: ...").
-struct EndpointSet {
-  std::vector<Endpoint> endpoints;
-  std::string problem;
+// What a balancer needs to know.
+struct BalancePolicy {
+  Balance kind = Balance::round_robin;
+  milliseconds slow_start{0};          // 0 = off
+  std::uint32_t panic_threshold = 50;  // percent: when fewer are usable, all are used
+  friend bool operator==(const BalancePolicy&, const BalancePolicy&) = default;
 };
 
-// Thread safe. Outlives every snapshot that names the upstream and every connection to it.
-class UpstreamState {
- public:
-  // The current set, never null. Readers compare `version()` first, so that the mutex is taken only after a change.
-  [[nodiscard]] std::shared_ptr<const EndpointSet> endpoints() const {
-    const std::lock_guard lock(mutex_);
-    return endpoints_;
-  }
-  [[nodiscard]] std::uint64_t version() const { return version_.load(std::memory_order_acquire); }
-  void publish(std::shared_ptr<const EndpointSet> endpoints) {
-    {
-      const std::lock_guard lock(mutex_);
-      endpoints_.swap(endpoints);
-    }
-    version_.fetch_add(1, std::memory_order_release);
-  }
-
-  // Connections of all workers, for limits.connections.
-  std::atomic<std::uint32_t> connections{0};
-
- private:
-  mutable std::mutex mutex_;
-  std::shared_ptr<const EndpointSet> endpoints_ = std::make_shared<EndpointSet>();
-  std::atomic<std::uint64_t> version_{1};
+// Bounds of what an answer says of its own life.
+struct DnsPolicy {
+  milliseconds min_ttl{1'000};
+  milliseconds max_ttl{300'000};
+  friend bool operator==(const DnsPolicy&, const DnsPolicy&) = default;
 };
 
 struct Keepalive {
@@ -85,7 +76,15 @@ struct Upstream {
   std::vector<EndpointSpec> endpoints;
   milliseconds connect_timeout{3'000};  // per attempt
   Keepalive keepalive;
-  std::uint32_t max_connections = 0;     // whole process; 0 = no limit
+  // Limits hold over the whole process.
+  std::uint32_t max_connections = 0;  // 0 = no limit
+  std::uint32_t max_requests = 0;     // in flight; 0 = no limit
+  std::uint32_t max_pending = 0;      // that wait for a connection; 0 = nothing waits
+  milliseconds pending_timeout{1'000};
+  BalancePolicy balance;
+  std::shared_ptr<const HealthCheck> health_check = nullptr;  // null = none
+  OutlierPolicy outlier;
+  DnsPolicy dns;
   std::shared_ptr<UpstreamState> state;  // never null
 };
 

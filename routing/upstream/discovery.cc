@@ -22,13 +22,15 @@ bool contains(const std::vector<core::SocketAddress>& addresses, const core::Soc
 }
 
 bool same(const EndpointSet& a, const EndpointSet& b) {
-  return a.problem == b.problem &&
-         std::equal(a.endpoints.begin(), a.endpoints.end(), b.endpoints.begin(), b.endpoints.end(),
-                    [](const Endpoint& x, const Endpoint& y) { return x.address == y.address && x.text == y.text; });
+  return a.problem == b.problem && std::equal(a.endpoints.begin(), a.endpoints.end(), b.endpoints.begin(),
+                                              b.endpoints.end(), [](const Endpoint& x, const Endpoint& y) {
+                                                return x.address == y.address && x.text == y.text &&
+                                                       x.weight == y.weight;
+                                              });
 }
 
 void publish_if_changed(const Upstream& upstream, EndpointSet set) {
-  if (same(set, *upstream.state->endpoints())) return;
+  if (same(set, *upstream.state->published())) return;
   upstream.state->publish(std::make_shared<const EndpointSet>(std::move(set)));
 }
 
@@ -48,21 +50,21 @@ std::string listing(const std::vector<core::SocketAddress>& addresses) {
 EndpointSet assemble_endpoints(const Upstream& upstream, std::span<const NameState* const> names) {
   EndpointSet set;
   std::vector<const std::string*> told;
-  const auto add = [&set](const core::SocketAddress& address, std::string text) {
+  const auto add = [&set](const core::SocketAddress& address, std::string text, std::uint32_t weight) {
     const bool known = std::any_of(set.endpoints.begin(), set.endpoints.end(),
                                    [&address](const Endpoint& endpoint) { return endpoint.address == address; });
-    if (!known) set.endpoints.push_back({address, std::move(text)});
+    if (!known) set.endpoints.push_back({address, std::move(text), weight});
   };
   for (std::size_t i = 0; i < upstream.endpoints.size(); ++i) {
     const EndpointSpec& spec = upstream.endpoints[i];
     if (spec.address.has_value()) {
-      add(*spec.address, spec.text);
+      add(*spec.address, spec.text, spec.weight);
       continue;
     }
     const NameState& name = *names[i];
     for (core::SocketAddress address : name.addresses) {
       address.set_port(spec.port);
-      add(address, spec.text + " (" + address.ip() + ")");
+      add(address, spec.text + " (" + address.ip() + ")", spec.weight);
     }
     const bool repeated =
         std::any_of(told.begin(), told.end(), [&spec](const std::string* host) { return *host == spec.host; });
@@ -223,7 +225,7 @@ class Discovery::Names {
     EndpointSet set = assemble_endpoints(*tracked.upstream, states);
     const std::lock_guard lock(publishing);
     // What an earlier table knew is better than nothing until every name has been asked for.
-    if (!settled && set.endpoints.empty() && !tracked.upstream->state->endpoints()->endpoints.empty()) return;
+    if (!settled && set.endpoints.empty() && !tracked.upstream->state->published()->endpoints.empty()) return;
     publish_if_changed(*tracked.upstream, std::move(set));
   }
 
@@ -257,7 +259,7 @@ void Discovery::update(std::vector<UpstreamPtr> upstreams) {
     const std::vector<const NameState*> states(upstream->endpoints.size(), &unanswered);
     EndpointSet set = assemble_endpoints(*upstream, states);
     const std::lock_guard lock(names_->publishing);
-    if (has_names(*upstream) && !upstream->state->endpoints()->endpoints.empty()) continue;
+    if (has_names(*upstream) && !upstream->state->published()->endpoints.empty()) continue;
     publish_if_changed(*upstream, std::move(set));
   }
   std::erase_if(upstreams, [](const UpstreamPtr& upstream) { return !has_names(*upstream); });

@@ -141,7 +141,7 @@ TEST_F(CompilerTest, UpstreamsTakeDefaultsAndSolversTakePort80) {
   EXPECT_EQ(u.max_connections, 5U);
   EXPECT_EQ(u.endpoints.at(1).host, "backend.example.com");
   EXPECT_FALSE(u.endpoints.at(1).address);
-  const auto set = u.state->endpoints();
+  const auto set = u.state->published();
   ASSERT_EQ(set->endpoints.size(), 2U);  // the addresses; the name is discovery's
   EXPECT_EQ(set->endpoints[1].text, "[::1]:1443");
   std::vector<std::string> solver;
@@ -152,7 +152,7 @@ TEST_F(CompilerTest, UpstreamsTakeDefaultsAndSolversTakePort80) {
   EXPECT_EQ(v.connect_timeout.count(), 2000);
   EXPECT_EQ(v.keepalive.idle.count(), 1000);
   EXPECT_EQ(v.keepalive.connections, 0U);
-  EXPECT_THAT(b.acme_solver->state->endpoints()->problem, HasSubstr("solver is not resolved yet"));
+  EXPECT_THAT(b.acme_solver->state->published()->problem, HasSubstr("solver is not resolved yet"));
 }
 
 TEST_F(CompilerTest, StateAndIdsSurviveReloadsByIdentity) {

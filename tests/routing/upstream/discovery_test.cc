@@ -39,8 +39,8 @@ std::vector<std::string> addresses(const EndpointSet& set) {
   for (const auto& endpoint : set.endpoints) out.push_back(endpoint.address.to_string());
   return out;
 }
-std::vector<std::string> addresses(const UpstreamPtr& upstream) { return addresses(*upstream->state->endpoints()); }
-std::string problem(const UpstreamPtr& upstream) { return upstream->state->endpoints()->problem; }
+std::vector<std::string> addresses(const UpstreamPtr& upstream) { return addresses(*upstream->state->published()); }
+std::string problem(const UpstreamPtr& upstream) { return upstream->state->published()->problem; }
 
 // ---- pure ----
 
@@ -155,13 +155,13 @@ TEST_F(DiscoveryTest, AnUnchangedSetIsNotPublishedAgain) {
   discovery.update({up});
   settle("a.test");
   const auto version = up->state->version();
-  const auto set = up->state->endpoints();
+  const auto set = up->state->published();
   EXPECT_EQ(set->endpoints.size(), 3U);
   discovery.update({up});
   settle("a.test");
   settle("a.test");
   EXPECT_EQ(up->state->version(), version);
-  EXPECT_EQ(up->state->endpoints(), set);
+  EXPECT_EQ(up->state->published(), set);
 }
 
 TEST_F(DiscoveryTest, AFailureKeepsTheLastGoodAnswer) {
@@ -324,7 +324,7 @@ TEST_F(DiscoveryTest, ChurnOfTablesZonesAndReaders) {
       for (const auto& up : upstreams) {
         if (up->state->version() == seen) continue;
         seen = up->state->version();
-        const auto set = up->state->endpoints();
+        const auto set = up->state->published();
         for (const auto& endpoint : set->endpoints) EXPECT_EQ(endpoint.address.port(), 80);
       }
       std::this_thread::yield();
