@@ -105,7 +105,8 @@ std::uint64_t Linker::listeners_of(const RouteSpec& spec, Problems& problems) {
 void Linker::make_host(const RouteSpec& spec, routing::Route& route, Problems& problems) {
   routing::VirtualHost host;
   host.max_request_body = spec.max_request_body;
-  host.rules.reserve(spec.rules.size());
+  std::vector<routing::Rule> rules;
+  rules.reserve(spec.rules.size());
   for (const auto& from : spec.rules) {
     routing::Rule rule;
     rule.kind = from.kind;
@@ -118,8 +119,9 @@ void Linker::make_host(const RouteSpec& spec, routing::Route& route, Problems& p
     } else {
       rule.action = std::get<routing::Respond>(from.action);
     }
-    host.rules.push_back(std::move(rule));
+    rules.push_back(std::move(rule));
   }
+  host.rules = routing::RuleTable(std::move(rules));
   const auto& answer = shared_.policies.get(spec.tls, shared_.inputs);
   host.tls = answer.policy;
   if (answer.policy == nullptr) problems.error(spec.tls ? spec.tls->place : spec.place, "bad 'tls': " + answer.error);
@@ -242,7 +244,7 @@ bool Linker::admit_routes(const FileSpec& file, Problems& problems) {
     if (const auto* passthrough = std::get_if<routing::Passthrough>(&route.action)) use(passthrough->upstream);
     if (const auto* host = std::get_if<routing::VirtualHost>(&route.action)) {
       for (const auto& rule : host->rules) {
-        if (const auto* forward = std::get_if<routing::Forward>(&rule.action)) use(forward->upstream);
+        routing::for_each_upstream(rule, [this](const routing::UpstreamPtr& upstream) { use(upstream); });
       }
     }
   }

@@ -1,5 +1,7 @@
 #include "listeners/redirects.h"
 
+#include "routing/table/rewrite.h"
+
 namespace edgemux::listeners {
 
 namespace {
@@ -34,23 +36,12 @@ std::string rule_redirect(const routing::Redirect& redirect, const routing::Rule
   std::string url(new_scheme);
   url += "://";
   url += redirect.host ? std::string_view(*redirect.host) : host;
-  // Another scheme brings its own port along, unless one is named.
-  const bool same_scheme = new_scheme == scheme;
-  append_port(url, new_scheme, redirect.port ? *redirect.port : (same_scheme ? port : std::uint16_t{0}));
+  const std::uint16_t kept = redirect.scheme ? std::uint16_t{0} : port;
+  append_port(url, new_scheme, redirect.port.value_or(kept));
   if (redirect.path) {
     url += *redirect.path;
   } else if (redirect.prefix) {
-    // What the rule matched is replaced; what follows begins with '/' or is empty.
-    std::string_view rest = rule.path == "/" ? path : path.substr(std::min(rule.path.size(), path.size()));
-    std::string_view prefix = *redirect.prefix;
-    while (!prefix.empty() && prefix.back() == '/') prefix.remove_suffix(1);
-    if (rest == "/" && !prefix.empty() && redirect.prefix->back() != '/') rest = {};
-    url += prefix;
-    if (rest.empty() && prefix.empty()) {
-      url += '/';
-    } else {
-      url += rest;
-    }
+    routing::replace_prefix(path, rule.path, *redirect.prefix, url);
   } else {
     url += path;
   }

@@ -19,7 +19,8 @@ struct HttpsRedirect {
 HttpsRedirect https_redirect(const core::RequestHead& head, std::string_view host, std::uint16_t port);
 
 // A rule's redirect. `path` is the normalised path that the rule matched; `host` the normalised host; `scheme` and
-// `port` those of the request. A port that is the scheme's own is left out.
+// `port` those that the client used (port 0: it named none). The port is the one that the redirect names; else, where
+// it names a scheme, that scheme's own; else the client's. The scheme's own port is not written.
 std::string rule_redirect(const routing::Redirect& redirect, const routing::Rule& rule, std::string_view scheme,
                           std::string_view host, std::uint16_t port, std::string_view path, bool has_query,
                           std::string_view query);

@@ -27,6 +27,7 @@ DOORS = {
     r"openssl/.*": "OpenSSL",
     r"ares(_\w+)?\.h": "c-ares",
     r"libfyaml\.h": "libfyaml",
+    r"re2/.*": "RE2",
 }
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*(?:"([^"]+)"|<([^>]+)>)', re.MULTILINE)

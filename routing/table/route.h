@@ -4,50 +4,18 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <variant>
 #include <vector>
 
 #include "core/base/address.h"
 #include "core/tls/policy.h"
 #include "routing/table/origin.h"
+#include "routing/table/rule_table.h"
 #include "routing/table/upstream.h"
 
 namespace edgemux::routing {
-
-// ---- rules of a terminated host ----
-
-struct Forward {
-  UpstreamPtr upstream;
-};
-
-// The parts that are absent are taken from the request. `path` replaces the whole path, `prefix` the part that the rule
-// matched; at most one of them is set. The query is kept.
-struct Redirect {
-  std::optional<std::string> scheme;
-  std::optional<std::string> host;
-  std::optional<std::uint16_t> port;
-  std::optional<std::string> path;
-  std::optional<std::string> prefix;
-  std::uint16_t status = 302;
-};
-
-struct Respond {
-  std::uint16_t status = 200;
-  std::string body;
-  std::vector<std::pair<std::string, std::string>> headers;  // names in lower case
-};
-
-struct Rule {
-  enum class Kind : std::uint8_t { exact, prefix };
-  Kind kind = Kind::prefix;
-  std::string path = "/";  // normalised; a prefix matches by path element, "/a" not "/ab"; a trailing '/' is dropped
-  std::variant<Forward, Redirect, Respond> action;
-  Origin origin;
-};
 
 enum class OnHttp : std::uint8_t { redirect, serve, off };
 
@@ -65,12 +33,13 @@ struct Passthrough {
 };
 
 struct VirtualHost {
-  std::vector<Rule> rules;  // in the order that they are tried: exact paths, then longer prefixes first, then as listed
-  core::TlsPolicyPtr tls;   // never null
+  RuleTable rules;
+  core::TlsPolicyPtr tls;              // never null
   std::uint64_t max_request_body = 0;  // bytes; 0 = no limit
 
-  // The first rule that matches the normalised path (without query), or null.
-  [[nodiscard]] const Rule* match(std::string_view path) const;
+  [[nodiscard]] const Rule* match(const RequestFacts& request) const { return rules.match(request); }
+  // A GET of the normalised path, without header fields and query.
+  [[nodiscard]] const Rule* match(std::string_view path) const { return rules.match({.path = path}); }
 };
 
 struct Route {

@@ -55,6 +55,8 @@ TEST(RuleRedirect, ReplacesWhatIsNamedAndKeepsTheRest) {
   prefix.prefix = "/n";
   routing::Redirect root = none;
   root.prefix = "/";
+  routing::Redirect empty = none;
+  empty.prefix = "";
   routing::Redirect slash = none;
   slash.prefix = "/n/";
   const Case cases[] = {
@@ -66,6 +68,8 @@ TEST(RuleRedirect, ReplacesWhatIsNamedAndKeepsTheRest) {
       {"/old", root, "/old/x", "https://h:8443/x?q"},
       {"/old", root, "/old", "https://h:8443/?q"},
       {"/old", slash, "/old/x", "https://h:8443/n/x?q"},
+      {"/old", prefix, "/old/", "https://h:8443/n/?q"},
+      {"/old", empty, "/old/x", "https://h:8443/x?q"},
       {"/", prefix, "/x", "https://h:8443/n/x?q"},
       {"/", prefix, "/", "https://h:8443/n?q"},
       {"/", root, "/", "https://h:8443/?q"},
@@ -83,7 +87,7 @@ TEST(RuleRedirect, APortGoesWithItsScheme) {
   routing::Redirect to_https;
   to_https.scheme = "https";
   EXPECT_EQ(rule_redirect(to_https, rule, "http", "h", 8080, "/", false, ""), "https://h/");
-  EXPECT_EQ(rule_redirect(to_https, rule, "https", "h", 8443, "/", false, ""), "https://h:8443/");
+  EXPECT_EQ(rule_redirect(to_https, rule, "https", "h", 8443, "/", false, ""), "https://h/");
   to_https.port = 443;
   EXPECT_EQ(rule_redirect(to_https, rule, "http", "h", 8080, "/", false, ""), "https://h/");
   to_https.port = 444;

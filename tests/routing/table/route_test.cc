@@ -44,10 +44,10 @@ std::string matched(const VirtualHost& host, std::string_view path) {
   return hit == nullptr ? "-" : (hit->kind == Rule::Kind::exact ? "=" : "") + hit->path;
 }
 
-TEST(VirtualHost, MatchesInTheOrderOfItsRules) {
+TEST(VirtualHost, MatchesTheMostSpecificPath) {
   VirtualHost host;
-  host.rules = {rule(Rule::Kind::exact, "/ping"), rule(Rule::Kind::prefix, "/admin/deep"),
-                rule(Rule::Kind::prefix, "/admin"), rule(Rule::Kind::prefix, "/")};
+  host.rules = RuleTable({rule(Rule::Kind::prefix, "/"), rule(Rule::Kind::prefix, "/admin"),
+                          rule(Rule::Kind::prefix, "/admin/deep"), rule(Rule::Kind::exact, "/ping")});
   EXPECT_EQ(matched(host, "/ping"), "=/ping");
   EXPECT_EQ(matched(host, "/ping/"), "/");
   EXPECT_EQ(matched(host, "/admin"), "/admin");
@@ -60,11 +60,11 @@ TEST(VirtualHost, MatchesInTheOrderOfItsRules) {
 
 TEST(VirtualHost, MatchesNothingWhereNoRuleCovers) {
   VirtualHost host;
-  host.rules = {rule(Rule::Kind::prefix, "/a")};
+  host.rules = RuleTable({rule(Rule::Kind::prefix, "/a")});
   EXPECT_EQ(matched(host, "/"), "-");
   EXPECT_EQ(matched(host, "/ab"), "-");
   EXPECT_EQ(matched(host, ""), "-");
-  host.rules = {rule(Rule::Kind::prefix, "/")};
+  host.rules = RuleTable({rule(Rule::Kind::prefix, "/")});
   EXPECT_EQ(matched(host, "*"), "-");  // OPTIONS *
   EXPECT_EQ(matched(VirtualHost{}, "/"), "-");
 }

@@ -1,0 +1,22 @@
+#pragma once
+// Rules that can never match, because another one of the same host, tried before, takes all that they take. Pure. Found
+// is what one rule alone covers; several that cover another together are not.
+
+#include <cstddef>
+#include <vector>
+
+#include "routing/table/rule_table.h"
+
+namespace edgemux::routing {
+
+struct Shadowed {
+  std::size_t rule = 0;  // indexes into the table
+  std::size_t by = 0;
+};
+
+std::vector<Shadowed> shadowed_rules(const RuleTable& rules);
+
+// Every request that `narrow` takes, `wide` takes too. False may mean that it cannot be told.
+bool covers(const Rule& wide, const Rule& narrow);
+
+}  // namespace edgemux::routing

@@ -1,0 +1,73 @@
+#include "routing/table/action.h"
+
+#include <gtest/gtest.h>
+
+namespace edgemux::routing {
+namespace {
+
+constexpr std::uint64_t kSteps = 10'000;
+constexpr std::uint64_t kStep = UINT64_MAX / kSteps;
+
+UpstreamPtr upstream(const char* name) {
+  Upstream made;
+  made.name = name;
+  return std::make_shared<const Upstream>(std::move(made));
+}
+
+TEST(Split, SharesByWeight) {
+  const Split split{{{upstream("a"), 90}, {upstream("none"), 0}, {upstream("b"), 10}}};
+  std::uint64_t a = 0;
+  std::uint64_t b = 0;
+  for (std::uint64_t i = 0; i < kSteps; ++i) {
+    const auto& name = (*split.pick(i * kStep + kStep / 2))->name;
+    ASSERT_NE(name, "none");
+    ++(name == "a" ? a : b);
+  }
+  EXPECT_EQ(a, kSteps * 9 / 10);
+  EXPECT_EQ(b, kSteps / 10);
+  EXPECT_EQ((*split.pick(0))->name, "a");
+  EXPECT_EQ((*split.pick(UINT64_MAX))->name, "b");
+}
+
+TEST(Split, WithoutAnyWeightPicksNothing) {
+  EXPECT_EQ((Split{{{upstream("a"), 0}}}.pick(5)), nullptr);
+  EXPECT_EQ(Split{}.pick(5), nullptr);
+}
+
+TEST(Split, HoldsTheLargestWeights) {
+  const Split split{{{upstream("a"), 1'000'000}, {upstream("b"), 1'000'000}, {upstream("c"), 1'000'000}}};
+  EXPECT_EQ((*split.pick(UINT64_MAX / 2))->name, "b");
+  EXPECT_EQ((*split.pick(UINT64_MAX))->name, "c");
+}
+
+TEST(Mirror, SamplesItsPercentage) {
+  for (const std::uint32_t percent : {0U, 5U, 50U, 100U}) {
+    const Mirror mirror{nullptr, percent};
+    std::uint64_t taken = 0;
+    for (std::uint64_t i = 0; i < kSteps; ++i) taken += mirror.samples(i * kStep + kStep / 2) ? 1U : 0U;
+    EXPECT_EQ(taken, kSteps * percent / 100) << percent;
+  }
+}
+
+TEST(Retry, WaitsLongerEachTimeWithinItsBounds) {
+  Retry policy;
+  policy.backoff = milliseconds(25);
+  EXPECT_EQ(retry_backoff(policy, 1, 0), milliseconds(12));
+  EXPECT_EQ(retry_backoff(policy, 1, UINT64_MAX), milliseconds(25));
+  EXPECT_EQ(retry_backoff(policy, 3, UINT64_MAX), milliseconds(100));
+  EXPECT_EQ(retry_backoff(policy, 30, UINT64_MAX), milliseconds(1000));
+  policy.backoff = milliseconds(5000);
+  EXPECT_EQ(retry_backoff(policy, 4, UINT64_MAX), milliseconds(5000));
+  policy.backoff = milliseconds(0);
+  EXPECT_EQ(retry_backoff(policy, 4, UINT64_MAX), milliseconds(0));
+}
+
+TEST(Retry, NamesItsStatuses) {
+  Retry policy;
+  policy.on_status = {502, 503};
+  EXPECT_TRUE(policy.on(503));
+  EXPECT_FALSE(policy.on(500));
+}
+
+}  // namespace
+}  // namespace edgemux::routing
