@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <bit>
 #include <chrono>
 #include <cstring>
@@ -110,40 +111,78 @@ struct HostTable::Record {
   [[nodiscard]] char* bytes() { return reinterpret_cast<char*>(this) + header; }
 };
 
-// One block of memory that holds the records one behind the other and destroys them.
-class HostTable::Records {
- public:
-  explicit Records(std::size_t bytes) : block_(static_cast<std::byte*>(::operator new(bytes))), capacity_(bytes) {}
-  ~Records() {
-    for (std::size_t at = 0; at < used_;) {
-      Record* record = this->at(at);
+struct HostTable::Hashed {
+  std::uint64_t hash;
+  std::string_view key;
+  bool wildcard;
+  const RoutePtr* route;
+};
+
+// One block: this, the slots, the records one behind the other.
+struct HostTable::Shard {
+  static constexpr unsigned place_bits = 20;
+  static constexpr std::uint32_t place_mask = (1U << place_bits) - 1;
+
+  std::atomic<std::uint32_t> references{1};
+  std::uint32_t mask = 0;  // of the slots
+  std::uint32_t bytes = 0;
+  std::uint32_t used = 0;  // bytes of records
+  std::uint64_t count = 0;
+
+  // A slot: 12 bits of the hash, then the record's place in units of its alignment, plus 1; 0 = free.
+  [[nodiscard]] std::uint32_t* slots() { return reinterpret_cast<std::uint32_t*>(this + 1); }
+  [[nodiscard]] const std::uint32_t* slots() const { return reinterpret_cast<const std::uint32_t*>(this + 1); }
+  [[nodiscard]] std::byte* records() { return reinterpret_cast<std::byte*>(slots() + mask + 1); }
+  [[nodiscard]] const std::byte* records() const { return reinterpret_cast<const std::byte*>(slots() + mask + 1); }
+  [[nodiscard]] const Record* at(std::size_t place) const {
+    return std::launder(reinterpret_cast<const Record*>(records() + place));
+  }
+  static std::uint32_t tag(std::uint64_t hashed) { return static_cast<std::uint32_t>(hashed >> 32U) << place_bits; }
+
+  // Room for `count` records of `record_bytes` together; at least two slots, so that the records are aligned.
+  static Shard* make(std::size_t count, std::size_t record_bytes) {
+    const std::size_t slots = std::bit_ceil(count + count / 4 + 2);  // at most 4/5 full
+    const std::size_t size = sizeof(Shard) + slots * sizeof(std::uint32_t) + record_bytes;
+    auto* shard = new (::operator new(size)) Shard;
+    shard->mask = static_cast<std::uint32_t>(slots - 1);
+    shard->bytes = static_cast<std::uint32_t>(size);
+    std::memset(shard->slots(), 0, slots * sizeof(std::uint32_t));
+    return shard;
+  }
+  void add(const Hashed& name) {
+    auto* record =
+        new (records() + used) Record{*name.route, static_cast<std::uint8_t>(name.key.size()), name.wildcard};
+    std::memcpy(record->bytes(), name.key.data(), name.key.size());
+    std::size_t at = name.hash & mask;
+    while (slots()[at] != 0) at = (at + 1) & mask;
+    slots()[at] = tag(name.hash) | (used / static_cast<std::uint32_t>(alignof(Record)) + 1);
+    used += static_cast<std::uint32_t>(record->size());
+    ++count;
+  }
+  template <typename Visit>
+  void each(Visit&& visit) const {
+    for (std::size_t at = 0; at < used; at += this->at(at)->size()) visit(*this->at(at));
+  }
+  static void destroy(Shard* shard) {
+    for (std::size_t at = 0; at < shard->used;) {
+      auto* record = std::launder(reinterpret_cast<Record*>(shard->records() + at));
       at += record->size();
       record->~Record();
     }
-    ::operator delete(block_);
+    shard->~Shard();
+    ::operator delete(shard);
   }
-  Records(const Records&) = delete;
-  Records& operator=(const Records&) = delete;
-
-  std::size_t add(std::string_view key, bool wildcard, RoutePtr route) {
-    const std::size_t place = used_;
-    auto* record = new (block_ + place) Record{std::move(route), static_cast<std::uint8_t>(key.size()), wildcard};
-    std::memcpy(record->bytes(), key.data(), key.size());
-    used_ += record->size();
-    ++count_;
-    return place;
-  }
-  [[nodiscard]] Record* at(std::size_t place) const { return std::launder(reinterpret_cast<Record*>(block_ + place)); }
-  [[nodiscard]] std::size_t used() const { return used_; }
-  [[nodiscard]] std::size_t count() const { return count_; }
-  [[nodiscard]] std::size_t capacity() const { return capacity_; }
-
- private:
-  std::byte* block_;
-  std::size_t capacity_;
-  std::size_t used_ = 0;
-  std::size_t count_ = 0;
 };
+
+HostTable::ShardRef::ShardRef(Shard* shard) : shard_(shard), mask_(shard->mask) {}
+
+HostTable::ShardRef::ShardRef(const ShardRef& from) : shard_(from.shard_), mask_(from.mask_) {
+  if (shard_ != nullptr) shard_->references.fetch_add(1, std::memory_order_relaxed);
+}
+
+HostTable::ShardRef::~ShardRef() {
+  if (shard_ != nullptr && shard_->references.fetch_sub(1, std::memory_order_acq_rel) == 1) Shard::destroy(shard_);
+}
 
 HostTable::HostTable() = default;
 HostTable::~HostTable() = default;
@@ -153,22 +192,105 @@ HostTable& HostTable::operator=(HostTable&&) noexcept = default;
 HostTable::HostTable(std::vector<Entry> entries) {
   if (entries.empty()) return;
   fill_random(seed_);
-  std::size_t bytes = 0;
-  for (const Entry& entry : entries) bytes += Record::size_for(key_of(entry.name).size());
-  records_ = std::make_unique<Records>(bytes);
-  slots_.resize(std::bit_ceil(entries.size() + entries.size() / 4 + 1));  // at most 4/5 full
+  fill(std::move(entries));
+}
 
-  for (Entry& entry : entries) {
+void HostTable::fill(std::vector<Entry> entries) {
+  constexpr std::size_t names_per_shard = 96;
+  constexpr std::size_t most_shards = 1U << 16U;
+  const std::size_t count = std::min(std::bit_ceil(entries.size() / names_per_shard + 1), most_shards);
+  shards_ = std::vector<ShardRef>(count);
+  size_ = 0;
+  // By shard, in one pass over the names and one over the shards.
+  std::vector<Hashed> hashed;
+  std::vector<std::uint32_t> begins(count + 1);
+  hashed.reserve(entries.size());
+  for (const Entry& entry : entries) {
     const std::string_view key = key_of(entry.name);
     const bool wildcard = key.size() != entry.name.size();
-    if (wildcard) wildcard_labels_.set(static_cast<std::size_t>(std::count(key.begin(), key.end(), '.')));
-    const std::uint64_t hashed = hash(key);
-    const std::size_t place = records_->add(key, wildcard, std::move(entry.route));
-    const std::size_t mask = slots_.size() - 1;
-    std::size_t at = hashed & mask;
-    while (slots_[at].record != 0) at = (at + 1) & mask;
-    slots_[at] = {static_cast<std::uint32_t>(hashed >> 32U), static_cast<std::uint32_t>(place / alignof(Record)) + 1};
+    hashed.push_back({hash(key), key, wildcard, &entry.route});
+    ++begins[(hashed.back().hash >> 48U & (count - 1)) + 1];
   }
+  for (std::size_t i = 1; i <= count; ++i) begins[i] += begins[i - 1];
+  std::vector<Hashed> sorted(hashed.size());
+  auto next = begins;
+  for (const Hashed& name : hashed) sorted[next[name.hash >> 48U & (count - 1)]++] = name;
+  for (std::size_t i = 0; i < count; ++i) {
+    rebuild(i, std::span(sorted).subspan(begins[i], begins[i + 1] - begins[i]), {});
+  }
+}
+
+void HostTable::count_label(std::string_view key, bool wildcard, int by) {
+  if (!wildcard) return;
+  const auto dots = static_cast<std::size_t>(std::count(key.begin(), key.end(), '.'));
+  labels_[dots] += static_cast<std::uint32_t>(by);
+  wildcard_labels_.set(dots, labels_[dots] != 0);
+}
+
+void HostTable::rebuild(std::size_t index, std::span<const Hashed> fresh, std::span<const std::string_view> gone) {
+  std::vector<Hashed> all(fresh.begin(), fresh.end());
+  const Shard* old = shards_[index].get();
+  if (old != nullptr) {
+    size_ -= old->count;
+    old->each([&](const Record& record) {
+      count_label(record.key(), record.wildcard, -1);
+      if (std::find(gone.begin(), gone.end(), record.key()) != gone.end()) return;
+      all.push_back({hash(record.key()), record.key(), record.wildcard, &record.route});
+    });
+  }
+  ShardRef made;
+  if (!all.empty()) {
+    std::size_t bytes = 0;
+    for (const Hashed& name : all) bytes += Record::size_for(name.key.size());
+    made = ShardRef(Shard::make(all.size(), bytes));
+    for (const Hashed& name : all) {
+      made->add(name);
+      count_label(name.key, name.wildcard, 1);
+    }
+    size_ += all.size();
+  }
+  shards_[index] = std::move(made);
+}
+
+HostTable HostTable::with(std::vector<Entry> changes, const std::vector<std::string>& removed) const {
+  HostTable made;
+  if (shards_.empty()) {
+    made = HostTable(std::move(changes));
+    return made;
+  }
+  made.shards_ = shards_;
+  std::copy(std::begin(seed_), std::end(seed_), std::begin(made.seed_));
+  made.wildcard_labels_ = wildcard_labels_;
+  made.labels_ = labels_;
+  made.size_ = size_;
+
+  const std::size_t mask = shards_.size() - 1;
+  std::vector<Hashed> touched;  // a null route pointer: removed
+  touched.reserve(changes.size() + removed.size());
+  const auto touch = [&](const std::string& name, const RoutePtr* route) {
+    const std::string_view key = key_of(name);
+    touched.push_back({hash(key), key, key.size() != name.size(), route});
+  };
+  for (const Entry& entry : changes) touch(entry.name, &entry.route);
+  for (const std::string& name : removed) touch(name, nullptr);
+  const auto shard = [mask](const Hashed& name) { return name.hash >> 48U & mask; };
+  std::sort(touched.begin(), touched.end(), [&](const auto& a, const auto& b) { return shard(a) < shard(b); });
+
+  std::vector<Hashed> fresh;
+  std::vector<std::string_view> gone;
+  for (std::size_t i = 0; i < touched.size();) {
+    const std::size_t at = shard(touched[i]);
+    fresh.clear();
+    gone.clear();
+    for (; i < touched.size() && shard(touched[i]) == at; ++i) {
+      gone.push_back(touched[i].key);
+      if (touched[i].route != nullptr) fresh.push_back(touched[i]);
+    }
+    made.rebuild(at, fresh, gone);
+  }
+  // Grown or shrunk a good deal: spread anew.
+  if (made.size_ > shards_.size() * 512 || made.size_ * 8 < shards_.size()) made.fill(made.entries());
+  return made;
 }
 
 std::uint64_t HostTable::hash(std::string_view key) const {
@@ -191,49 +313,83 @@ std::uint64_t HostTable::hash(std::string_view key) const {
   return fold(state ^ seed_[0], seed_[1] | 1U);
 }
 
-const HostTable::Record* HostTable::probe(std::string_view key) const {
-  const std::uint64_t hashed = hash(key);
-  const auto tag = static_cast<std::uint32_t>(hashed >> 32U);
-  const std::size_t mask = slots_.size() - 1;
-  for (std::size_t at = hashed & mask; slots_[at].record != 0; at = (at + 1) & mask) {
-    if (slots_[at].tag != tag) continue;
-    const Record* record = records_->at((slots_[at].record - std::size_t{1}) * alignof(Record));
+void HostTable::prefetch(std::uint64_t hashed) const {
+  const ShardRef& shard = shard_of(hashed);
+  if (shard.get() != nullptr) __builtin_prefetch(shard->slots() + (hashed & shard.mask()));
+}
+
+const HostTable::Record* HostTable::probe(std::string_view key, std::uint64_t hashed) const {
+  const ShardRef& shard = shard_of(hashed);
+  if (shard.get() == nullptr) return nullptr;
+  const std::uint32_t tag = Shard::tag(hashed);
+  const std::uint32_t* slots = shard->slots();
+  const std::uint64_t mask = shard.mask();
+  for (std::size_t at = hashed & mask; slots[at] != 0; at = (at + 1) & mask) {
+    if ((slots[at] & ~Shard::place_mask) != tag) continue;
+    const auto* records = reinterpret_cast<const std::byte*>(slots + mask + 1);
+    const std::size_t place = ((slots[at] & Shard::place_mask) - std::size_t{1}) * alignof(Record);
+    const auto* record = std::launder(reinterpret_cast<const Record*>(records + place));
     if (record->key() == key) return record;
   }
   return nullptr;
 }
 
 const RoutePtr* HostTable::find(std::string_view name) const {
-  if (records_ == nullptr || name.empty() || name.size() > longest_name || name.front() == '.') return nullptr;
+  if (size_ == 0 || name.empty() || name.size() > longest_name || name.front() == '.') return nullptr;
   const auto attached = [](const Record& record) { return record.route == nullptr ? nullptr : &record.route; };
-  if (const Record* record = probe(name)) return attached(*record);
-  if (wildcard_labels_.none()) return nullptr;
-
-  std::array<std::uint8_t, longest_name> dots{};  // from the right: dots[i] starts the suffix of i + 1 labels
-  std::size_t count = 0;
-  for (std::size_t at = name.size(); at-- > 1;) {
-    if (name[at] == '.') dots[count++] = static_cast<std::uint8_t>(at);
+  const std::uint64_t hashed = hash(name);
+  if (wildcard_labels_.none()) {
+    const Record* record = probe(name, hashed);
+    return record == nullptr ? nullptr : attached(*record);
   }
-  for (std::size_t labels = std::min<std::size_t>(count, wildcard_labels_.size() - 1); labels > 0; --labels) {
-    if (!wildcard_labels_.test(labels)) continue;
-    if (const Record* record = probe(name.substr(dots[labels - 1]))) return attached(*record);
+
+  // The suffixes that a wildcard may have, longest first. Their slots are fetched while the exact name is looked for.
+  struct Suffix {
+    std::string_view key;
+    std::uint64_t hash;
+  };
+  std::array<Suffix, 8> suffixes;
+  std::size_t count = 0;
+  std::size_t labels = static_cast<std::size_t>(std::count(name.begin(), name.end(), '.'));
+  std::size_t at = 0;
+  const auto next_suffixes = [&] {
+    for (count = 0; labels > 0 && count < suffixes.size(); --labels) {
+      at = name.find('.', at + 1);
+      if (labels >= kMostLabels || !wildcard_labels_.test(labels)) continue;
+      const std::string_view key = name.substr(at);
+      suffixes[count++] = {key, hash(key)};
+    }
+  };
+  prefetch(hashed);
+  next_suffixes();
+  for (std::size_t i = 0; i < count; ++i) prefetch(suffixes[i].hash);
+  if (const Record* record = probe(name, hashed)) return attached(*record);
+  for (; count > 0; next_suffixes()) {
+    for (std::size_t i = 0; i < count; ++i) {
+      if (const Record* record = probe(suffixes[i].key, suffixes[i].hash)) return attached(*record);
+    }
   }
   return nullptr;
 }
 
-std::size_t HostTable::size() const { return records_ == nullptr ? 0 : records_->count(); }
+std::size_t HostTable::size() const { return size_; }
 
 std::size_t HostTable::memory() const {
-  return slots_.capacity() * sizeof(Slot) + (records_ == nullptr ? 0 : records_->capacity());
+  std::size_t bytes = shards_.capacity() * sizeof(ShardRef);
+  for (const ShardRef& shard : shards_) {
+    if (shard.get() != nullptr) bytes += shard->bytes;
+  }
+  return bytes;
 }
 
 std::vector<HostTable::Entry> HostTable::entries() const {
   std::vector<Entry> result;
   result.reserve(size());
-  for (std::size_t at = 0; records_ != nullptr && at < records_->used();) {
-    const Record* record = records_->at(at);
-    result.push_back({(record->wildcard ? "*" : "") + std::string(record->key()), record->route});
-    at += record->size();
+  for (const ShardRef& shard : shards_) {
+    if (shard.get() == nullptr) continue;
+    shard->each([&](const Record& record) {
+      result.push_back({(record.wildcard ? "*" : "") + std::string(record.key()), record.route});
+    });
   }
   return result;
 }

@@ -5,16 +5,21 @@
 // never "example.com" itself. An owned name that is not attached to this listener is kept as such (`detached`), so that
 // it is unknown here and never falls to somebody's wildcard.
 //
-// Layout: a slot is 8 bytes (a tag of the hash and the place of a record), a record is the route pointer and the name
-// side by side. A cold hit costs one miss in the slots and one in the records. Wildcards are stored under
-// ".example.com", which no host name can be, and only suffixes of a label count that some wildcard has are probed.
+// Layout: the names are spread over shards of some hundred, each one immutable block of memory with its slots (a tag of
+// the hash and the place of a record, 4 bytes) and its records (route and name side by side). Tables that differ in
+// some names share all other shards, so that a change costs what changed. A cold hit costs one miss in the slots and
+// one in the records, on the same pages. Wildcards are stored under ".example.com", which no host name can be, and only
+// suffixes of a label count that some wildcard has are probed.
 
+#include <array>
 #include <bitset>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "routing/table/route.h"
@@ -41,6 +46,11 @@ class HostTable {
   HostTable(HostTable&&) noexcept;
   HostTable& operator=(HostTable&&) noexcept;
 
+  // The table that has `changes` in place of its entries of the same names, or beside them, and none of the `removed`
+  // names (those that it does not have are ignored). No name stands twice in both lists together. Costs what changes,
+  // and some pointers.
+  [[nodiscard]] HostTable with(std::vector<Entry> changes, const std::vector<std::string>& removed) const;
+
   // `name` is normalised. The pointer lives as long as the table, moved or not. Null: nobody owns the name here.
   [[nodiscard]] const RoutePtr* find(std::string_view name) const;
 
@@ -48,24 +58,51 @@ class HostTable {
   [[nodiscard]] std::size_t size() const;
   // Bytes held by the table itself, without the routes.
   [[nodiscard]] std::size_t memory() const;
-  // A copy of what the table was built from, in that order. For `explain` and tests, not for the data path.
+  // A copy of what the table was built from, in no particular order. For `explain` and tests, not for the data path.
   [[nodiscard]] std::vector<Entry> entries() const;
 
  private:
-  struct Slot {
-    std::uint32_t tag = 0;
-    std::uint32_t record = 0;  // place in units of alignof(Record), plus 1; 0 = free
-  };
+  static constexpr std::size_t kMostLabels = 128;
   struct Record;
-  class Records;
+  struct Shard;
+  class ShardRef {
+   public:
+    ShardRef() = default;
+    explicit ShardRef(Shard* shard);  // takes over the one reference that it is made with
+    ShardRef(const ShardRef& from);
+    ShardRef(ShardRef&& from) noexcept : shard_(std::exchange(from.shard_, nullptr)), mask_(from.mask_) {}
+    ShardRef& operator=(ShardRef from) noexcept {
+      std::swap(shard_, from.shard_);
+      std::swap(mask_, from.mask_);
+      return *this;
+    }
+    ~ShardRef();
+    Shard* operator->() const { return shard_; }
+    [[nodiscard]] Shard* get() const { return shard_; }
+    [[nodiscard]] std::uint64_t mask() const { return mask_; }
+
+   private:
+    Shard* shard_ = nullptr;
+    std::uint64_t mask_ = 0;  // the shard's, here to spare a miss
+  };
+  struct Hashed;
 
   [[nodiscard]] std::uint64_t hash(std::string_view key) const;
-  [[nodiscard]] const Record* probe(std::string_view key) const;
+  [[nodiscard]] const ShardRef& shard_of(std::uint64_t hashed) const {
+    return shards_[hashed >> 48U & (shards_.size() - 1)];
+  }
+  void prefetch(std::uint64_t hashed) const;
+  [[nodiscard]] const Record* probe(std::string_view key, std::uint64_t hashed) const;
+  void fill(std::vector<Entry> entries);
+  // Replaces one shard by one with `fresh`, and with those of its records that `gone` does not name.
+  void rebuild(std::size_t shard, std::span<const Hashed> fresh, std::span<const std::string_view> gone);
+  void count_label(std::string_view key, bool wildcard, int by);
 
-  std::vector<Slot> slots_;  // open addressing, a power of two
-  std::unique_ptr<Records> records_;
-  std::uint64_t seed_[2] = {0, 0};    // random per table: names are chosen by strangers
-  std::bitset<128> wildcard_labels_;  // label counts of the wildcards' suffixes ("*.example.com": 2)
+  std::vector<ShardRef> shards_;                     // a power of two
+  std::uint64_t seed_[2] = {0, 0};                   // random per table: names are chosen by strangers
+  std::bitset<kMostLabels> wildcard_labels_;         // label counts of the wildcards' suffixes ("*.example.com": 2)
+  std::array<std::uint32_t, kMostLabels> labels_{};  // how many wildcards have that many
+  std::size_t size_ = 0;
 };
 
 }  // namespace edgemux::routing

@@ -93,6 +93,73 @@ TEST(NormaliseHost, TakesUpTo253Bytes) {
   EXPECT_EQ(normalised(std::string(100'000, 'a')), "");
 }
 
+std::set<std::string> names_of(const HostTable& table) {
+  std::set<std::string> names;
+  for (const auto& entry : table.entries()) names.insert(entry.name + (entry.route ? "" : " detached"));
+  return names;
+}
+
+TEST(HostTable, AChangedTableLeavesTheOldOneAsItWas) {
+  const auto old = table_of({"a.example", "b.example", "*.w.example"}, {"c.example"});
+  std::vector<HostTable::Entry> changes;
+  changes.push_back({"b.example", route("new b")});
+  changes.push_back({"c.example", route("c.example")});
+  changes.push_back({"*.x.y.example", route("*.x.y.example")});
+  const auto fresh = old.with(std::move(changes), {"a.example", "*.w.example", "never.there"});
+  EXPECT_EQ(names_of(fresh), (std::set<std::string>{"b.example", "c.example", "*.x.y.example"}));
+  EXPECT_EQ(fresh.size(), 3U);
+  EXPECT_EQ(found(fresh, "b.example"), "new b");
+  EXPECT_EQ(found(fresh, "c.example"), "c.example");
+  EXPECT_EQ(found(fresh, "a.x.y.example"), "*.x.y.example");
+  EXPECT_EQ(found(fresh, "a.w.example"), "-");
+  EXPECT_EQ(found(old, "b.example"), "b.example");
+  EXPECT_EQ(found(old, "a.w.example"), "*.w.example");
+  EXPECT_EQ(found(old, "a.x.y.example"), "-");
+  EXPECT_EQ(old.size(), 4U);
+}
+
+// Random histories of changes against a map.
+TEST(HostTable, AgreesWithAMapOverManyChanges) {
+  std::mt19937 random(7);
+  std::map<std::string, std::string> truth;
+  HostTable table;
+  int generation = 0;
+  const auto name = [&] {
+    const auto number = std::to_string(random() % 3000);
+    return random() % 4 == 0 ? "*.n" + number + ".example"
+                             : "n" + number + ".d" + std::to_string(random() % 3) + ".example";
+  };
+  for (int round = 0; round < 60; ++round) {
+    // Grows far, then shrinks far, so that it is spread anew both ways.
+    const std::size_t adds = round < 30 ? random() % 400 : random() % 20;
+    const std::size_t removals = round < 30 ? random() % 60 : 400;
+    std::map<std::string, RoutePtr> changes;
+    std::set<std::string> removed;
+    for (std::size_t i = 0; i < adds; ++i) changes[name()] = route(std::to_string(++generation));
+    for (std::size_t i = 0; i < removals; ++i) {
+      auto gone = name();
+      if (round >= 30 && !truth.empty())
+        gone = std::next(truth.begin(), static_cast<long>(random() % truth.size()))->first;
+      if (changes.count(gone) == 0) removed.insert(gone);
+    }
+    std::vector<HostTable::Entry> entries;
+    for (const auto& [key, value] : changes) {
+      entries.push_back({key, value});
+      truth[key] = value->name;
+    }
+    for (const auto& key : removed) truth.erase(key);
+    table = table.with(std::move(entries), {removed.begin(), removed.end()});
+    ASSERT_EQ(table.size(), truth.size());
+    for (const auto& entry : table.entries()) ASSERT_EQ(truth.at(entry.name), entry.route->name);
+    for (const auto& [key, value] : truth) {
+      ASSERT_EQ(found(table, key.front() == '*' ? "x" + key.substr(1) : key), value) << key;
+    }
+    for (const auto& key : removed) {
+      ASSERT_EQ(found(table, key.front() == '*' ? "x" + key.substr(1) : key), "-");
+    }
+  }
+}
+
 TEST(HostTable, EmptyKnowsNobody) {
   EXPECT_EQ(HostTable().find("a.example"), nullptr);
   EXPECT_EQ(HostTable(std::vector<HostTable::Entry>{}).find("a.example"), nullptr);
@@ -143,9 +210,7 @@ TEST(HostTable, KeepsPointersWhenMovedAndGivesEntriesBack) {
   const RoutePtr* before = table.find("a.example");
   const HostTable moved = std::move(table);
   EXPECT_EQ(moved.find("a.example"), before);
-  std::vector<std::string> names;
-  for (const auto& entry : moved.entries()) names.push_back(entry.name + (entry.route ? "" : " detached"));
-  EXPECT_EQ(names, (std::vector<std::string>{"a.example", "*.b.example", "c.example detached"}));
+  EXPECT_EQ(names_of(moved), (std::set<std::string>{"a.example", "*.b.example", "c.example detached"}));
 }
 
 TEST(HostTable, LetsGoOfItsRoutes) {
