@@ -99,6 +99,7 @@ class FieldList {
     return true;
   }
   void clear() { size_ = 0; }
+  void truncate(std::size_t size) { size_ = size; }
 
   [[nodiscard]] std::size_t size() const { return size_; }
   [[nodiscard]] bool empty() const { return size_ == 0; }

@@ -49,17 +49,6 @@ struct Facts {
   bool several_upgrades = false;
 };
 
-// Digits only, below 2^63 (RFC 9110, 8.6; no lists, no sign).
-bool parse_content_length(std::string_view text, std::uint64_t& value) {
-  if (text.empty() || text.size() > 19) return false;
-  value = 0;
-  for (const char c : text) {
-    if (!is_digit(c)) return false;
-    value = value * 10 + static_cast<std::uint64_t>(c - '0');
-  }
-  return value < (std::uint64_t{1} << 63);
-}
-
 // Fields that edgemux acts upon. Null when all is well, else what is wrong.
 const char* note_managed(Facts& facts, const Field& field) {
   switch (field.id) {
@@ -236,11 +225,6 @@ bool parse_request_line(Cursor& in, RequestHead& head, std::string_view& authori
   return parse_target(in, head, authority);
 }
 
-std::uint16_t effective_port(std::uint16_t port, std::string_view scheme) {
-  if (port != 0) return port;
-  return scheme.size() == 5 ? 443 : 80;  // "https" or "http"
-}
-
 // One valid Host that agrees with an absolute-form target (RFC 9112, 3.2 and 3.2.2).
 const char* settle_authority(const Field* host_field, std::string_view target_authority, RequestHead& head) {
   if (host_field == nullptr && head.minor == 1) return "no Host";
@@ -258,8 +242,7 @@ const char* settle_authority(const Field* host_field, std::string_view target_au
     head.port = port;
     return nullptr;
   }
-  if (!equal_ignoring_case(host, head.host) ||
-      effective_port(port, head.scheme) != effective_port(head.port, head.scheme)) {
+  if (!same_authority(head.scheme, host, port, head.host, head.port)) {
     return "Host disagrees with the request target";
   }
   return nullptr;
@@ -351,6 +334,22 @@ ParseResult parse_response(std::span<char> input, Method method, ResponseHead& h
 }
 
 }  // namespace
+
+bool parse_content_length(std::string_view text, std::uint64_t& value) {
+  if (text.empty() || text.size() > 19) return false;
+  value = 0;
+  for (const char c : text) {
+    if (!is_digit(c)) return false;
+    value = value * 10 + static_cast<std::uint64_t>(c - '0');
+  }
+  return value < (std::uint64_t{1} << 63);
+}
+
+bool same_authority(std::string_view scheme, std::string_view host_a, std::uint16_t port_a, std::string_view host_b,
+                    std::uint16_t port_b) {
+  const std::uint16_t usual = scheme.size() == 5 ? 443 : 80;  // "https" or "http"
+  return equal_ignoring_case(host_a, host_b) && (port_a != 0 ? port_a : usual) == (port_b != 0 ? port_b : usual);
+}
 
 ParseResult parse_request_head(std::span<char> input, std::size_t limit, RequestHead& head) {
   return within(parse_request(input, head), input.size(), limit);

@@ -77,5 +77,11 @@ class HeadScanner {
 // "example.com", "example.com:8080", "[::1]:80": what may stand in Host (RFC 9110, 7.2; RFC 3986, 3.2 without
 // userinfo). False when it is not well-formed or the port is not 1..65535 ("example.com:" is refused).
 bool parse_authority(std::string_view authority, std::string_view& host, std::uint16_t& port);
+// The same host and port, where none (0) is that of the scheme, "http" or "https" in any case.
+bool same_authority(std::string_view scheme, std::string_view host_a, std::uint16_t port_a, std::string_view host_b,
+                    std::uint16_t port_b);
+
+// Digits only, below 2^63 (RFC 9110, 8.6; no lists, no sign).
+bool parse_content_length(std::string_view text, std::uint64_t& value);
 
 }  // namespace edgemux::core

@@ -15,8 +15,18 @@ bool is_visible(std::string_view text) {
   return true;
 }
 
-// CR, LF or NUL anywhere: such a field is never written. Eight bytes at a time: a word without a byte below 0x10 has
-// none.
+struct Decimal {
+  char text[20];
+  std::size_t size;
+  explicit Decimal(std::uint64_t value) {
+    size = static_cast<std::size_t>(std::to_chars(text, text + sizeof text, value).ptr - text);
+  }
+  [[nodiscard]] std::string_view view() const { return {text, size}; }
+};
+
+}  // namespace
+
+// Eight bytes at a time: a word without a byte below 0x10 has none.
 bool breaks_line(std::string_view text) {
   constexpr std::uint64_t kOnes = 0x0101010101010101;
   constexpr std::uint64_t kHigh = 0x8080808080808080;
@@ -35,17 +45,6 @@ bool breaks_line(std::string_view text) {
   }
   return false;
 }
-
-struct Decimal {
-  char text[20];
-  std::size_t size;
-  explicit Decimal(std::uint64_t value) {
-    size = static_cast<std::size_t>(std::to_chars(text, text + sizeof text, value).ptr - text);
-  }
-  [[nodiscard]] std::string_view view() const { return {text, size}; }
-};
-
-}  // namespace
 
 void HeadWriter::request_line(std::string_view method, std::string_view path, bool has_query, std::string_view query) {
   unsafe_ = unsafe_ || !is_token(method) || path.empty() || !is_visible(path) || !is_visible(query);

@@ -68,6 +68,9 @@ class HeadWriter {
   bool unsafe_ = false;
 };
 
+// CR, LF or NUL anywhere: such a field is never written.
+bool breaks_line(std::string_view text);
+
 // The Date field (RFC 9110, 5.6.7) of the second last given, so that it is made once per second and worker.
 class DateCache {
  public:

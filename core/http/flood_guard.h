@@ -1,0 +1,77 @@
+#pragma once
+// FloodGuard: decides when the other side of an HTTP/2 connection asks for more work than it is worth. Values in, a
+// verdict out; the codec says what happened and when, ends the connection (GOAWAY, ENHANCE_YOUR_CALM) when told so.
+//
+// Each kind of cheap frame has an allowance: `burst` at once, refilled by `per_second`, and earned by useful work, so
+// that a busy connection may do more of everything than an idle one:
+//   resets        both directions under one budget: rapid reset (CVE-2023-44487) is RST_STREAM received, MadeYouReset
+//                 (CVE-2025-8671) is RST_STREAM that we were made to send. An answer that was wanted to its end earns.
+//   control       PING and unknown frames. Every frame of an answer earns: gRPC measures the path with PINGs.
+//   settings      SETTINGS. Nothing earns.
+//   priority      PRIORITY and PRIORITY_UPDATE. A request earns.
+//   windows       WINDOW_UPDATE. DATA that we send earns.
+//   tiny          DATA that a window cut down to less than kTinyData bytes: what is worth sending is not worth asking
+//                 for in crumbs.
+//   empty         DATA without data and without an end.
+// A header block may have kContinuations frames (nghttp2 counts them), and decode to kDecodedTimes its limit.
+// A stall, when everything that waits for a window has waited without any progress, is measured here and judged by the
+// session's deadline.
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+namespace edgemux::core {
+
+class FloodGuard {
+ public:
+  enum class Kind : std::uint8_t { reset, control, settings, priority, window, tiny, empty };
+  static constexpr std::size_t kKinds = 7;
+  static constexpr std::size_t kTinyData = 256;
+  static constexpr unsigned kContinuations = 8;    // of one header block
+  static constexpr std::size_t kDecodedTimes = 4;  // a block may decode to so many times its limit before it is a bomb
+
+  // `generous`: times as much of everything, for upstreams, which are chosen by the operator.
+  explicit FloodGuard(std::uint64_t now_ms, unsigned generous = 1);
+
+  // One frame of that kind. Null when it is within the allowance, else what is too much: static text.
+  const char* note(Kind kind, std::uint64_t now_ms);
+  // A header block that has decoded to so many bytes so far.
+  static const char* judge_block(std::size_t decoded, std::size_t limit) {
+    return decoded > limit * kDecodedTimes ? "a header block decodes to too much" : nullptr;
+  }
+
+  // ---- useful work
+  void earn_request() { earn(Kind::priority, 4); }
+  void earn_answer() { earn(Kind::reset, 1); }
+  void earn_frame() { earn(Kind::control, 1); }
+  void earn_data() {
+    earn(Kind::window, 4);
+    earn(Kind::control, 1);
+  }
+
+  // ---- stalls
+  // `waiting`: bytes wait for a window. `progress`: some went out since the call before.
+  void note_waiting(bool waiting, bool progress, std::uint64_t now_ms) {
+    if (!waiting) {
+      stalled_since_ = 0;
+    } else if (progress || stalled_since_ == 0) {
+      stalled_since_ = now_ms;
+    }
+  }
+  // How long everything that waits has not moved; 0 when nothing waits.
+  [[nodiscard]] std::uint64_t stalled_ms(std::uint64_t now_ms) const {
+    return stalled_since_ == 0 || now_ms < stalled_since_ ? 0 : now_ms - stalled_since_;
+  }
+
+ private:
+  void earn(Kind kind, std::uint32_t count);
+
+  // In thousandths of a frame.
+  std::array<std::uint32_t, kKinds> left_;
+  std::array<std::uint64_t, kKinds> refilled_ms_;
+  std::uint64_t stalled_since_ = 0;
+  unsigned generous_;
+};
+
+}  // namespace edgemux::core

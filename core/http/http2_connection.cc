@@ -1,0 +1,619 @@
+#include "core/http/http2_connection.h"
+
+#include <algorithm>
+#include <cstring>
+#include <ctime>
+#include <utility>
+
+namespace edgemux::core {
+
+namespace {
+constexpr std::size_t kFrameHeader = 9;
+}  // namespace
+
+std::uint64_t http2_clock() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * 1000 + static_cast<std::uint64_t>(now.tv_nsec) / 1'000'000;
+}
+
+// From nghttp2's plain functions to the connection. Any failure that they return ends nghttp2_session_mem_recv().
+struct Http2Callbacks {
+  static Http2Connection& of(void* user) { return *static_cast<Http2Connection*>(user); }
+
+  static int begin_frame(nghttp2_session*, const nghttp2_frame_hd* header, void* user) {
+    return of(user).begin_frame(*header);
+  }
+  static int begin_headers(nghttp2_session*, const nghttp2_frame* frame, void* user) {
+    return of(user).begin_headers(*frame);
+  }
+  static int header(nghttp2_session*, const nghttp2_frame*, nghttp2_rcbuf* name, nghttp2_rcbuf* value, std::uint8_t,
+                    void* user) {
+    return of(user).header(name, value);
+  }
+  static int data_chunk(nghttp2_session*, std::uint8_t, std::int32_t id, const std::uint8_t* data, std::size_t size,
+                        void* user) {
+    return of(user).data_chunk(id, {reinterpret_cast<const char*>(data), size});
+  }
+  static int frame_received(nghttp2_session*, const nghttp2_frame* frame, void* user) {
+    return of(user).frame_received(*frame);
+  }
+  static int frame_sent(nghttp2_session*, const nghttp2_frame* frame, void* user) {
+    return of(user).frame_sent(*frame);
+  }
+  static int stream_closed(nghttp2_session*, std::int32_t id, std::uint32_t error, void* user) {
+    return of(user).stream_closed(id, error);
+  }
+  static ssize_t read_body(nghttp2_session*, std::int32_t, std::uint8_t*, std::size_t length, std::uint32_t* flags,
+                           nghttp2_data_source* source, void* user) {
+    return of(user).read_body(*static_cast<Http2Stream*>(source->ptr), length, *flags);
+  }
+  static int write_data(nghttp2_session*, nghttp2_frame*, const std::uint8_t* frame_header, std::size_t length,
+                        nghttp2_data_source* source, void* user) {
+    return of(user).write_data(*static_cast<Http2Stream*>(source->ptr), frame_header, length);
+  }
+
+  static int ignore_extension(nghttp2_session*, void**, const nghttp2_frame_hd*, void*) { return NGHTTP2_ERR_CANCEL; }
+
+  static const nghttp2_session_callbacks* all() {
+    static const nghttp2_session_callbacks* const callbacks = [] {
+      nghttp2_session_callbacks* made = nullptr;
+      nghttp2_session_callbacks_new(&made);
+      nghttp2_session_callbacks_set_on_begin_frame_callback(made, begin_frame);
+      nghttp2_session_callbacks_set_on_begin_headers_callback(made, begin_headers);
+      nghttp2_session_callbacks_set_on_header_callback2(made, header);
+      nghttp2_session_callbacks_set_on_data_chunk_recv_callback(made, data_chunk);
+      nghttp2_session_callbacks_set_on_frame_recv_callback(made, frame_received);
+      nghttp2_session_callbacks_set_on_frame_send_callback(made, frame_sent);
+      nghttp2_session_callbacks_set_on_stream_close_callback(made, stream_closed);
+      nghttp2_session_callbacks_set_send_data_callback(made, write_data);
+      nghttp2_session_callbacks_set_unpack_extension_callback(made, ignore_extension);
+      return made;
+    }();
+    return callbacks;
+  }
+
+  static const nghttp2_option* options() {
+    static const nghttp2_option* const options = [] {
+      nghttp2_option* made = nullptr;
+      nghttp2_option_new(&made);
+      nghttp2_option_set_no_auto_window_update(made, 1);
+      nghttp2_option_set_no_http_messaging(made, 1);  // http2_fields.h is stricter, and looks once
+      nghttp2_option_set_no_closed_streams(made, 1);
+      nghttp2_option_set_max_continuations(made, FloodGuard::kContinuations);
+      nghttp2_option_set_max_send_header_block_length(made, 1024 * 1024);
+      nghttp2_option_set_stream_reset_rate_limit(made, 1'000'000, 1'000'000);  // the guard counts
+      nghttp2_option_set_builtin_recv_extension_type(made, NGHTTP2_PRIORITY_UPDATE);
+      // Unknown frames too are seen by begin_frame(), and counted.
+      for (unsigned type = 0x0a; type <= 0xff; ++type) {
+        if (type != NGHTTP2_PRIORITY_UPDATE) {
+          nghttp2_option_set_user_recv_extension_type(made, static_cast<std::uint8_t>(type));
+        }
+      }
+      return made;
+    }();
+    return options;
+  }
+};
+
+Http2Connection::Http2Connection(Side side, Output& output, HttpScratch& scratch, std::size_t head_limit,
+                                 Http2Clock clock)
+    : output_(output),
+      scratch_(scratch),
+      guard_(clock(), side == Side::server ? 1 : 10),
+      side_(side),
+      head_limit_(head_limit),
+      clock_(clock) {
+  const auto make = side == Side::server ? nghttp2_session_server_new3 : nghttp2_session_client_new3;
+  if (make(&session_, Http2Callbacks::all(), this, Http2Callbacks::options(), http2_memory()) != 0) {
+    session_ = nullptr;
+    broken_ = true;
+    return;
+  }
+  const auto limit = static_cast<std::uint32_t>(std::min<std::size_t>(head_limit, UINT32_MAX));
+  const nghttp2_settings_entry server[] = {{NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, kMaxStreams},
+                                           {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, kStreamWindow},
+                                           {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, limit},
+                                           {NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1},
+                                           {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1}};
+  const nghttp2_settings_entry client[] = {{NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
+                                           {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, kStreamWindow},
+                                           {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, limit},
+                                           {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1}};
+  const std::span<const nghttp2_settings_entry> ours =
+      side == Side::server ? std::span<const nghttp2_settings_entry>(server) : client;
+  nghttp2_submit_settings(session_, NGHTTP2_FLAG_NONE, ours.data(), ours.size());
+  nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, 0, kConnectionWindow);
+}
+
+Http2Connection::~Http2Connection() {
+  nghttp2_session_del(session_);
+  for (Http2Stream* stream : streams_) delete stream;
+}
+
+// ---- streams
+
+Http2Stream* Http2Connection::open_stream() {
+  auto* stream = new Http2Stream();
+  if (free_slots_.empty()) {
+    streams_.push_back(stream);
+    stream->slot = static_cast<StreamId>(streams_.size());
+  } else {
+    stream->slot = free_slots_.back();
+    free_slots_.pop_back();
+    streams_[stream->slot - 1] = stream;
+  }
+  ++open_;
+  return stream;
+}
+
+void Http2Connection::close_stream(Http2Stream& stream) {
+  if (stream.dirty) std::erase(dirty_, &stream);
+  if (stream.waiting) --waiting_;
+  std::erase(drained_, stream.slot);
+  streams_[stream.slot - 1] = nullptr;
+  freed_slots_.push_back(stream.slot);
+  --open_;
+  delete &stream;
+}
+
+Http2Stream* Http2Connection::find(std::int32_t id) const {
+  return static_cast<Http2Stream*>(nghttp2_session_get_stream_user_data(session_, id));
+}
+
+bool Http2Connection::exhausted() const {
+  return open_ == 0 && nghttp2_session_want_read(session_) == 0 && nghttp2_session_want_write(session_) == 0;
+}
+
+// ---- receiving
+
+bool Http2Connection::within(const char* reason) {
+  if (reason != nullptr && flood_ == nullptr) flood_ = reason;
+  return reason == nullptr;
+}
+
+void Http2Connection::receive_bytes(std::span<char> bytes) {
+  if (stopped_ || broken_ || receiving_) return;
+  free_slots_.insert(free_slots_.end(), freed_slots_.begin(), freed_slots_.end());
+  freed_slots_.clear();
+  receiving_ = true;
+  const ssize_t taken =
+      nghttp2_session_mem_recv(session_, reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
+  if (!stopped_) hand_over(false);
+  chunk_ = {};
+  receiving_ = false;
+  if (stopped_) return;
+  if (flood_ != nullptr) return break_off(NGHTTP2_ENHANCE_YOUR_CALM, 429, flood_);
+  if (taken < 0) {
+    if (taken == NGHTTP2_ERR_FLOODED || taken == NGHTTP2_ERR_TOO_MANY_SETTINGS ||
+        taken == NGHTTP2_ERR_TOO_MANY_CONTINUATIONS) {
+      return break_off(NGHTTP2_ENHANCE_YOUR_CALM, 429, nghttp2_strerror(static_cast<int>(taken)));
+    }
+    const bool memory = taken == NGHTTP2_ERR_NOMEM;
+    return break_off(memory ? NGHTTP2_INTERNAL_ERROR : NGHTTP2_PROTOCOL_ERROR, memory ? 500 : 400,
+                     nghttp2_strerror(static_cast<int>(taken)));
+  }
+  pump();
+  settle();
+  tell_writable();
+}
+
+void Http2Connection::break_off(std::uint32_t error, std::uint16_t status, const char* reason) {
+  if (broken_ || stopped_) return;
+  broken_ = true;
+  // By hand: nghttp2 may be in no state to write. Whole frames only have gone into the Output before.
+  const std::string_view text = reason;
+  const auto size = static_cast<std::uint32_t>(8 + text.size());
+  const auto last = static_cast<std::uint32_t>(nghttp2_session_get_last_proc_stream_id(session_));
+  char* const frame = output_.reserve(kFrameHeader + size);
+  const auto put32 = [frame](std::size_t at, std::uint32_t value) {
+    for (int i = 0; i < 4; ++i) frame[at + static_cast<std::size_t>(i)] = static_cast<char>(value >> (24 - 8 * i));
+  };
+  put32(0, size << 8 | NGHTTP2_GOAWAY);
+  frame[4] = 0;
+  put32(5, 0);
+  put32(9, last);
+  put32(13, error);
+  std::memcpy(frame + 17, text.data(), text.size());
+  output_.commit(kFrameHeader + size);
+  on_broken(status, reason);
+}
+
+int Http2Connection::begin_frame(const nghttp2_frame_hd& header) {
+  if (stopped_) return NGHTTP2_ERR_CALLBACK_FAILURE;
+  using Kind = FloodGuard::Kind;
+  bool fine = true;
+  switch (header.type) {
+    case NGHTTP2_DATA:
+    case NGHTTP2_HEADERS:
+      break;
+    case NGHTTP2_PRIORITY:
+    case NGHTTP2_PRIORITY_UPDATE:
+      fine = note(Kind::priority);
+      break;
+    case NGHTTP2_RST_STREAM:
+      fine = note(Kind::reset);
+      break;
+    case NGHTTP2_SETTINGS:
+      fine = note(Kind::settings);
+      break;
+    case NGHTTP2_WINDOW_UPDATE:
+      fine = note(Kind::window);
+      break;
+    default:
+      fine = note(Kind::control);
+      break;
+  }
+  return fine ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
+}
+
+int Http2Connection::begin_headers(const nghttp2_frame& frame) {
+  if (stopped_) return NGHTTP2_ERR_CALLBACK_FAILURE;
+  Http2Stream* stream = find(frame.hd.stream_id);
+  if (stream == nullptr && side_ == Side::server && frame.headers.cat == NGHTTP2_HCAT_REQUEST) {
+    stream = open_stream();
+    stream->id = frame.hd.stream_id;
+    nghttp2_session_set_stream_user_data(session_, stream->id, stream);
+    guard_.earn_request();
+  }
+  block_ = std::make_unique<HeaderBlock>(head_limit_);
+  return 0;
+}
+
+int Http2Connection::header(nghttp2_rcbuf* name, nghttp2_rcbuf* value) {
+  if (stopped_ || block_ == nullptr) return NGHTTP2_ERR_CALLBACK_FAILURE;
+  block_->add(name, value);
+  return within(FloodGuard::judge_block(block_->decoded_bytes(), head_limit_)) ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
+}
+
+int Http2Connection::data_chunk(std::int32_t id, std::span<const char> data) {
+  hand_over(false);
+  if (stopped_) return NGHTTP2_ERR_CALLBACK_FAILURE;
+  Http2Stream* stream = find(id);
+  if (stream == nullptr || stream->drop_input || stream->abandoned) {
+    nghttp2_session_consume(session_, id, data.size());
+    return 0;
+  }
+  stream->unconsumed += data.size();
+  if (stream->has_length) {
+    if (data.size() > stream->length_left) {
+      stream->drop_input = stream->broken_input = true;
+      give_back(*stream, data.size());
+      on_broken_body(*stream, "more DATA than Content-Length");
+      return stopped_ ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
+    }
+    stream->length_left -= data.size();
+  }
+  chunk_ = {stream, data};
+  return 0;
+}
+
+void Http2Connection::hand_over(bool end) {
+  if (chunk_.stream == nullptr) return;
+  const Chunk chunk = chunk_;
+  chunk_ = {};
+  if (chunk.stream->abandoned || chunk.stream->drop_input) return give_back(*chunk.stream, chunk.data.size());
+  on_body(*chunk.stream, chunk.data, end);
+}
+
+int Http2Connection::frame_received(const nghttp2_frame& frame) {
+  if (stopped_) return NGHTTP2_ERR_CALLBACK_FAILURE;
+  const bool end = (frame.hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
+  switch (frame.hd.type) {
+    case NGHTTP2_DATA: {
+      const bool empty = frame.hd.length == frame.data.padlen;
+      if (empty && !end && !note(FloodGuard::Kind::empty)) return NGHTTP2_ERR_CALLBACK_FAILURE;
+      if (!end) {
+        hand_over(false);
+        break;
+      }
+      Http2Stream* stream = find(frame.hd.stream_id);
+      if (stream == nullptr) break;
+      stream->input_ended = true;
+      if (stream->abandoned || stream->drop_input) {
+        hand_over(false);
+      } else if (stream->has_length && stream->length_left != 0) {
+        hand_over(false);
+        if (stopped_ || stream->abandoned || stream->drop_input) break;
+        stream->drop_input = stream->broken_input = true;
+        on_broken_body(*stream, "less DATA than Content-Length");
+      } else if (chunk_.stream != nullptr) {
+        hand_over(true);
+      } else {
+        on_body(*stream, {}, true);
+      }
+      break;
+    }
+    case NGHTTP2_HEADERS: {
+      const std::unique_ptr<HeaderBlock> block = std::move(block_);
+      Http2Stream* stream = find(frame.hd.stream_id);
+      if (stream == nullptr || block == nullptr) break;
+      if (end) stream->input_ended = true;
+      if (!stream->abandoned && !stream->drop_input) on_head(*stream, *block, end);
+      break;
+    }
+    case NGHTTP2_GOAWAY:
+      goaway_received_ = true;
+      on_room();
+      break;
+    case NGHTTP2_SETTINGS:
+      on_room();
+      break;
+    default:
+      break;
+  }
+  return stopped_ ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
+}
+
+int Http2Connection::stream_closed(std::int32_t id, std::uint32_t error) {
+  Http2Stream* stream = find(id);
+  if (stream == nullptr) return 0;
+  if (chunk_.stream == stream) chunk_ = {};
+  if (stream->unconsumed > 0) nghttp2_session_consume_connection(session_, stream->unconsumed);
+  const bool whole = stream->input_ended && stream->end_sent;
+  if (whole) guard_.earn_answer();
+  if (!stopped_ && !std::exchange(stream->abandoned, true) && !whole) on_lost(*stream, error);
+  nghttp2_session_set_stream_user_data(session_, id, nullptr);
+  close_stream(*stream);
+  if (stopped_) return NGHTTP2_ERR_CALLBACK_FAILURE;
+  on_room();
+  return stopped_ ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
+}
+
+void Http2Connection::give_back(Http2Stream& stream, std::size_t bytes) {
+  bytes = std::min(bytes, stream.unconsumed);
+  stream.unconsumed -= bytes;
+  if (bytes == 0 || broken_) return;
+  if (stream.input_ended) {
+    nghttp2_session_consume_connection(session_, bytes);
+  } else {
+    nghttp2_session_consume(session_, stream.id, bytes);
+  }
+}
+
+// ---- sending
+
+nghttp2_data_provider Http2Connection::provider(Http2Stream& stream) {
+  nghttp2_data_provider provider;
+  provider.source.ptr = &stream;
+  provider.read_callback = Http2Callbacks::read_body;
+  return provider;
+}
+
+void Http2Connection::resume(Http2Stream& stream) {
+  if (!stream.deferred || broken_) return;
+  stream.deferred = false;
+  nghttp2_session_resume_data(session_, stream.id);
+}
+
+void Http2Connection::put_body(Http2Stream& stream, std::span<const char> data) {
+  if (data.empty() || stream.output_ended || !stream.with_body) return;
+  if (!stream.borrowed.empty()) {
+    if (stream.borrowed.data() + stream.borrowed.size() == data.data()) {
+      stream.borrowed = {stream.borrowed.data(), stream.borrowed.size() + data.size()};
+      return;
+    }
+    pump();
+    keep(stream);
+  }
+  stream.borrowed = data;
+  if (!stream.dirty) dirty_.push_back(&stream);
+  stream.dirty = true;
+  resume(stream);
+}
+
+void Http2Connection::put_end(Http2Stream& stream) {
+  if (stream.output_ended) return;
+  stream.output_ended = true;
+  if (stream.with_body) resume(stream);
+}
+
+void Http2Connection::put_reset(Http2Stream& stream, std::uint32_t error) {
+  if (stream.abandoned) return;
+  stream.abandoned = stream.output_ended = true;
+  stream.borrowed = {};
+  if (stream.waiting) --waiting_;
+  stream.waiting = false;
+  std::string().swap(stream.kept);
+  stream.kept_at = 0;
+  if (!broken_) nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, stream.id, error);
+}
+
+namespace {
+
+// Trailers wait behind the body as one block: a count, then for each field two sizes, the name and the value.
+struct FieldSizes {
+  std::uint32_t name;
+  std::uint32_t value;
+};
+
+}  // namespace
+
+void Http2Connection::put_trailers(Http2Stream& stream, const FieldList& fields) {
+  if (stream.output_ended) return;
+  std::size_t size = sizeof(std::uint32_t);
+  std::uint32_t count = 0;
+  for (const Field& field : fields) {
+    if (field.hop_by_hop || is_managed(field.id)) continue;
+    size += sizeof(FieldSizes) + field.name.size() + field.value.size();
+    ++count;
+  }
+  if (count > 0 && stream.with_body) {
+    stream.trailers = static_cast<char*>(take_http2_memory(size));
+    char* out = stream.trailers;
+    const auto put = [&out](const void* bytes, std::size_t n) {
+      if (n > 0) std::memcpy(out, bytes, n);
+      out += n;
+    };
+    put(&count, sizeof count);
+    for (const Field& field : fields) {
+      if (field.hop_by_hop || is_managed(field.id)) continue;
+      const FieldSizes sizes = {static_cast<std::uint32_t>(field.name.size()),
+                                static_cast<std::uint32_t>(field.value.size())};
+      put(&sizes, sizeof sizes);
+      put(field.name.data(), field.name.size());
+      put(field.value.data(), field.value.size());
+    }
+  }
+  put_end(stream);
+}
+
+void Http2Connection::submit_trailers(Http2Stream& stream) {
+  const char* in = stream.trailers;
+  std::uint32_t count = 0;
+  std::memcpy(&count, in, sizeof count);
+  in += sizeof count;
+  Http2FieldList list;
+  for (std::uint32_t i = 0; i < count; ++i) {
+    FieldSizes sizes{};
+    std::memcpy(&sizes, in, sizeof sizes);
+    in += sizeof sizes;
+    list.add({in, sizes.name}, {in + sizes.name, sizes.value});
+    in += sizes.name + sizes.value;
+  }
+  nghttp2_submit_trailer(session_, stream.id, list.data(), list.size());
+  give_http2_memory(stream.trailers);
+  stream.trailers = nullptr;
+}
+
+ssize_t Http2Connection::read_body(Http2Stream& stream, std::size_t length, std::uint32_t& flags) {
+  const std::size_t unsent = stream.unsent();
+  const std::size_t size = std::min(length, unsent);
+  if (size == unsent && stream.output_ended) {
+    flags |= NGHTTP2_DATA_FLAG_EOF;
+    if (stream.trailers != nullptr) {
+      flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
+      submit_trailers(stream);
+    }
+  } else if (size == 0) {
+    stream.deferred = true;
+    return NGHTTP2_ERR_DEFERRED;
+  } else if (size < unsent && size < FloodGuard::kTinyData) {
+    note(FloodGuard::Kind::tiny);
+  }
+  flags |= NGHTTP2_DATA_FLAG_NO_COPY;
+  return static_cast<ssize_t>(size);
+}
+
+int Http2Connection::write_data(Http2Stream& stream, const std::uint8_t* frame_header, std::size_t length) {
+  output_.append({reinterpret_cast<const char*>(frame_header), kFrameHeader});
+  if (const std::size_t kept = std::min(length, stream.kept_size()); kept > 0) {
+    output_.append({stream.kept.data() + stream.kept_at, kept});
+    stream.kept_at += kept;
+    length -= kept;
+    if (stream.kept_size() == 0) {
+      std::string().swap(stream.kept);
+      stream.kept_at = 0;
+      if (stream.waiting) {
+        stream.waiting = false;
+        --waiting_;
+        drained_.push_back(stream.slot);
+      }
+    }
+  }
+  output_.borrow(stream.borrowed.first(length));
+  stream.borrowed = stream.borrowed.subspan(length);
+  progress_ = true;
+  guard_.earn_data();
+  return 0;
+}
+
+int Http2Connection::frame_sent(const nghttp2_frame& frame) {
+  switch (frame.hd.type) {
+    case NGHTTP2_HEADERS:
+      guard_.earn_frame();
+      [[fallthrough]];
+    case NGHTTP2_DATA: {
+      const bool end = (frame.hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
+      if (!end && side_ == Side::server) break;
+      Http2Stream* stream = find(frame.hd.stream_id);
+      if (stream == nullptr) break;
+      stream->begun = true;
+      if (!end) break;
+      stream->end_sent = true;
+      // The answer is out and the request is not whole: the rest of it is of no use (RFC 9113 8.1).
+      if (side_ == Side::server && !stream->input_ended) {
+        stream->abandoned = true;
+        nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, stream->id,
+                                  stream->broken_input ? NGHTTP2_PROTOCOL_ERROR : NGHTTP2_NO_ERROR);
+      }
+      break;
+    }
+    case NGHTTP2_RST_STREAM:
+      if (frame.rst_stream.error_code != NGHTTP2_NO_ERROR) note(FloodGuard::Kind::reset);
+      break;
+    case NGHTTP2_GOAWAY:
+      if (frame.goaway.error_code == NGHTTP2_NO_ERROR) break;
+      goaway_error_ = frame.goaway.error_code;
+      reason_.assign(reinterpret_cast<const char*>(frame.goaway.opaque_data), frame.goaway.opaque_data_len);
+      if (reason_.empty()) reason_ = nghttp2_http2_strerror(goaway_error_);
+      break;
+    default:
+      break;
+  }
+  return 0;
+}
+
+// Everything that may go, goes into the Output.
+void Http2Connection::pump() {
+  if (pumping_ || receiving_ || broken_ || stopped_) return;
+  pumping_ = true;
+  while (!stopped_) {
+    const std::uint8_t* data = nullptr;
+    const ssize_t size = nghttp2_session_mem_send(session_, &data);
+    if (size < 0) {
+      pumping_ = false;
+      return break_off(NGHTTP2_INTERNAL_ERROR, 500, nghttp2_strerror(static_cast<int>(size)));
+    }
+    if (size == 0) break;
+    output_.append({reinterpret_cast<const char*>(data), static_cast<std::size_t>(size)});
+  }
+  pumping_ = false;
+  if (stopped_) return;
+  if (flood_ != nullptr) return break_off(NGHTTP2_ENHANCE_YOUR_CALM, 429, flood_);
+  if (goaway_error_ != 0) {
+    broken_ = true;  // nghttp2 has said GOAWAY itself
+    on_broken(400, reason_.c_str());
+  }
+}
+
+void Http2Connection::keep(Http2Stream& stream) {
+  if (stream.borrowed.empty()) return;
+  if (stream.kept_at > 0) {
+    stream.kept.erase(0, stream.kept_at);
+    stream.kept_at = 0;
+  }
+  stream.kept.append(stream.borrowed.data(), stream.borrowed.size());
+  stream.borrowed = {};
+}
+
+// What is left of the borrowed bytes is copied.
+void Http2Connection::settle() {
+  for (Http2Stream* stream : dirty_) {
+    keep(*stream);
+    stream->dirty = false;
+    if (stream->kept_size() > 0 && !stream->waiting) {
+      stream->waiting = true;
+      ++waiting_;
+    }
+  }
+  dirty_.clear();
+  if (waiting_ > 0 || progress_) guard_.note_waiting(waiting_ > 0, progress_, clock_());
+  progress_ = false;
+}
+
+void Http2Connection::write_out() {
+  pump();
+  settle();
+}
+
+void Http2Connection::tell_writable() {
+  while (!drained_.empty() && !stopped_ && !broken_) {
+    const StreamId slot = drained_.back();
+    drained_.pop_back();
+    Http2Stream* drained = stream(slot);
+    if (drained != nullptr && !drained->abandoned && !drained->output_ended) on_writable(*drained);
+  }
+}
+
+}  // namespace edgemux::core

@@ -1,0 +1,144 @@
+#pragma once
+// Http2Connection: what both HTTP/2 codecs share: the nghttp2 session, the streams, the bodies both ways and their
+// windows, the flood guard. It does no I/O: bytes come by receive(), and go into the Output in produce().
+//
+// Heads are handed to nghttp2 at once (it copies them); bodies are pulled by nghttp2 while it writes, so that several
+// streams share the connection frame by frame. A body piece is borrowed until produce(); what the windows do not let
+// out then is copied.
+//
+// nghttp2 may not be asked to write while it reads. What observers send from inside receive() is therefore copied, and
+// written when receive() is through.
+//
+// A connection is broken by the peer's protocol error, by what the guard refuses, or by lack of memory: then GOAWAY is
+// written, broken() is called once, and nothing else happens any more.
+
+#include <nghttp2/nghttp2.h>
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/http/codec.h"
+#include "core/http/flood_guard.h"
+#include "core/http/http1_server.h"
+#include "core/http/http2_fields.h"
+#include "core/http/http2_stream.h"
+#include "core/io/output.h"
+
+namespace edgemux::core {
+
+// Milliseconds of a monotonic clock.
+using Http2Clock = std::uint64_t (*)();
+std::uint64_t http2_clock();
+
+class Http2Connection {
+ protected:
+  enum class Side : std::uint8_t { server, client };
+  static constexpr std::uint32_t kMaxStreams = 100;
+  // What a peer may send on one stream, and on all, before it was taken: the memory that a slow other side costs.
+  static constexpr std::uint32_t kStreamWindow = 64 * 1024;
+  static constexpr std::int32_t kConnectionWindow = 192 * 1024;
+
+  Http2Connection(Side side, Output& output, HttpScratch& scratch, std::size_t head_limit, Http2Clock clock);
+  virtual ~Http2Connection();
+  Http2Connection(const Http2Connection&) = delete;
+  Http2Connection& operator=(const Http2Connection&) = delete;
+
+  // ---- what the codecs are told
+  // A block is complete. `first`: nothing of the message came before it.
+  virtual void on_head(Http2Stream& stream, HeaderBlock& block, bool end) = 0;
+  virtual void on_body(Http2Stream& stream, std::span<const char> data, bool end) = 0;
+  // The body does not match its Content-Length.
+  virtual void on_broken_body(Http2Stream& stream, const char* reason) = 0;
+  // Over before both sides had ended. The stream goes right after.
+  virtual void on_lost(Http2Stream& stream, std::uint32_t error) = 0;
+  virtual void on_writable(Http2Stream& stream) = 0;
+  virtual void on_broken(std::uint16_t status, const char* reason) = 0;
+  // A stream has gone, or the peer's SETTINGS or GOAWAY came.
+  virtual void on_room() {}
+
+  // ---- the connection
+  void receive_bytes(std::span<char> bytes);
+  void write_out();
+  [[nodiscard]] bool mid_block() const { return block_ != nullptr; }
+  [[nodiscard]] bool broken() const { return broken_; }
+  // GOAWAY was exchanged and no stream is left.
+  [[nodiscard]] bool exhausted() const;
+  void halt() { stopped_ = true; }
+  void break_off(std::uint32_t error, std::uint16_t status, const char* reason);
+
+  // ---- streams
+  Http2Stream* stream(StreamId slot) const { return slot - 1 < streams_.size() ? streams_[slot - 1] : nullptr; }
+  Http2Stream* open_stream();
+  void close_stream(Http2Stream& stream);
+  [[nodiscard]] std::size_t open_streams() const { return open_; }
+
+  // ---- sending
+  nghttp2_data_provider provider(Http2Stream& stream);
+  void put_body(Http2Stream& stream, std::span<const char> data);
+  void put_end(Http2Stream& stream);
+  void put_trailers(Http2Stream& stream, const FieldList& fields);
+  void put_reset(Http2Stream& stream, std::uint32_t error);
+  void give_back(Http2Stream& stream, std::size_t bytes);
+
+  Output& output_;
+  HttpScratch& scratch_;
+  nghttp2_session* session_ = nullptr;
+  FloodGuard guard_;
+  bool stopped_ = false;
+  bool goaway_received_ = false;
+
+ private:
+  friend struct Http2Callbacks;
+  struct Chunk {
+    Http2Stream* stream = nullptr;
+    std::span<const char> data;
+  };
+
+  void hand_over(bool end);
+  void pump();
+  void settle();
+  void tell_writable();
+  // False: too much; the callback must fail.
+  bool within(const char* reason);
+  bool note(FloodGuard::Kind kind) { return within(guard_.note(kind, clock_())); }
+  static void keep(Http2Stream& stream);
+  void resume(Http2Stream& stream);
+  void submit_trailers(Http2Stream& stream);
+
+  // nghttp2's callbacks, in its terms.
+  int begin_frame(const nghttp2_frame_hd& header);
+  int begin_headers(const nghttp2_frame& frame);
+  int header(nghttp2_rcbuf* name, nghttp2_rcbuf* value);
+  int data_chunk(std::int32_t id, std::span<const char> data);
+  int frame_received(const nghttp2_frame& frame);
+  int frame_sent(const nghttp2_frame& frame);
+  int stream_closed(std::int32_t id, std::uint32_t error);
+  ssize_t read_body(Http2Stream& stream, std::size_t length, std::uint32_t& flags);
+  int write_data(Http2Stream& stream, const std::uint8_t* frame_header, std::size_t length);
+  Http2Stream* find(std::int32_t id) const;
+
+  Side side_;
+  std::size_t head_limit_;
+  Http2Clock clock_;
+  std::unique_ptr<HeaderBlock> block_;  // being decoded
+  Chunk chunk_;                         // received, not handed out yet: whether it is the last shows right after
+  std::vector<Http2Stream*> streams_;   // by slot - 1
+  std::vector<StreamId> free_slots_;
+  std::vector<StreamId> freed_slots_;  // not given again before the next receive(): owners may still tidy up
+  std::vector<Http2Stream*> dirty_;
+  std::vector<StreamId> drained_;  // to be told that they are writable
+  std::string reason_;             // of the GOAWAY that nghttp2 sent by itself
+  const char* flood_ = nullptr;
+  std::size_t open_ = 0;
+  std::size_t waiting_ = 0;  // streams with something kept
+  std::uint32_t goaway_error_ = 0;
+  bool receiving_ = false;
+  bool pumping_ = false;
+  bool progress_ = false;
+  bool broken_ = false;
+};
+
+}  // namespace edgemux::core

@@ -1,0 +1,192 @@
+// FloodGuard by itself, and the floods against the server's codec: what is cut, after how much, and what is not.
+#include "core/http/flood_guard.h"
+
+#include "tests/core/http/http2_conversation.h"
+
+namespace edgemux::core {
+namespace {
+
+using namespace edgemux::testing;  // NOLINT: frames read like text
+using Kind = FloodGuard::Kind;
+
+// How many frames of a kind pass at one moment.
+unsigned passes(FloodGuard& guard, Kind kind, std::uint64_t now) {
+  unsigned count = 0;
+  while (count < 100'000 && guard.note(kind, now) == nullptr) ++count;
+  return count;
+}
+
+TEST(FloodGuard, EveryKindHasAnEndAndComesBackWithTime) {
+  for (std::size_t i = 0; i < FloodGuard::kKinds; ++i) {
+    const auto kind = static_cast<Kind>(i);
+    FloodGuard guard(5000);
+    const unsigned burst = passes(guard, kind, 5000);
+    EXPECT_GE(burst, 20U);
+    EXPECT_LE(burst, 200U);
+    EXPECT_NE(guard.note(kind, 5000), nullptr);
+    const unsigned later = passes(guard, kind, 7000);
+    EXPECT_GT(later, 0U);
+    EXPECT_LT(later, burst);
+    EXPECT_EQ(passes(guard, kind, 100'000'000), burst) << "no more than the burst, however long the rest";
+    EXPECT_EQ(passes(guard, kind, 99'000'000), 0U) << "a clock that goes back";
+  }
+}
+
+TEST(FloodGuard, ResetsBothWaysAreOneBudgetThatAnswersEarn) {
+  FloodGuard guard(0);
+  for (int i = 0; i < 10'000; ++i) {
+    guard.earn_answer();
+    ASSERT_EQ(guard.note(Kind::reset, 0), nullptr) << "one reset for one answer is a way to work";
+  }
+  EXPECT_EQ(passes(guard, Kind::reset, 0), 95U);
+}
+
+TEST(FloodGuard, WorkEarnsWhatGoesWithIt) {
+  FloodGuard guard(0);
+  for (const Kind kind : {Kind::window, Kind::control, Kind::priority, Kind::settings, Kind::tiny, Kind::empty}) {
+    (void)passes(guard, kind, 0);
+  }
+  guard.earn_data();
+  guard.earn_request();
+  EXPECT_EQ(passes(guard, Kind::window, 0), 4U);
+  EXPECT_EQ(passes(guard, Kind::control, 0), 1U);
+  EXPECT_EQ(passes(guard, Kind::priority, 0), 4U);
+  EXPECT_EQ(passes(guard, Kind::settings, 0), 0U);
+  EXPECT_EQ(passes(guard, Kind::tiny, 0), 0U);
+  EXPECT_EQ(passes(guard, Kind::empty, 0), 0U);
+}
+
+TEST(FloodGuard, MeasuresAStallFromTheLastProgress) {
+  FloodGuard guard(0);
+  EXPECT_EQ(guard.stalled_ms(100), 0U);
+  guard.note_waiting(true, true, 100);
+  guard.note_waiting(true, false, 400);
+  EXPECT_EQ(guard.stalled_ms(600), 500U);
+  guard.note_waiting(true, true, 700);
+  EXPECT_EQ(guard.stalled_ms(800), 100U);
+  guard.note_waiting(false, true, 900);
+  EXPECT_EQ(guard.stalled_ms(10'000), 0U);
+}
+
+// ---- against the codec
+
+struct Flood {
+  const char* name;
+  std::string once;                                   // behind the greeting
+  std::function<std::string(std::uint32_t i)> frame;  // one or two frames per round
+  unsigned frames = 1;                                // in a round
+};
+
+std::uint32_t odd(std::uint32_t i) { return 2 * i + 1; }
+
+TEST(FloodGuard, CutsWithin200Frames) {
+  const Flood floods[] = {
+      {"rapid reset", "", [](std::uint32_t i) { return headers(odd(i), get()) + rst_stream(odd(i), kCancel); }, 2},
+      {"MadeYouReset by windows", "",
+       [](std::uint32_t i) { return headers(odd(i), get()) + window_update(odd(i), 0x7fffffff); }, 2},
+      {"PING", "", [](std::uint32_t) { return ping(); }},
+      {"PING acknowledged", "", [](std::uint32_t) { return ping("12345678", kAck); }},
+      {"SETTINGS", "",
+       [](std::uint32_t) {
+         return settings({{4, 100}});
+       }},
+      {"empty SETTINGS", "", [](std::uint32_t) { return settings(); }},
+      {"PRIORITY", "", [](std::uint32_t i) { return frame(kPriority, 0, odd(i), number(0, 4) + "x"); }},
+      {"PRIORITY_UPDATE", "", [](std::uint32_t i) { return frame(kPriorityUpdate, 0, 0, number(odd(i), 4) + "u=1"); }},
+      {"empty DATA", headers(1, post(), false), [](std::uint32_t) { return data(1, ""); }},
+      {"empty DATA in padding", headers(1, post(), false),
+       [](std::uint32_t) { return frame(kData, kPadded, 1, std::string(1, '\x03') + std::string(3, '\0')); }},
+      {"CONTINUATION", frame(kHeaders, kEndStream, 1, fields(get())),
+       [](std::uint32_t) { return frame(kContinuation, 0, 1, field("a", "b")); }},
+      {"empty CONTINUATION", frame(kHeaders, kEndStream, 1, fields(get())),
+       [](std::uint32_t) { return frame(kContinuation, 0, 1, ""); }},
+      {"WINDOW_UPDATE of the connection", "", [](std::uint32_t) { return window_update(0, 1); }},
+      {"WINDOW_UPDATE of a stream", headers(1, get()), [](std::uint32_t) { return window_update(1, 1); }},
+      {"unknown frames", "", [](std::uint32_t) { return frame(0xfe, 0, 0, "x"); }},
+      {"GOAWAY", headers(1, get()), [](std::uint32_t) { return goaway(0, kNoError); }},
+  };
+  for (const Flood& flood : floods) {
+    SCOPED_TRACE(flood.name);
+    Http2ServerTalk s;
+    s.greet();
+    s.client_sends(flood.once);
+    unsigned sent = 0;
+    for (std::uint32_t i = 0; !s.codec.finished() && sent < 1000; ++i, sent += flood.frames) {
+      s.client_sends(flood.frame(i));
+      s.flush();
+    }
+    EXPECT_LE(sent, 200U);
+    EXPECT_TRUE(s.seen().ends_with("<0 malformed 429>")) << s.why;
+    const std::string last = s.sent();
+    EXPECT_NE(last.find("GOAWAY"), std::string::npos);
+    EXPECT_TRUE(last.ends_with(" 11")) << last;
+    EXPECT_FALSE(s.why.empty());
+  }
+}
+
+// CVE-2025-8671: the client never resets; it makes the server do it.
+TEST(FloodGuard, CutsMalformedRequestsThatAreReset) {
+  Http2ServerTalk s;
+  s.when_malformed = [&s](StreamId stream, std::uint16_t) {
+    if (stream != 0) s.codec.reset(stream, StreamError::protocol);
+  };
+  s.greet();
+  unsigned sent = 0;
+  for (std::uint32_t i = 0; !s.codec.finished() && i < 1000; ++i, ++sent) {
+    s.client_sends(headers(odd(i), get("/", {{"Upper", "x"}})));
+    s.flush();
+  }
+  EXPECT_LE(sent, 200U);
+  EXPECT_TRUE(s.seen().ends_with("<0 malformed 429>"));
+}
+
+// An indexed field of 4 KiB costs one byte each time.
+TEST(FloodGuard, CutsAnHpackBombBeforeItsBlockIsOver) {
+  Http2ServerTalk s;
+  s.greet();
+  const std::string large(4000, 'x');
+  const std::string enter = "\x40" + hpack_string("a") + hpack_string(large);
+  s.client_sends(frame(kHeaders, kEndHeaders | kEndStream, 1, fields(get()) + enter));
+  EXPECT_EQ(s.seen(), "<1 GET /.>");
+  // Twice the limit is one refused request; sixty times is an attack.
+  s.client_sends(frame(kHeaders, kEndHeaders | kEndStream, 3, fields(get()) + std::string(32, '\xbe')));
+  EXPECT_EQ(s.seen(), "<2 malformed 431>");
+  EXPECT_EQ(s.sent(), "");
+  s.client_sends(frame(kHeaders, kEndHeaders | kEndStream, 5, fields(get()) + std::string(16'000, '\xbe')));
+  EXPECT_EQ(s.seen(), "<0 malformed 429>");
+  EXPECT_EQ(s.sent(), "GOAWAY 5 11");
+}
+
+TEST(FloodGuard, CutsWindowsThatAskForCrumbs) {
+  Http2ServerTalk s;
+  s.greet({{4, 0}});
+  s.client_sends(headers(1, get()));
+  s.head(1, 200, {BodyPlan::Kind::unknown, 0});
+  const std::string body(60'000, 'x');
+  s.codec.send_body(1, {body.data(), body.size()});
+  s.flush();
+  unsigned sent = 0;
+  for (; !s.codec.finished() && sent < 1000; ++sent) s.client_sends(window_update(1, 1));
+  EXPECT_LE(sent, 100U);
+  EXPECT_EQ(s.why, "windows too small");
+}
+
+TEST(FloodGuard, LetsABusyClientWork) {
+  Http2ServerTalk s;
+  s.greet();
+  const std::string body(3000, 'x');
+  for (std::uint32_t i = 0; i < 5000; ++i) {
+    // A request, a PING for its answer, windows for both, a change of mind for every second one.
+    s.client_sends(headers(odd(2 * i), get()) + frame(kPriorityUpdate, 0, 0, number(odd(2 * i), 4) + "u=1"));
+    s.answer(1, 200, body);
+    s.client_sends(ping() + window_update(0, 3000));
+    s.client_sends(headers(odd(2 * i + 1), get()));
+    s.client_sends(rst_stream(odd(2 * i + 1), kCancel));
+    s.flush();
+    ASSERT_FALSE(s.codec.finished()) << i << s.why;
+    (void)s.sent();
+  }
+}
+
+}  // namespace
+}  // namespace edgemux::core

@@ -1,0 +1,288 @@
+#pragma once
+// Both ends of an HTTP/2 conversation for tests: a codec, what its owner sees as text, and what it sends as text.
+
+#include <gtest/gtest.h>
+#include <nghttp2/nghttp2.h>
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/http/http2_client.h"
+#include "core/http/http2_server.h"
+#include "tests/support/http2_frames.h"
+
+namespace edgemux::core {
+
+inline std::uint64_t test_now_ms = 1000;
+inline std::uint64_t test_clock() { return test_now_ms; }
+
+// Collects what an Output sends.
+class Http2Wire final : public Stream {
+ public:
+  std::string sent;
+  void set_observer(StreamObserver*) override {}
+  IoResult read(std::span<char>) override { return {}; }
+  [[nodiscard]] bool readable() const override { return false; }
+  IoResult write(std::span<const iovec> pieces) override {
+    std::size_t size = 0;
+    for (const auto& piece : pieces) {
+      sent.append(static_cast<const char*>(piece.iov_base), piece.iov_len);
+      size += piece.iov_len;
+    }
+    return {IoStatus::ok, size, 0};
+  }
+  [[nodiscard]] bool broken() const override { return false; }
+  [[nodiscard]] std::size_t unsent() const override { return 0; }
+  void shutdown_write() override {}
+  void abort() override {}
+};
+
+// Frames as text: "HEADERS 1 . {:status: 200, a: b}", "DATA 1 abc .", "RST_STREAM 1 8". A dot is END_STREAM. Large DATA
+// shows its size only.
+class FrameReader {
+ public:
+  FrameReader() { nghttp2_hd_inflate_new(&inflater_); }
+  ~FrameReader() { nghttp2_hd_inflate_del(inflater_); }
+  FrameReader(const FrameReader&) = delete;
+  FrameReader& operator=(const FrameReader&) = delete;
+
+  std::string read(std::string& bytes) {
+    if (bytes.starts_with(testing::kPreface)) {
+      bytes.erase(0, testing::kPreface.size());
+      preface_seen = true;
+    }
+    std::string text;
+    for (const testing::Frame& f : testing::split_frames(bytes)) {
+      const std::string line = describe(f);
+      if (line.empty()) continue;
+      text += (text.empty() ? "" : "\n") + line;
+    }
+    return text;
+  }
+
+  bool preface_seen = false;
+  bool with_settings = false;  // also SETTINGS and their acknowledgement, and the connection's first WINDOW_UPDATE
+  std::map<std::uint32_t, std::string> bodies;
+
+ private:
+  std::string describe(const testing::Frame& f) {
+    const std::string stream = " " + std::to_string(f.stream);
+    const std::string end = (f.flags & testing::kEndStream) != 0 ? " ." : "";
+    switch (f.type) {
+      case testing::kData:
+        bodies[f.stream] += f.payload;
+        if (f.payload.size() > 64) return "DATA" + stream + " <" + std::to_string(f.payload.size()) + ">" + end;
+        return "DATA" + stream + (f.payload.empty() ? "" : " " + f.payload) + end;
+      case testing::kHeaders:
+        return "HEADERS" + stream + end + " {" + inflate(f.payload) + "}";
+      case testing::kRstStream:
+        return "RST_STREAM" + stream + " " + std::to_string(f.word(0));
+      case testing::kSettings:
+        return with_settings ? ((f.flags & testing::kAck) != 0 ? "SETTINGS ack" : "SETTINGS") : "";
+      case testing::kPing:
+        return (f.flags & testing::kAck) != 0 ? "PING ack" : "PING";
+      case testing::kGoaway:
+        return "GOAWAY " + std::to_string(f.word(0)) + " " + std::to_string(f.word(4));
+      case testing::kWindowUpdate:
+        if (!window_seen_ && f.stream == 0) {
+          window_seen_ = true;
+          return "";
+        }
+        return "WINDOW_UPDATE" + stream + " " + std::to_string(f.word(0));
+      default:
+        return "TYPE" + std::to_string(f.type) + stream;
+    }
+  }
+
+  std::string inflate(const std::string& block) {
+    std::string text;
+    const auto* in = reinterpret_cast<const std::uint8_t*>(block.data());
+    std::size_t left = block.size();
+    for (;;) {
+      nghttp2_nv pair;
+      int flags = 0;
+      const ssize_t used = nghttp2_hd_inflate_hd2(inflater_, &pair, &flags, in, left, 1);
+      if (used < 0) return text + "!";
+      in += used;
+      left -= static_cast<std::size_t>(used);
+      if ((flags & NGHTTP2_HD_INFLATE_EMIT) != 0) {
+        const std::string name(reinterpret_cast<char*>(pair.name), pair.namelen);
+        if (name != "date") {
+          text += (text.empty() ? "" : ", ") + name + ": " +
+                  std::string(reinterpret_cast<char*>(pair.value), pair.valuelen);
+        }
+      }
+      if ((flags & NGHTTP2_HD_INFLATE_FINAL) != 0) {
+        nghttp2_hd_inflate_end_headers(inflater_);
+        return text;
+      }
+      if (used == 0 && left == 0) return text + "!";
+    }
+  }
+
+  nghttp2_hd_inflater* inflater_ = nullptr;
+  bool window_seen_ = false;
+};
+
+inline std::string text_of(const FieldList& fields) {
+  std::string text;
+  for (const Field& f : fields) {
+    if (f.hop_by_hop) continue;
+    text += " " + std::string(f.name) + "=" + std::string(f.value);
+  }
+  return text;
+}
+
+// What the server's codec tells: "<1 GET /a a=b .>" for a request (the dot: nothing follows), its body bytes, "<1
+// trailers a=b>", "<1 reset>", "<1 writable>", "<1 malformed 400 why>".
+class Http2ServerTalk final : public ServerCodec::Observer {
+ public:
+  explicit Http2ServerTalk(std::size_t head_limit = 64 * 1024) : codec(*this, output, scratch, head_limit, test_clock) {
+    flush();
+    (void)frames.read(wire.sent);
+  }
+  // The client's preface and SETTINGS, and the acknowledgement of ours.
+  void greet(std::initializer_list<std::pair<unsigned, std::uint32_t>> values = {}) {
+    client_sends(std::string(testing::kPreface) + testing::settings(values) + testing::settings_ack());
+  }
+
+  void client_sends(std::string bytes) { EXPECT_EQ(codec.receive({bytes.data(), bytes.size()}), bytes.size()); }
+  void flush() {
+    codec.produce();
+    EXPECT_EQ(output.flush(wire).status, IoStatus::ok);
+  }
+  // What was sent since the call before.
+  std::string sent() {
+    flush();
+    return frames.read(wire.sent);
+  }
+  std::string seen() { return std::move(log); }
+
+  void head(StreamId stream, std::uint16_t status, BodyPlan plan,
+            std::vector<std::pair<std::string_view, std::string_view>> fields = {}) {
+    ResponseHead& response = scratch.response;
+    response.clear();
+    response.status = status;
+    for (const auto& [name, value] : fields) {
+      const FieldId id = classify_field(name);
+      response.fields.add({name, value, id, is_always_hop_by_hop(id)});
+    }
+    codec.send_head(stream, response, plan);
+  }
+  void answer(StreamId stream, std::uint16_t status, std::string_view body) {
+    head(stream, status, {BodyPlan::Kind::length, body.size()});
+    codec.send_body(stream, {body.data(), body.size()});
+    codec.send_end(stream);
+    flush();
+  }
+
+  void on_request(StreamId stream, RequestHead& head, bool end) override {
+    log += "<" + std::to_string(stream) + " " + std::string(head.method_text) + " " + std::string(head.path);
+    if (head.has_query) log += "?" + std::string(head.query);
+    if (with_fields) log += " " + std::string(head.authority) + text_of(head.fields);
+    if (head.upgrade) log += " upgrade " + std::string(head.upgrade_protocol);
+    log += end ? ".>" : ">";
+    EXPECT_EQ(head.major, 2);
+    if (on_head) on_head(stream, head, end);
+  }
+  void on_request_body(StreamId stream, std::span<const char> data, bool end) override {
+    log.append(data.data(), data.size());
+    if (end) log += ".";
+    if (take_all) codec.consumed(stream, data.size());
+    if (on_end && end) on_end(stream);
+  }
+  void on_request_trailers(StreamId stream, FieldList& fields) override {
+    log += "<" + std::to_string(stream) + " trailers" + text_of(fields) + ">";
+  }
+  void on_request_reset(StreamId stream) override { log += "<" + std::to_string(stream) + " reset>"; }
+  void on_stream_writable(StreamId stream) override {
+    log += "<" + std::to_string(stream) + " writable>";
+    if (when_writable) when_writable(stream);
+  }
+  void on_malformed(StreamId stream, std::uint16_t status, const char* reason) override {
+    log += "<" + std::to_string(stream) + " malformed " + std::to_string(status) + ">";
+    why = reason;
+    if (when_malformed) when_malformed(stream, status);
+  }
+
+  BlockPool pool;
+  Output output{pool};
+  HttpScratch scratch;
+  Http2Wire wire;
+  FrameReader frames;
+  std::string log;
+  std::string why;
+  bool take_all = true;
+  bool with_fields = false;
+  std::function<void(StreamId, RequestHead&, bool)> on_head;
+  std::function<void(StreamId)> on_end;
+  std::function<void(StreamId)> when_writable;
+  std::function<void(StreamId, std::uint16_t)> when_malformed;
+  Http2Server codec;
+};
+
+// The same for the client's codec: "<1 200 a=b>" for a head.
+class Http2ClientTalk final : public ClientCodec::Observer {
+ public:
+  Http2ClientTalk() : codec(*this, output, scratch, test_clock) {}
+
+  void greet(std::initializer_list<std::pair<unsigned, std::uint32_t>> values = {}) {
+    server_sends(testing::settings(values) + testing::settings_ack());
+    (void)sent();
+  }
+  void server_sends(std::string bytes) { EXPECT_EQ(codec.receive({bytes.data(), bytes.size()}), bytes.size()); }
+  std::string sent() {
+    codec.produce();
+    EXPECT_EQ(output.flush(wire).status, IoStatus::ok);
+    return frames.read(wire.sent);
+  }
+  std::string seen() { return std::move(log); }
+
+  StreamId request(std::string_view path = "/", bool end = true) {
+    OutgoingRequest out;
+    out.method = end ? "GET" : "POST";
+    out.kind = end ? Method::get : Method::post;
+    out.path = path;
+    out.authority = "h";
+    out.scheme = "http";
+    out.framing = end ? Framing::none : Framing::chunked;
+    return codec.send_request(out, end);
+  }
+
+  void on_response(StreamId stream, ResponseHead& head, bool end) override {
+    log += "<" + std::to_string(stream) + " " + std::to_string(head.status) + text_of(head.fields) + (end ? ".>" : ">");
+  }
+  void on_response_body(StreamId stream, std::span<const char> data, bool end) override {
+    log.append(data.data(), data.size());
+    if (end) log += ".";
+    if (take_all) codec.consumed(stream, data.size());
+  }
+  void on_response_trailers(StreamId stream, FieldList& fields) override {
+    log += "<" + std::to_string(stream) + " trailers" + text_of(fields) + ">";
+  }
+  void on_stream_writable(StreamId stream) override { log += "<" + std::to_string(stream) + " writable>"; }
+  void on_response_reset(StreamId stream, bool unprocessed, const char*) override {
+    log += "<" + std::to_string(stream) + (unprocessed ? " unprocessed>" : " reset>");
+  }
+  void on_bad_response(StreamId stream, const char* reason) override {
+    log += "<" + std::to_string(stream) + " bad>";
+    why = reason;
+  }
+  void on_capacity() override { ++capacity_calls; }
+
+  BlockPool pool;
+  Output output{pool};
+  HttpScratch scratch;
+  Http2Wire wire;
+  FrameReader frames;
+  std::string log;
+  std::string why;
+  bool take_all = true;
+  int capacity_calls = 0;
+  Http2Client codec;
+};
+
+}  // namespace edgemux::core

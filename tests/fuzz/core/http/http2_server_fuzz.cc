@@ -1,0 +1,137 @@
+// The server's side of HTTP/2: frames behind a good preface. The first byte is how the input is cut; a stream is
+// answered, reset or left alone by its number. Properties: no cut changes what is handed out, nothing is handed out
+// that HTTP/1 could not carry, a Content-Length equals its DATA, and no stream ends twice.
+
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+#include <string>
+#include <string_view>
+
+#include "core/http/bytes.h"
+#include "core/http/http2_server.h"
+
+namespace {
+
+using namespace edgemux::core;
+
+void require(bool holds, const char* what) {
+  if (holds) return;
+  std::fprintf(stderr, "property broken: %s\n", what);
+  std::abort();
+}
+
+std::uint64_t still() { return 1; }
+
+class Owner final : public ServerCodec::Observer {
+ public:
+  Owner() : codec(*this, output, scratch, 16 * 1024, still) {}
+
+  void on_request(StreamId id, RequestHead& head, bool end) override {
+    require(!open.contains(id), "a number is given again only when it is free");
+    log += "<" + std::to_string(id) + std::string(head.method_text) + " " + std::string(head.target) + ">";
+    require(is_token(head.method_text) && !head.path.empty() && !head.authority.empty(), "a request line for HTTP/1");
+    for (const char c : head.target) require(is_target_byte(c), "a target");
+    for (const Field& field : head.fields) {
+      for (const char c : field.name) require(token_lower(c) == c && c != 0, "a field name");
+      for (const char c : field.value) require(is_value_byte(c), "a field value");
+      require(!is_always_hop_by_hop(field.id) || field.hop_by_hop, "a field of one connection is marked");
+      log += std::string(field.name) + "=" + (field.name == "sec-websocket-key" ? "" : std::string(field.value)) + ";";
+    }
+    open[id] = {head.has_content_length, head.content_length, end};
+    if (end) require(!head.has_content_length || head.content_length == 0 || head.upgrade, "no length without a body");
+    if (id % 4 == 1 && end) answer(id);
+    if (id % 4 == 2) drop(id);
+    if (head.upgrade && id % 4 == 3) {
+      scratch.response.clear();
+      scratch.response.status = 101;
+      codec.send_upgrade(id, scratch.response);
+    }
+  }
+  void on_request_body(StreamId id, std::span<const char> data, bool end) override {
+    require(open.contains(id) && !open[id].ended, "a body belongs to a request");
+    log.append(data.data(), data.size());
+    Stream& stream = open[id];
+    stream.left -= data.size();
+    stream.ended = end;
+    if (end) require(!stream.has_length || stream.left == 0, "Content-Length equals DATA");
+    codec.consumed(id, data.size());
+    if (end) answer(id);
+  }
+  void on_request_trailers(StreamId id, FieldList& fields) override {
+    require(open.contains(id) && !open[id].ended, "trailers belong to a request");
+    require(!open[id].has_length || open[id].left == 0, "Content-Length equals DATA");
+    open[id].ended = true;
+    for (const Field& field : fields) require(!is_managed(field.id), "trailers manage nothing");
+    answer(id);
+  }
+  void on_request_reset(StreamId id) override { require(open.erase(id) == 1, "a reset stream was open"); }
+  void on_stream_writable(StreamId id) override {
+    require(open.contains(id) && codec.pending(id) == 0, "writable when nothing waits");
+  }
+  void on_malformed(StreamId id, std::uint16_t status, const char* reason) override {
+    require(status >= 400 && reason != nullptr, "a reason");
+    log += "<" + std::to_string(id) + " " + std::to_string(status) + ">";
+    if (id == 0) {
+      require(codec.finished(), "a broken connection is finished");
+      return;
+    }
+    open[id] = {};
+    answer(id);
+  }
+
+  void answer(StreamId id) {
+    scratch.response.clear();
+    scratch.response.status = 200;
+    codec.send_head(id, scratch.response, {BodyPlan::Kind::unknown, 0});
+    codec.send_body(id, {body, sizeof body});
+    codec.send_end(id);
+    open.erase(id);
+    codec.produce();
+  }
+  void drop(StreamId id) {
+    codec.reset(id, StreamError::cancel);
+    open.erase(id);
+  }
+
+  struct Stream {
+    bool has_length = false;
+    std::uint64_t left = 0;
+    bool ended = false;
+  };
+  std::map<StreamId, Stream> open;
+  std::string log;
+  BlockPool pool;
+  Output output{pool};
+  HttpScratch scratch;
+  Http2Server codec;
+  char body[600] = {};
+};
+
+std::string converse(std::string_view input, std::size_t piece) {
+  Owner owner;
+  std::string bytes = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + std::string(input);
+  for (std::size_t at = 0; at < bytes.size(); at += piece) {
+    const std::size_t size = std::min(piece, bytes.size() - at);
+    require(owner.codec.receive({bytes.data() + at, size}) == size, "it takes everything");
+    owner.codec.produce();
+    owner.output.clear();
+  }
+  return owner.log;
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  if (size == 0) return 0;
+  const std::string_view input(reinterpret_cast<const char*>(data) + 1, size - 1);
+  const std::string whole = converse(input, SIZE_MAX / 2);
+  // Answers that come between the pieces change what a broken connection still lets through, so only the beginning is
+  // compared.
+  const std::string cut = converse(input, 1 + data[0]);
+  const std::size_t common = std::min(whole.find("<0 "), cut.find("<0 "));
+  if (common == std::string::npos)
+    require(whole.substr(0, whole.find('<', 1)) == cut.substr(0, cut.find('<', 1)), "no cut changes the first request");
+  return 0;
+}
