@@ -54,12 +54,13 @@ Json upstreams_of(const routing::Snapshot& snapshot) {
   for (const auto& upstream : snapshot.upstreams) {
     if (list.size() == kMaxUpstreams) break;
     const auto set = upstream->state->published();
+    const routing::UpstreamRuntime* runtime = upstream->state->known_runtime();
     Json endpoints = Json::array();
     for (const auto& endpoint : set->endpoints) endpoints.push_back(endpoint.text);
     Json one{{"name", upstream->name},
              {"origin", upstream->origin.to_string()},
              {"endpoints", std::move(endpoints)},
-             {"connections", upstream->state->connections.load(std::memory_order_relaxed)}};
+             {"connections", runtime == nullptr ? 0 : runtime->connections.load(std::memory_order_relaxed)}};
     if (!set->problem.empty()) one["problem"] = set->problem;
     list.push_back(std::move(one));
   }

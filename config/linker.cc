@@ -32,19 +32,19 @@ bool Linker::admit_upstreams(const FileSpec& file, Problems& problems) {
   return true;
 }
 
-routing::UpstreamPtr Linker::make(const UpstreamSpec& spec, const routing::Origin& origin) {
+routing::UpstreamPtr Linker::make(const UpstreamSpec& spec, const routing::Origin& origin, std::string_view lineage) {
   routing::Upstream upstream = spec.value;
   upstream.origin = origin;
   if (!spec.own_connect_timeout) upstream.connect_timeout = shared_.settings.timeouts.connect;
-  return shared_.registry.make(std::move(upstream));
+  return shared_.registry.make(std::move(upstream), lineage);
 }
 
 routing::UpstreamPtr Linker::resolve(const TargetSpec& target, Problems& problems) {
-  if (target.inline_upstream != nullptr) return make(*target.inline_upstream, problems.origin(target.name.place));
+  if (target.inline_upstream != nullptr) return make(*target.inline_upstream, problems.origin(target.name.place), {});
   const auto& name = target.name.text;
   if (const auto found = named_.find(name); found != named_.end()) {
     auto& named = found->second;
-    if (named.made == nullptr) named.made = make(*named.spec, named.origin);
+    if (named.made == nullptr) named.made = make(*named.spec, named.origin, found->first);
     return named.made;
   }
   if (shared_.any_name || shared_.doubtful.count(name) != 0) {
@@ -72,6 +72,7 @@ routing::UpstreamPtr Linker::backend_solver(const routing::Upstream& backend, co
     if (twice) continue;
     routing::EndpointSpec copy = endpoint;
     copy.port = 80;
+    copy.weight = 1;
     if (copy.address) copy.address->set_port(80);
     copy.text = copy.address ? copy.address->to_string() : copy.host + ":80";
     solver.endpoints.push_back(std::move(copy));

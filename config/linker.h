@@ -65,7 +65,7 @@ class Linker {
     std::uint32_t claim = 0;  // the newest, index + 1 into claims_
   };
 
-  routing::UpstreamPtr make(const UpstreamSpec& spec, const routing::Origin& origin);
+  routing::UpstreamPtr make(const UpstreamSpec& spec, const routing::Origin& origin, std::string_view lineage);
   routing::UpstreamPtr resolve(const TargetSpec& target, Problems& problems);
   routing::UpstreamPtr backend_solver(const routing::Upstream& backend, const routing::Origin& origin);
   std::uint64_t listeners_of(const RouteSpec& spec, Problems& problems);

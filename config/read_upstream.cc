@@ -1,6 +1,7 @@
 // Upstreams: named ones, inline ones, and plain "host:port".
 #include <algorithm>
 
+#include "config/read_balance.h"
 #include "config/spec.h"
 #include "config/values.h"
 #include "routing/table/host_table.h"
@@ -50,11 +51,9 @@ void read_endpoints(const Node& node, routing::Upstream& upstream, Problems& pro
   for (const Node* item = node.first; item != nullptr; item = item->next) {
     const Node* address = item->is_map() ? item->get("address") : item;
     if (address == nullptr || !address->is_scalar() || address->is_null()) continue;
-    if (const Node* weight = item->get("weight"); weight != nullptr && number_or(weight, 1) != 1) {
-      problems.error(weight->place, "a 'weight' other than 1 is not supported yet");
-    }
     auto endpoint = read_endpoint(*address, problems);
     if (!endpoint) continue;
+    endpoint->weight = static_cast<std::uint32_t>(number_or(item->get("weight"), 1));
     const bool twice = std::any_of(upstream.endpoints.begin(), upstream.endpoints.end(), [&](const auto& other) {
       return other.host == endpoint->host && other.port == endpoint->port;
     });
@@ -89,9 +88,7 @@ std::shared_ptr<UpstreamSpec> read_upstream(const Node& node, Name name, Problem
     if (upstream.endpoints.size() > 3) spec->name.text += ",...";
   }
   upstream.name = spec->name.text;
-  if (const Node* limits = node.get("limits")) {
-    upstream.max_connections = static_cast<std::uint32_t>(number_or(limits->get("connections"), 0));
-  }
+  read_balance(node, upstream, problems);
   if (const Node* keepalive = node.get("keepalive")) {
     auto& k = upstream.keepalive;
     k.idle = duration_or(keepalive->get("idle"), k.idle);

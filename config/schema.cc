@@ -55,11 +55,12 @@ const Type endpoint_map{.kind = Kind::map,
 const Type endpoint{.kind = Kind::either, .scalar = &text, .map = &endpoint_map};
 const Type endpoints{.kind = Kind::list, .min = 1, .element = &endpoint};
 const Type upstream_protocol{.kind = Kind::choice, .words = {{"http1"}, {"h2", false}, {"auto", false}}};
-const Type balance{
-    .kind = Kind::choice,
-    .words = {{"round_robin"}, {"least_connections", false}, {"random_two", false}, {"source_hash", false}}};
+const Type balance{.kind = Kind::choice,
+                   .words = {{"round_robin"}, {"least_connections"}, {"random_two"}, {"source_hash"}}};
+const Type share{.kind = Kind::percent};
 const Type proxy_protocol{.kind = Kind::choice, .words = {{"off"}, {"v1", false}, {"v2", false}}};
-const Type upstream_limits{.kind = Kind::map, .fields = {{"connections", &count}, later("pending"), later("requests")}};
+const Type upstream_limits{.kind = Kind::map,
+                           .fields = {{"connections", &count}, later("pending"), {"requests", &count}}};
 const Type keepalive{
     .kind = Kind::map,
     .fields = {{"idle", &duration}, {"max_age", &duration_or_zero}, {"max_requests", &count}, {"connections", &count}}};
@@ -69,8 +70,8 @@ const Type upstream{.kind = Kind::map,
                                {"protocol", &upstream_protocol},
                                later("tls"),
                                {"balance", &balance},
-                               later("slow_start", "0s"),
-                               later("panic_threshold"),
+                               {"slow_start", &duration_or_zero},
+                               {"panic_threshold", &share},
                                {"proxy_protocol", &proxy_protocol},
                                later("source_address"),
                                later("health_check"),

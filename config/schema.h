@@ -33,7 +33,7 @@ struct Field {
 };
 
 struct Type {
-  enum class Kind : std::uint8_t { text, number, duration, size, choice, map, dictionary, list, either };
+  enum class Kind : std::uint8_t { text, number, duration, size, percent, choice, map, dictionary, list, either };
   Kind kind = Kind::text;
   std::uint64_t min = 0;  // number; duration in ms; size in bytes; list in elements
   std::uint64_t max = UINT64_MAX;

@@ -136,6 +136,11 @@ class Checker {
         return range(node, name, parsed.map([](auto ms) { return static_cast<std::uint64_t>(ms.count()); }), type,
                      [](std::uint64_t n) { return duration_text(std::chrono::milliseconds(n)); });
       }
+      case Kind::percent:
+        if (const auto parsed = parse_percent(node.text); !parsed) {
+          problems_.error(node.place, name.text() + ": " + parsed.error().message);
+        }
+        return;
       case Kind::choice:
         return choice(node, type, name);
       default:
@@ -188,6 +193,8 @@ class Checker {
         return "a time like 5s";
       case Kind::size:
         return "a size like 64KiB";
+      case Kind::percent:
+        return "a share like 50%";
       default:
         return "a single value";
     }

@@ -10,6 +10,21 @@ void add_number(std::string& to, std::uint64_t number) {
   to.append(digits, std::to_chars(digits, digits + sizeof digits, number).ptr);
 }
 
+// What differs from the defaults: most upstreams have none of it.
+void add_balance(std::string& out, const routing::Upstream& upstream) {
+  const auto add = [&out](std::string_view name, std::uint64_t value, std::uint64_t usual) {
+    if (value == usual) return;
+    out += name;
+    add_number(out, value);
+  };
+  static const routing::Upstream usual;
+  const auto& b = upstream.balance;
+  add(";balance ", static_cast<std::uint64_t>(b.kind), static_cast<std::uint64_t>(usual.balance.kind));
+  add(";slow ", static_cast<std::uint64_t>(b.slow_start.count()), 0);
+  add(";panic ", b.panic_threshold, usual.balance.panic_threshold);
+  add(";requests ", upstream.max_requests, 0);
+}
+
 std::string identity_of(const routing::Upstream& upstream) {
   std::string out;
   out.reserve(40 + upstream.endpoints.size() * 32);
@@ -19,6 +34,10 @@ std::string identity_of(const routing::Upstream& upstream) {
     out += endpoint.host;
     out += '|';
     add_number(out, endpoint.port);
+    if (endpoint.weight != 1) {
+      out += '*';
+      add_number(out, endpoint.weight);
+    }
   }
   const auto& k = upstream.keepalive;
   for (const std::uint64_t number :
@@ -28,12 +47,13 @@ std::string identity_of(const routing::Upstream& upstream) {
     out += ';';
     add_number(out, number);
   }
+  add_balance(out, upstream);
   return out;
 }
 
 }  // namespace
 
-bool UpstreamRegistry::attach(routing::Upstream& upstream) {
+bool UpstreamRegistry::attach(routing::Upstream& upstream, std::string_view lineage) {
   const auto [at, fresh] = known_.try_emplace(upstream.identity);
   auto& known = at->second;
   if (fresh) {
@@ -46,15 +66,30 @@ bool UpstreamRegistry::attach(routing::Upstream& upstream) {
   }
   upstream.id = known.id;
   upstream.state = known.state.lock();
-  if (upstream.state != nullptr) return false;
-  upstream.state = std::make_shared<routing::UpstreamState>();
-  known.state = upstream.state;
-  return true;
+  const bool made = upstream.state == nullptr;
+  if (made) {
+    upstream.state = std::make_shared<routing::UpstreamState>(runtime_of(lineage));
+    known.state = upstream.state;
+  }
+  if (!lineage.empty()) lineages_[std::string(lineage)].state = upstream.state;
+  return made;
 }
 
-routing::UpstreamPtr UpstreamRegistry::make(routing::Upstream upstream) {
+std::shared_ptr<routing::UpstreamRuntime> UpstreamRegistry::runtime_of(std::string_view lineage) {
+  if (lineage.empty()) return nullptr;
+  const auto found = lineages_.find(std::string(lineage));
+  if (found == lineages_.end()) return nullptr;
+  auto& [state, runtime] = found->second;
+  // The latest one may have been of a table that was never put in force.
+  auto shared = runtime.lock();
+  if (const auto before = state.lock(); before != nullptr) shared = before->shared_runtime();
+  runtime = shared;
+  return shared;
+}
+
+routing::UpstreamPtr UpstreamRegistry::make(routing::Upstream upstream, std::string_view lineage) {
   upstream.identity = identity_of(upstream);
-  if (attach(upstream)) {
+  if (attach(upstream, lineage)) {
     auto set = std::make_shared<routing::EndpointSet>();
     for (const auto& endpoint : upstream.endpoints) {
       if (endpoint.address) {
@@ -75,7 +110,7 @@ routing::UpstreamPtr UpstreamRegistry::make_empty(const std::string& name, routi
   upstream.name = name;
   upstream.identity = "missing|" + name;
   upstream.origin = std::move(origin);
-  if (attach(upstream)) {
+  if (attach(upstream, {})) {
     auto set = std::make_shared<routing::EndpointSet>();
     set->problem = problem;
     upstream.state->publish(std::move(set));
@@ -84,6 +119,8 @@ routing::UpstreamPtr UpstreamRegistry::make_empty(const std::string& name, routi
 }
 
 void UpstreamRegistry::prune() {
+  std::erase_if(lineages_,
+                [](const auto& entry) { return entry.second.state.expired() && entry.second.runtime.expired(); });
   for (auto at = known_.begin(); at != known_.end();) {
     if (at->second.state.expired()) {
       free_.push_back(at->second.id);

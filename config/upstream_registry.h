@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -16,7 +17,9 @@ class UpstreamRegistry {
  public:
   // Fills identity, id and state. A new state gets its endpoints that are addresses at once; names are left to
   // discovery.
-  routing::UpstreamPtr make(routing::Upstream upstream);
+  // `lineage`: what the upstream is called, where it has a name of its own. One that is new, but whose name was another
+  // upstream's before, goes on with that one's UpstreamRuntime.
+  routing::UpstreamPtr make(routing::Upstream upstream, std::string_view lineage = {});
   // An upstream without endpoints that says why.
   routing::UpstreamPtr make_empty(const std::string& name, routing::Origin origin, const std::string& problem);
   // Room for that many more.
@@ -30,10 +33,16 @@ class UpstreamRegistry {
     std::uint32_t id;
     std::weak_ptr<routing::UpstreamState> state;
   };
+  struct Lineage {
+    std::weak_ptr<routing::UpstreamState> state;
+    std::weak_ptr<routing::UpstreamRuntime> runtime;
+  };
   // True: the state is new.
-  bool attach(routing::Upstream& upstream);
+  bool attach(routing::Upstream& upstream, std::string_view lineage);
+  std::shared_ptr<routing::UpstreamRuntime> runtime_of(std::string_view lineage);
 
   std::unordered_map<std::string, Known> known_;
+  std::unordered_map<std::string, Lineage> lineages_;
   std::vector<std::uint32_t> free_;
   std::uint32_t next_ = 1;
 };

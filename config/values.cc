@@ -70,6 +70,12 @@ core::Result<std::uint64_t> parse_number(std::string_view text) {
   return q->number;
 }
 
+core::Result<std::uint32_t> parse_percent(std::string_view text) {
+  const auto q = split(text);
+  if (!q || q->unit != "%" || q->number > 100) return core::fail(quote(text) + " is not a share; write it like 50%");
+  return static_cast<std::uint32_t>(q->number);
+}
+
 std::string duration_text(std::chrono::milliseconds value) {
   const auto n = value.count();
   if (n != 0 && n % 3'600'000 == 0) return std::to_string(n / 3'600'000) + "h";

@@ -13,6 +13,8 @@ namespace edgemux::config {
 core::Result<std::chrono::milliseconds> parse_duration(std::string_view text);
 core::Result<std::uint64_t> parse_size(std::string_view text);
 core::Result<std::uint64_t> parse_number(std::string_view text);
+// "50%": 0 to 100.
+core::Result<std::uint32_t> parse_percent(std::string_view text);
 
 // "5s", "1500ms": the shortest way to write it.
 std::string duration_text(std::chrono::milliseconds value);

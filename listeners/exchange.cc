@@ -73,7 +73,7 @@ FailureAnswer answer_to(UpstreamFailure::Kind kind) {
     case UpstreamFailure::Kind::connect_timeout:
       return {504, CloseReason::connect_timeout, "does not accept the connection in time"};
     case UpstreamFailure::Kind::limit:
-      return {503, CloseReason::upstream_limit, "has reached its limit of connections"};
+      return {503, CloseReason::upstream_limit, "is at its limit"};
     case UpstreamFailure::Kind::reset:
       return {502, CloseReason::upstream_reset, "reset the connection"};
     case UpstreamFailure::Kind::closed:
@@ -213,9 +213,10 @@ void Exchange::forward(core::RequestHead& head, std::string_view path, const rou
 
 void Exchange::send(const core::OutgoingRequest& request, bool fresh) {
   ++attempts_;
-  switch (pool_->acquire(upstream_stream_, fresh)) {
+  const auto* avoid = fresh ? upstream_stream_.endpoint_state() : nullptr;
+  switch (pool_->acquire(upstream_stream_, {&session_->client(), fresh, avoid})) {
     case routing::UpstreamPool::Acquired::limit:
-      return fail_upstream({UpstreamFailure::Kind::limit, {}});
+      return fail_upstream({UpstreamFailure::Kind::limit, pool_->limit_reason()});
     case routing::UpstreamPool::Acquired::waiting:
       if (&request != &saved_.request) save(request);
       stage_ = Stage::connecting;

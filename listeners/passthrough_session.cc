@@ -169,13 +169,23 @@ void PassthroughSession::connect(std::span<const char> hello) {
   }
   pool_ = &pool;
   deadline_.cancel();
-  auto pick = pool.pick();
+  auto pick = pool.pick({&client()});
   routing::Connector::Observer& observer = *this;
   std::string kept(hello.data(), hello.size());
   auto& stage = stage_.emplace<Connecting>(std::move(kept), worker(), observer, std::move(pick.endpoints), pick.first,
                                            upstream->connect_timeout);
+  charge(stage.connector.endpoints()->endpoints.empty() ? nullptr
+                                                        : &stage.connector.endpoints()->endpoints[pick.first]);
   stage.connector.start();
 }
+
+void PassthroughSession::charge(const routing::Endpoint* endpoint) {
+  if (charged_ != nullptr) pool_->discharge(*charged_);
+  charged_ = endpoint;
+  if (charged_ != nullptr) pool_->charge(*charged_);
+}
+
+void PassthroughSession::on_attempt_failed(const routing::Endpoint& endpoint) { pool_->failed(endpoint); }
 
 void PassthroughSession::on_connected(std::unique_ptr<core::TcpStream> stream, const routing::Endpoint& endpoint,
                                       unsigned attempts) {
@@ -184,6 +194,8 @@ void PassthroughSession::on_connected(std::unique_ptr<core::TcpStream> stream, c
     return;
   }
   endpoint_ = &endpoint;
+  charge(&endpoint);
+  pool_->succeeded(endpoint);
   attempts_ = static_cast<std::uint8_t>(attempts);
   connect_us_ = static_cast<std::uint32_t>(monotonic_us() - began_us_);
   auto& connecting = std::get<Connecting>(stage_);
@@ -244,7 +256,10 @@ void PassthroughSession::close(CloseReason reason) {
   if (closed_) return;
   closed_ = true;
   deadline_.cancel();
-  if (pool_ != nullptr) pool_->give_place();
+  if (pool_ != nullptr) {
+    charge(nullptr);
+    pool_->give_place();
+  }
   release_memory();
   worker().metrics().closes[static_cast<std::size_t>(reason)].add();
   if (auto* stage = std::get_if<Tunnelling>(&stage_)) stage->tunnel.closed(listener().metrics());

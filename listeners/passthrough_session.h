@@ -75,8 +75,10 @@ class PassthroughSession final : public Session,
   void on_connected(std::unique_ptr<core::TcpStream> stream, const routing::Endpoint& endpoint,
                     unsigned attempts) override;
   void on_connect_failed(const routing::ConnectFailure& failure) override;
+  void on_attempt_failed(const routing::Endpoint& endpoint) override;
   void on_tunnel_closed(CloseReason reason, const char* detail) override;
   void timed_out();
+  void charge(const routing::Endpoint* endpoint);
   void write_log(CloseReason reason);
   void release_memory();
 
@@ -85,6 +87,7 @@ class PassthroughSession final : public Session,
   routing::RoutePtr route_;
   routing::UpstreamPool* pool_ = nullptr;        // holds our place in the upstream's limit; null = none taken
   const routing::Endpoint* endpoint_ = nullptr;  // lives in the stage's endpoint set
+  const routing::Endpoint* charged_ = nullptr;   // the same, from before it is reached
   core::Timer deadline_;
   std::string sni_;
   std::string alpn_;

@@ -69,9 +69,6 @@ class UpstreamState {
   // Null: nobody has used the upstream yet.
   [[nodiscard]] const UpstreamRuntime* known_runtime() const { return runtime_made_.load(std::memory_order_acquire); }
 
-  // Connections of all workers, for limits.connections.
-  std::atomic<std::uint32_t> connections{0};
-
  private:
   void make_runtime();
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "routing/upstream/pool.h"
 
@@ -18,6 +19,10 @@ UpstreamConnection::UpstreamConnection(UpstreamPool& pool, UpstreamContext& cont
       deadline_([](void* self) { static_cast<UpstreamConnection*>(self)->timed_out(); }, this),
       again_(
           context.loop, [](void* self) { static_cast<UpstreamConnection*>(self)->read(); }, this) {
+  if (!endpoints_->endpoints.empty()) {
+    expected_ = &endpoints_->endpoints[first];
+    pool_.charge(*expected_);
+  }
   connector_.reset(new Connector(context.loop, context.metrics, *this, endpoints_, first,
                                  connect_timeout));  // NOLINT: the observer is a private base
 }
@@ -32,6 +37,7 @@ void UpstreamConnection::expect(UpstreamStream& stream) {
   stream.id_ = 0;
   stream.attempts_ = 0;
   stream.endpoint_text_ = {};
+  stream.endpoint_state_ = nullptr;
   stream.reused_ = stream.answered_ = stream.complete_ = stream.paused_ = stream.awaiting_ = stream.touched_ = false;
   stream.unconsumed_ = 0;
   waiting_.push_back(&stream);
@@ -43,23 +49,27 @@ void UpstreamConnection::attach(UpstreamStream& stream) {
   stream.id_ = 0;
   stream.attempts_ = attempts_;
   stream.endpoint_text_ = endpoint_->text;
+  stream.endpoint_state_ = endpoint_->state.get();
   stream.reused_ = requests_ > 0;
   stream.answered_ = stream.complete_ = stream.paused_ = stream.awaiting_ = stream.touched_ = false;
   stream.unconsumed_ = 0;
   ++requests_;
   ++in_use_;
+  pool_.charge(*endpoint_);
   stream.touch();
 }
 
 void UpstreamConnection::detach(UpstreamStream& stream) {
   const auto was = std::exchange(stream.state_, UpstreamStream::State::none);
   stream.connection_ = nullptr;
+  pool_.end_request(stream);
   if (was == UpstreamStream::State::waiting) {
     waiting_.erase(std::find(waiting_.begin(), waiting_.end(), &stream));
     if (waiting_.empty() && state_ == State::connecting) close();
     return;
   }
   --in_use_;
+  pool_.discharge(*endpoint_);
   const core::StreamId id = std::exchange(stream.id_, 0);
   if (id != 0) streams_[id - 1] = nullptr;
   if (state_ != State::open) return;
@@ -116,6 +126,7 @@ void UpstreamConnection::tell_writable() {
 void UpstreamConnection::on_connected(std::unique_ptr<core::TcpStream> stream, const Endpoint& endpoint,
                                       unsigned attempts) {
   connector_.reset();
+  end_charge();
   attempts_ = attempts;
   endpoint_ = &endpoint;
   slot_ = pool_.slot_of(*this);
@@ -147,6 +158,12 @@ void UpstreamConnection::on_connect_failed(const ConnectFailure& failure) {
     case ConnectFailure::Kind::refused:
       return fail(UpstreamFailure::Kind::refused, failure.detail);
   }
+}
+
+void UpstreamConnection::on_attempt_failed(const Endpoint& endpoint) { pool_.failed(endpoint); }
+
+void UpstreamConnection::end_charge() {
+  if (const Endpoint* expected = std::exchange(expected_, nullptr); expected != nullptr) pool_.discharge(*expected);
 }
 
 // ---- receiving ----
@@ -251,6 +268,7 @@ void UpstreamConnection::end_event() {
 void UpstreamConnection::on_response(core::StreamId id, core::ResponseHead& head, bool end) {
   UpstreamStream* stream = touched(id);
   if (stream == nullptr) return;
+  if (head.status >= 200) pool_.succeeded(*endpoint_);
   stream->complete_ = end;
   stream->observer_.on_upstream_response(head, end);
 }
@@ -297,6 +315,7 @@ void UpstreamConnection::on_capacity() { pool_.take_back(*this); }
 
 void UpstreamConnection::fail_stream(UpstreamStream& stream, UpstreamFailure failure) {
   if (!codec_->multiplexed()) return fail(failure.kind, failure.detail);
+  judge(failure.kind, stream.reused_);
   failure.detail = endpoint_->text + ": " + failure.detail;
   auto& observer = stream.observer_;
   detach(stream);
@@ -305,6 +324,7 @@ void UpstreamConnection::fail_stream(UpstreamStream& stream, UpstreamFailure fai
 
 void UpstreamConnection::fail(UpstreamFailure::Kind kind, const std::string& detail) {
   UpstreamFailure failure{kind, detail, false, false, false};
+  if (in_use_ > 0) judge(kind, requests_ > 1);
   if (!failure.detail.empty() && connected_at_ != 0) failure.detail = endpoint_->text + ": " + failure.detail;
   close();
   // Whoever is told may give up others of these streams.
@@ -313,7 +333,10 @@ void UpstreamConnection::fail(UpstreamFailure::Kind kind, const std::string& det
     failure.answered = stream.answered_;
     failure.unprocessed = stream.id_ == 0;
     stream.attempts_ = attempts_;
-    if (endpoint_ != nullptr) stream.endpoint_text_ = endpoint_->text;
+    if (endpoint_ != nullptr) {
+      stream.endpoint_text_ = endpoint_->text;
+      stream.endpoint_state_ = endpoint_->state.get();
+    }
     auto& observer = stream.observer_;
     detach(stream);
     observer.on_upstream_failed(failure);
@@ -321,6 +344,16 @@ void UpstreamConnection::fail(UpstreamFailure::Kind kind, const std::string& det
   while (!waiting_.empty()) tell(*waiting_.front());
   for (std::size_t i = 0; i < streams_.size(); ++i) {
     if (streams_[i] != nullptr) tell(*streams_[i]);
+  }
+}
+
+// Whether the failure says something about the endpoint.
+void UpstreamConnection::judge(UpstreamFailure::Kind kind, bool reused) {
+  using Kind = UpstreamFailure::Kind;
+  // A connection that was kept may just have been too old.
+  if (kind == Kind::timeout || kind == Kind::bad_response ||
+      (!reused && (kind == Kind::reset || kind == Kind::closed))) {
+    pool_.failed(*endpoint_);
   }
 }
 
@@ -335,6 +368,7 @@ void UpstreamConnection::close() {
   deadline_.cancel();
   again_.cancel();
   connector_.reset();  // or it would still report in this turn
+  end_charge();
   if (stream_ != nullptr) stream_->set_observer(nullptr);
   pool_.remove(*this);
 }

@@ -72,6 +72,7 @@ class UpstreamConnection final : public core::Retirable,
   void on_ready(core::Stream& stream) override;
   void on_connected(std::unique_ptr<core::TcpStream> stream, const Endpoint& endpoint, unsigned attempts) override;
   void on_connect_failed(const ConnectFailure& failure) override;
+  void on_attempt_failed(const Endpoint& endpoint) override;
   void on_response(core::StreamId stream, core::ResponseHead& head, bool end) override;
   void on_response_body(core::StreamId stream, std::span<const char> data, bool end) override;
   void on_response_trailers(core::StreamId stream, core::FieldList& fields) override;
@@ -90,6 +91,8 @@ class UpstreamConnection final : public core::Retirable,
   // Fails every stream and closes.
   void fail(UpstreamFailure::Kind kind, const std::string& detail);
   void fail_stream(UpstreamStream& stream, UpstreamFailure failure);
+  void judge(UpstreamFailure::Kind kind, bool reused);
+  void end_charge();
   void timed_out();
 
   UpstreamPool& pool_;
@@ -102,6 +105,7 @@ class UpstreamConnection final : public core::Retirable,
   std::unique_ptr<Connector> connector_;
   std::shared_ptr<const EndpointSet> endpoints_;
   const Endpoint* endpoint_ = nullptr;
+  const Endpoint* expected_ = nullptr;    // charged while the connection is being made
   std::vector<UpstreamStream*> waiting_;  // for the connection to stand
   std::vector<UpstreamStream*> streams_;  // by StreamId - 1; null where there is none
   core::Timer deadline_;                  // of an unused connection

@@ -59,6 +59,7 @@ void Connector::attempt_failed(core::ConnectResult result, const std::string& wh
   if (!failure_.detail.empty()) failure_.detail += "; ";
   failure_.detail += endpoints_->endpoints[next_ % endpoints_->endpoints.size()].text + ": " + why;
   failure_.last = &endpoints_->endpoints[next_ % endpoints_->endpoints.size()];
+  observer_.on_attempt_failed(*failure_.last);
   ++next_;
 }
 

@@ -31,6 +31,8 @@ class Connector final : private core::StreamObserver {
     // `endpoint` lives as long as the set that the connector was given.
     virtual void on_connected(std::unique_ptr<core::TcpStream> stream, const Endpoint& endpoint, unsigned attempts) = 0;
     virtual void on_connect_failed(const ConnectFailure& failure) = 0;
+    // One attempt failed; others may follow. Not to end the connector from.
+    virtual void on_attempt_failed(const Endpoint& /*endpoint*/) {}
 
    protected:
     ~Observer() = default;

@@ -8,8 +8,8 @@ namespace edgemux::routing {
 namespace {
 
 // About a hundred slots per entry keep the shares within some percent. Primes, so that every stride visits every slot.
-constexpr std::array<std::uint32_t, 12> kSizes{251,    509,    1'021,  2'039,   4'093,   8'191,
-                                               16'381, 32'749, 65'521, 131'071, 262'139, 524'287};
+// Few steps: a table of another size moves everybody.
+constexpr std::array<std::uint32_t, 3> kSizes{4'093, 65'521, 524'287};
 constexpr std::size_t kSlotsPerEntry = 100;
 
 std::uint64_t mix(std::uint64_t x) {

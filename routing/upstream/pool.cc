@@ -3,10 +3,17 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/base/log.h"
+#include "routing/upstream/outlier.h"
+
 namespace edgemux::routing {
 
 UpstreamPool::UpstreamPool(UpstreamContext& context, UpstreamPtr upstream)
-    : context_(context), upstream_(std::move(upstream)), next_(context.offset) {}
+    : context_(context),
+      upstream_(std::move(upstream)),
+      balancer_(context.offset),
+      by_load_(upstream_->balance.kind == Balance::least_connections ||
+               upstream_->balance.kind == Balance::random_two) {}
 
 UpstreamPool::~UpstreamPool() {
   while (!all_.empty()) all_.back()->close();
@@ -14,9 +21,12 @@ UpstreamPool::~UpstreamPool() {
 
 void UpstreamPool::refresh() {
   const std::uint64_t version = upstream_->state->version();
-  if (version == version_) return;
+  const std::uint64_t now = context_.loop.now();
+  if (version == version_ && !balancer_.due(now)) return;
   version_ = version;
-  endpoints_ = upstream_->state->endpoints();
+  balancer_.rebuild(upstream_->state->endpoints(), upstream_->balance, now);
+  if (endpoints_ == balancer_.rotation()) return;
+  endpoints_ = balancer_.rotation();
   for (const auto& connection : all_) connection->slot_ = slot_of(*connection);
   // Idle connections to endpoints that are gone are of no use; busy ones find out when they are given back.
   const auto listed = room_;
@@ -27,23 +37,44 @@ void UpstreamPool::refresh() {
   }
 }
 
-UpstreamPool::Pick UpstreamPool::pick() {
+UpstreamPool::Pick UpstreamPool::pick(const Wish& wish) {
   refresh();
-  return {endpoints_, next_++};
+  const bool by_source = upstream_->balance.kind == Balance::source_hash && wish.client != nullptr;
+  return {endpoints_, balancer_.pick(by_source ? source_hash(*wish.client) : 0, wish.avoid)};
+}
+
+void UpstreamPool::charge(const Endpoint& endpoint) const {
+  if (by_load_) endpoint.state->active.fetch_add(1, std::memory_order_relaxed);
+}
+
+void UpstreamPool::discharge(const Endpoint& endpoint) const {
+  if (by_load_) endpoint.state->active.fetch_sub(1, std::memory_order_relaxed);
+}
+
+void UpstreamPool::failed(const Endpoint& endpoint) {
+  const auto set = upstream_->state->endpoints();
+  const milliseconds out = note_failure(*endpoint.state, upstream_->state->runtime(), upstream_->outlier,
+                                        set->endpoints.size(), context_.loop.now());
+  if (out.count() == 0) return;
+  core::log_warn("upstream {}: {} is ejected for {} ms: {} failures in a row", upstream_->name, endpoint.text,
+                 out.count(), endpoint.state->failures.load(std::memory_order_relaxed));
+}
+
+void UpstreamPool::succeeded(const Endpoint& endpoint) const {
+  if (upstream_->outlier.consecutive_failures != 0) note_success(*endpoint.state);
 }
 
 std::size_t UpstreamPool::slot_of(const UpstreamConnection& connection) const {
   if (connection.endpoint_ == nullptr) return kNoSlot;
   const auto& endpoints = endpoints_->endpoints;
   const auto found = std::find_if(endpoints.begin(), endpoints.end(),
-                                  [&](const Endpoint& e) { return e.address == connection.endpoint_->address; });
+                                  [&](const Endpoint& e) { return e.state == connection.endpoint_->state; });
   return found == endpoints.end() ? kNoSlot : static_cast<std::size_t>(found - endpoints.begin());
 }
 
 UpstreamConnection* UpstreamPool::find_room(std::size_t turn) {
   if (room_.empty() || endpoints_->endpoints.empty()) return nullptr;
-  const std::size_t slot = turn % endpoints_->endpoints.size();
-  const auto found = std::find_if(room_.rbegin(), room_.rend(), [&](const auto* one) { return one->slot_ == slot; });
+  const auto found = std::find_if(room_.rbegin(), room_.rend(), [&](const auto* one) { return one->slot_ == turn; });
   return found == room_.rend() ? nullptr : *found;
 }
 
@@ -61,7 +92,7 @@ void UpstreamPool::unlist(UpstreamConnection& connection) {
 
 bool UpstreamPool::lease() {
   if (upstream_->max_connections == 0) return true;
-  auto& count = upstream_->state->connections;
+  auto& count = upstream_->state->runtime().connections;
   for (;;) {
     if (count.fetch_add(1, std::memory_order_relaxed) < upstream_->max_connections) return true;
     count.fetch_sub(1, std::memory_order_relaxed);
@@ -72,7 +103,25 @@ bool UpstreamPool::lease() {
 }
 
 void UpstreamPool::end_lease() {
-  if (upstream_->max_connections != 0) upstream_->state->connections.fetch_sub(1, std::memory_order_relaxed);
+  if (upstream_->max_connections == 0) return;
+  upstream_->state->runtime().connections.fetch_sub(1, std::memory_order_relaxed);
+}
+
+bool UpstreamPool::lease_request(UpstreamStream& stream) {
+  if (upstream_->max_requests == 0) return true;
+  auto& count = upstream_->state->runtime().requests;
+  if (count.fetch_add(1, std::memory_order_relaxed) >= upstream_->max_requests) {
+    count.fetch_sub(1, std::memory_order_relaxed);
+    return false;
+  }
+  stream.counted_ = true;
+  return true;
+}
+
+void UpstreamPool::end_request(UpstreamStream& stream) {
+  if (std::exchange(stream.counted_, false)) {
+    upstream_->state->runtime().requests.fetch_sub(1, std::memory_order_relaxed);
+  }
 }
 
 bool UpstreamPool::take_place() {
@@ -87,10 +136,11 @@ void UpstreamPool::give_place() {
   end_lease();
 }
 
-UpstreamPool::Acquired UpstreamPool::acquire(UpstreamStream& stream, bool fresh) {
+UpstreamPool::Acquired UpstreamPool::acquire(UpstreamStream& stream, const Wish& wish) {
   used_ = true;
-  Pick choice = pick();
-  if (!fresh) {
+  if (!lease_request(stream)) return overflow("limits.requests is reached");
+  Pick choice = pick(wish);
+  if (!wish.fresh) {
     if (UpstreamConnection* connection = find_room(choice.first); connection != nullptr) {
       unpark(*connection);
       context_.metrics.upstream_reuses.add();
@@ -99,7 +149,10 @@ UpstreamPool::Acquired UpstreamPool::acquire(UpstreamStream& stream, bool fresh)
       return Acquired::ready;
     }
   }
-  if (!lease()) return Acquired::limit;
+  if (!lease()) {
+    end_request(stream);
+    return overflow("limits.connections is reached");
+  }
   auto made = std::make_unique<UpstreamConnection>(*this, context_, std::move(choice.endpoints), choice.first,
                                                    upstream_->connect_timeout);
   UpstreamConnection* connection = made.get();
@@ -109,6 +162,12 @@ UpstreamPool::Acquired UpstreamPool::acquire(UpstreamStream& stream, bool fresh)
   connection->expect(stream);
   connection->connector_->start();
   return Acquired::waiting;
+}
+
+UpstreamPool::Acquired UpstreamPool::overflow(const char* reason) {
+  limit_reason_ = reason;
+  upstream_->state->runtime().overflows.fetch_add(1, std::memory_order_relaxed);
+  return Acquired::limit;
 }
 
 void UpstreamPool::unpark(UpstreamConnection& connection) {
@@ -136,8 +195,8 @@ void UpstreamPool::take_back(UpstreamConnection& connection) {
   }
   const Keepalive& keep = upstream_->keepalive;
   // At the limit the place is worth more than the connection: another worker may be waiting for it.
-  const bool scarce =
-      connection.leased_ && upstream_->state->connections.load(std::memory_order_relaxed) >= upstream_->max_connections;
+  const bool scarce = connection.leased_ && upstream_->state->runtime().connections.load(std::memory_order_relaxed) >=
+                                                upstream_->max_connections;
   const bool left_over =
       !connection.codec_->multiplexed() && (!connection.output_.empty() || !connection.stash_.empty());
   if (!worth || scarce || left_over || !connection.codec_->reusable() || room_.size() >= keep.connections) {
@@ -191,7 +250,9 @@ UpstreamPool& UpstreamPools::of(const UpstreamPtr& upstream) {
 
 void UpstreamPools::sweep() {
   for (auto& pool : pools_) {
-    if (pool != nullptr && pool->unused()) pool.reset();
+    if (pool == nullptr) continue;
+    pool->refresh();
+    if (pool->unused()) pool.reset();
   }
 }
 

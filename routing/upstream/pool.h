@@ -1,12 +1,14 @@
 #pragma once
-// UpstreamPool: one worker's connections to one upstream. Picks endpoints round robin, for every request anew; lends
-// that connection to the endpoint which was used last, or makes one; holds limits.connections, which counts over all
-// workers. A connection that several streams can share is lent for as long as it has room.
+// UpstreamPool: one worker's connections to one upstream. Asks the balancer for an endpoint, for every request anew;
+// lends that connection to the endpoint which was used last, or makes one; holds limits.connections and
+// limits.requests, which count over all workers. A connection that several streams can share is lent for as long as it
+// has room.
 
 #include <memory>
 #include <span>
 #include <vector>
 
+#include "routing/upstream/balancer.h"
 #include "routing/upstream/connection.h"
 
 namespace edgemux::routing {
@@ -19,21 +21,36 @@ class UpstreamPool {
   UpstreamPool& operator=(const UpstreamPool&) = delete;
 
   enum class Acquired : std::uint8_t { ready, waiting, limit };
-  // See stream.h. `fresh`: only on a connection that is made for it.
-  Acquired acquire(UpstreamStream& stream, bool fresh);
+  struct Wish {
+    const core::SocketAddress* client = nullptr;  // for source_hash
+    bool fresh = false;                           // only on a connection that is made for it
+    const EndpointState* avoid = nullptr;         // it has just failed
+  };
+  // See stream.h. Of `limit` limit_reason() says which one.
+  Acquired acquire(UpstreamStream& stream, const Wish& wish);
+  [[nodiscard]] const char* limit_reason() const { return limit_reason_; }
 
-  // For tunnels: the endpoints of now and where to begin among them.
+  // For tunnels: the endpoints that take traffic now and where to begin among them.
   struct Pick {
     std::shared_ptr<const EndpointSet> endpoints;
     std::size_t first;
   };
-  Pick pick();
+  Pick pick(const Wish& wish);
   // Takes a connection's place in limits.connections; false when it is reached. For tunnels; give_place() ends it. The
   // pool lives for as long as a place is held.
   bool take_place();
   void give_place();
 
+  // What least_connections and random_two go by: between the two calls the endpoint has one more thing to do.
+  void charge(const Endpoint& endpoint) const;
+  void discharge(const Endpoint& endpoint) const;
+  // An endpoint failed an attempt, or answered (a tunnel: took the connection); see outlier.h.
+  void failed(const Endpoint& endpoint);
+  void succeeded(const Endpoint& endpoint) const;
+
   void close_idle();
+  // Closes what idles at endpoints that take no traffic any more; for a slow timer.
+  void refresh();
   // No connection or tunnel at all, and none was asked for since the call before.
   [[nodiscard]] bool unused();
 
@@ -50,8 +67,9 @@ class UpstreamPool {
   bool lease();
   void end_lease();
   static constexpr std::size_t kNoSlot = SIZE_MAX;
-  // Takes over the newest endpoint set, if there is a newer one.
-  void refresh();
+  Acquired overflow(const char* reason);
+  bool lease_request(UpstreamStream& stream);
+  void end_request(UpstreamStream& stream);
   // Where the connection's endpoint stands in the present set.
   [[nodiscard]] std::size_t slot_of(const UpstreamConnection& connection) const;
   // A connection with room to the endpoint whose turn it is.
@@ -69,8 +87,10 @@ class UpstreamPool {
   std::vector<std::unique_ptr<UpstreamConnection>> all_;
   std::vector<UpstreamConnection*> room_;  // those that can take a request, in the order they got there
   std::shared_ptr<const EndpointSet> endpoints_;
+  Balancer balancer_;
   std::uint64_t version_ = 0;
-  std::size_t next_;
+  const char* limit_reason_ = "";
+  bool by_load_;             // the balancer looks at what the endpoints have to do
   std::size_t tunnels_ = 0;  // places held by tunnels
   bool used_ = true;
 };

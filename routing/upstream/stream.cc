@@ -6,7 +6,9 @@
 namespace edgemux::routing {
 
 UpstreamPlace::~UpstreamPlace() {
-  if (connection_ != nullptr) connection_->close();
+  if (connection_ == nullptr) return;
+  connection_->pool_.discharge(*connection_->endpoint_);
+  connection_->close();
 }
 
 std::string_view UpstreamPlace::endpoint_text() const { return connection_->endpoint_->text; }
@@ -84,6 +86,7 @@ UpstreamStream::Upgraded UpstreamStream::take_stream() {
   connection.state_ = UpstreamConnection::State::taken;
   connection.again_.cancel();
   connection.detach(*this);
+  connection.pool_.charge(*connection.endpoint_);
   return {std::move(connection.stream_), std::move(connection.stash_), UpstreamPlace(connection)};
 }
 

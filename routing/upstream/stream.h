@@ -30,6 +30,7 @@ namespace edgemux::routing {
 
 class UpstreamConnection;
 class UpstreamPool;
+struct EndpointState;
 
 struct UpstreamFailure {
   enum class Kind : std::uint8_t { no_endpoint, refused, connect_timeout, limit, reset, closed, bad_response, timeout };
@@ -103,6 +104,9 @@ class UpstreamStream {
   // Empty before an endpoint was found. Valid until the connection is freed: not after this turn of the loop, once
   // released.
   [[nodiscard]] std::string_view endpoint_text() const { return endpoint_text_; }
+  // The endpoint of the latest attempt, for Wish::avoid; null = none was reached. Valid as long as the upstream's
+  // state.
+  [[nodiscard]] const EndpointState* endpoint_state() const { return endpoint_state_; }
 
   // Bytes moved on the connection since the call before, for the metrics.
   struct Counts {
@@ -133,6 +137,7 @@ class UpstreamStream {
   UpstreamConnection* connection_ = nullptr;
   core::Timer deadline_;
   std::string_view endpoint_text_;
+  const EndpointState* endpoint_state_ = nullptr;
   std::size_t unconsumed_ = 0;  // of the answer's body, not yet given back to the codec
   unsigned attempts_ = 0;
   core::StreamId id_ = 0;  // 0 = no request was sent
@@ -143,6 +148,7 @@ class UpstreamStream {
   bool reused_ = false;
   bool complete_ = false;  // the answer is
   bool touched_ = false;   // got something in this event
+  bool counted_ = false;   // in UpstreamRuntime::requests
 };
 
 }  // namespace edgemux::routing

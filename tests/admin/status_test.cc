@@ -20,7 +20,7 @@ class StatusTest : public testing::Test {
     auto set = std::make_shared<routing::EndpointSet>();
     set->endpoints.push_back({*core::SocketAddress::parse_ip("10.0.0.7", 80), "app.svc:80 (10.0.0.7)"});
     upstream->state->publish(set);
-    upstream->state->connections = 3;
+    upstream->state->runtime().connections = 3;
     auto gone = std::make_shared<routing::Upstream>(*upstream);
     gone->name = "gone";
     gone->state = std::make_shared<routing::UpstreamState>();

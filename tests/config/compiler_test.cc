@@ -155,6 +155,28 @@ TEST_F(CompilerTest, UpstreamsTakeDefaultsAndSolversTakePort80) {
   EXPECT_THAT(b.acme_solver->state->published()->problem, HasSubstr("solver is not resolved yet"));
 }
 
+TEST_F(CompilerTest, ANamedUpstreamKeepsItsRuntimeWhenItsParametersChange) {
+  const auto with = [this](const std::string& more) {
+    main_file("upstreams: { u: { endpoints: [\"10.0.0.1:80\"]" + more +
+              " } }\nroutes: [{ host: a.example.com, passthrough: u }]\n");
+  };
+  const auto compiler = this->compiler();
+  const auto upstream_of = [](const Compiled& c) { return c.snapshot->upstreams.at(0); };
+  with("");
+  const auto first = upstream_of(compiler->compile());
+  const auto endpoint = first->state->endpoints()->endpoints.at(0).state;
+  with(", balance: random_two");
+  compiler->compile();  // never put in force
+  with(", balance: source_hash, limits: { requests: 7 }");
+  const auto second = upstream_of(compiler->compile());
+  EXPECT_NE(first->identity, second->identity);
+  EXPECT_NE(first->id, second->id);
+  EXPECT_EQ(second->balance.kind, routing::Balance::source_hash);
+  EXPECT_EQ(second->max_requests, 7U);
+  EXPECT_EQ(second->state->endpoints()->endpoints.at(0).state, endpoint);
+  EXPECT_EQ(second->state->shared_runtime(), first->state->shared_runtime());
+}
+
 TEST_F(CompilerTest, StateAndIdsSurviveReloadsByIdentity) {
   main_file(
       "routes: [{ host: a.example.com, passthrough: \"10.0.0.1:443\" }, { host: b.example.com, passthrough: "

@@ -212,25 +212,27 @@ std::vector<std::string> owners(Balancer& balancer) {
   return out;
 }
 
-TEST(SourceHash, LosingOneOfTenMovesATenth) {
-  Balancer balancer(0);
-  const auto ten = equal(10);
-  balancer.rebuild(ten, policy(Balance::source_hash), 0);
-  const auto before = owners(balancer);
-  auto nine = std::make_shared<EndpointSet>(*ten);
-  nine->endpoints.erase(nine->endpoints.begin() + 3);
-  balancer.rebuild(nine, policy(Balance::source_hash), 0);
-  const auto after = owners(balancer);
-  int lost = 0;
-  int moved = 0;
-  for (std::size_t i = 0; i < before.size(); ++i) {
-    const bool own = before[i] == "10.0.0.4";
-    lost += own;
-    moved += !own && before[i] != after[i];
+TEST(SourceHash, LosingOneOfManyMovesItsShare) {
+  for (const std::size_t size : {3U, 10U, 100U}) {
+    Balancer balancer(0);
+    const auto all = equal(size);
+    balancer.rebuild(all, policy(Balance::source_hash), 0);
+    const auto before = owners(balancer);
+    auto fewer = std::make_shared<EndpointSet>(*all);
+    fewer->endpoints.erase(fewer->endpoints.begin() + 1);
+    balancer.rebuild(fewer, policy(Balance::source_hash), 0);
+    const auto after = owners(balancer);
+    int lost = 0;
+    int moved = 0;
+    for (std::size_t i = 0; i < before.size(); ++i) {
+      const bool own = before[i] == "10.0.0.2";
+      lost += own;
+      moved += !own && before[i] != after[i];
+    }
+    const int share = kClients / static_cast<int>(size);
+    EXPECT_NEAR(lost, share, share / 4);
+    EXPECT_LT(moved, share * 3 / 4) << "few of the others move";
   }
-  EXPECT_NEAR(lost, kClients / 10, kClients / 100);
-  // Others move hardly.
-  EXPECT_LT(moved, kClients / 25);
 }
 
 TEST(SourceHash, AnUnhealthyOneMovesItsOwnClientsOnlyAndGetsThemBack) {

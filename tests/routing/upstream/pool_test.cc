@@ -82,7 +82,7 @@ struct Borrower final : UpstreamStream::Observer {
     request.authority = "h";
     request.framing = framing;
     request.content_length = length;
-    const auto acquired = pool.acquire(stream, fresh);
+    const auto acquired = pool.acquire(stream, {nullptr, fresh});
     if (acquired == UpstreamPool::Acquired::ready) on_upstream_ready();
     return acquired != UpstreamPool::Acquired::limit;
   }
@@ -157,7 +157,7 @@ struct Fixture : ::testing::Test {
     spec.state->publish(std::move(set));
   }
   [[nodiscard]] UpstreamPtr upstream() const { return std::make_shared<const Upstream>(spec); }
-  [[nodiscard]] std::uint32_t places() const { return spec.state->connections.load(); }
+  [[nodiscard]] std::uint32_t places() const { return spec.state->runtime().connections.load(); }
   void run_until(std::function<bool()> condition) {
     edgemux::testing::LoopDriver(loop).run_until(std::move(condition));
   }

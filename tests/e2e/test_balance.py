@@ -1,0 +1,133 @@
+"""How requests and tunnels are spread over endpoints, and what an upstream's limits do."""
+
+import socket
+from collections import Counter
+
+import pytest
+from support.hello import hello
+from support.site import HOST
+from support.waiting import until
+from support.wire import Wire, request
+
+pytestmark = pytest.mark.sanitizer
+
+
+@pytest.fixture
+def three(origins):
+    return [origins(name) for name in ("one", "two", "three")]
+
+
+def app(backends, weights=None, **more):
+    endpoints = [{"address": b.address, "weight": w} for b, w in zip(backends, weights or [1] * len(backends))]
+    return {"app": {"endpoints": endpoints, **more}}
+
+
+def start(site, upstreams, **over):
+    return site.start(site.route({"path": "/", "upstream": "app"}), upstreams=upstreams, workers=1, **over)
+
+
+def names(site, count, wire=None):
+    """Who answered `count` requests, one after the other on one connection."""
+    with wire or site.wire() as open_wire:
+        return Counter(open_wire.ask("/who", HOST).body.split()[0].decode() for _ in range(count))
+
+
+def from_source(site, address):
+    sock = socket.create_connection(("127.0.0.1", site.edge.http), source_address=(address, 0))
+    return Wire(sock)
+
+
+def test_round_robin_follows_the_weights_and_zero_takes_nothing(site, three):
+    start(site, app(three, [3, 1, 0]))
+    assert names(site, 40) == {"one": 30, "two": 10}
+
+
+def test_least_connections_goes_where_least_is_under_way(site, three):
+    start(site, app(three, balance="least_connections"))
+    waiting = []
+    for _ in range(6):
+        wire = site.wire()
+        wire.send(request("/gate/hold", HOST))
+        waiting.append(wire)
+        until(lambda: sum(len(b.requests) for b in three) == len(waiting), "each reaches a backend")
+    assert [len(b.requests) for b in three] == [2, 2, 2]
+    # Those of one end; the next two go there.
+    three[1].gate("hold").set()
+    until(lambda: three[1].open_connections() >= 0 and len(site.edge.access()) >= 2, "two are answered")
+    for _ in range(2):
+        wire = site.wire()
+        wire.send(request("/gate/later", HOST))
+        waiting.append(wire)
+        until(lambda: sum(len(b.requests) for b in three) == len(waiting), "each reaches a backend")
+    assert [len(b.requests) for b in three] == [2, 4, 2]
+    for backend in three:
+        for gate in ("hold", "later"):
+            backend.gate(gate).set()
+    for wire in waiting:
+        assert wire.response().status == 200
+        wire.close()
+
+
+def test_random_two_uses_all_and_avoids_the_busiest(site, three):
+    start(site, app(three, balance="random_two"))
+    seen = names(site, 60)
+    assert set(seen) == {"one", "two", "three"} and min(seen.values()) >= 5
+
+
+def test_source_hash_keeps_a_client_at_its_endpoint(site, three):
+    start(site, app(three, balance="source_hash"))
+    owners = {}
+    for number in range(1, 31):
+        address = f"127.0.1.{number}"
+        seen = names(site, 3, from_source(site, address))
+        assert len(seen) == 1, f"{address} went to {seen}"
+        owners[address] = next(iter(seen))
+    assert len(set(owners.values())) == 3
+    # The same for tunnels, for other workers, and after a restart.
+    site.edge.stop()
+    site.start(site.route({"path": "/", "upstream": "app"}), upstreams=app(three, balance="source_hash"), workers=2)
+    for address, owner in owners.items():
+        assert names(site, 1, from_source(site, address)) == {owner: 1}
+    # One endpoint is taken out: clients of the others stay where they are, nearly all of them.
+    gone = [b for b in three if b.name != "two"]
+    site.edge.reload(certificates=site.certificates, routes=[site.route({"path": "/", "upstream": "app"})],
+                     upstreams=app(gone, balance="source_hash"))
+    moved = [a for a, owner in owners.items() if owner != "two" and names(site, 1, from_source(site, a)) != {owner: 1}]
+    assert len(moved) <= 3, moved
+
+
+def test_weights_hold_for_tunnels_too(edge, taps):
+    one, two = taps(), taps()
+    upstreams = {"app": {"endpoints": [{"address": one.address, "weight": 2}, two.address]}}
+    edge.start(upstreams=upstreams, routes=[{"host": "a.example.com", "passthrough": "app"}], workers=1)
+    clients = []
+    for _ in range(6):
+        clients.append(Wire.connect(edge.https))
+        clients[-1].send(hello("a.example.com"))
+    for tap, count in ((one, 4), (two, 2)):
+        for _ in range(count):
+            assert tap.accept().take(1) == b"\x16"
+    for client in clients:
+        client.close()
+
+
+def test_requests_in_flight_are_limited_over_all_workers(site):
+    site.start(site.route({"path": "/", "upstream": "app"}), workers=2,
+               upstreams={"app": {"endpoints": [site.origin.address], "limits": {"requests": 3}}})
+    waiting = [site.wire() for _ in range(3)]
+    for wire in waiting:
+        wire.send(request("/gate/open", HOST))
+    site.origin.wait_for_requests(3)
+    for _ in range(4):
+        answer = site.ask("/echo")
+        assert answer.status == 503 and b"app" in answer.body
+    site.edge.wait_access(4, status=503, reason="upstream_limit", detail="limits.requests is reached")
+    assert len(site.origin.requests) == 3
+    # A client that leaves gives its place back, and so does an answer.
+    waiting.pop().reset()
+    until(lambda: site.ask("/echo").status == 200, "there is room again")
+    site.origin.gate("open").set()
+    for wire in waiting:
+        assert wire.response().status == 200
+        wire.close()
+    assert [site.ask("/echo").status for _ in range(5)] == [200] * 5
