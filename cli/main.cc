@@ -6,6 +6,7 @@
 
 #include "cli/check.h"
 #include "cli/run.h"
+#include "cli/schema.h"
 
 int main(int argc, char** argv) {
   CLI::App app("edgemux, an edge proxy: TLS passthrough and termination by server name, HTTP routing, ACME HTTP-01");
@@ -24,6 +25,10 @@ int main(int argc, char** argv) {
   std::string format = "text";
   check->add_option("--format", format, "text or json")->check(CLI::IsMember({"text", "json"}));
 
+  CLI::App* schema = app.add_subcommand("schema", "Print the JSON Schema of the configuration");
+  bool included = false;
+  schema->add_flag("--include", included, "that of an included file");
+
   CLI::App* version = app.add_subcommand("version", "Print the version");
 
   try {
@@ -35,6 +40,7 @@ int main(int argc, char** argv) {
     std::puts("edgemux " EDGEMUX_VERSION);
     return 0;
   }
+  if (schema->parsed()) return edgemux::cli::schema(included, std::cout);
   if (check->parsed()) {
     edgemux::cli::CheckOptions options;
     options.config = config;

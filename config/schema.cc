@@ -33,25 +33,31 @@ const Type alpn{.kind = Kind::list, .element = &alpn_name};
 const Type client_auth{.kind = Kind::choice, .words = {{"require"}, {"optional"}}};
 const Type ticket_keys{.kind = Kind::choice, .words = {{"auto"}}};
 
-const Type tls_defaults{.kind = Kind::map,
-                        .fields = {{"min_version", &tls_version},
-                                   {"ciphers", &texts},
-                                   {"curves", &texts},
-                                   {"alpn", &alpn},
-                                   {"ticket_keys", &ticket_keys}}};
-const Type tls_of_route{.kind = Kind::map,
-                        .fields = {{"client_ca", &text},
-                                   {"client_auth", &client_auth},
-                                   {"min_version", &tls_version},
-                                   {"ciphers", &texts},
-                                   {"curves", &texts},
-                                   {"alpn", &alpn}}};
+const Type tls_defaults{
+    .kind = Kind::map,
+    .fields = {
+        {"min_version", &tls_version, "lowest version of TLS: \"1.2\" or \"1.3\""},
+        {"ciphers", &texts, "OpenSSL's names, of TLS 1.2 and 1.3 mixed, by preference; empty is the built-in list"},
+        {"curves", &texts, "groups for the key exchange, by preference; empty is the built-in list"},
+        {"alpn", &alpn, "HTTP versions offered to clients, by preference"},
+        {"ticket_keys", &ticket_keys, "keys of session tickets; auto makes and rotates them"}}};
+const Type tls_of_route{
+    .kind = Kind::map,
+    .fields = {
+        {"client_ca", &text,
+         "bundle of the authorities whose client certificates are accepted; broken or missing, the host is refused"},
+        {"client_auth", &client_auth, "whether a client must show a certificate or may"},
+        {"min_version", &tls_version, "lowest version of TLS of these hosts"},
+        {"ciphers", &texts, "OpenSSL's names, by preference; empty is the built-in list"},
+        {"curves", &texts, "groups for the key exchange, by preference; empty is the built-in list"},
+        {"alpn", &alpn, "HTTP versions offered to clients, by preference"}}};
 
 // ---- upstreams ----
 
 const Type weight{.kind = Kind::number, .min = 0, .max = 1'000'000};
 const Type endpoint_map{.kind = Kind::map,
-                        .fields = {{.name = "address", .type = &text, .need = required}, {"weight", &weight}}};
+                        .fields = {{.name = "address", .type = &text, .help = "host:port", .need = required},
+                                   {"weight", &weight, "its share, beside the other endpoints' weights"}}};
 const Type endpoint{.kind = Kind::either, .scalar = &text, .map = &endpoint_map};
 const Type endpoints{.kind = Kind::list, .min = 1, .element = &endpoint};
 const Type upstream_protocol{.kind = Kind::choice, .words = {{"http1"}, {"h2", false}, {"auto", false}}};
@@ -59,27 +65,41 @@ const Type balance{.kind = Kind::choice,
                    .words = {{"round_robin"}, {"least_connections"}, {"random_two"}, {"source_hash"}}};
 const Type share{.kind = Kind::percent};
 const Type proxy_protocol{.kind = Kind::choice, .words = {{"off"}, {"v1", false}, {"v2", false}}};
-const Type upstream_limits{.kind = Kind::map,
-                           .fields = {{"connections", &count}, later("pending"), {"requests", &count}}};
+const Type upstream_limits{
+    .kind = Kind::map,
+    .fields = {{"connections", &count, "connections of the whole process at one time; 0 is no limit"},
+               later("pending"),
+               {"requests", &count, "requests in flight, of the whole process; 0 is no limit"}}};
 const Type keepalive{
     .kind = Kind::map,
-    .fields = {{"idle", &duration}, {"max_age", &duration_or_zero}, {"max_requests", &count}, {"connections", &count}}};
-const Type upstream_timeouts{.kind = Kind::map, .fields = {{"connect", &duration}, later("pending")}};
-const Type upstream{.kind = Kind::map,
-                    .fields = {{.name = "endpoints", .type = &endpoints, .need = required},
-                               {"protocol", &upstream_protocol},
-                               later("tls"),
-                               {"balance", &balance},
-                               {"slow_start", &duration_or_zero},
-                               {"panic_threshold", &share},
-                               {"proxy_protocol", &proxy_protocol},
-                               later("source_address"),
-                               later("health_check"),
-                               later("outlier"),
-                               {"limits", &upstream_limits},
-                               {"keepalive", &keepalive},
-                               {"timeouts", &upstream_timeouts},
-                               later("dns")}};
+    .fields = {{"idle", &duration, "an idle connection is closed after this time"},
+               {"max_age", &duration_or_zero, "a connection takes no more requests after this time; 0s is no limit"},
+               {"max_requests", &count, "requests that one connection carries; 0 is no limit"},
+               {"connections", &count, "idle connections kept, per worker"}}};
+const Type upstream_timeouts{
+    .kind = Kind::map,
+    .fields = {
+        {"connect", &duration, "until a connection to one endpoint stands; default timeouts.connect of the main file"},
+        later("pending")}};
+const Type upstream{
+    .kind = Kind::map,
+    .fields = {{.name = "endpoints",
+                .type = &endpoints,
+                .help = "where it is: host:port, by address or by name",
+                .need = required},
+               {"protocol", &upstream_protocol, "the version of HTTP spoken to it"},
+               later("tls"),
+               {"balance", &balance, "which endpoint is taken next"},
+               {"slow_start", &duration_or_zero, "a new or recovered endpoint reaches its full share after this time"},
+               {"panic_threshold", &share, "when a smaller part of the endpoints is usable, all are used"},
+               {"proxy_protocol", &proxy_protocol, "the PROXY header that begins each connection to it"},
+               later("source_address"),
+               later("health_check"),
+               later("outlier"),
+               {"limits", &upstream_limits, "bounds on what it is given at one time"},
+               {"keepalive", &keepalive, "connections that are kept for the next request"},
+               {"timeouts", &upstream_timeouts, "deadlines of this upstream"},
+               later("dns")}};
 const Type upstreams{.kind = Kind::dictionary, .element = &upstream};
 const Type target{.kind = Kind::either, .scalar = &text, .map = &upstream};
 
@@ -89,131 +109,189 @@ const Type on_http{.kind = Kind::choice, .words = {{"redirect"}, {"serve"}, {"of
 const Type status{.kind = Kind::number, .min = 200, .max = 599};
 const Type redirect_status{.kind = Kind::choice, .words = {{"301"}, {"302"}, {"303"}, {"307"}, {"308"}}};
 const Type scheme{.kind = Kind::choice, .words = {{"https"}, {"http"}}};
-const Type respond{.kind = Kind::map, .fields = {{"status", &status}, {"body", &text}, {"headers", &text_dictionary}}};
+const Type respond{.kind = Kind::map,
+                   .fields = {{"status", &status, "status of the answer; default 200"},
+                              {"body", &text, "text of the answer"},
+                              {"headers", &text_dictionary, "header fields of the answer"}}};
 const Type redirect{.kind = Kind::map,
-                    .fields = {{"scheme", &scheme},
-                               {"host", &text},
-                               {"port", &port},
-                               {"path", &text},
-                               {"prefix", &text},
-                               {"status", &redirect_status}}};
+                    .fields = {{"scheme", &scheme, "scheme of the new address; absent: the request's"},
+                               {"host", &text, "host of the new address; absent: the request's"},
+                               {"port", &port, "port of the new address"},
+                               {"path", &text, "replaces the whole path"},
+                               {"prefix", &text, "replaces the part of the path that the rule matched"},
+                               {"status", &redirect_status, "status of the answer; default 302"}}};
 const Type match{.kind = Kind::map,
-                 .fields = {{"path", &text},
-                            {"exact_path", &text},
+                 .fields = {{"path", &text, "prefix by path element: /a covers /a and /a/b, not /ab"},
+                            {"exact_path", &text, "this path and no other"},
                             later("regex_path"),
                             later("methods"),
                             later("headers"),
                             later("query")}};
-const Type rule{.kind = Kind::map,
-                .fields = {{"path", &text},
-                           {"exact_path", &text},
-                           later("regex_path"),
-                           {"match", &match},
-                           {"upstream", &target},
-                           {"respond", &respond},
-                           {"redirect", &redirect},
-                           later("rewrite"),
-                           later("priority", "0"),
-                           later("split"),
-                           later("mirror"),
-                           later("cors"),
-                           later("request_headers"),
-                           later("response_headers"),
-                           later("timeouts"),
-                           later("retry")}};
+const Type rule{
+    .kind = Kind::map,
+    .fields = {{"path", &text, "prefix by path element: /a covers /a and /a/b, not /ab"},
+               {"exact_path", &text, "this path and no other"},
+               later("regex_path"),
+               {"match", &match, "the conditions, all of which a request must meet"},
+               {"upstream", &target, "forwards: a name of upstreams, host:port, or an upstream written here"},
+               {"respond", &respond, "answers by itself"},
+               {"redirect", &redirect, "sends the client to another address"},
+               later("rewrite"),
+               later("priority", "0"),
+               later("split"),
+               later("mirror"),
+               later("cors"),
+               later("request_headers"),
+               later("response_headers"),
+               later("timeouts"),
+               later("retry")}};
 const Type rules{.kind = Kind::list, .min = 1, .element = &rule};
-const Type route{.kind = Kind::map,
-                 .fields = {{"host", &text},
-                            {"hosts", &texts_one},
-                            later("tenant"),
-                            {"listeners", &texts_one},
-                            {"passthrough", &target},
-                            {"acme_solver", &text},
-                            {"tls", &tls_of_route},
-                            {"on_http", &on_http},
-                            {"allow", &texts},
-                            {"deny", &texts},
-                            {"max_request_body", &size_value},
-                            {"rules", &rules}}};
+const Type route{
+    .kind = Kind::map,
+    .fields = {
+        {"host", &text, "a name, or a wildcard like *.example.com, which covers one or more labels and never the apex"},
+        {"hosts", &texts_one, "several names"},
+        later("tenant"),
+        {"listeners", &texts_one, "where these hosts are served; absent: on every listener"},
+        {"passthrough", &target,
+         "TLS goes untouched to this upstream: a name of upstreams, host:port, or an upstream written here"},
+        {"acme_solver", &text,
+         "ACME HTTP-01 challenges of these hosts go to this host:port; backend is port 80 of the endpoints"},
+        {"tls", &tls_of_route, "what these hosts demand of TLS, on top of the main file's tls"},
+        {"on_http", &on_http, "what an http listener does for these hosts; default redirect"},
+        {"allow", &texts, "client networks that may come in; absent: all"},
+        {"deny", &texts, "client networks that may not come in; beats allow"},
+        {"max_request_body", &size_value, "a larger request body is refused with 413; 0 is no limit"},
+        {"rules", &rules, "TLS ends here; the most specific rule that matches a request decides"}}};
 const Type routes{.kind = Kind::list, .element = &route};
 
 // ---- the rest of the main file ----
 
 const Type version{.kind = Kind::choice, .words = {{"1"}}};
 const Type listener_protocol{.kind = Kind::choice, .words = {{"http"}, {"tls"}, {"tcp", false}}};
-const Type tcp{.kind = Kind::map, .fields = {{"keepalive", &duration_or_off}, {"user_timeout", &duration_or_off}}};
+const Type tcp{.kind = Kind::map,
+               .fields = {{"keepalive", &duration_or_off, "idle time before TCP keep-alive probes; off is none"},
+                          {"user_timeout", &duration_or_off,
+                           "unacknowledged data closes the connection after this time; off is the kernel's own"}}};
 const Type unknown_host{.kind = Kind::choice, .words = {{"close"}, {"alert"}}};
 const Type backlog{.kind = Kind::number, .min = 1, .max = 65535};
-const Type listener{.kind = Kind::map,
-                    .fields = {{.name = "name", .type = &text, .need = required},
-                               {.name = "bind", .type = &texts_one, .need = required},
-                               {.name = "protocol", .type = &listener_protocol, .need = required},
-                               later("accept_proxy_protocol"),
-                               later("trusted_proxies"),
-                               {"unknown_host", &unknown_host},
-                               {"redirect_port", &port},
-                               {"backlog", &backlog},
-                               {"tcp", &tcp},
-                               later("upstream")}};
+const Type listener{
+    .kind = Kind::map,
+    .fields = {
+        {.name = "name", .type = &text, .help = "how routes, logs and metrics call it", .need = required},
+        {.name = "bind",
+         .type = &texts_one,
+         .help = "addresses with a port; :443 is every address, IPv4 and IPv6",
+         .need = required},
+        {.name = "protocol",
+         .type = &listener_protocol,
+         .help = "tls: each server name is passed through or terminated; http: ACME challenges, redirects, plain hosts",
+         .need = required},
+        later("accept_proxy_protocol"),
+        later("trusted_proxies"),
+        {"unknown_host", &unknown_host, "what a TLS name that nobody owns gets: a plain close or an alert"},
+        {"redirect_port", &port, "the port put into redirects to https; default 443"},
+        {"backlog", &backlog, "connections that may wait to be accepted"},
+        {"tcp", &tcp, "options of the clients' sockets"},
+        later("upstream")}};
 const Type listeners{.kind = Kind::list, .min = 1, .element = &listener};
 const Type workers{.kind = Kind::number, .min = 1, .max = 1024, .words = {{"auto"}}};
-const Type certificate{.kind = Kind::map, .fields = {{"cert", &text}, {"key", &text}, {"directory", &text}}};
+const Type certificate{
+    .kind = Kind::map,
+    .fields = {
+        {"cert", &text, "PEM file of a certificate and its chain"},
+        {"key", &text, "PEM file of its key"},
+        {"directory", &text,
+         "folder of pairs: NAME.pem with NAME.key, NAME/tls.crt with tls.key, NAME/fullchain.pem with privkey.pem"}}};
 const Type certificates{.kind = Kind::list, .element = &certificate};
-const Type acme{.kind = Kind::map, .fields = {{"tokens_dir", &text}}};
-const Type include_map{.kind = Kind::map,
-                       .fields = {{.name = "files", .type = &text, .need = required}, later("tenant")}};
+const Type acme{.kind = Kind::map,
+                .fields = {{"tokens_dir", &text, "folder with a file per HTTP-01 token, where ACME clients write"}}};
+const Type include_map{
+    .kind = Kind::map,
+    .fields = {{.name = "files", .type = &text, .help = "a path or a pattern like routes.d/*.yaml", .need = required},
+               later("tenant")}};
 const Type include_entry{.kind = Kind::either, .scalar = &text, .map = &include_map};
 const Type include{.kind = Kind::list, .element = &include_entry};
 const Type timeouts{.kind = Kind::map,
-                    .fields = {{"client_hello", &duration},
-                               {"tls_handshake", &duration},
-                               {"request_head", &duration},
-                               {"request_body_rate", &size_value},
-                               {"idle", &duration},
-                               {"connect", &duration},
-                               {"response", &duration},
-                               {"tunnel_idle", &duration},
-                               {"half_closed", &duration},
-                               {"drain", &duration}}};
+                    .fields = {{"client_hello", &duration, "until the ClientHello is whole"},
+                               {"tls_handshake", &duration, "until the TLS handshake is over"},
+                               {"request_head", &duration, "from the first byte of a request to the end of its head"},
+                               {"request_body_rate", &size_value,
+                                "bytes per second that a request body must make on average; 0 is off"},
+                               {"idle", &duration, "between a client's requests"},
+                               {"connect", &duration, "until a connection to an upstream's endpoint stands"},
+                               {"response", &duration, "an upstream's silence while an answer is due"},
+                               {"tunnel_idle", &duration, "a tunnel in which no byte moves is closed after this time"},
+                               {"half_closed", &duration, "a tunnel that one side has closed ends after this time"},
+                               {"drain", &duration, "what is open after SIGTERM is closed after this time"}}};
 const Type connections{.kind = Kind::number, .min = 1, .max = 100'000'000, .words = {{"auto"}}};
 const Type request_head{.kind = Kind::size, .min = 1024, .max = 1ULL << 20};
 const Type client_hello{.kind = Kind::size, .min = 2048, .max = 1ULL << 20};
 const Type inspect_memory{.kind = Kind::size, .min = 64ULL << 10, .max = 1ULL << 40};
-const Type limits{.kind = Kind::map,
-                  .fields = {{"connections", &connections},
-                             {"request_head", &request_head},
-                             {"client_hello", &client_hello},
-                             {"inspect_memory", &inspect_memory},
-                             {"connections_per_source", &count},
-                             {"new_connections_per_second_per_source", &count}}};
+const Type limits{
+    .kind = Kind::map,
+    .fields = {
+        {"connections", &connections, "client connections of the whole process; auto follows the limit of open files"},
+        {"request_head", &request_head, "a request head is refused beyond this size"},
+        {"client_hello", &client_hello, "a ClientHello is refused beyond this size"},
+        {"inspect_memory", &inspect_memory, "all unfinished ClientHellos together"},
+        {"connections_per_source", &count, "connections at one time per IPv4 address or IPv6 /64; 0 is off"},
+        {"new_connections_per_second_per_source", &count,
+         "new connections per second per IPv4 address or IPv6 /64; 0 is off"}}};
 const Type settle{.kind = Kind::duration, .min = 0, .max = 60'000};
-const Type reload{.kind = Kind::map, .fields = {{"settle", &settle}, later("max_removed", "off")}};
+const Type reload{
+    .kind = Kind::map,
+    .fields = {{"settle", &settle, "quiet time after a change before it is read"}, later("max_removed", "off")}};
 const Type level{.kind = Kind::choice, .words = {{"trace"}, {"debug"}, {"info"}, {"warn"}, {"error"}}};
 const Type access_format{.kind = Kind::choice, .words = {{"json"}, {"text"}, {"off"}}};
 const Type access{.kind = Kind::map,
-                  .fields = {{"path", &text}, {"format", &access_format}, {"fields", &texts}, {"sample", &positive}}};
-const Type log{.kind = Kind::map, .fields = {{"level", &level}, {"access", &access}}};
+                  .fields = {{"path", &text, "stdout, stderr or a file"},
+                             {"format", &access_format, "json, text or off"},
+                             {"fields", &texts, "names of the fields to write; empty is all"},
+                             {"sample", &positive, "one of so many successful lines is written"}}};
+const Type log{.kind = Kind::map,
+               .fields = {{"level", &level, "the least level that is written"}, {"access", &access, "the access log"}}};
 const Type admin_place{.kind = Kind::text, .words = {{""}, {"off"}}};
-const Type admin{.kind = Kind::map, .fields = {{"bind", &admin_place}, {"probes", &admin_place}}};
+const Type admin{
+    .kind = Kind::map,
+    .fields = {{"bind", &admin_place, "unix:/path of the admin socket; empty or off is none"},
+               {"probes", &admin_place, "address:port of /healthz, /readyz and /metrics; empty or off is none"}}};
 
-const Type configuration{.kind = Kind::map,
-                         .fields = {{"version", &version},
-                                    {.name = "listeners", .type = &listeners, .need = required, .main_only = true},
-                                    {.name = "workers", .type = &workers, .main_only = true},
-                                    {.name = "state_dir", .type = &text, .main_only = true},
-                                    {.name = "certificates", .type = &certificates, .main_only = true},
-                                    {.name = "tls", .type = &tls_defaults, .main_only = true},
-                                    {.name = "acme", .type = &acme, .main_only = true},
-                                    {"upstreams", &upstreams},
-                                    {.name = "tenants", .supported = false, .main_only = true},
-                                    {.name = "include", .type = &include, .main_only = true},
-                                    {"routes", &routes},
-                                    later("tenant"),
-                                    {.name = "timeouts", .type = &timeouts, .main_only = true},
-                                    {.name = "limits", .type = &limits, .main_only = true},
-                                    {.name = "reload", .type = &reload, .main_only = true},
-                                    {.name = "log", .type = &log, .main_only = true},
-                                    {.name = "admin", .type = &admin, .main_only = true}}};
+const Type configuration{
+    .kind = Kind::map,
+    .fields = {{"version", &version, "of this format; 1"},
+               {.name = "listeners",
+                .type = &listeners,
+                .help = "sockets that clients connect to",
+                .need = required,
+                .main_only = true},
+               {.name = "workers",
+                .type = &workers,
+                .help = "threads; auto follows the processors and the cgroup's quota",
+                .main_only = true},
+               {.name = "state_dir",
+                .type = &text,
+                .help = "where last good bytes of included files are kept",
+                .main_only = true},
+               {.name = "certificates",
+                .type = &certificates,
+                .help = "pairs; their names decide which hosts they serve. Watched",
+                .main_only = true},
+               {.name = "tls", .type = &tls_defaults, .help = "defaults of every host", .main_only = true},
+               {.name = "acme", .type = &acme, .help = "HTTP-01 challenges", .main_only = true},
+               {"upstreams", &upstreams, "named, for routes to share"},
+               {.name = "tenants", .supported = false, .main_only = true},
+               {.name = "include", .type = &include, .help = "more files with routes and upstreams", .main_only = true},
+               {"routes", &routes, "hosts, and what they get"},
+               later("tenant"),
+               {.name = "timeouts", .type = &timeouts, .help = "deadlines", .main_only = true},
+               {.name = "limits",
+                .type = &limits,
+                .help = "bounds for everything that a stranger can send",
+                .main_only = true},
+               {.name = "reload", .type = &reload, .help = "how changes are taken up", .main_only = true},
+               {.name = "log", .type = &log, .help = "process log and access log", .main_only = true},
+               {.name = "admin", .type = &admin, .help = "the admin socket and the probes", .main_only = true}}};
 
 }  // namespace
 

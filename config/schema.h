@@ -25,6 +25,7 @@ struct Field {
   enum class Need : std::uint8_t { optional, required };
   std::string_view name;
   const Type* type = nullptr;
+  std::string_view help = {};  // what it says, in one line, for the JSON Schema
   bool supported = true;
   // Of a key that is not supported yet: the value that says what happens without it, and is therefore accepted.
   std::string_view fallback = {};

@@ -122,7 +122,7 @@ def e2e_suite(preset, words, full):
 
 def suites(presets, words, full):
     if "release" in presets:
-        for name in ("arrows", "documents"):
+        for name in ("arrows", "documents", "schema"):
             suite = Suite(name, [*PYTEST, f"tests/{name}_test.py"], "pytest", 60)
             suite.command.append(f"--junit-xml={suite.report}")
             if words and words not in name:
