@@ -40,7 +40,7 @@ Json listeners_of(const StatusView& view) {
       active = over_workers(view.metrics, [&](const auto& w) { return w.listeners[slot].active.read(); });
     }
     list.push_back({{"name", listener->spec.name},
-                    {"protocol", listener->spec.protocol == routing::Protocol::http ? "http" : "tls"},
+                    {"protocol", routing::protocol_name(listener->spec.protocol)},
                     {"bind", std::move(binds)},
                     {"hosts", listener->hosts.size()},
                     {"connections_total", accepted},

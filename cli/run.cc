@@ -121,8 +121,8 @@ void Process::live() {
     ready_ = true;
     for (const auto& listener : server_->snapshot()->listeners) {
       for (const auto& bind : listener->spec.binds) {
-        core::log_info("listener {}: {} on {}", listener->spec.name,
-                       listener->spec.protocol == routing::Protocol::tls ? "tls" : "http", bind.text);
+        core::log_info("listener {}: {} on {}", listener->spec.name, routing::protocol_name(listener->spec.protocol),
+                       bind.text);
       }
     }
     core::log_info("edgemux {} is ready: {} hosts, {} workers", EDGEMUX_VERSION, server_->snapshot()->host_count,

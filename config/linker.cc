@@ -12,7 +12,8 @@ constexpr std::size_t max_reminders = 20;
 Linker::Linker(Shared shared) : shared_(std::move(shared)) {
   const auto& listeners = shared_.settings.listeners;
   for (std::size_t i = 0; i < listeners.size(); ++i) {
-    (listeners[i].protocol == routing::Protocol::tls ? tls_mask_ : http_mask_) |= 1ULL << i;
+    if (listeners[i].protocol == routing::Protocol::tls) tls_mask_ |= 1ULL << i;
+    if (listeners[i].protocol == routing::Protocol::http) http_mask_ |= 1ULL << i;
   }
 }
 
@@ -90,13 +91,16 @@ std::uint64_t Linker::listeners_of(const RouteSpec& spec, Problems& problems) {
         std::find_if(listeners.begin(), listeners.end(), [&](const auto& l) { return l.name == name.text; });
     if (found != listeners.end()) {
       mask |= 1ULL << static_cast<unsigned>(found - listeners.begin());
+      if (found->protocol == routing::Protocol::tcp) {
+        problems.error(name.place, quote(name.text) + " is a tcp listener; it has no hosts, only an upstream");
+      }
       continue;
     }
     std::vector<std::string_view> names;
     for (const auto& listener : listeners) names.push_back(listener.name);
     problems.error(name.place, "unknown listener " + quote(name.text), did_you_mean(name.text, names));
   }
-  if (spec.passthrough && mask != 0 && (mask & tls_mask_) == 0) {
+  if (spec.passthrough && mask != 0 && (mask & ~http_mask_) == 0) {
     problems.error(spec.listeners->front().place,
                    quote(spec.listeners->front().text) + " is an http listener; 'passthrough' needs a tls listener");
   }
@@ -213,6 +217,11 @@ bool Linker::admit_routes(const FileSpec& file, Problems& problems) {
   files_.push_back(problems.origin({}).file);
   grow(file.routes.size());
   reminded_ = 0;
+  for (const auto& tcp : file.tcp_listeners) {
+    auto upstream = resolve(tcp.target, problems);
+    use(upstream);
+    tcp_upstreams_.insert_or_assign(tcp.listener, std::move(upstream));
+  }
   for (const auto& spec : file.routes) {
     const std::uint64_t listeners = listeners_of(spec, problems);
     claim(spec, listeners, problems);
@@ -274,6 +283,9 @@ void Linker::finish(routing::Snapshot& snapshot) {
     auto listener = std::make_shared<routing::Listener>();
     listener->spec = listeners[l];
     listener->hosts = routing::HostTable(std::move(entries));
+    if (const auto tcp = tcp_upstreams_.find(listeners[l].name); tcp != tcp_upstreams_.end()) {
+      listener->upstream = tcp->second;
+    }
     snapshot.listeners.push_back(std::move(listener));
   }
   snapshot.upstreams = std::move(upstreams_);

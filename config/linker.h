@@ -85,6 +85,7 @@ class Linker {
   std::vector<std::shared_ptr<const std::string>> files_;
   std::vector<Claim> claims_;
   std::vector<routing::RoutePtr> routes_;
+  std::unordered_map<std::string, routing::UpstreamPtr> tcp_upstreams_;  // by listener
   std::vector<routing::UpstreamPtr> upstreams_;
   std::unordered_set<std::uint32_t> upstream_ids_;
   std::size_t reminded_ = 0;  // hosts without certificate, of the file at hand

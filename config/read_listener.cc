@@ -45,15 +45,31 @@ routing::ListenerSpec read_listener(const Node& node, Problems& problems) {
   spec.origin = problems.origin(node.place);
   if (const Node* name = node.get("name"); name != nullptr && name->is_scalar()) spec.name = std::string(name->text);
   if (const Node* protocol = node.get("protocol")) {
-    spec.protocol = protocol->text == "http" ? routing::Protocol::http : routing::Protocol::tls;
+    spec.protocol = protocol->text == "http"  ? routing::Protocol::http
+                    : protocol->text == "tcp" ? routing::Protocol::tcp
+                                              : routing::Protocol::tls;
   }
   if (const Node* unknown = node.get("unknown_host")) {
     spec.unknown_host = unknown->text == "alert" ? routing::UnknownHost::alert : routing::UnknownHost::close;
-    if (spec.protocol == routing::Protocol::http) {
+    if (spec.protocol == routing::Protocol::tcp) {
+      problems.error(unknown->place, "'unknown_host' is for tls listeners; a tcp listener knows no hosts");
+    } else if (spec.protocol == routing::Protocol::http) {
       problems.error(unknown->place,
                      "'unknown_host' is for tls listeners; an unknown host on an http listener gets 404");
     }
   }
+  const bool tcp_listener = spec.protocol == routing::Protocol::tcp;
+  for (const char* key : {"redirect_port", "trusted_proxies"}) {
+    if (const Node* value = node.get(key); value != nullptr && tcp_listener) {
+      problems.error(value->place, quote(key) + " is about HTTP; a tcp listener passes bytes on");
+    }
+  }
+  const Node* upstream = node.get("upstream");
+  if (tcp_listener && upstream == nullptr) problems.error(node.place, "a tcp listener needs an 'upstream'");
+  if (!tcp_listener && upstream != nullptr) {
+    problems.error(upstream->place, "'upstream' is for tcp listeners; here the routes say where a request goes");
+  }
+  read_networks(node.get("accept_proxy_protocol"), spec.accept_proxy_protocol, problems);
   spec.redirect_port = static_cast<std::uint16_t>(number_or(node.get("redirect_port"), spec.redirect_port));
   spec.backlog = static_cast<int>(number_or(node.get("backlog"), static_cast<std::uint64_t>(spec.backlog)));
   if (const Node* tcp = node.get("tcp")) {

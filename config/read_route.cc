@@ -97,19 +97,6 @@ void read_hosts(const Node& node, RouteSpec& route, Problems& problems) {
   }
 }
 
-void read_networks(const Node* node, std::vector<core::Network>& out, Problems& problems) {
-  if (node == nullptr || !node->is_list()) return;
-  for (const Node* item = node->first; item != nullptr; item = item->next) {
-    if (!item->is_scalar() || item->is_null()) continue;
-    auto network = core::Network::parse(item->text);
-    if (network) {
-      out.push_back(*network);
-    } else {
-      problems.error(item->place, network.error().message);
-    }
-  }
-}
-
 // Exact paths first, then longer prefixes; the order of the file decides nothing else.
 void order_rules(std::vector<RuleSpec>& rules, Problems& problems) {
   using Kind = routing::Rule::Kind;
@@ -216,7 +203,32 @@ bool upstream_name(std::string_view name) {
   });
 }
 
+void read_tcp_listeners(const Node& root, FileSpec& spec, Problems& problems) {
+  const Node* listeners = root.get("listeners");
+  if (listeners == nullptr || !listeners->is_list()) return;
+  for (const Node* item = listeners->first; item != nullptr; item = item->next) {
+    const Node* name = item->get("name");
+    const Node* protocol = item->get("protocol");
+    const Node* upstream = item->get("upstream");
+    if (name == nullptr || protocol == nullptr || upstream == nullptr || protocol->text != "tcp") continue;
+    spec.tcp_listeners.push_back({std::string(name->text), read_target(*upstream, problems)});
+  }
+}
+
 }  // namespace
+
+void read_networks(const Node* node, std::vector<core::Network>& out, Problems& problems) {
+  if (node == nullptr || !node->is_list()) return;
+  for (const Node* item = node->first; item != nullptr; item = item->next) {
+    if (!item->is_scalar() || item->is_null()) continue;
+    auto network = core::Network::parse(item->text);
+    if (network) {
+      out.push_back(*network);
+    } else {
+      problems.error(item->place, network.error().message);
+    }
+  }
+}
 
 FileSpec read_file_spec(const Node& root, const std::string& path, Problems& problems) {
   FileSpec spec;
@@ -230,6 +242,7 @@ FileSpec read_file_spec(const Node& root, const std::string& path, Problems& pro
       }
     }
   }
+  read_tcp_listeners(root, spec, problems);
   if (const Node* routes = root.get("routes"); routes != nullptr && routes->is_list()) {
     spec.routes.reserve(routes->size);
     for (const Node* item = routes->first; item != nullptr; item = item->next) {

@@ -96,6 +96,11 @@ std::shared_ptr<UpstreamSpec> read_upstream(const Node& node, Name name, Problem
     k.max_requests = number_or(keepalive->get("max_requests"), k.max_requests);
     k.connections = static_cast<std::uint32_t>(number_or(keepalive->get("connections"), k.connections));
   }
+  if (const Node* version = node.get("proxy_protocol")) {
+    upstream.transport.proxy_protocol = version->text == "v1"   ? core::ProxyVersion::v1
+                                        : version->text == "v2" ? core::ProxyVersion::v2
+                                                                : core::ProxyVersion::off;
+  }
   if (const Node* timeouts = node.get("timeouts"); timeouts != nullptr && timeouts->get("connect") != nullptr) {
     spec->own_connect_timeout = true;
     upstream.connect_timeout = duration_or(timeouts->get("connect"), upstream.connect_timeout);

@@ -64,7 +64,7 @@ const Type upstream_protocol{.kind = Kind::choice, .words = {{"http1"}, {"h2", f
 const Type balance{.kind = Kind::choice,
                    .words = {{"round_robin"}, {"least_connections"}, {"random_two"}, {"source_hash"}}};
 const Type share{.kind = Kind::percent};
-const Type proxy_protocol{.kind = Kind::choice, .words = {{"off"}, {"v1", false}, {"v2", false}}};
+const Type proxy_protocol{.kind = Kind::choice, .words = {{"off"}, {"v1"}, {"v2"}}};
 const Type upstream_limits{
     .kind = Kind::map,
     .fields = {{"connections", &count, "connections of the whole process at one time; 0 is no limit"},
@@ -168,7 +168,7 @@ const Type routes{.kind = Kind::list, .element = &route};
 // ---- the rest of the main file ----
 
 const Type version{.kind = Kind::choice, .words = {{"1"}}};
-const Type listener_protocol{.kind = Kind::choice, .words = {{"http"}, {"tls"}, {"tcp", false}}};
+const Type listener_protocol{.kind = Kind::choice, .words = {{"http"}, {"tls"}, {"tcp"}}};
 const Type tcp{.kind = Kind::map,
                .fields = {{"keepalive", &duration_or_off, "idle time before TCP keep-alive probes; off is none"},
                           {"user_timeout", &duration_or_off,
@@ -185,15 +185,18 @@ const Type listener{
          .need = required},
         {.name = "protocol",
          .type = &listener_protocol,
-         .help = "tls: each server name is passed through or terminated; http: ACME challenges, redirects, plain hosts",
+         .help =
+             "tls: each server name is passed through or terminated; http: ACME challenges, redirects, plain hosts; "
+             "tcp: to the upstream, as it is",
          .need = required},
-        later("accept_proxy_protocol"),
+        {"accept_proxy_protocol", &texts_one,
+         "networks whose connections begin with a PROXY header, v1 or v2; from anybody else it is an error"},
         later("trusted_proxies"),
         {"unknown_host", &unknown_host, "what a TLS name that nobody owns gets: a plain close or an alert"},
         {"redirect_port", &port, "the port put into redirects to https; default 443"},
         {"backlog", &backlog, "connections that may wait to be accepted"},
         {"tcp", &tcp, "options of the clients' sockets"},
-        later("upstream")}};
+        {"upstream", &target, "where a tcp listener's connections go"}}};
 const Type listeners{.kind = Kind::list, .min = 1, .element = &listener};
 const Type workers{.kind = Kind::number, .min = 1, .max = 1024, .words = {{"auto"}}};
 const Type certificate{

@@ -67,10 +67,17 @@ struct RouteSpec {
   Place solver_place;
 };
 
+// Where a tcp listener of the main file sends its connections.
+struct TcpListenerSpec {
+  std::string listener;
+  TargetSpec target;
+};
+
 struct FileSpec {
   std::vector<std::string> upstream_names;  // all, those with errors included
   std::vector<UpstreamSpec> upstreams;
   std::vector<RouteSpec> routes;
+  std::vector<TcpListenerSpec> tcp_listeners;
 };
 
 // Reads the lists of routes and upstreams of a file whose schema was checked. `path` is absolute; paths in the file
@@ -93,6 +100,7 @@ TargetSpec read_target(const Node& node, Problems& problems);
 std::uint64_t number_or(const Node* node, std::uint64_t fallback);
 std::uint64_t size_or(const Node* node, std::uint64_t fallback);
 routing::milliseconds duration_or(const Node* node, routing::milliseconds fallback);  // "off" is 0
+void read_networks(const Node* list, std::vector<core::Network>& out, Problems& problems);
 std::vector<std::string> texts_of(const Node* node);
 
 }  // namespace edgemux::config

@@ -48,6 +48,7 @@ std::string identity_of(const routing::Upstream& upstream) {
     add_number(out, number);
   }
   add_balance(out, upstream);
+  out += upstream.transport.identity();
   return out;
 }
 
@@ -93,7 +94,7 @@ routing::UpstreamPtr UpstreamRegistry::make(routing::Upstream upstream, std::str
     auto set = std::make_shared<routing::EndpointSet>();
     for (const auto& endpoint : upstream.endpoints) {
       if (endpoint.address) {
-        set->endpoints.push_back({*endpoint.address, endpoint.text, endpoint.weight});
+        set->endpoints.push_back({*endpoint.address, endpoint.text, endpoint.weight, nullptr, endpoint.host});
       } else if (set->problem.empty()) {
         set->problem = endpoint.host + " is not resolved yet";
       }

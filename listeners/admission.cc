@@ -20,11 +20,15 @@ std::string Admission::key_of(const core::SocketAddress& client) {
 
 bool Admission::admit(const core::SocketAddress& client, std::uint64_t now) {
   if (connections_.fetch_add(1, std::memory_order_relaxed) >= most_.load(std::memory_order_relaxed) ||
-      (count_sources_.load(std::memory_order_relaxed) && !admit_source(client, now))) {
+      !name(client, now)) {
     connections_.fetch_sub(1, std::memory_order_relaxed);
     return false;
   }
   return true;
+}
+
+bool Admission::name(const core::SocketAddress& client, std::uint64_t now) {
+  return !client.valid() || !count_sources_.load(std::memory_order_relaxed) || admit_source(client, now);
 }
 
 bool Admission::admit_source(const core::SocketAddress& client, std::uint64_t now) {
@@ -54,7 +58,7 @@ bool Admission::admit_source(const core::SocketAddress& client, std::uint64_t no
 
 void Admission::leave(const core::SocketAddress& client) {
   connections_.fetch_sub(1, std::memory_order_relaxed);
-  if (!count_sources_.load(std::memory_order_relaxed)) return;
+  if (!client.valid() || !count_sources_.load(std::memory_order_relaxed)) return;
   const std::string key = key_of(client);
   Shard& shard = shard_of(key);
   const std::lock_guard lock(shard.mutex);

@@ -22,8 +22,10 @@ class Admission {
   // `total` is limits.connections resolved (never 0).
   void configure(const routing::Limits& limits, std::uint32_t total);
 
-  // True: the connection counts until leave(). `now` in milliseconds.
+  // True: the connection counts until leave(). `now` in milliseconds. A client that is not known yet (an invalid
+  // address) counts in the total only; name() says later who it is, or is refused, and leave() is told the new address.
   bool admit(const core::SocketAddress& client, std::uint64_t now);
+  bool name(const core::SocketAddress& client, std::uint64_t now);
   void leave(const core::SocketAddress& client);
 
   [[nodiscard]] std::uint32_t connections() const { return connections_.load(std::memory_order_relaxed); }

@@ -16,6 +16,8 @@ enum class CloseReason : std::uint8_t {
   draining,       // the process is going down or the listener was removed
   // the client
   client_reset,          // left in the middle: reset, or FIN inside a message
+  bad_proxy_header,      // no PROXY header, or a malformed one, from a sender that must send one
+  proxy_header_timeout,  // no whole PROXY header within timeouts.client_hello
   hello_timeout,         // no whole ClientHello within timeouts.client_hello
   hello_too_large,       // over limits.client_hello
   hello_memory,          // limits.inspect_memory is used up
@@ -42,6 +44,7 @@ enum class CloseReason : std::uint8_t {
   no_endpoint,       // the upstream has no address
   connect_failed,    // refused, unreachable, on every endpoint tried
   connect_timeout,   // timeouts.connect, on every endpoint tried
+  upstream_tls,      // no TLS connection: a certificate that is not accepted, no common protocol, broken files of ours
   upstream_limit,    // limits.connections of the upstream
   upstream_reset,    // reset in the middle
   upstream_closed,   // FIN in the middle of an answer, or before it

@@ -72,6 +72,8 @@ FailureAnswer answer_to(UpstreamFailure::Kind kind) {
       return {502, CloseReason::connect_failed, "refuses connections"};
     case UpstreamFailure::Kind::connect_timeout:
       return {504, CloseReason::connect_timeout, "does not accept the connection in time"};
+    case UpstreamFailure::Kind::tls:
+      return {502, CloseReason::upstream_tls, "cannot be reached over TLS"};
     case UpstreamFailure::Kind::limit:
       return {503, CloseReason::upstream_limit, "is at its limit"};
     case UpstreamFailure::Kind::reset:
@@ -217,6 +219,8 @@ void Exchange::send(const core::OutgoingRequest& request, bool fresh) {
   switch (pool_->acquire(upstream_stream_, {&session_->client(), fresh, avoid})) {
     case routing::UpstreamPool::Acquired::limit:
       return fail_upstream({UpstreamFailure::Kind::limit, pool_->limit_reason()});
+    case routing::UpstreamPool::Acquired::refused:
+      return fail_upstream({UpstreamFailure::Kind::tls, upstream_->transport.refused});
     case routing::UpstreamPool::Acquired::waiting:
       if (&request != &saved_.request) save(request);
       stage_ = Stage::connecting;
@@ -443,6 +447,10 @@ void Exchange::on_upstream_failed(const UpstreamFailure& failure) {
   fail_upstream(failure);
 }
 
+core::ProxyLine Exchange::on_upstream_asks_who() const {
+  return {session_->client(), session_->destination(), session_->sni(), session_->alpn()};
+}
+
 void Exchange::fail_upstream(const UpstreamFailure& failure) {
   const FailureAnswer answer = answer_to(failure.kind);
   core::log_limited(core::LogLevel::warn, upstream_->identity, "route {}: upstream {} {}: {}", route_->name,
@@ -465,8 +473,8 @@ void Exchange::refuse(std::uint16_t status, CloseReason reason, std::string_view
     // Operators' clients see which upstream it was; why is in the log.
     for (const auto kind :
          {UpstreamFailure::Kind::no_endpoint, UpstreamFailure::Kind::refused, UpstreamFailure::Kind::connect_timeout,
-          UpstreamFailure::Kind::limit, UpstreamFailure::Kind::reset, UpstreamFailure::Kind::closed,
-          UpstreamFailure::Kind::bad_response, UpstreamFailure::Kind::timeout}) {
+          UpstreamFailure::Kind::tls, UpstreamFailure::Kind::limit, UpstreamFailure::Kind::reset,
+          UpstreamFailure::Kind::closed, UpstreamFailure::Kind::bad_response, UpstreamFailure::Kind::timeout}) {
       const FailureAnswer answer = answer_to(kind);
       if (answer.reason == reason) body = describe(status, "upstream " + upstream_->name + " " + answer.text);
     }

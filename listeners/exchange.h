@@ -102,6 +102,7 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   void on_upstream_event_end() override;
   void on_upstream_writable() override;
   void on_upstream_failed(const routing::UpstreamFailure& failure) override;
+  [[nodiscard]] core::ProxyLine on_upstream_asks_who() const override;
 
   // A piece of text_.
   struct Text {

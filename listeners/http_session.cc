@@ -21,8 +21,9 @@ constexpr milliseconds kDrainGrace{1'000};
 
 }  // namespace
 
-HttpSession::HttpSession(Listener& listener, const core::SocketAddress& client, std::unique_ptr<core::Stream> stream)
-    : Session(listener, client),
+HttpSession::HttpSession(Listener& listener, const core::SocketAddress& client, const core::SocketAddress& destination,
+                         std::unique_ptr<core::Stream> stream)
+    : Session(listener, client, destination),
       stream_(std::move(stream)),
       output_(worker().blocks()),
       http1_(*this, output_, worker().http_scratch(), worker().snapshot().limits.request_head),
@@ -37,15 +38,22 @@ HttpSession::HttpSession(Listener& listener, const core::SocketAddress& client, 
 HttpSession::~HttpSession() = default;
 
 void HttpSession::begin_plain(Listener& listener, const core::SocketAddress& client,
-                              std::unique_ptr<core::TcpStream> stream) {
-  std::unique_ptr<HttpSession> session(new HttpSession(listener, client, std::move(stream)));
+                              const core::SocketAddress& destination, std::unique_ptr<core::TcpStream> stream) {
+  std::unique_ptr<HttpSession> session(new HttpSession(listener, client, destination, std::move(stream)));
   session->await(Waiting::first_head, listener.worker().snapshot().timeouts.request_head);
   listener.worker().add(std::move(session));
 }
 
+core::SocketAddress HttpSession::destination() const {
+  // Below TLS, if any, there is always a socket.
+  const core::Stream& socket = tls_ != nullptr ? tls_->inner() : *stream_;
+  return Session::destination(static_cast<const core::TcpStream&>(socket));
+}
+
 void HttpSession::begin_tls(Listener& listener, const core::SocketAddress& client,
-                            std::unique_ptr<core::TcpStream> stream, std::span<const char> hello,
-                            routing::RoutePtr route, std::string_view name, std::string sni, std::uint64_t began_us) {
+                            const core::SocketAddress& destination, std::unique_ptr<core::TcpStream> stream,
+                            std::span<const char> hello, routing::RoutePtr route, std::string_view name,
+                            std::string sni, std::uint64_t began_us) {
   Worker& worker = listener.worker();
   const auto& policy = std::get<routing::VirtualHost>(route->action).tls;
   auto tls = worker.tls().accept(std::move(stream), hello, policy, *worker.snapshot().certificates, name);
@@ -58,7 +66,7 @@ void HttpSession::begin_tls(Listener& listener, const core::SocketAddress& clien
     return;
   }
   core::TlsStream* stream_of_tls = tls->get();
-  std::unique_ptr<HttpSession> session(new HttpSession(listener, client, std::move(*tls)));
+  std::unique_ptr<HttpSession> session(new HttpSession(listener, client, destination, std::move(*tls)));
   session->tls_ = stream_of_tls;
   session->tls_route_ = std::move(route);
   session->sni_ = std::move(sni);

@@ -33,12 +33,13 @@ class HttpSession final : public Session,
                           private core::ServerCodec::Observer,
                           private Tunnel::Observer {
  public:
-  static void begin_plain(Listener& listener, const core::SocketAddress& client,
+  // `destination`: what a PROXY header said that the client connected to, else invalid.
+  static void begin_plain(Listener& listener, const core::SocketAddress& client, const core::SocketAddress& destination,
                           std::unique_ptr<core::TcpStream> stream);
   // `hello`: what was read already. `name`: the normalised server name, which `route` owns; `sni` as it was sent.
-  static void begin_tls(Listener& listener, const core::SocketAddress& client, std::unique_ptr<core::TcpStream> stream,
-                        std::span<const char> hello, routing::RoutePtr route, std::string_view name, std::string sni,
-                        std::uint64_t began_us);
+  static void begin_tls(Listener& listener, const core::SocketAddress& client, const core::SocketAddress& destination,
+                        std::unique_ptr<core::TcpStream> stream, std::span<const char> hello, routing::RoutePtr route,
+                        std::string_view name, std::string sni, std::uint64_t began_us);
   ~HttpSession() override;
 
   void drain() override;
@@ -60,6 +61,8 @@ class HttpSession final : public Session,
   // The exchange agreed on an upgrade and is over: from now on bytes.
   void upgrade(Exchange& exchange, routing::UpstreamStream::Upgraded upstream);
 
+  // What the client connected to.
+  [[nodiscard]] core::SocketAddress destination() const;
   [[nodiscard]] bool secure() const { return tls_ != nullptr; }
   [[nodiscard]] std::string_view sni() const { return sni_; }
   [[nodiscard]] std::string_view alpn() const { return tls_ != nullptr ? tls_->alpn() : std::string_view(); }
@@ -84,7 +87,8 @@ class HttpSession final : public Session,
   // What the deadline stands for.
   enum class Waiting : std::uint8_t { nothing, handshake, first_head, head, idle, write, linger };
 
-  HttpSession(Listener& listener, const core::SocketAddress& client, std::unique_ptr<core::Stream> stream);
+  HttpSession(Listener& listener, const core::SocketAddress& client, const core::SocketAddress& destination,
+              std::unique_ptr<core::Stream> stream);
 
   void on_ready(core::Stream& stream) override;
   void go_on();

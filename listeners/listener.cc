@@ -7,9 +7,17 @@
 #include "core/base/log.h"
 #include "listeners/http_session.h"
 #include "listeners/passthrough_session.h"
+#include "listeners/proxied_session.h"
 #include "listeners/worker.h"
 
 namespace edgemux::listeners {
+namespace {
+
+bool contains(const std::vector<core::Network>& networks, const core::SocketAddress& address) {
+  return std::any_of(networks.begin(), networks.end(), [&](const auto& network) { return network.contains(address); });
+}
+
+}  // namespace
 
 Listener::Listener(Worker& worker, std::shared_ptr<const routing::Listener> table)
     : worker_(worker),
@@ -59,7 +67,9 @@ void Listener::remove() {
 
 void Listener::accept(int fd, const core::SocketAddress& client) {
   metrics_.accepted.add();
-  if (!worker_.shared().admission.admit(client, worker_.now())) {
+  const bool proxied = contains(spec().accept_proxy_protocol, client);
+  const core::SocketAddress counted = proxied ? core::SocketAddress() : client;  // who it is will be said
+  if (!worker_.shared().admission.admit(counted, worker_.now())) {
     close(fd);
     worker_.metrics().closes[static_cast<std::size_t>(CloseReason::too_many_connections)].add();
     core::log_limited(
@@ -70,16 +80,28 @@ void Listener::accept(int fd, const core::SocketAddress& client) {
   }
   auto stream = core::TcpStream::adopt(worker_.loop(), fd);
   if (!stream) {
-    worker_.shared().admission.leave(client);
+    worker_.shared().admission.leave(counted);
     worker_.metrics().closes[static_cast<std::size_t>(CloseReason::out_of_resources)].add();
     core::log_limited(core::LogLevel::error, "adopt", "listener {}: {}", name_, stream.error().message);
     return;
   }
   metrics_.active.add();
-  if (spec().protocol == routing::Protocol::tls) {
-    PassthroughSession::begin(*this, client, std::move(*stream));
+  if (proxied) {
+    ProxiedSession::begin(*this, client, std::move(*stream));
   } else {
-    HttpSession::begin_plain(*this, client, std::move(*stream));
+    begin(client, {}, std::move(*stream));
+  }
+}
+
+void Listener::begin(const core::SocketAddress& client, const core::SocketAddress& destination,
+                     std::unique_ptr<core::TcpStream> stream) {
+  switch (spec().protocol) {
+    case routing::Protocol::tls:
+      return PassthroughSession::begin(*this, client, destination, std::move(stream));
+    case routing::Protocol::tcp:
+      return PassthroughSession::begin_tcp(*this, client, destination, std::move(stream));
+    case routing::Protocol::http:
+      return HttpSession::begin_plain(*this, client, destination, std::move(stream));
   }
 }
 

@@ -29,10 +29,17 @@ class Listener {
   void remove();
   void stop_accepting();
 
+  // A connection that counts already: the session that its protocol asks for. `destination`: what the client connected
+  // to, where a PROXY header said so, else invalid.
+  void begin(const core::SocketAddress& client, const core::SocketAddress& destination,
+             std::unique_ptr<core::TcpStream> stream);
+
   [[nodiscard]] Worker& worker() const { return worker_; }
   [[nodiscard]] const std::string& name() const { return name_; }
   [[nodiscard]] const routing::ListenerSpec& spec() const { return table_->spec; }
   [[nodiscard]] const routing::HostTable& hosts() const { return table_->hosts; }
+  // Of a tcp listener; null after its removal.
+  [[nodiscard]] const routing::UpstreamPtr& upstream() const { return table_->upstream; }
   [[nodiscard]] core::ListenerMetrics& metrics() const { return metrics_; }
   [[nodiscard]] bool removed() const { return removed_; }
 

@@ -1,9 +1,11 @@
 #include "listeners/passthrough_session.h"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 
 #include "core/base/log.h"
+#include "core/proxy_protocol/proxy_header.h"
 #include "listeners/clock.h"
 #include "listeners/http_session.h"
 #include "listeners/worker.h"
@@ -22,20 +24,30 @@ std::string_view first_protocol(std::string_view alpn) {
 }  // namespace
 
 void PassthroughSession::begin(Listener& listener, const core::SocketAddress& client,
-                               std::unique_ptr<core::TcpStream> stream) {
-  std::unique_ptr<PassthroughSession> session(new PassthroughSession(listener, client, std::move(stream)));
+                               const core::SocketAddress& destination, std::unique_ptr<core::TcpStream> stream) {
+  std::unique_ptr<PassthroughSession> session(new PassthroughSession(listener, client, destination, std::move(stream)));
+  const auto timeout = listener.worker().snapshot().timeouts.client_hello;
+  listener.worker().loop().timers().arm(session->deadline_,
+                                        listener.worker().now() + static_cast<std::uint64_t>(timeout.count()));
   listener.worker().add(std::move(session));
 }
 
+void PassthroughSession::begin_tcp(Listener& listener, const core::SocketAddress& client,
+                                   const core::SocketAddress& destination, std::unique_ptr<core::TcpStream> stream) {
+  std::unique_ptr<PassthroughSession> made(new PassthroughSession(listener, client, destination, std::move(stream)));
+  PassthroughSession& session = *made;
+  listener.worker().add(std::move(made));
+  if (listener.upstream() == nullptr) return session.close(CloseReason::draining);
+  session.connect(listener.upstream(), {});
+}
+
 PassthroughSession::PassthroughSession(Listener& listener, const core::SocketAddress& client,
-                                       std::unique_ptr<core::TcpStream> stream)
-    : Session(listener, client),
+                                       const core::SocketAddress& destination, std::unique_ptr<core::TcpStream> stream)
+    : Session(listener, client, destination),
       stream_(std::move(stream)),
       deadline_([](void* self) { static_cast<PassthroughSession*>(self)->timed_out(); }, this),
       began_us_(monotonic_us()) {
   stream_->set_observer(this);
-  const auto timeout = worker().snapshot().timeouts.client_hello;
-  worker().loop().timers().arm(deadline_, worker().now() + static_cast<std::uint64_t>(timeout.count()));
 }
 
 PassthroughSession::Connecting::Connecting(std::string bytes, Worker& worker, routing::Connector::Observer& observer,
@@ -144,9 +156,9 @@ void PassthroughSession::route_hello(const core::ClientHello& hello, std::span<c
     detail_ = route_->refused;
     return refuse(CloseReason::refused);
   }
-  if (std::holds_alternative<routing::Passthrough>(route_->action)) {
+  if (const auto* passthrough = std::get_if<routing::Passthrough>(&route_->action)) {
     if (!route_->access.admits(client())) return refuse(CloseReason::access_denied);
-    return connect(bytes);
+    return connect(passthrough->upstream, bytes);
   }
   // The HTTP side takes the connection over, its place included; this session ends without a line of its own.
   closed_ = true;
@@ -154,14 +166,14 @@ void PassthroughSession::route_hello(const core::ClientHello& hello, std::span<c
   release_memory();
   hand_over();
   stream_->set_observer(nullptr);
-  HttpSession::begin_tls(listener(), client(), std::move(stream_), bytes, std::move(route_), name, std::move(sni_),
-                         began_us_);
+  HttpSession::begin_tls(listener(), client(), said_destination(), std::move(stream_), bytes, std::move(route_), name,
+                         std::move(sni_), began_us_);
   retire();
 }
 
-void PassthroughSession::connect(std::span<const char> hello) {
+void PassthroughSession::connect(const routing::UpstreamPtr& upstream, std::span<const char> hello) {
   release_memory();
-  const auto& upstream = std::get<routing::Passthrough>(route_->action).upstream;
+  upstream_ = upstream;
   routing::UpstreamPool& pool = worker().pools().of(upstream);
   if (!pool.take_place()) {
     detail_ = "upstream " + upstream->name + " has reached limits.connections";
@@ -171,7 +183,14 @@ void PassthroughSession::connect(std::span<const char> hello) {
   deadline_.cancel();
   auto pick = pool.pick({&client()});
   routing::Connector::Observer& observer = *this;
-  std::string kept(hello.data(), hello.size());
+  std::string kept;
+  if (upstream->transport.proxy_protocol != core::ProxyVersion::off) {
+    std::array<char, core::kMaxProxyWritten> header;
+    const core::ProxyLine line{client(), destination(*stream_), sni_, alpn_};
+    header_size_ = static_cast<std::uint16_t>(write_proxy_header(upstream->transport.proxy_protocol, line, header));
+    kept.assign(header.data(), header_size_);
+  }
+  kept.append(hello.data(), hello.size());
   auto& stage = stage_.emplace<Connecting>(std::move(kept), worker(), observer, std::move(pick.endpoints), pick.first,
                                            upstream->connect_timeout);
   charge(stage.connector.endpoints()->endpoints.empty() ? nullptr
@@ -212,10 +231,9 @@ void PassthroughSession::on_connect_failed(const routing::ConnectFailure& failur
   if (closed_) return;
   attempts_ = static_cast<std::uint8_t>(failure.attempts);
   endpoint_ = failure.last;
-  const auto& upstream = std::get<routing::Passthrough>(route_->action).upstream;
-  detail_ = "upstream " + upstream->name + ": " + failure.detail;
-  core::log_limited(core::LogLevel::warn, upstream->identity, "route {}: upstream {}: cannot connect: {}", route_->name,
-                    upstream->name, failure.detail);
+  detail_ = "upstream " + upstream_->name + ": " + failure.detail;
+  core::log_limited(core::LogLevel::warn, upstream_->identity, "{}: upstream {}: cannot connect: {}", whose(),
+                    upstream_->name, failure.detail);
   switch (failure.kind) {
     case routing::ConnectFailure::Kind::no_endpoint:
       return close(CloseReason::no_endpoint);
@@ -224,6 +242,10 @@ void PassthroughSession::on_connect_failed(const routing::ConnectFailure& failur
     case routing::ConnectFailure::Kind::refused:
       return close(CloseReason::connect_failed);
   }
+}
+
+std::string PassthroughSession::whose() const {
+  return route_ != nullptr ? "route " + route_->name : "listener " + listener().name();
 }
 
 void PassthroughSession::on_tunnel_closed(CloseReason reason, const char* detail) {
@@ -262,7 +284,7 @@ void PassthroughSession::close(CloseReason reason) {
   }
   release_memory();
   worker().metrics().closes[static_cast<std::size_t>(reason)].add();
-  if (auto* stage = std::get_if<Tunnelling>(&stage_)) stage->tunnel.closed(listener().metrics());
+  if (auto* stage = std::get_if<Tunnelling>(&stage_)) stage->tunnel.closed(listener().metrics(), header_size_);
   if (worker().shared().access_log.enabled()) write_log(reason);
   stream_->set_observer(nullptr);
   retire();
@@ -281,13 +303,12 @@ void PassthroughSession::write_log(CloseReason reason) {
     record.host = route_->name;
     record.route = route_->name;
     record.tenant = route_->tenant;
-    if (const auto* passthrough = std::get_if<routing::Passthrough>(&route_->action)) {
-      record.upstream = passthrough->upstream->name;
-    }
   }
+  if (upstream_ != nullptr) record.upstream = upstream_->name;
   if (endpoint_ != nullptr) record.endpoint = endpoint_->text;
   if (const auto* stage = std::get_if<Tunnelling>(&stage_)) {
-    record.bytes_in = stage->tunnel.bytes_to_upstream();
+    record.bytes_in =
+        stage->tunnel.bytes_to_upstream() - std::min<std::uint64_t>(header_size_, stage->tunnel.bytes_to_upstream());
     record.bytes_out = stage->tunnel.bytes_to_client();
   } else {
     record.bytes_in = received_;

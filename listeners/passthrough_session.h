@@ -1,10 +1,13 @@
 #pragma once
-// PassthroughSession: a connection on a tls listener, from its first byte on. Reads the ClientHello without touching
-// it, finds the route of its server name, and either connects to the route's upstream and relays the bytes as they are,
-// or hands the connection over to an HttpSession that terminates TLS. Whatever goes wrong, nobody but the owner of the
-// name gets the connection: it is closed, or answered with an alert where the listener says so.
+// PassthroughSession: a connection on a tls or tcp listener. On a tcp listener it goes to the listener's upstream at
+// once, whoever speaks first. On a tls listener it is looked at from its first byte on: the session reads the
+// ClientHello without touching it, finds the route of its server name, and either connects to the route's upstream and
+// relays the bytes as they are, or hands the connection over to an HttpSession that terminates TLS. Whatever goes
+// wrong, nobody but the owner of the name gets the connection: it is closed, or answered with an alert where the
+// listener says so.
 //
-// Stages, one at a time: Inspecting -> Connecting -> Tunnelling, or Inspecting -> (HttpSession).
+// Stages, one at a time: Inspecting -> Connecting -> Tunnelling, or Inspecting -> (HttpSession), or (tcp) Connecting ->
+// Tunnelling.
 
 #include <cstdint>
 #include <memory>
@@ -30,8 +33,12 @@ class PassthroughSession final : public Session,
                                  private routing::Connector::Observer,
                                  private Tunnel::Observer {
  public:
-  // Takes an accepted connection over; the worker owns the session.
-  static void begin(Listener& listener, const core::SocketAddress& client, std::unique_ptr<core::TcpStream> stream);
+  // Takes an accepted connection over; the worker owns the session. `destination`: what a PROXY header said that the
+  // client connected to, else invalid.
+  static void begin(Listener& listener, const core::SocketAddress& client, const core::SocketAddress& destination,
+                    std::unique_ptr<core::TcpStream> stream);
+  static void begin_tcp(Listener& listener, const core::SocketAddress& client, const core::SocketAddress& destination,
+                        std::unique_ptr<core::TcpStream> stream);
   ~PassthroughSession() override;
 
   void drain() override;
@@ -45,6 +52,7 @@ class PassthroughSession final : public Session,
     std::size_t charged = 0;
     std::size_t needed = 0;  // not worth parsing before
   };
+  // `hello`: what goes to the upstream first, a PROXY header of ours included.
   struct Connecting {
     Connecting(std::string bytes, Worker& worker, routing::Connector::Observer& observer,
                std::shared_ptr<const routing::EndpointSet> endpoints, std::size_t first,
@@ -62,7 +70,8 @@ class PassthroughSession final : public Session,
     Tunnel tunnel;
   };
 
-  PassthroughSession(Listener& listener, const core::SocketAddress& client, std::unique_ptr<core::TcpStream> stream);
+  PassthroughSession(Listener& listener, const core::SocketAddress& client, const core::SocketAddress& destination,
+                     std::unique_ptr<core::TcpStream> stream);
 
   void on_ready(core::Stream& stream) override;
   void inspect();
@@ -70,7 +79,8 @@ class PassthroughSession final : public Session,
   // False: the session has moved on or closed.
   bool look_at(std::span<const char> bytes);
   void route_hello(const core::ClientHello& hello, std::span<const char> bytes);
-  void connect(std::span<const char> hello);
+  void connect(const routing::UpstreamPtr& upstream, std::span<const char> hello);
+  [[nodiscard]] std::string whose() const;  // for messages: the route or the listener
   void refuse(CloseReason reason);
   void on_connected(std::unique_ptr<core::TcpStream> stream, const routing::Endpoint& endpoint,
                     unsigned attempts) override;
@@ -84,7 +94,8 @@ class PassthroughSession final : public Session,
 
   std::unique_ptr<core::TcpStream> stream_;
   std::variant<Inspecting, Connecting, Tunnelling> stage_;
-  routing::RoutePtr route_;
+  routing::RoutePtr route_;                      // null on a tcp listener
+  routing::UpstreamPtr upstream_;                // once it is known
   routing::UpstreamPool* pool_ = nullptr;        // holds our place in the upstream's limit; null = none taken
   const routing::Endpoint* endpoint_ = nullptr;  // lives in the stage's endpoint set
   const routing::Endpoint* charged_ = nullptr;   // the same, from before it is reached
@@ -94,7 +105,8 @@ class PassthroughSession final : public Session,
   std::string detail_;
   std::uint64_t began_us_;
   std::uint32_t connect_us_ = 0;
-  std::uint32_t received_ = 0;  // bytes of the hello
+  std::uint32_t received_ = 0;     // bytes of the hello
+  std::uint16_t header_size_ = 0;  // of our PROXY header
   std::uint8_t attempts_ = 0;
   bool closed_ = false;
 };

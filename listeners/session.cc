@@ -5,13 +5,19 @@
 
 namespace edgemux::listeners {
 
-Session::Session(Listener& listener, const core::SocketAddress& client) : listener_(listener), client_(client) {
+Session::Session(Listener& listener, const core::SocketAddress& client, const core::SocketAddress& destination)
+    : listener_(listener), client_(client) {
+  if (destination.valid()) destination_ = std::make_unique<const core::SocketAddress>(destination);
   ++listener.sessions;
 }
 
 Session::~Session() { --listener_.sessions; }
 
 Worker& Session::worker() const { return listener_.worker(); }
+
+core::SocketAddress Session::destination(const core::TcpStream& stream) const {
+  return destination_ != nullptr ? *destination_ : stream.local_address();
+}
 
 void Session::retire() {
   if (holds_place_) {

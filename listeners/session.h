@@ -3,9 +3,11 @@
 // that closes leaves the list and is freed when the loop's turn is over.
 
 #include <cstdint>
+#include <memory>
 
 #include "core/base/address.h"
 #include "core/io/retirable.h"
+#include "core/io/tcp_stream.h"
 #include "listeners/close_reason.h"
 
 namespace edgemux::listeners {
@@ -15,7 +17,8 @@ class Worker;
 
 class Session : public core::Retirable {
  public:
-  Session(Listener& listener, const core::SocketAddress& client);
+  // `destination`: what a PROXY header said that the client connected to; invalid = what it really is connected to.
+  Session(Listener& listener, const core::SocketAddress& client, const core::SocketAddress& destination = {});
   ~Session() override;
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
@@ -28,10 +31,16 @@ class Session : public core::Retirable {
   [[nodiscard]] Listener& listener() const { return listener_; }
   [[nodiscard]] Worker& worker() const;
   [[nodiscard]] const core::SocketAddress& client() const { return client_; }
+  // What the client connected to; `stream` is the connection.
+  [[nodiscard]] core::SocketAddress destination(const core::TcpStream& stream) const;
 
  protected:
   // Leaves the worker's list, to be freed at the end of the turn.
   void retire();
+  // As said by a PROXY header; invalid = not said.
+  [[nodiscard]] core::SocketAddress said_destination() const {
+    return destination_ != nullptr ? *destination_ : core::SocketAddress();
+  }
   // Gives the client's place (admission, gauges) to a session that takes the connection over.
   void hand_over() { holds_place_ = false; }
 
@@ -39,6 +48,7 @@ class Session : public core::Retirable {
   friend class Worker;
   Listener& listener_;
   core::SocketAddress client_;
+  std::unique_ptr<const core::SocketAddress> destination_;  // rare
   Session* previous_ = nullptr;
   Session* next_ = nullptr;
   bool holds_place_ = true;

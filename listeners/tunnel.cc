@@ -1,5 +1,6 @@
 #include "listeners/tunnel.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "listeners/worker.h"
@@ -41,9 +42,9 @@ void Tunnel::opened(core::ListenerMetrics& metrics) const {
   metrics.tunnels_active.add();
 }
 
-void Tunnel::closed(core::ListenerMetrics& metrics) const {
+void Tunnel::closed(core::ListenerMetrics& metrics, std::uint64_t own) const {
   metrics.tunnels_active.sub();
-  metrics.client_received.add(up_.bytes());
+  metrics.client_received.add(up_.bytes() - std::min(own, up_.bytes()));
   metrics.upstream_sent.add(up_.bytes());
   metrics.client_sent.add(down_.bytes());
   metrics.upstream_received.add(down_.bytes());

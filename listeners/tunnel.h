@@ -43,7 +43,8 @@ class Tunnel final : private core::StreamObserver {
 
   // Begins and ends the tunnel's part in the listener's figures.
   void opened(core::ListenerMetrics& metrics) const;
-  void closed(core::ListenerMetrics& metrics) const;
+  // `own`: bytes that went to the upstream first and are not the client's.
+  void closed(core::ListenerMetrics& metrics, std::uint64_t own = 0) const;
 
   [[nodiscard]] std::uint64_t bytes_to_upstream() const { return up_.bytes(); }
   [[nodiscard]] std::uint64_t bytes_to_client() const { return down_.bytes(); }

@@ -43,6 +43,7 @@ core::Result<void> Worker::start() {
   auto tls = core::TlsWorker::create(std::move(settings));
   if (!tls) return tl::unexpected(tls.error());
   tls_ = std::move(*tls);
+  upstream_context_.tls = tls_.get();
   tick();
   thread_ = std::thread([this] {
     pthread_setname_np(pthread_self(), ("worker-" + std::to_string(index_)).c_str());

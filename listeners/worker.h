@@ -109,6 +109,7 @@ class Worker {
   unsigned index_;
   Shared& shared_;
   core::WorkerMetrics& metrics_;
+  std::unique_ptr<core::TlsWorker> tls_;  // outlives what the loop frees last
   core::EventLoop loop_;
   core::BlockPool blocks_;
   core::PipePool pipes_;
@@ -118,7 +119,6 @@ class Worker {
   core::HttpScratch http_scratch_;
   routing::UpstreamContext upstream_context_;
   routing::UpstreamPools pools_;
-  std::unique_ptr<core::TlsWorker> tls_;
   routing::SnapshotPtr snapshot_;
   std::vector<std::unique_ptr<Listener>> listeners_;
   std::vector<std::unique_ptr<Exchange>> exchanges_;

@@ -130,6 +130,13 @@ void TcpStream::await_writable() {
   (void)loop_.watch(fd_, *this, Trigger::edge, kReadable | kWritable);
 }
 
+SocketAddress TcpStream::local_address() const {
+  sockaddr_storage address{};
+  socklen_t size = sizeof address;
+  if (getsockname(fd_, reinterpret_cast<sockaddr*>(&address), &size) != 0) return {};
+  return SocketAddress::from(reinterpret_cast<const sockaddr*>(&address), size);
+}
+
 IoResult TcpStream::write(std::span<const iovec> pieces) {
   if (!writable_) return {IoStatus::again, 0, 0};
   if (no_delay_ == NoDelay::off_but_written) send_at_once();

@@ -47,6 +47,9 @@ class TcpStream final : public Stream, private Watcher {
   // errno of the failure
   [[nodiscard]] int connect_error() const { return error_; }
 
+  // Our end's address. Invalid: the kernel does not say.
+  [[nodiscard]] SocketAddress local_address() const;
+
   // The peer's FIN has been seen by the loop (there may be data before it).
   [[nodiscard]] bool peer_closed() const { return peer_closed_; }
 

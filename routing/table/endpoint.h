@@ -50,6 +50,7 @@ struct Endpoint {
   std::string text;
   std::uint32_t weight = 1;
   std::shared_ptr<EndpointState> state = nullptr;
+  std::string host{};  // as it was written, for TLS
 };
 
 // The endpoints that exist now, in the order that they were written, then in the order of the answers. Immutable;

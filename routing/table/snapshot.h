@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/base/address.h"
@@ -16,7 +17,10 @@
 
 namespace edgemux::routing {
 
-enum class Protocol : std::uint8_t { http, tls };
+enum class Protocol : std::uint8_t { http, tls, tcp };
+constexpr std::string_view protocol_name(Protocol protocol) {
+  return protocol == Protocol::http ? "http" : protocol == Protocol::tls ? "tls" : "tcp";
+}
 enum class UnknownHost : std::uint8_t { close, alert };
 
 struct Bind {
@@ -37,11 +41,14 @@ struct ListenerSpec {
   int backlog = 4096;
   std::chrono::seconds tcp_keepalive{60};              // 0 = off
   std::chrono::milliseconds tcp_user_timeout{30'000};  // 0 = the kernel's
+  std::vector<core::Network> accept_proxy_protocol;    // who must send a PROXY header; from others it is an error
+  std::vector<core::Network> trusted_proxies;          // whose X-Forwarded-* and Forwarded are believed
   Origin origin;
 };
 
 struct Listener {
   ListenerSpec spec;
+  UpstreamPtr upstream;  // of a tcp listener
   // For a tls listener: the hosts attached to it. For an http listener: every host that answers on port 80, with the
   // Route that says how.
   HostTable hosts;

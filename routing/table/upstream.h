@@ -16,6 +16,7 @@
 #include "routing/table/endpoint.h"
 #include "routing/table/origin.h"
 #include "routing/table/upstream_state.h"
+#include "routing/table/upstream_transport.h"
 
 namespace edgemux::routing {
 
@@ -76,6 +77,7 @@ struct Upstream {
   std::vector<EndpointSpec> endpoints;
   milliseconds connect_timeout{3'000};  // per attempt
   Keepalive keepalive;
+  UpstreamTransport transport;
   // Limits hold over the whole process.
   std::uint32_t max_connections = 0;  // 0 = no limit
   std::uint32_t max_requests = 0;     // in flight; 0 = no limit

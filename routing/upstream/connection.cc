@@ -1,6 +1,7 @@
 #include "routing/upstream/connection.h"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -18,7 +19,8 @@ UpstreamConnection::UpstreamConnection(UpstreamPool& pool, UpstreamContext& cont
       endpoints_(std::move(endpoints)),
       deadline_([](void* self) { static_cast<UpstreamConnection*>(self)->timed_out(); }, this),
       again_(
-          context.loop, [](void* self) { static_cast<UpstreamConnection*>(self)->read(); }, this) {
+          context.loop, [](void* self) { static_cast<UpstreamConnection*>(self)->read(); }, this),
+      began_(context.loop.now()) {
   if (!endpoints_->endpoints.empty()) {
     expected_ = &endpoints_->endpoints[first];
     pool_.charge(*expected_);
@@ -65,7 +67,7 @@ void UpstreamConnection::detach(UpstreamStream& stream) {
   pool_.end_request(stream);
   if (was == UpstreamStream::State::waiting) {
     waiting_.erase(std::find(waiting_.begin(), waiting_.end(), &stream));
-    if (waiting_.empty() && state_ == State::connecting) close();
+    if (waiting_.empty() && (state_ == State::connecting || state_ == State::securing)) close();
     return;
   }
   --in_use_;
@@ -130,8 +132,53 @@ void UpstreamConnection::on_connected(std::unique_ptr<core::TcpStream> stream, c
   attempts_ = attempts;
   endpoint_ = &endpoint;
   slot_ = pool_.slot_of(*this);
+  core::TcpStream& socket = *stream;
   stream_ = std::move(stream);
+  const UpstreamTransport& transport = pool_.upstream().transport;
+  if (transport.proxy_protocol != core::ProxyVersion::off && !introduce(socket)) return;
+  if (transport.tls == nullptr) {
+    stream_->set_observer(this);
+    return open();
+  }
+  if (context_.tls == nullptr) return fail(UpstreamFailure::Kind::tls, "TLS is not available here");
+  auto secured = context_.tls->connect(std::move(stream_), transport.tls, endpoint.host, endpoint.text);
+  if (!secured) return fail(UpstreamFailure::Kind::tls, secured.error().message);
+  tls_ = secured->get();
+  stream_ = std::move(*secured);
   stream_->set_observer(this);
+  state_ = State::securing;
+  context_.loop.timers().arm(deadline_, began_ + static_cast<std::uint64_t>(pool_.upstream().connect_timeout.count()));
+  secure();
+}
+
+bool UpstreamConnection::introduce(core::TcpStream& stream) {
+  std::array<char, core::kMaxProxyWritten> header;
+  const core::ProxyLine line =
+      waiting_.empty() ? core::ProxyLine{} : waiting_.front()->observer_.on_upstream_asks_who();
+  const iovec piece{header.data(), write_proxy_header(pool_.upstream().transport.proxy_protocol, line, header)};
+  const core::IoResult sent = stream.write({&piece, 1});
+  if (sent.status == core::IoStatus::ok && sent.bytes == piece.iov_len) return true;
+  // A new socket has room for it, unless it is lost already.
+  fail(UpstreamFailure::Kind::reset,
+       sent.status == core::IoStatus::error ? std::strerror(sent.error) : "it does not take the PROXY header");
+  return false;
+}
+
+void UpstreamConnection::secure() {
+  switch (tls_->handshake()) {
+    case core::HandshakeStatus::again:
+      return;
+    case core::HandshakeStatus::failed: {
+      const std::string reason = tls_->failure();
+      return fail(UpstreamFailure::Kind::tls, reason);
+    }
+    case core::HandshakeStatus::done:
+      deadline_.cancel();
+      return open();
+  }
+}
+
+void UpstreamConnection::open() {
   connected_at_ = context_.loop.now();
   core::ClientCodec::Observer& observer = *this;
   codec_ = &http1_.emplace(observer, output_, context_.http);
@@ -169,10 +216,12 @@ void UpstreamConnection::end_charge() {
 // ---- receiving ----
 
 void UpstreamConnection::on_ready(core::Stream&) {
+  if (state_ == State::securing) return secure();
   if (state_ != State::open) return;
   if (!codec_->multiplexed() && in_use_ == 0) {
-    // The upstream closed it, or speaks out of turn.
-    if (stream_->readable()) close();
+    // The upstream closed it, or speaks out of turn; but TLS has things of its own to say (tickets).
+    if (!stream_->readable()) return;
+    if (tls_ == nullptr || tls_->read(context_.buffer).status != core::IoStatus::again) close();
     return;
   }
   if (!output_.empty()) {
@@ -325,7 +374,9 @@ void UpstreamConnection::fail_stream(UpstreamStream& stream, UpstreamFailure fai
 void UpstreamConnection::fail(UpstreamFailure::Kind kind, const std::string& detail) {
   UpstreamFailure failure{kind, detail, false, false, false};
   if (in_use_ > 0) judge(kind, requests_ > 1);
-  if (!failure.detail.empty() && connected_at_ != 0) failure.detail = endpoint_->text + ": " + failure.detail;
+  const bool reached = stream_ != nullptr || kind == UpstreamFailure::Kind::tls;
+  if (!failure.detail.empty() && reached && endpoint_ != nullptr)
+    failure.detail = endpoint_->text + ": " + failure.detail;
   close();
   // Whoever is told may give up others of these streams.
   const auto tell = [&](UpstreamStream& stream) {
@@ -358,6 +409,10 @@ void UpstreamConnection::judge(UpstreamFailure::Kind kind, bool reused) {
 }
 
 void UpstreamConnection::timed_out() {
+  if (state_ == State::securing) {
+    const std::string time = std::to_string(pool_.upstream().connect_timeout.count()) + " ms";
+    return fail(UpstreamFailure::Kind::connect_timeout, "no TLS connection within " + time);
+  }
   if (in_use_ == 0 && state_ == State::open) close();
 }
 
@@ -369,7 +424,10 @@ void UpstreamConnection::close() {
   again_.cancel();
   connector_.reset();  // or it would still report in this turn
   end_charge();
-  if (stream_ != nullptr) stream_->set_observer(nullptr);
+  if (stream_ != nullptr) {
+    stream_->set_observer(nullptr);
+    if (tls_ != nullptr) stream_->shutdown_write();  // close_notify
+  }
   pool_.remove(*this);
 }
 

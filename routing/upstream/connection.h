@@ -2,7 +2,8 @@
 // UpstreamConnection: one HTTP connection to an endpoint, with its codec, and the UpstreamStreams on it: one at a time
 // over HTTP/1, several over HTTP/2. Made, kept and freed by its UpstreamPool. Streams talk to it; nobody else does.
 //
-// Life: connecting, with streams that wait for it; open; then closed, or taken (an upgrade: the bytes belong to
+// Life: connecting, with streams that wait for it; securing, where the upstream has TLS (both within timeouts.connect);
+// open; then closed, or taken (an upgrade: the bytes belong to
 // somebody else, the place in limits.connections is still held).
 
 #include <memory>
@@ -18,6 +19,7 @@
 #include "core/io/event_loop.h"
 #include "core/io/output.h"
 #include "core/io/stream.h"
+#include "core/tls/context.h"
 #include "routing/table/snapshot.h"
 #include "routing/upstream/connector.h"
 #include "routing/upstream/stream.h"
@@ -33,6 +35,7 @@ struct UpstreamContext {
   std::span<char> buffer;                              // receive buffer, used within one event only
   std::size_t offset;                                  // where this worker's round robin begins
   std::chrono::milliseconds response_timeout{60'000};  // timeouts.response of the snapshot in force
+  core::TlsWorker* tls = nullptr;                      // the worker's; null: upstreams with TLS fail
 };
 
 class UpstreamConnection final : public core::Retirable,
@@ -52,7 +55,7 @@ class UpstreamConnection final : public core::Retirable,
   friend class UpstreamPool;
   friend class UpstreamStream;
   static constexpr std::size_t kReadBudget = 32;  // reads per event, so that a fast upstream does not starve the others
-  enum class State : std::uint8_t { connecting, open, taken, closed };
+  enum class State : std::uint8_t { connecting, securing, open, taken, closed };
 
   // A stream that waits for a connection in the making.
   void expect(UpstreamStream& stream);
@@ -73,6 +76,10 @@ class UpstreamConnection final : public core::Retirable,
   void on_connected(std::unique_ptr<core::TcpStream> stream, const Endpoint& endpoint, unsigned attempts) override;
   void on_connect_failed(const ConnectFailure& failure) override;
   void on_attempt_failed(const Endpoint& endpoint) override;
+  // False: it did not go out, and the connection has failed.
+  bool introduce(core::TcpStream& stream);
+  void secure();
+  void open();
   void on_response(core::StreamId stream, core::ResponseHead& head, bool end) override;
   void on_response_body(core::StreamId stream, std::span<const char> data, bool end) override;
   void on_response_trailers(core::StreamId stream, core::FieldList& fields) override;
@@ -98,6 +105,7 @@ class UpstreamConnection final : public core::Retirable,
   UpstreamPool& pool_;
   UpstreamContext& context_;
   std::unique_ptr<core::Stream> stream_;
+  core::TlsStream* tls_ = nullptr;  // the same, where it is one
   core::Output output_;
   std::optional<core::Http1Client> http1_;
   core::ClientCodec* codec_ = nullptr;  // null before the connection stands
@@ -108,8 +116,9 @@ class UpstreamConnection final : public core::Retirable,
   const Endpoint* expected_ = nullptr;    // charged while the connection is being made
   std::vector<UpstreamStream*> waiting_;  // for the connection to stand
   std::vector<UpstreamStream*> streams_;  // by StreamId - 1; null where there is none
-  core::Timer deadline_;                  // of an unused connection
+  core::Timer deadline_;                  // of an unused connection, and of the TLS handshake
   core::Deferred again_;
+  std::uint64_t began_;
   std::uint64_t connected_at_ = 0;
   std::uint64_t requests_ = 0;
   UpstreamStream::Counts counts_;

@@ -25,7 +25,7 @@ bool same(const EndpointSet& a, const EndpointSet& b) {
   return a.problem == b.problem && std::equal(a.endpoints.begin(), a.endpoints.end(), b.endpoints.begin(),
                                               b.endpoints.end(), [](const Endpoint& x, const Endpoint& y) {
                                                 return x.address == y.address && x.text == y.text &&
-                                                       x.weight == y.weight;
+                                                       x.weight == y.weight && x.host == y.host;
                                               });
 }
 
@@ -50,21 +50,21 @@ std::string listing(const std::vector<core::SocketAddress>& addresses) {
 EndpointSet assemble_endpoints(const Upstream& upstream, std::span<const NameState* const> names) {
   EndpointSet set;
   std::vector<const std::string*> told;
-  const auto add = [&set](const core::SocketAddress& address, std::string text, std::uint32_t weight) {
+  const auto add = [&set](const core::SocketAddress& address, std::string text, const EndpointSpec& spec) {
     const bool known = std::any_of(set.endpoints.begin(), set.endpoints.end(),
                                    [&address](const Endpoint& endpoint) { return endpoint.address == address; });
-    if (!known) set.endpoints.push_back({address, std::move(text), weight});
+    if (!known) set.endpoints.push_back({address, std::move(text), spec.weight, nullptr, spec.host});
   };
   for (std::size_t i = 0; i < upstream.endpoints.size(); ++i) {
     const EndpointSpec& spec = upstream.endpoints[i];
     if (spec.address.has_value()) {
-      add(*spec.address, spec.text, spec.weight);
+      add(*spec.address, spec.text, spec);
       continue;
     }
     const NameState& name = *names[i];
     for (core::SocketAddress address : name.addresses) {
       address.set_port(spec.port);
-      add(address, spec.text + " (" + address.ip() + ")", spec.weight);
+      add(address, spec.text + " (" + address.ip() + ")", spec);
     }
     const bool repeated =
         std::any_of(told.begin(), told.end(), [&spec](const std::string* host) { return *host == spec.host; });

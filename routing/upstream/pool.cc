@@ -138,6 +138,7 @@ void UpstreamPool::give_place() {
 
 UpstreamPool::Acquired UpstreamPool::acquire(UpstreamStream& stream, const Wish& wish) {
   used_ = true;
+  if (!upstream_->transport.refused.empty()) return Acquired::refused;
   if (!lease_request(stream)) return overflow("limits.requests is reached");
   Pick choice = pick(wish);
   if (!wish.fresh) {
@@ -175,6 +176,8 @@ void UpstreamPool::unpark(UpstreamConnection& connection) {
 }
 
 bool UpstreamPool::worth_keeping(const UpstreamConnection& connection) const {
+  // It belongs to the client that its header named.
+  if (upstream_->transport.proxy_protocol != core::ProxyVersion::off) return false;
   const Keepalive& keep = upstream_->keepalive;
   const auto max_age = static_cast<std::uint64_t>(keep.max_age.count());
   if (max_age != 0 && context_.loop.now() - connection.connected_at_ >= max_age) return false;

@@ -20,7 +20,8 @@ class UpstreamPool {
   UpstreamPool(const UpstreamPool&) = delete;
   UpstreamPool& operator=(const UpstreamPool&) = delete;
 
-  enum class Acquired : std::uint8_t { ready, waiting, limit };
+  // refused: Upstream::transport says why.
+  enum class Acquired : std::uint8_t { ready, waiting, limit, refused };
   struct Wish {
     const core::SocketAddress* client = nullptr;  // for source_hash
     bool fresh = false;                           // only on a connection that is made for it

@@ -25,6 +25,7 @@
 #include "core/http/codec.h"
 #include "core/io/stream.h"
 #include "core/io/timer_wheel.h"
+#include "core/proxy_protocol/proxy_header.h"
 
 namespace edgemux::routing {
 
@@ -33,7 +34,18 @@ class UpstreamPool;
 struct EndpointState;
 
 struct UpstreamFailure {
-  enum class Kind : std::uint8_t { no_endpoint, refused, connect_timeout, limit, reset, closed, bad_response, timeout };
+  // tls: no TLS connection that satisfies the upstream's policy, or broken files of ours.
+  enum class Kind : std::uint8_t {
+    no_endpoint,
+    refused,
+    connect_timeout,
+    tls,
+    limit,
+    reset,
+    closed,
+    bad_response,
+    timeout
+  };
   Kind kind = Kind::reset;
   std::string detail;
   bool reused = false;       // the connection had served requests before: it may simply have been too old
@@ -70,6 +82,9 @@ class UpstreamStream {
     virtual void on_upstream_event_end() = 0;
     virtual void on_upstream_writable() = 0;
     virtual void on_upstream_failed(const UpstreamFailure& failure) = 0;
+    // Whose request it is, for an upstream that wants a PROXY header. The views live until the call returns to the
+    // loop.
+    [[nodiscard]] virtual core::ProxyLine on_upstream_asks_who() const { return {}; }
 
    protected:
     ~Observer() = default;

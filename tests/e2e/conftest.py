@@ -4,7 +4,7 @@ import os
 import random
 
 import pytest
-from support.backends import Nginx, WebSocketEcho
+from support.backends import Haproxy, Nginx, WebSocketEcho
 from support.certs import Authority
 from support.curl import Wrk
 from support.origin import Origin
@@ -109,6 +109,12 @@ def blackhole(closing):
 def nginx(closing, tmp_path):
     """nginx(name, pair) starts one."""
     return lambda name, pair=None, **kw: closing(Nginx(tmp_path / f"nginx-{name}", free_port(), name, pair, **kw))
+
+
+@pytest.fixture
+def haproxy(closing, tmp_path):
+    """haproxy(pair, answer, options) starts one."""
+    return lambda *args, **kw: closing(Haproxy(tmp_path / "haproxy", free_port(), *args, **kw))
 
 
 @pytest.fixture

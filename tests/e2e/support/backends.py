@@ -14,10 +14,11 @@ from .wire import Wire
 class Nginx:
     """An nginx of its own. With a pair it speaks TLS; /upload goes on to `origin` unbuffered, files come from `root`.
 
-    Every answer of `/` names it: "NAME HOST\\n".
+    Every answer of `/` names it: "NAME HOST\\n". `options` are further words of its listen line, `server` further lines
+    of its server block; with `unix` it listens on that socket too.
     """
 
-    def __init__(self, folder, port, name, pair=None, origin=None, keepalive=True):
+    def __init__(self, folder, port, name, pair=None, origin=None, keepalive=True, options="", server="", unix=None):
         self.folder, self.port, self.name, self.pair = Path(folder), port, name, pair
         self.address = f"127.0.0.1:{port}"
         self.root = self.folder / "root"
@@ -39,13 +40,15 @@ http {{
   keepalive_timeout {'600s' if keepalive else '0'};
   keepalive_requests 1000000;
   server {{
-    listen 127.0.0.1:{port}{' ssl' if pair else ''} backlog=4096;
+    listen 127.0.0.1:{port}{' ssl' if pair else ''} backlog=4096 {options};
+    {f"listen unix:{unix};" if unix else ""}
     {tls}
     ssl_protocols TLSv1.2 TLSv1.3;
     root {self.root};
     location = / {{ return 200 "{name} $host\\n"; }}
     location /files/ {{ alias {self.root}/; }}
     {upload}
+    {server}
   }}
 }}
 """)
@@ -58,6 +61,46 @@ http {{
     def _is_up(self):
         if self._process.poll() is not None:
             raise AssertionError(f"nginx {self.name} ended: {self._process.stderr.read().decode()}")
+        try:
+            Wire.connect(self.port).close()
+            return True
+        except OSError:
+            return False
+
+    def close(self):
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        self._process.stderr.close()
+
+
+class Haproxy:
+    """A haproxy that speaks TLS and answers every request with `answer`, a log-format string."""
+
+    def __init__(self, folder, port, pair, answer, options=""):
+        self.folder, self.port, self.address = Path(folder), port, f"127.0.0.1:{port}"
+        self.folder.mkdir(parents=True)
+        (self.folder / "pair.pem").write_bytes(pair.cert_pem + pair.key_pem)
+        (self.folder / "haproxy.cfg").write_text(f"""
+global
+  maxconn 200
+defaults
+  mode http
+  timeout client 60s
+  timeout server 60s
+  timeout connect 10s
+frontend it
+  bind 127.0.0.1:{port} ssl crt {self.folder}/pair.pem {options}
+  http-request return status 200 content-type text/plain lf-string "{answer}"
+""")
+        self._process = subprocess.Popen(
+            ["haproxy", "-db", "-f", str(self.folder / "haproxy.cfg")], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+        )
+        until(self._is_up, "haproxy listens")
+
+    def _is_up(self):
+        if self._process.poll() is not None:
+            raise AssertionError(f"haproxy ended: {self._process.stderr.read().decode()}")
         try:
             Wire.connect(self.port).close()
             return True
