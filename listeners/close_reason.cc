@@ -34,6 +34,7 @@ constexpr std::array<std::string_view, kCloseReasons> kNames{
     "response_too_slow",
     "misdirected",
     "too_many_connections",
+    "flood",
     "no_certificate",
     "refused",
     "no_rule",

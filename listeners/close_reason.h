@@ -36,6 +36,7 @@ enum class CloseReason : std::uint8_t {
   response_too_slow,     // the client takes the answer too slowly or not at all
   misdirected,           // 421: the Host belongs to another route than this connection
   too_many_connections,  // a limit on client connections
+  flood,                 // HTTP/2: more resets, pings, settings, tiny windows, ... than work (flood_guard.h)
   // the route
   no_certificate,  // the host has no usable certificate
   refused,         // the route's security material is broken

@@ -118,13 +118,23 @@ void HttpSession::handshake() {
   (tls_->resumed() ? metrics.handshakes_resumed : metrics.handshakes_full).add();
   stage_.emplace<Serving>();
   await(Waiting::first_head, worker().snapshot().timeouts.request_head);
+  choose_codec();
   serve();
+}
+
+void HttpSession::choose_codec() {
+  if (tls_->alpn() != "h2") return;
+  core::ServerCodec::Observer& observer = *this;
+  http2_ = std::make_unique<core::Http2Server>(observer, output_, worker().http_scratch(),
+                                               worker().snapshot().limits.request_head);
+  codec_ = http2_.get();
+  flush();
 }
 
 void HttpSession::serve() {
   if (closed_ || !std::holds_alternative<Serving>(stage_)) return;
   if (!output_.empty() || waiting_ == Waiting::write || codec_->finished()) {
-    flush();
+    send();
     if (closed_ || !std::holds_alternative<Serving>(stage_)) return;
   }
   if (stream_->broken() && busy() && !codec_->wants_input()) {
@@ -132,7 +142,7 @@ void HttpSession::serve() {
     detail_ = "the client reset the connection";
     return close(CloseReason::client_reset);
   }
-  if (unsent() == 0) {
+  if (!congested()) {
     for (const auto& exchange : exchanges_) {
       if (exchange != nullptr && codec_->pending(exchange->stream()) == 0) exchange->on_client_writable();
     }
@@ -212,6 +222,19 @@ void HttpSession::end_of_input() {
 void HttpSession::flush() {
   if (closed_) return;
   codec_->produce();
+  if (codec_->multiplexed() && output_.pending() < kGathered && waiting_ != Waiting::write && !codec_->finished()) {
+    if (output_.empty()) return;
+    output_.keep();
+    sending_ = true;
+    return again_.request();
+  }
+  send();
+}
+
+void HttpSession::send() {
+  if (closed_) return;
+  sending_ = false;
+  codec_->produce();
   const std::size_t before = output_.pending();
   const core::IoResult result = output_.flush(*stream_);
   listener().metrics().client_sent.add(before - output_.pending());
@@ -227,7 +250,16 @@ void HttpSession::flush() {
     return;
   }
   if (waiting_ == Waiting::write) await_next();
+  if (busy() && waiting_ == Waiting::nothing && codec_->multiplexed()) await_windows();
   if (codec_->finished() && !busy()) finish(CloseReason::done);
+}
+
+// Answers that wait for the client's windows may wait as long as unsent bytes (a stall of all of them, RFC 9113 10.5).
+void HttpSession::await_windows() {
+  if (!http2_->waiting()) return;
+  const auto most = static_cast<std::uint64_t>(worker().snapshot().timeouts.idle.count());
+  const std::uint64_t stalled = http2_->stalled_ms();
+  await(Waiting::window, milliseconds(stalled < most ? most - stalled : 1));
 }
 
 // ---- exchanges ----
@@ -268,7 +300,9 @@ void HttpSession::flush_fed() {
 
 void HttpSession::on_request(core::StreamId stream, core::RequestHead& head, bool end) {
   Exchange& exchange = open_exchange(stream);
-  if (waiting_ != Waiting::write) waiting_ = Waiting::nothing;
+  if (waiting_ == Waiting::first_head || waiting_ == Waiting::head || waiting_ == Waiting::idle) {
+    waiting_ = Waiting::nothing;
+  }
   feed(exchange);
   exchange.start(*this, stream, head, end);
 }
@@ -296,17 +330,24 @@ void HttpSession::on_request_reset(core::StreamId stream) {
 }
 
 void HttpSession::on_stream_writable(core::StreamId stream) {
-  if (Exchange* exchange = exchange_of(stream); exchange != nullptr && unsent() == 0) exchange->on_client_writable();
+  Exchange* exchange = exchange_of(stream);
+  if (exchange == nullptr) return;
+  if (congested()) return again_.request();  // as soon as that is sent
+  exchange->on_client_writable();
 }
 
 void HttpSession::on_malformed(core::StreamId stream, std::uint16_t status, const char* reason) {
-  const CloseReason why = status == 431 ? CloseReason::head_too_large : CloseReason::bad_request;
+  const CloseReason why = status == 431   ? CloseReason::head_too_large
+                          : status == 429 ? CloseReason::flood
+                                          : CloseReason::bad_request;
   if (!codec_->multiplexed()) codec_->close_after();
   if (stream == 0) {
-    // The codec has said what there is to say.
     detail_ = reason;
-    flush();
-    return close(why);
+    if (why == CloseReason::flood) {
+      core::log_limited(core::LogLevel::warn, "flood", "listener {}: client {}: {}", listener().name(), client().ip(),
+                        reason);
+    }
+    return cut(why);
   }
   if (Exchange* exchange = exchange_of(stream)) return exchange->refuse(status, why, reason);
   open_exchange(stream).start_refused(*this, stream, status, why, reason);
@@ -321,7 +362,7 @@ void HttpSession::exchange_done(Exchange& exchange, CloseReason reason) {
   }
   if (busy()) return;
   if (input_ended_) return finish(CloseReason::done);
-  if (unsent() == 0) await_next();
+  if (unsent() == 0 || sending_) await_next();
   if (!stash_.empty() || stream_->readable()) again_.request();
 }
 
@@ -330,15 +371,30 @@ void HttpSession::abort(Exchange& exchange, CloseReason reason) {
   if (codec_->reset(exchange.stream(), core::StreamError::internal)) {
     exchange.cancel(reason, {});
     drop_exchange(exchange);
-    again_.request();  // sends it
-    if (!busy()) await_next();
+    flush();
+    if (!closed_ && !busy()) await_next();
     return;
   }
   stream_->abort();
   close(reason);
 }
 
-void HttpSession::resume_reading() { again_.request(); }
+void HttpSession::resume_reading() {
+  if (codec_->multiplexed()) flush();  // windows that were given back
+  again_.request();
+}
+
+void HttpSession::cut(CloseReason reason) {
+  codec_->stop();
+  send();
+  if (closed_) return;
+  stream_->shutdown_write();
+  // What the client sent meanwhile is taken, so that closing is a FIN and no reset, and the GOAWAY arrives.
+  for (int i = 0; i < 4 && stream_->readable(); ++i) {
+    if (stream_->read(worker().buffer()).status != core::IoStatus::ok) break;
+  }
+  close(reason);
+}
 
 void HttpSession::finish(CloseReason reason) {
   // After a refusal the client may still be sending, or about to.
@@ -398,7 +454,9 @@ void HttpSession::await(Waiting what, milliseconds time) {
 
 void HttpSession::await_next() {
   const auto& timeouts = worker().snapshot().timeouts;
-  if (busy()) {
+  if (draining_ && codec_->multiplexed()) {
+    if (waiting_ != Waiting::drain) await(Waiting::drain, kDrainGrace);
+  } else if (busy()) {
     waiting_ = Waiting::nothing;
   } else if (codec_->mid_message()) {
     await(Waiting::head, timeouts.request_head);
@@ -415,7 +473,16 @@ void HttpSession::timed_out() {
       listener().metrics().handshakes_failed.add();
       return close(CloseReason::handshake_timeout);
     case Waiting::idle:
+      if (codec_->multiplexed()) {
+        codec_->close_after();
+        codec_->close_after();
+        send();
+      }
       return close(CloseReason::idle_timeout);
+    case Waiting::drain:
+      return say_goodbye();
+    case Waiting::window:
+      return windows_timed_out();
     case Waiting::first_head:
       if (!codec_->mid_message()) return close(CloseReason::idle_timeout);
       [[fallthrough]];
@@ -439,10 +506,31 @@ void HttpSession::timed_out() {
   }
 }
 
+void HttpSession::windows_timed_out() {
+  waiting_ = Waiting::nothing;
+  const auto most = static_cast<std::uint64_t>(worker().snapshot().timeouts.idle.count());
+  if (!http2_->waiting() || http2_->stalled_ms() < most) return await_windows();
+  detail_ = "the client opens no window for what it asked for";
+  codec_->close_after();
+  cut(CloseReason::response_too_slow);
+}
+
+void HttpSession::say_goodbye() {
+  waiting_ = Waiting::nothing;
+  codec_->close_after();
+  send();
+}
+
 void HttpSession::drain() {
-  if (closed_) return;
+  if (closed_ || draining_) return;
+  draining_ = true;
   codec_->close_after();
   if (!std::holds_alternative<Serving>(stage_)) return;
+  if (codec_->multiplexed()) {
+    send();
+    if (!closed_ && waiting_ != Waiting::write) await(Waiting::drain, kDrainGrace);
+    return;
+  }
   // A client that has just come in gets a moment to say what it wants.
   if (waiting_ == Waiting::first_head) return await(Waiting::first_head, kDrainGrace);
   if (!busy() && !codec_->mid_message() && stash_.empty() && output_.empty()) close(CloseReason::draining);

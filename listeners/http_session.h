@@ -16,6 +16,7 @@
 
 #include "core/http/codec.h"
 #include "core/http/http1_server.h"
+#include "core/http/http2_server.h"
 #include "core/io/output.h"
 #include "core/io/tcp_stream.h"
 #include "core/tls/tls_stream.h"
@@ -47,10 +48,13 @@ class HttpSession final : public Session,
 
   // ---- for exchanges ----
   [[nodiscard]] core::ServerCodec& codec() { return *codec_; }
-  // Sends what the codec wrote; borrowed bytes are free afterwards.
+  // Sends what the codec wrote; borrowed bytes are free afterwards. With several streams the little ones go together,
+  // at the end of the loop's turn.
   void flush();
   // Bytes of that answer that wait for the client. While not zero, stop feeding.
-  [[nodiscard]] std::size_t pending(core::StreamId stream) const { return unsent() + codec_->pending(stream); }
+  [[nodiscard]] std::size_t pending(core::StreamId stream) const {
+    return (congested() ? unsent() : 0) + codec_->pending(stream);
+  }
   // The exchange is over and may be taken apart: the next request may come. The session must not be used after it by
   // the exchange.
   void exchange_done(Exchange& exchange, CloseReason reason);
@@ -85,7 +89,8 @@ class HttpSession final : public Session,
     CloseReason reason;
   };
   // What the deadline stands for.
-  enum class Waiting : std::uint8_t { nothing, handshake, first_head, head, idle, write, linger };
+  enum class Waiting : std::uint8_t { nothing, handshake, first_head, head, idle, write, window, drain, linger };
+  static constexpr std::size_t kGathered = 16 * 1024;  // bytes of several streams that wait for the end of the turn
 
   HttpSession(Listener& listener, const core::SocketAddress& client, const core::SocketAddress& destination,
               std::unique_ptr<core::Stream> stream);
@@ -112,6 +117,16 @@ class HttpSession final : public Session,
 
   // Bytes that wait for the client, of all streams, beyond what windows hold back.
   [[nodiscard]] std::size_t unsent() const { return output_.pending() + stream_->unsent(); }
+  // The client takes less than there is.
+  [[nodiscard]] bool congested() const { return sending_ ? unsent() >= kGathered : unsent() > 0; }
+  void send();
+  void await_windows();
+  void windows_timed_out();
+  void choose_codec();
+  // The second and last notice of a drain (RFC 9113 6.8).
+  void say_goodbye();
+  // Ends a connection that is broken, so that the client gets to see why.
+  void cut(CloseReason reason);
   Exchange* exchange_of(core::StreamId stream) {
     return stream <= exchanges_.size() ? exchanges_[stream - 1].get() : nullptr;
   }
@@ -132,6 +147,7 @@ class HttpSession final : public Session,
   core::TlsStream* tls_ = nullptr;  // the same, where it is one
   core::Output output_;
   core::Http1Server http1_;
+  std::unique_ptr<core::Http2Server> http2_;  // where it was agreed on
   core::ServerCodec* codec_;
   std::string stash_;  // received and not yet taken by the codec: an incomplete head, or a pipelined request
   std::vector<std::unique_ptr<Exchange>> exchanges_;  // by StreamId - 1; null where there is none
@@ -147,6 +163,8 @@ class HttpSession final : public Session,
   std::uint32_t open_ = 0;  // exchanges
   Waiting waiting_ = Waiting::nothing;
   bool input_ended_ = false;
+  bool sending_ = false;  // at the end of the turn
+  bool draining_ = false;
   bool closed_ = false;
 };
 

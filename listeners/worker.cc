@@ -39,6 +39,7 @@ Worker::~Worker() {
 
 core::Result<void> Worker::start() {
   core::TlsWorker::Settings settings;
+  settings.served_alpn = {"h2", "http/1.1"};
   settings.ticket_keys = shared_.ticket_keys;
   auto tls = core::TlsWorker::create(std::move(settings));
   if (!tls) return tl::unexpected(tls.error());

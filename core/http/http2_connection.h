@@ -66,6 +66,8 @@ class Http2Connection {
   [[nodiscard]] bool broken() const { return broken_; }
   // GOAWAY was exchanged and no stream is left.
   [[nodiscard]] bool exhausted() const;
+  [[nodiscard]] bool waiting_for_windows() const { return waiting_ > 0; }
+  [[nodiscard]] std::uint64_t stalled() const { return guard_.stalled_ms(clock_()); }
   void halt() { stopped_ = true; }
   void break_off(std::uint32_t error, std::uint16_t status, const char* reason);
 

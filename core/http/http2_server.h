@@ -46,8 +46,9 @@ class Http2Server final : public ServerCodec, private Http2Connection {
   [[nodiscard]] bool finished() const override;
   void stop() override { halt(); }
 
-  // How long all that waits for the client's windows has waited in vain.
-  [[nodiscard]] std::uint64_t stalled_ms(std::uint64_t now) const { return guard_.stalled_ms(now); }
+  // Answers wait for the client's windows; for how long now without any progress.
+  [[nodiscard]] bool waiting() const { return waiting_for_windows(); }
+  [[nodiscard]] std::uint64_t stalled_ms() const { return stalled(); }
 
  private:
   enum class Drain : std::uint8_t { none, noticed, last };

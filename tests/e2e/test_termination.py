@@ -44,7 +44,9 @@ def test_curl_through_termination(edge, authority, origin, kind, version):
 def test_alpn_agrees_on_what_both_speak(edge, authority):
     pair = authority.issue("own.example.com")
     edge.start(certificates=[pair_of(pair)], routes=[{"host": "own.example.com", **says("own")}])
-    for offer, agreed in ((["http/1.1"], "http/1.1"), (["h2", "http/1.1"], "http/1.1"), ([], None)):
+    with Wire.connect(edge.https, tls=authority.client_context(["http/1.1", "h2"]), name="own.example.com") as wire:
+        assert wire.sock.selected_alpn_protocol() == "h2"
+    for offer, agreed in ((["http/1.1"], "http/1.1"), (["spdy/3", "http/1.1"], "http/1.1"), ([], None)):
         with Wire.connect(edge.https, tls=authority.client_context(offer), name="own.example.com") as wire:
             assert wire.sock.selected_alpn_protocol() == agreed
             assert wire.ask("/", "own.example.com").body == b"own\n"

@@ -1,0 +1,200 @@
+"""HTTP/2 with clients: real ones, and one that is driven by hand; to HTTP/1 and HTTP/2 upstreams."""
+
+import hashlib
+import json
+import re
+import signal
+import subprocess
+
+import pytest
+from support.curl import curl, curl_ok
+from support.http2 import H2Client
+from support.origin import pattern
+from support.waiting import patience, until
+
+HOST = "own.example.com"
+
+
+@pytest.fixture
+def h2(site):
+    """h2(...) connects a client to the https listener."""
+    clients = []
+
+    def connect(**kwargs):
+        clients.append(H2Client(site.edge.https, site.authority, **kwargs))
+        return clients[-1]
+
+    yield connect
+    for client in clients:
+        client.close()
+
+
+# ---- real clients
+
+
+@pytest.mark.sanitizer
+def test_curl_speaks_http2(site, big_file):
+    site.start()
+    port, ca = site.edge.https, site.authority.path
+    head = curl_ok(f"https://{HOST}:{{port}}/bytes/100000", "--http2", "-o", "/dev/null", "-w", "%{http_version}", port=port, ca=ca)
+    assert head == b"2"
+    assert curl_ok(f"https://{HOST}:{{port}}/chunked/1000000", "--http2", port=port, ca=ca) == pattern(1_000_000)
+    seen = json.loads(curl_ok(f"https://{HOST}:{{port}}/upload", "--http2", "-T", big_file, port=port, ca=ca))
+    assert seen["sha256"] == hashlib.sha256(big_file.read_bytes()).hexdigest()
+    line = site.edge.wait_access(kind="request", status=200, path="/bytes/100000")[0]
+    assert (line["protocol"], line["alpn"]) == ("HTTP/2", "h2")
+
+
+def test_alpn_of_a_host_decides(site):
+    site.start(site.route(), site.route(host="old.example.com", tls={"alpn": ["http/1.1"]}))
+    for host, version in ((HOST, b"2"), ("old.example.com", b"1.1")):
+        said = curl_ok(f"https://{host}:{{port}}/", "-o", "/dev/null", "-w", "%{http_version}", port=site.edge.https,
+                       ca=site.authority.path)
+        assert said == version
+
+
+def test_nghttp_and_h2load(site):
+    site.start()
+    url = f"https://127.0.0.1:{site.edge.https}/bytes/5000"
+    shown = subprocess.run(["nghttp", "-nv", "--no-verify-peer", f"-H:authority: {HOST}", url], capture_output=True,
+                           text=True, timeout=patience(30))
+    assert ":status: 200" in shown.stdout or shown.returncode == 0, shown.stdout[-2000:]
+    load = subprocess.run(["h2load", "-n", "2000", "-c", "4", "-m", "20", "--connect-to",
+                           f"127.0.0.1:{site.edge.https}", f"https://{HOST}:{site.edge.https}/bytes/5000"],
+                          capture_output=True, text=True, timeout=patience(60))
+    assert "2000 succeeded, 0 failed, 0 errored" in load.stdout, load.stdout + load.stderr
+
+
+# ---- a client by hand
+
+
+@pytest.mark.sanitizer
+def test_streams_share_a_connection(site, h2):
+    site.start()
+    client = h2()
+    streams = [client.ask(f"/bytes/{n * 1000}") for n in range(1, 41)]
+    for n, answer in zip(range(1, 41), client.wait(*streams)):
+        assert (answer.status, bytes(answer.body)) == (200, pattern(n * 1000))
+    assert client.goaway is None
+
+
+@pytest.mark.sanitizer
+def test_heads_and_bodies_to_http1(site, h2):
+    site.start()
+    client = h2()
+    answer = client.post("/echo?x=1", b"hello", headers=[("x-a", "b"), ("cookie", "a=1"), ("cookie", "b=2"), ("te", "trailers"),
+                                                         ("x-forwarded-for", "1.2.3.4")])
+    seen = json.loads(answer.body)
+    assert (seen["method"], seen["target"], seen["length"]) == ("POST", "/echo?x=1", 5)
+    headers = {n.lower(): v for n, v in seen["headers"]}
+    assert headers["host"] == HOST and headers["cookie"] == "a=1; b=2" and headers["x-a"] == "b"
+    assert headers["transfer-encoding"] == "chunked" and headers["x-forwarded-for"] == "127.0.0.1"
+    assert not {"te", "connection", "upgrade"} & set(headers)
+    with_length = client.post("/echo", b"12345", headers=[("content-length", "5")])
+    headers = {n.lower(): v for n, v in json.loads(with_length.body)["headers"]}
+    assert headers["content-length"] == "5" and "transfer-encoding" not in headers
+
+
+def test_interim_head_status_and_early_answers(site, h2):
+    site.start()
+    client = h2()
+    hints = client.get("/hints")
+    assert [dict(i)[":status"] for i in hints.interim] == ["103"] and hints.status == 200
+    head = client.get("/bytes/1000", method="HEAD")
+    assert (head.status, head.get("content-length"), bytes(head.body)) == (200, "1000", b"")
+    assert client.get("/status/404").status == 404
+    early = client.ask("/early", method="POST", end=False)
+    client.send(early, b"x" * 100_000)
+    answer = client.wait(early)
+    assert answer.status == 403
+    assert client.get("/bytes/10").status == 200, "the connection lives on"
+
+
+def test_a_broken_request_costs_its_stream_only(site, h2):
+    site.start()
+    client = h2(checked=False)
+    good = client.ask("/gate/a")
+    for headers in ([("connection", "close")], [("Upper", "x")], [("bad", "a\r\nb: c")], [("transfer-encoding", "chunked")]):
+        assert client.get("/", headers=headers).status == 400
+    assert client.get("/", method="CONNECT").status in (400, 405)
+    lies = client.ask("/upload", method="POST", headers=[("content-length", "5")], end=False)
+    client.send(lies, b"123", end=True)
+    assert client.wait(lies).status == 400
+    assert client.get("/", headers=[("x-large", "y" * 70_000)]).status == 431
+    site.origin.gate("a").set()
+    assert client.wait(good).status == 200
+    site.edge.wait_access(reason="bad_request", status=400)
+
+
+@pytest.mark.sanitizer
+def test_resets_travel_both_ways(site, h2):
+    site.start()
+    client = h2()
+    dropped = client.ask("/gate/never")
+    until(lambda: any(r.target == "/gate/never" for r in site.origin.requests), "the request arrived")
+    client.h2.reset_stream(dropped)
+    client.flush()
+    site.edge.wait_access(reason="client_reset", path="/gate/never")
+    cut = client.get("/short/100000")
+    assert cut.reset == 2
+    assert client.get("/nothing").status == 502
+    assert client.get("/bytes/10").status == 200
+
+
+def test_a_slow_reader_stops_the_sender(site, h2):
+    """100 streams of 4 MiB each that nobody reads: the edge holds windows, not bodies."""
+    site.start()
+    client = h2(manual=True)
+    client.get("/bytes/10")
+    before = site.edge.pss()
+    streams = [client.ask(f"/bytes/{4 << 20}") for _ in range(100)]
+    client.until(lambda: client.h2.inbound_flow_control_window < 100, "the connection's window is used up")
+    good = h2()
+    for _ in range(20):
+        assert good.get("/bytes/100000").status == 200
+    grown = site.edge.pss() - before
+    assert grown < 16 * 1024, f"{grown} KiB more"
+    client.manual = False
+    client.h2.acknowledge_received_data(65_000, streams[0])
+    for stream in streams:
+        client.h2.increment_flow_control_window(8 << 20, stream)
+    client.h2.increment_flow_control_window(500 << 20)
+    client.flush()
+    client.wait(*streams[:3])
+    assert bytes(client.streams[streams[0]].body) == pattern(4 << 20)
+
+
+@pytest.mark.sanitizer
+def test_drains_with_goaway(site, h2):
+    site.start()
+    client, idle = h2(), h2()
+    assert idle.get("/bytes/1").status == 200
+    stream = client.ask("/gate/late")
+    until(lambda: any(r.target == "/gate/late" for r in site.origin.requests), "the request arrived")
+    site.edge.signal(signal.SIGTERM)
+    client.until(lambda: client.goaways, "a notice")
+    assert client.goaways[0] == (2**31 - 1, 0)
+    assert idle.ends() == 0
+    assert [code for _, code in idle.goaways] == [0, 0] and idle.goaways[1][0] == 1
+    site.origin.gate("late").set()
+    answer = client.wait(stream)
+    assert answer.status == 200
+    client.ends()
+    assert client.goaways[-1] == (stream, 0)
+    assert site.edge.wait_exit() == 0
+
+
+def test_an_idle_connection_is_told_before_it_is_closed(site, h2):
+    site.start(timeouts={"idle": "300ms"})
+    client = h2()
+    client.get("/bytes/1")
+    assert client.ends() == 0
+    site.edge.wait_access(reason="done", path="/bytes/1")
+
+
+def test_coalesced_connections_are_refused_with_421(site, h2):
+    site.start(site.route(), site.route(host="other.example.com", tls={"min_version": "1.3"}))
+    client = h2()
+    assert client.get("/bytes/1", authority="other.example.com").status == 421
+    assert client.get("/bytes/1").status == 200
+    assert client.get("/bytes/1", authority="nobody.example.net").status == 404
