@@ -136,7 +136,6 @@ def test_messages_of_check(edge, name):
 @pytest.mark.parametrize("text, line", [
     ("tenants: { a: { hosts: [a.example.com] } }\n", 5),
     ("upstreams:\n  app:\n    endpoints: [127.0.0.1:9]\n    health_check: { tcp: true }\n", 8),
-    ("upstreams:\n  app:\n    endpoints: [127.0.0.1:9]\n    balance: least_connections\n", 8),
     ("upstreams:\n  app:\n    endpoints: [127.0.0.1:9]\n    tls: { server_name: a }\n", 8),
     ("routes:\n  - host: a.example.com\n    rules:\n      - path: /\n        mirror: { upstream: x, percent: 5 }\n", 9),
     ("routes:\n  - host: a.example.com\n    rules:\n      - regex_path: ^/a\n        respond: { status: 200 }\n", 8),
