@@ -3,7 +3,11 @@
 #include <malloc.h>
 #include <openssl/crypto.h>
 
+#include <algorithm>
 #include <cstdlib>
+#include <cstring>
+
+#include "core/tls/slabs.h"
 
 namespace edgemux::core {
 
@@ -33,6 +37,9 @@ struct FreeBlocks {
 thread_local FreeBlocks blocks;
 
 void* take(std::size_t size, const char*, int) {
+  if (Slabs::holds(size)) {
+    if (void* block = Slabs::take(size); block != nullptr) return block;
+  }
   if (size <= kSmallest || size > kBlock) return std::malloc(size);
   if (blocks.head == nullptr) return std::malloc(kBlock);
   void* block = blocks.head;
@@ -41,10 +48,22 @@ void* take(std::size_t size, const char*, int) {
   return block;
 }
 
-void* resize(void* block, std::size_t size, const char*, int) { return std::realloc(block, size); }
+void give(void* block, const char*, int);
+
+void* resize(void* block, std::size_t size, const char* file, int line) {
+  if (block == nullptr || !Slabs::owns(block)) return std::realloc(block, size);
+  const std::size_t before = Slabs::size_of(block);
+  if (size <= before && size > before / 2) return block;
+  void* moved = take(size, file, line);
+  if (moved == nullptr) return nullptr;
+  std::memcpy(moved, block, std::min(size, before));
+  give(block, file, line);
+  return moved;
+}
 
 void give(void* block, const char*, int) {
   if (block == nullptr) return;
+  if (Slabs::owns(block)) return Slabs::give(block);
   const std::size_t size = malloc_usable_size(block);
   if (size < kBlock || size > kBlock + kSlack || blocks.count == kKept || blocks.gone) {
     std::free(block);

@@ -140,9 +140,7 @@ Result<std::unique_ptr<TlsStream>> TlsWorker::connect(std::unique_ptr<Stream> in
   SSL* raw = ssl.release();
   std::unique_ptr<TlsStream> stream(new TlsStream(*this, std::move(inner), raw, std::move(pending)));
   stream->client_ = std::move(client);
-  if (!TlsBio::attach(raw, library_->bio.get(), library_->context.get(), stream.get())) {
-    return fail("no TLS connection: " + take_library_error());
-  }
+  TlsBio::attach(raw, library_->bio.get());
   return stream;
 }
 

@@ -127,14 +127,17 @@ Result<std::unique_ptr<TlsWorker>> TlsWorker::create(Settings settings) {
   library->context.reset(OSSL_LIB_CTX_new());
   if (library->context) library->provider.reset(OSSL_PROVIDER_load(library->context.get(), "default"));
   if (!library->provider) return fail("OpenSSL's default provider does not load: " + take_library_error());
-  library->bio = TlsBio::method();
+  library->bio_method = TlsBio::method();
+  worker->buffers_ = std::make_unique<TlsBuffers>();
+  if (library->bio_method) {
+    library->bio = TlsBio::make(library->bio_method.get(), library->context.get(), worker->buffers_.get());
+  }
   library->ticket_cipher.reset(EVP_CIPHER_fetch(library->context.get(), "AES-256-CBC", nullptr));
   library->sha256.reset(EVP_MD_fetch(library->context.get(), "SHA256", nullptr));
   if (!library->bio || !library->ticket_cipher || !library->sha256)
     return fail("OpenSSL lacks an algorithm: " + take_library_error());
   worker->keys_ =
       std::make_unique<KeyCache>(library->context.get(), std::max<std::size_t>(worker->settings_.max_decoded_pairs, 2));
-  worker->buffers_ = std::make_unique<TlsBuffers>();
   worker->library_ = std::move(library);
   return worker;
 }
@@ -191,6 +194,29 @@ void TlsWorker::evict_unused() {
 
 std::size_t TlsWorker::decoded_pairs() const { return keys_->recent.size(); }
 
+// The library keeps the keys of the exchange for as long as the connection. Changing a key's type empties it.
+void forget_exchange_keys(SSL* ssl) {
+  EVP_PKEY* key = nullptr;
+  for (const int which : {SSL_CTRL_GET_TMP_KEY, SSL_CTRL_GET_PEER_TMP_KEY}) {
+    if (SSL_ctrl(ssl, which, 0, static_cast<void*>(&key)) != 1) continue;
+    EVP_PKEY_set_type(key, EVP_PKEY_X25519);
+    EVP_PKEY_free(key);
+  }
+}
+
+// A session is of use to a handshake, and at rest the largest of the things that can go. TLS 1.3 only: its records are
+// protected without looking at it. The library gives the session up only where the connection's context is of the very
+// version that was agreed on, so the connection moves to one that is.
+void TlsWorker::settle(ssl_st* ssl) {
+  if (SSL_version(ssl) != TLS1_3_VERSION) return;
+  forget_exchange_keys(ssl);
+  if (!library_->settled) {
+    library_->settled.reset(SSL_CTX_new_ex(library_->context.get(), nullptr, SSL_get_ssl_method(ssl)));
+  }
+  if (library_->settled && SSL_set_SSL_CTX(ssl, library_->settled.get()) != nullptr) SSL_set_session(ssl, nullptr);
+  ERR_clear_error();
+}
+
 Result<std::unique_ptr<TlsStream>> TlsWorker::accept(std::unique_ptr<Stream> inner, std::span<const char> already_read,
                                                      const TlsPolicyPtr& policy, const CertificateStore& certificates,
                                                      std::string_view server_name) {
@@ -219,9 +245,7 @@ Result<std::unique_ptr<TlsStream>> TlsWorker::accept(std::unique_ptr<Stream> inn
   pending->context = std::move(*used);
   SSL* raw = ssl.release();
   std::unique_ptr<TlsStream> stream(new TlsStream(*this, std::move(inner), raw, std::move(pending)));
-  if (!TlsBio::attach(raw, library_->bio.get(), library_->context.get(), stream.get())) {
-    return fail("no TLS connection: " + take_library_error());
-  }
+  TlsBio::attach(raw, library_->bio.get());
   stream->put_back(already_read);
   return stream;
 }

@@ -87,6 +87,8 @@ class TlsWorker {
   Result<std::shared_ptr<Context>> context(const TlsPolicyPtr& policy);
   Result<std::shared_ptr<Context>> make_context(const TlsPolicy& policy);
   void drop_oldest();
+  // Frees what a server's connection needs no more after its handshake.
+  void settle(ssl_st* ssl);
   Result<std::shared_ptr<ClientContext>> client_context(const TlsClientPolicyPtr& policy);
   Result<std::shared_ptr<ClientContext>> make_client_context(const TlsClientPolicyPtr& policy);
 

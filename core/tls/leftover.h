@@ -1,5 +1,6 @@
 #pragma once
-// Leftover: bytes that could not be finished in one call and wait in memory of their own. Empty = no memory.
+// Leftover: bytes that could not be finished in one call and wait in memory of their own. Empty = no memory
+// but a pointer.
 
 #include <algorithm>
 #include <cstddef>
@@ -11,40 +12,42 @@ namespace edgemux::core {
 
 class Leftover {
  public:
-  [[nodiscard]] bool empty() const { return begin_ == end_; }
-  [[nodiscard]] std::size_t size() const { return end_ - begin_; }
-  [[nodiscard]] std::string_view view() const { return {bytes_.get() + begin_, size()}; }
+  [[nodiscard]] bool empty() const { return held_ == nullptr; }
+  [[nodiscard]] std::size_t size() const { return empty() ? 0 : held_->end - held_->begin; }
+  [[nodiscard]] std::string_view view() const {
+    return empty() ? std::string_view() : std::string_view(held_->bytes.get() + held_->begin, size());
+  }
 
   void append(std::string_view more) {
     if (more.empty()) return;
-    if (capacity_ - end_ < more.size()) {
-      const std::size_t room = std::max(size() + more.size(), empty() ? 0 : 2 * size());
+    if (empty()) held_ = std::make_unique<Held>();
+    if (held_->capacity - held_->end < more.size()) {
+      const std::size_t before = size();
+      const std::size_t room = std::max(before + more.size(), 2 * before);
       std::unique_ptr<char[]> bytes(new char[room]);
-      if (!empty()) std::memcpy(bytes.get(), bytes_.get() + begin_, size());
-      end_ = size();
-      begin_ = 0;
-      capacity_ = room;
-      bytes_ = std::move(bytes);
+      if (before > 0) std::memcpy(bytes.get(), held_->bytes.get() + held_->begin, before);
+      *held_ = {std::move(bytes), 0, before, room};
     }
-    std::memcpy(bytes_.get() + end_, more.data(), more.size());
-    end_ += more.size();
+    std::memcpy(held_->bytes.get() + held_->end, more.data(), more.size());
+    held_->end += more.size();
   }
 
   // Drops the first `count` bytes; the memory goes with the last one.
   void consume(std::size_t count) {
-    begin_ += count;
-    if (empty()) clear();
+    if (empty()) return;
+    held_->begin += count;
+    if (held_->begin == held_->end) clear();
   }
-  void clear() {
-    bytes_.reset();
-    begin_ = end_ = capacity_ = 0;
-  }
+  void clear() { held_.reset(); }
 
  private:
-  std::unique_ptr<char[]> bytes_;
-  std::size_t begin_ = 0;
-  std::size_t end_ = 0;
-  std::size_t capacity_ = 0;
+  struct Held {
+    std::unique_ptr<char[]> bytes;
+    std::size_t begin = 0;
+    std::size_t end = 0;
+    std::size_t capacity = 0;
+  };
+  std::unique_ptr<Held> held_;
 };
 
 }  // namespace edgemux::core

@@ -12,9 +12,11 @@ struct TlsWorker::Library {
   // Order matters: everything that was fetched goes before the provider and the context.
   LibraryPtr context;
   ProviderPtr provider;
-  BioMethodPtr bio;
+  BioMethodPtr bio_method;
+  BioPtr bio;  // of all streams
   CipherPtr ticket_cipher;
   DigestPtr sha256;
+  SslContextPtr settled;  // what connections of TLS 1.3 belong to after the handshake
 };
 
 struct TlsWorker::Context {
@@ -26,11 +28,13 @@ struct TlsWorker::Context {
   std::uint64_t epoch = 0;
 };
 
-// The byte transport of an SSL object: a BIO whose data is the TlsStream. The one place to change where the kernel
-// shall do the records.
+// The byte transport of the SSL objects: one BIO for all streams of a worker, since only one of them is at work at a
+// time (TlsBuffers::active). The one place to change where the kernel shall do the records.
 struct TlsBio {
   static BioMethodPtr method();
-  static bool attach(ssl_st* ssl, const BIO_METHOD* method, OSSL_LIB_CTX* library, TlsStream* stream);
+  static BioPtr make(const BIO_METHOD* method, OSSL_LIB_CTX* library, TlsBuffers* buffers);
+  static void attach(ssl_st* ssl, BIO* shared);
+  // Whose SSL object this is. Only while the library is at work for it.
   static TlsStream* stream_of(const ssl_st* ssl);
 
  private:

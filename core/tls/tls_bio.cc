@@ -2,6 +2,7 @@
 // to say is said by TlsStream itself, so that a lost connection never leaves the library in a state of its own.
 
 #include "core/tls/library.h"
+#include "core/tls/tls_buffers.h"
 #include "core/tls/tls_stream.h"
 
 namespace edgemux::core {
@@ -15,7 +16,7 @@ long control(BIO* /*bio*/, int command, long /*number*/, void* /*pointer*/) {
 
 int TlsBio::read(BIO* bio, char* to, std::size_t size, std::size_t* got) {
   BIO_clear_retry_flags(bio);
-  *got = static_cast<TlsStream*>(BIO_get_data(bio))->pull(to, size);
+  *got = static_cast<TlsBuffers*>(BIO_get_data(bio))->active->pull(to, size);
   if (*got != 0) return 1;
   BIO_set_retry_read(bio);
   return -1;
@@ -23,7 +24,7 @@ int TlsBio::read(BIO* bio, char* to, std::size_t size, std::size_t* got) {
 
 int TlsBio::write(BIO* bio, const char* from, std::size_t size, std::size_t* taken) {
   BIO_clear_retry_flags(bio);
-  static_cast<TlsStream*>(BIO_get_data(bio))->push(from, size);
+  static_cast<TlsBuffers*>(BIO_get_data(bio))->active->push(from, size);
   *taken = size;
   return 1;
 }
@@ -38,15 +39,21 @@ BioMethodPtr TlsBio::method() {
   return method;
 }
 
-bool TlsBio::attach(ssl_st* ssl, const BIO_METHOD* method, OSSL_LIB_CTX* library, TlsStream* stream) {
-  BIO* bio = BIO_new_ex(library, method);
-  if (bio == nullptr) return false;
-  BIO_set_data(bio, stream);
-  BIO_set_init(bio, 1);
-  SSL_set_bio(ssl, bio, bio);
-  return true;
+BioPtr TlsBio::make(const BIO_METHOD* method, OSSL_LIB_CTX* library, TlsBuffers* buffers) {
+  BioPtr bio(BIO_new_ex(library, method));
+  if (!bio) return nullptr;
+  BIO_set_data(bio.get(), buffers);
+  BIO_set_init(bio.get(), 1);
+  return bio;
 }
 
-TlsStream* TlsBio::stream_of(const ssl_st* ssl) { return static_cast<TlsStream*>(BIO_get_data(SSL_get_rbio(ssl))); }
+void TlsBio::attach(ssl_st* ssl, BIO* shared) {
+  BIO_up_ref(shared);
+  SSL_set_bio(ssl, shared, shared);
+}
+
+TlsStream* TlsBio::stream_of(const ssl_st* ssl) {
+  return static_cast<TlsBuffers*>(BIO_get_data(SSL_get_rbio(ssl)))->active;
+}
 
 }  // namespace edgemux::core

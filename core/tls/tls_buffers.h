@@ -2,7 +2,7 @@
 // TlsBuffers: what the streams of one worker share, so that none of them needs buffers of its own. Private to core/tls.
 //
 // Input is lent: it belongs to `owner` until that stream has used it up, or another one needs it; then the owner copies
-// the rest away (TlsStream::save_input). Output and plain are used within one call only.
+// the rest away (TlsStream::save_input). Output and plain are used within one call only; `active` is whose call it is.
 
 #include <cstddef>
 #include <memory>
@@ -20,6 +20,7 @@ struct TlsBuffers {
   std::unique_ptr<char[]> input{new char[kInput]};
   std::unique_ptr<char[]> output{new char[kOutput]};
   std::unique_ptr<char[]> plain{new char[kRecord]};
+  TlsStream* active = nullptr;
   TlsStream* owner = nullptr;
   std::size_t begin = 0;  // of the owner's input
   std::size_t end = 0;

@@ -9,6 +9,7 @@
 #include "core/tls/client_context.h"
 #include "core/tls/client_hello.h"
 #include "core/tls/context.h"
+#include "core/tls/library.h"
 #include "core/tls/openssl.h"
 #include "core/tls/tls_buffers.h"
 
@@ -57,6 +58,19 @@ class PieceCursor {
 
   std::span<const iovec> pieces_;
   std::size_t offset_ = 0;
+};
+
+// The library is at work for this stream.
+class Turn {
+ public:
+  Turn(TlsBuffers& buffers, TlsStream* stream) : buffers_(buffers), before_(buffers.active) { buffers.active = stream; }
+  ~Turn() { buffers_.active = before_; }
+  Turn(const Turn&) = delete;
+  Turn& operator=(const Turn&) = delete;
+
+ private:
+  TlsBuffers& buffers_;
+  TlsStream* before_;
 };
 
 std::string errno_text(int number) { return std::generic_category().message(number); }
@@ -214,13 +228,13 @@ HandshakeStatus TlsStream::handshake() {
   may_receive_ = true;
   starved_ = false;
   ERR_clear_error();
+  const Turn turn(buffers_, this);
   const int result = SSL_do_handshake(ssl_.get());
   if (broken_) return HandshakeStatus::failed;  // push() gave up
   if (result == 1) {
     flush();
     if (inner_error_ != 0) return fail_handshake("connection lost during the handshake: " + errno_text(inner_error_));
-    pending_.reset();
-    quiet_input_ = 0;
+    finish_handshake();
     return HandshakeStatus::done;
   }
   const int why = SSL_get_error(ssl_.get(), result);
@@ -232,6 +246,15 @@ HandshakeStatus TlsStream::handshake() {
   if (inner_eof_) return fail_handshake(peer + " closed during the handshake");
   if (quiet_input_ > kMaxHandshakeInput) return fail_handshake("the handshake is too long");
   return HandshakeStatus::again;
+}
+
+void TlsStream::finish_handshake() {
+  peer_certificate_ = SSL_get0_peer_certificate(ssl_.get()) != nullptr;
+  if (!client_) {
+    static_cast<TlsWorker::Context*>(SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl_.get())))->worker->settle(ssl_.get());
+  }
+  pending_.reset();
+  quiet_input_ = 0;
 }
 
 HandshakeStatus TlsStream::fail_handshake(std::string reason) {
@@ -279,12 +302,11 @@ std::string_view TlsStream::version() const { return SSL_get_version(ssl_.get())
 
 std::string_view TlsStream::cipher() const {
   const SSL_CIPHER* cipher = SSL_get_current_cipher(ssl_.get());
+  if (cipher == nullptr) cipher = SSL_get_pending_cipher(ssl_.get());  // the session is gone (TlsWorker::settle)
   return cipher != nullptr ? SSL_CIPHER_get_name(cipher) : "";
 }
 
 bool TlsStream::resumed() const { return SSL_session_reused(ssl_.get()) == 1; }
-
-bool TlsStream::has_client_certificate() const { return SSL_get0_peer_certificate(ssl_.get()) != nullptr; }
 
 // ---- data
 
@@ -300,6 +322,7 @@ IoResult TlsStream::read(std::span<char> buffer) {
   if (broken_ || pending_) return error();
   std::size_t total = 0;
   may_receive_ = true;
+  const Turn turn(buffers_, this);
   while (total < buffer.size()) {
     std::size_t got = 0;
     starved_ = false;
@@ -345,6 +368,7 @@ IoResult TlsStream::write(std::span<const iovec> pieces) {
   flush_tail();
   if (broken_ || pending_ || inner_error_ != 0) return error();
   std::size_t taken = 0;
+  const Turn turn(buffers_, this);
   PieceCursor cursor(pieces);
   while (!cursor.done() && tail_.empty()) {
     const std::size_t batch = slow_ ? TlsBuffers::kRecord : TlsBuffers::kBatch;
@@ -371,6 +395,7 @@ void TlsStream::shutdown_write() {
   half_ = Half::closing;
   if (!pending_ && !broken_ && inner_error_ == 0) {
     ERR_clear_error();
+    const Turn turn(buffers_, this);
     SSL_shutdown(ssl_.get());
     flush();
   }

@@ -57,7 +57,7 @@ class TlsStream final : public Stream, private StreamObserver {
   [[nodiscard]] std::string_view version() const;  // "TLSv1.3"
   [[nodiscard]] std::string_view cipher() const;   // "TLS_AES_128_GCM_SHA256"
   [[nodiscard]] bool resumed() const;
-  [[nodiscard]] bool has_client_certificate() const;
+  [[nodiscard]] bool has_client_certificate() const { return peer_certificate_; }
 
   // Why the handshake or a later read or write failed, for the log: "no shared cipher", "client sent alert: unknown
   // ca", "client closed during the handshake". Empty = nothing failed.
@@ -114,6 +114,7 @@ class TlsStream final : public Stream, private StreamObserver {
   void keep(std::string_view sealed);
   void finish_closing();
 
+  void finish_handshake();
   HandshakeStatus fail_handshake(std::string reason);
   [[nodiscard]] std::string explain() const;
   void give_up(std::string reason);
@@ -134,6 +135,7 @@ class TlsStream final : public Stream, private StreamObserver {
   End end_ = End::open;
   Half half_ = Half::open;
   bool inner_eof_ = false;
+  bool peer_certificate_ = false;
   bool may_receive_ = false;  // pull() may go to the inner stream
   bool starved_ = false;      // pull() had nothing to give
   bool slow_ = false;         // the peer did not take the last flight at once

@@ -221,12 +221,12 @@ class Edgemux:
 
         return until(enough, lambda: f"{count} access lines with {fields}; there are: {self.access()[-10:]}", within)
 
-    def pss(self):
-        """Proportional set size in KiB."""
+    def pss(self, kind="Pss"):
+        """Proportional set size in KiB; Pss_Anon leaves out what is shared through files, and so changes with others."""
         for line in Path(f"/proc/{self.process.pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
+            if line.startswith(kind + ":"):
                 return int(line.split()[1])
-        raise AssertionError("no Pss")
+        raise AssertionError(f"no {kind}")
 
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
