@@ -21,6 +21,7 @@ void add_word(Json& to, std::string_view word) {
   if (word.empty()) to.push_back(nullptr);
   if (word == "off") to.push_back(false);
   if (word == "on") to.push_back(true);
+  if (word == "true" || word == "false") to.push_back(word == "true");
   // 301 and 1.2, when they are not quoted.
   const bool number = !word.empty() && word.find_first_not_of("0123456789.") == std::string_view::npos;
   if (number) to.push_back(Json::parse(word, nullptr, false));
@@ -107,6 +108,7 @@ class Writer {
       case Kind::list: {
         Json out{{"type", "array"}, {"items", value(*type.element)}};
         if (type.min > 0) out["minItems"] = type.min;
+        if (type.max != UINT64_MAX) out["maxItems"] = type.max;
         return out;
       }
       case Kind::either:

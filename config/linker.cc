@@ -107,25 +107,32 @@ std::uint64_t Linker::listeners_of(const RouteSpec& spec, Problems& problems) {
   return mask;
 }
 
+routing::Rule Linker::make_rule(const RuleSpec& spec, Problems& problems) {
+  routing::Rule rule = spec.value;
+  rule.origin = problems.origin(spec.place);
+  if (auto* forward = std::get_if<routing::Forward>(&rule.action); forward != nullptr && !spec.targets.empty()) {
+    forward->upstream = resolve(spec.targets.front(), problems);
+  }
+  if (auto* split = std::get_if<routing::Split>(&rule.action)) {
+    for (std::size_t i = 0; i < spec.targets.size(); ++i) {
+      split->parts[i].upstream = resolve(spec.targets[i], problems);
+    }
+  }
+  if (spec.mirrors.empty()) return rule;
+  auto filters = std::make_shared<routing::Filters>(*rule.filters);
+  for (const auto& mirror : spec.mirrors) {
+    filters->mirrors.push_back({resolve(mirror.target, problems), mirror.percent});
+  }
+  rule.filters = std::move(filters);
+  return rule;
+}
+
 void Linker::make_host(const RouteSpec& spec, routing::Route& route, Problems& problems) {
   routing::VirtualHost host;
   host.max_request_body = spec.max_request_body;
   std::vector<routing::Rule> rules;
   rules.reserve(spec.rules.size());
-  for (const auto& from : spec.rules) {
-    routing::Rule rule;
-    rule.kind = from.kind;
-    rule.path = from.path;
-    rule.origin = problems.origin(from.place);
-    if (const auto* target = std::get_if<TargetSpec>(&from.action)) {
-      rule.action = routing::Forward{resolve(*target, problems)};
-    } else if (const auto* redirect = std::get_if<routing::Redirect>(&from.action)) {
-      rule.action = *redirect;
-    } else {
-      rule.action = std::get<routing::Respond>(from.action);
-    }
-    rules.push_back(std::move(rule));
-  }
+  for (const auto& from : spec.rules) rules.push_back(make_rule(from, problems));
   host.rules = routing::RuleTable(std::move(rules));
   const auto& answer = shared_.policies.get(spec.tls, shared_.inputs);
   host.tls = answer.policy;

@@ -70,6 +70,7 @@ class Linker {
   routing::UpstreamPtr backend_solver(const routing::Upstream& backend, const routing::Origin& origin);
   std::uint64_t listeners_of(const RouteSpec& spec, Problems& problems);
   std::shared_ptr<const routing::Route> make_route(const RouteSpec& spec, Problems& problems);
+  routing::Rule make_rule(const RuleSpec& spec, Problems& problems);
   void make_host(const RouteSpec& spec, routing::Route& route, Problems& problems);
   void claim(const RouteSpec& spec, std::uint64_t listeners, Problems& problems);
   void remind(const RouteSpec& spec, const routing::Route& route, std::uint64_t listeners, Problems& problems);

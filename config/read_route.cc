@@ -1,6 +1,5 @@
 // Routes, and what a file as a whole says.
 #include <algorithm>
-#include <map>
 
 #include "config/spec.h"
 #include "config/values.h"
@@ -97,26 +96,6 @@ void read_hosts(const Node& node, RouteSpec& route, Problems& problems) {
   }
 }
 
-// Exact paths first, then longer prefixes; the order of the file decides nothing else.
-void order_rules(std::vector<RuleSpec>& rules, Problems& problems) {
-  using Kind = routing::Rule::Kind;
-  std::map<std::pair<Kind, std::string_view>, Place> seen;
-  for (const auto& rule : rules) {
-    if (!rule.path_only) continue;
-    const auto [at, fresh] = seen.emplace(std::pair{rule.kind, std::string_view(rule.path)}, rule.place);
-    if (!fresh) {
-      problems.error(rule.place, std::string("a second rule for ") +
-                                     (rule.kind == Kind::exact ? "'exact_path: " : "'path: ") + rule.path +
-                                     "'; the first stands at " + problems.origin(at->second).to_string());
-    }
-  }
-  seen.clear();
-  std::stable_sort(rules.begin(), rules.end(), [](const RuleSpec& a, const RuleSpec& b) {
-    if (a.kind != b.kind) return a.kind == Kind::exact;
-    return a.kind == Kind::prefix && a.path.size() > b.path.size();
-  });
-}
-
 void read_passthrough(const Node& node, const Node& passthrough, RouteSpec& route, Problems& problems) {
   route.passthrough = read_target(passthrough, problems);
   for (const std::string_view key : {"rules", "tls", "max_request_body"}) {
@@ -178,7 +157,7 @@ RouteSpec read_route(const Node& node, const std::string& path, Problems& proble
     for (const Node* item = rules->first; item != nullptr; item = item->next) {
       if (item->is_map()) route.rules.push_back(read_rule(*item, problems));
     }
-    order_rules(route.rules, problems);
+    check_rules(route.rules, problems);
   }
   if (const Node* tls = node.get("tls"); tls != nullptr && tls->is_map()) route.tls = read_tls(*tls, path, problems);
   if (const Node* on_http = node.get("on_http")) {

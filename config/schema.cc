@@ -113,38 +113,97 @@ const Type respond{.kind = Kind::map,
                    .fields = {{"status", &status, "status of the answer; default 200"},
                               {"body", &text, "text of the answer"},
                               {"headers", &text_dictionary, "header fields of the answer"}}};
-const Type redirect{.kind = Kind::map,
-                    .fields = {{"scheme", &scheme, "scheme of the new address; absent: the request's"},
-                               {"host", &text, "host of the new address; absent: the request's"},
-                               {"port", &port, "port of the new address"},
-                               {"path", &text, "replaces the whole path"},
-                               {"prefix", &text, "replaces the part of the path that the rule matched"},
-                               {"status", &redirect_status, "status of the answer; default 302"}}};
+const Type redirect{
+    .kind = Kind::map,
+    .fields = {
+        {"scheme", &scheme, "scheme of the new address; absent: the request's"},
+        {"host", &text, "host of the new address; absent: the request's"},
+        {"port", &port, "port of the new address; absent: that of the scheme, if one is named, else the request's"},
+        {"path", &text, "replaces the whole path"},
+        {"prefix", &text, "replaces the part of the path that the rule matched"},
+        {"status", &redirect_status, "status of the answer; default 302"}}};
+const Type value_pattern{
+    .kind = Kind::map,
+    .fields = {{.name = "regex",
+                .type = &text,
+                .help = "regular expression (RE2); matches anywhere in the value, unless it says ^ and $",
+                .need = required}}};
+const Type value_match{.kind = Kind::either, .scalar = &text, .map = &value_pattern};
+const Type value_matches{.kind = Kind::dictionary, .element = &value_match};
 const Type match{.kind = Kind::map,
                  .fields = {{"path", &text, "prefix by path element: /a covers /a and /a/b, not /ab"},
                             {"exact_path", &text, "this path and no other"},
-                            later("regex_path"),
-                            later("methods"),
-                            later("headers"),
-                            later("query")}};
+                            {"regex_path", &text, "regular expression (RE2) for the whole path"},
+                            {"methods", &texts_one, "one of these methods"},
+                            {"headers", &value_matches, "each of these header fields, by value or { regex: ... }"},
+                            {"query", &value_matches, "each of these query parameters, by value or { regex: ... }"}}};
+const Type priority{.kind = Kind::number, .max = 1'000'000};
+const Type split_part{.kind = Kind::map,
+                      .fields = {{.name = "upstream",
+                                  .type = &target,
+                                  .help = "a name of upstreams, host:port, or an upstream written here",
+                                  .need = required},
+                                 {"weight", &weight, "its share of the requests; default 1, 0 is none"}}};
+const Type split{.kind = Kind::list, .min = 1, .element = &split_part};
+const Type rewrite{.kind = Kind::map,
+                   .fields = {{"prefix", &text, "replaces the part of the path that the rule matched"},
+                              {"path", &text, "replaces the whole path"},
+                              {"host", &text, "what the upstream gets as Host"}}};
+const Type percent{.kind = Kind::number, .max = 100};
+const Type mirror_map{
+    .kind = Kind::map,
+    .fields = {{.name = "upstream",
+                .type = &target,
+                .help = "gets the copies; a name of upstreams, host:port, or an upstream written here",
+                .need = required},
+               {"percent", &percent, "of the requests; default 100"}}};
+const Type mirror_list{.kind = Kind::list, .min = 1, .max = 4, .element = &mirror_map};
+const Type mirror{.kind = Kind::either, .map = &mirror_map, .list = &mirror_list};
+const Type yes_or_no{.kind = Kind::choice, .words = {{"true"}, {"false"}}};
+const Type cors{.kind = Kind::map,
+                .fields = {{.name = "origins",
+                            .type = &texts_one,
+                            .help = "who may ask: https://a.example, https://*.a.example, or *",
+                            .need = required},
+                           {"methods", &texts, "what they may use; * is any"},
+                           {"headers", &texts, "header fields that they may send; * is any"},
+                           {"expose", &texts, "header fields of the answer that their scripts may read"},
+                           {"credentials", &yes_or_no, "cookies and the like may go along; default false"},
+                           {"max_age", &duration_or_zero, "how long a browser may remember the answer; default 5s"}}};
+const Type header_changes{.kind = Kind::map,
+                          .fields = {{"set", &text_dictionary, "replaces every field of these names"},
+                                     {"add", &text_dictionary, "one more field each"},
+                                     {"remove", &texts, "takes every field of these names away"}}};
+const Type rule_timeouts{
+    .kind = Kind::map,
+    .fields = {{"request", &duration_or_zero, "until the answer is complete, tries and pauses included; 0s is none"},
+               {"try", &duration_or_zero, "one try, until the answer begins; 0s is none"}}};
+const Type retry_attempts{.kind = Kind::number, .min = 1, .max = 10};
+const Type retry_backoff{.kind = Kind::duration, .max = 60'000};
+const Type retry{
+    .kind = Kind::map,
+    .fields = {
+        {"attempts", &retry_attempts, "tries after the first; default 1"},
+        {"on", &texts_one, "connect, reset, timeout, and statuses from 400 to 599; default connect and reset"},
+        {"backoff", &retry_backoff, "pause before the first of them, doubled for each that follows; default 25ms"}}};
 const Type rule{
     .kind = Kind::map,
     .fields = {{"path", &text, "prefix by path element: /a covers /a and /a/b, not /ab"},
                {"exact_path", &text, "this path and no other"},
-               later("regex_path"),
+               {"regex_path", &text, "regular expression (RE2) for the whole path"},
                {"match", &match, "the conditions, all of which a request must meet"},
+               {"priority", &priority, "a higher one is tried first, before specificity; default 0"},
                {"upstream", &target, "forwards: a name of upstreams, host:port, or an upstream written here"},
+               {"split", &split, "forwards to one of several upstreams, by weight"},
                {"respond", &respond, "answers by itself"},
                {"redirect", &redirect, "sends the client to another address"},
-               later("rewrite"),
-               later("priority", "0"),
-               later("split"),
-               later("mirror"),
-               later("cors"),
-               later("request_headers"),
-               later("response_headers"),
-               later("timeouts"),
-               later("retry")}};
+               {"rewrite", &rewrite, "changes path and Host on the way to the upstream"},
+               {"mirror", &mirror, "sends copies of requests to another upstream, whose answers are dropped"},
+               {"cors", &cors, "answers CORS preflights, and says who may read the answers"},
+               {"request_headers", &header_changes, "changes header fields on the way to the upstream"},
+               {"response_headers", &header_changes, "changes header fields on the way to the client"},
+               {"timeouts", &rule_timeouts, "how long a request of this rule may take"},
+               {"retry", &retry, "when a request that failed is sent again"}}};
 const Type rules{.kind = Kind::list, .min = 1, .element = &rule};
 const Type route{
     .kind = Kind::map,

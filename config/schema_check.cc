@@ -117,6 +117,9 @@ class Checker {
   void list(const Node& node, const Type& type, Label name) {
     if (!node.is_list()) return wrong(node, name, "a list");
     if (node.size < type.min) problems_.error(node.place, name.text() + " must not be empty");
+    if (node.size > type.max) {
+      problems_.error(node.place, name.text() + " has at most " + std::to_string(type.max) + " entries");
+    }
     for (const Node* item = node.first; item != nullptr; item = item->next)
       value(*item, *type.element, {name.key, true});
   }

@@ -35,12 +35,18 @@ struct TargetSpec {
   std::shared_ptr<const UpstreamSpec> inline_upstream;
 };
 
+struct MirrorSpec {
+  TargetSpec target;
+  std::uint32_t percent = 100;
+};
+
 struct RuleSpec {
-  routing::Rule::Kind kind = routing::Rule::Kind::prefix;
-  std::string path = "/";
+  // Without the upstreams: a Forward has one target, a Split one per part.
+  routing::Rule value;
+  std::vector<TargetSpec> targets;
+  std::vector<MirrorSpec> mirrors;  // value.filters is not null then
   Place place;
-  bool path_only = true;  // false: it asks for more than a path, or for none that is good; refused already
-  std::variant<TargetSpec, routing::Redirect, routing::Respond> action;
+  bool sound = true;  // false: its conditions could not be read; reported already
 };
 
 struct TlsSpec {
@@ -58,7 +64,7 @@ struct RouteSpec {
   std::vector<Name> hosts;  // normalised
   std::optional<std::vector<Name>> listeners;
   std::optional<TargetSpec> passthrough;
-  std::vector<RuleSpec> rules;  // in the order that they are tried
+  std::vector<RuleSpec> rules;  // as they are listed
   std::optional<TlsSpec> tls;
   routing::OnHttp on_http = routing::OnHttp::redirect;
   routing::AccessList access;
@@ -93,6 +99,8 @@ std::shared_ptr<UpstreamSpec> read_upstream(const Node& node, Name name, Problem
 std::shared_ptr<UpstreamSpec> read_address(const Node& node, Problems& problems);
 
 RuleSpec read_rule(const Node& node, Problems& problems);
+// Rules of one host that ask for the same twice, and those that can never match.
+void check_rules(const std::vector<RuleSpec>& rules, Problems& problems);
 // An upstream's name, "host:port", or a map with endpoints.
 TargetSpec read_target(const Node& node, Problems& problems);
 

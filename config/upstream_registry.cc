@@ -110,6 +110,7 @@ routing::UpstreamPtr UpstreamRegistry::make_empty(const std::string& name, routi
   routing::Upstream upstream;
   upstream.name = name;
   upstream.identity = "missing|" + name;
+  upstream.missing = true;
   upstream.origin = std::move(origin);
   if (attach(upstream, {})) {
     auto set = std::make_shared<routing::EndpointSet>();

@@ -41,6 +41,7 @@ enum class CloseReason : std::uint8_t {
   no_certificate,  // the host has no usable certificate
   refused,         // the route's security material is broken
   no_rule,         // no rule of the host matches
+  no_upstream,     // the rule's upstream is not defined, or every weight of its split is 0
   // the upstream
   no_endpoint,       // the upstream has no address
   connect_failed,    // refused, unreachable, on every endpoint tried
@@ -50,7 +51,8 @@ enum class CloseReason : std::uint8_t {
   upstream_reset,    // reset in the middle
   upstream_closed,   // FIN in the middle of an answer, or before it
   bad_response,      // refused by the HTTP rules
-  response_timeout,  // timeouts.response
+  response_timeout,  // timeouts.response, or timeouts.try of the rule
+  request_timeout,   // timeouts.request of the rule
   // tunnels
   tunnel_idle,          // timeouts.tunnel_idle
   half_closed_timeout,  // timeouts.half_closed

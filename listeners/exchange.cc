@@ -1,10 +1,10 @@
 #include "listeners/exchange.h"
 
 #include <array>
-#include <cstring>
 
 #include "core/base/log.h"
 #include "core/http/path.h"
+#include "listeners/actions.h"
 #include "listeners/clock.h"
 #include "listeners/http_session.h"
 #include "listeners/local_reply.h"
@@ -23,40 +23,6 @@ using std::chrono::milliseconds;
 constexpr std::size_t kMostPending = 64 * 1024;
 constexpr milliseconds kBodyGrace{10'000};
 constexpr milliseconds kBodyCheck{2'000};
-
-// A client may not say who it is; only we do (no sender is trusted).
-void drop_forwarding_fields(core::FieldList& fields) {
-  for (Field& field : fields) {
-    switch (field.id) {
-      case FieldId::forwarded:
-      case FieldId::x_forwarded_for:
-      case FieldId::x_forwarded_proto:
-      case FieldId::x_forwarded_host:
-      case FieldId::x_forwarded_port:
-      case FieldId::x_real_ip:
-      case FieldId::x_request_id:
-        field.hop_by_hop = true;
-        break;
-      default:
-        break;
-    }
-  }
-}
-
-// Repeating such a request does no harm (RFC 9110 9.2.2).
-bool idempotent(core::Method method) {
-  switch (method) {
-    case core::Method::get:
-    case core::Method::head:
-    case core::Method::options:
-    case core::Method::trace:
-    case core::Method::put:
-    case core::Method::delete_:
-      return true;
-    default:
-      return false;
-  }
-}
 
 struct FailureAnswer {
   std::uint16_t status;
@@ -95,20 +61,23 @@ FailureAnswer answer_to(UpstreamFailure::Kind kind) {
 Exchange::Exchange(Worker& worker)
     : worker_(worker),
       upstream_stream_(static_cast<routing::UpstreamStream::Observer&>(*this)),
+      tries_(worker.loop().timers(), static_cast<Tries::Observer&>(*this)),
       body_deadline_([](void* self) { static_cast<Exchange*>(self)->body_timed_out(); }, this) {}
 
 void Exchange::reset() {
   session_ = nullptr;
   route_.reset();
+  rule_ = nullptr;
   upstream_.reset();
   pool_ = nullptr;
   text_.clear();
-  saved_.repeatable = false;
+  repeatable_ = false;
+  mirrors_.clear();
   early_body_.clear();
   if (early_body_.capacity() > kMostPending) early_body_.shrink_to_fit();
   detail_.clear();
   endpoint_.clear();
-  host_ = method_ = path_ = user_agent_ = referer_ = {};
+  host_ = method_ = path_ = user_agent_ = referer_ = origin_ = {};
   protocol_ = {};
   first_byte_us_ = bytes_in_ = bytes_out_ = max_body_ = body_bytes_ = 0;
   unconsumed_ = 0;
@@ -182,7 +151,9 @@ void Exchange::start_refused(HttpSession& session, core::StreamId stream, std::u
 
 void Exchange::forward(core::RequestHead& head, std::string_view path, const routing::UpstreamPtr& upstream, bool end) {
   upstream_ = upstream;
-  drop_forwarding_fields(head.fields);
+  if (upstream->missing) {
+    return refuse(500, CloseReason::no_upstream, "upstream " + upstream->name + " is not defined");
+  }
   std::array<char, 64> client;
   const std::size_t client_size = session_->client().write_ip(client.data());
   worker_.make_request_id(request_id_.data());
@@ -209,12 +180,20 @@ void Exchange::forward(core::RequestHead& head, std::string_view path, const rou
   wants_upgrade_ = head.upgrade;
   if (wants_upgrade_) request.upgrade_protocol = head.upgrade_protocol;
   request_done_ = end;
+  const routing::Filters* filters = rule_ != nullptr ? rule_->filters.get() : nullptr;
+  if (filters != nullptr && !shape_request(*rule_, head.fields, request, rewritten_)) {
+    return refuse(431, CloseReason::bad_request, "with those of the rule, the request has too many header fields");
+  }
   pool_ = &worker_.pools().of(upstream_);
+  if (filters != nullptr && !filters->mirrors.empty()) mirror(request);
+  tries_.begin(filters, head.method, worker_.now());
   send(request, false);
+  if (request_done_) feed_mirrors({}, true);  // none, if the exchange is over
 }
 
 void Exchange::send(const core::OutgoingRequest& request, bool fresh) {
   ++attempts_;
+  tries_.try_begins(worker_.now());
   const auto* avoid = fresh ? upstream_stream_.endpoint_state() : nullptr;
   switch (pool_->acquire(upstream_stream_, {&session_->client(), fresh, avoid})) {
     case routing::UpstreamPool::Acquired::limit:
@@ -222,16 +201,15 @@ void Exchange::send(const core::OutgoingRequest& request, bool fresh) {
     case routing::UpstreamPool::Acquired::refused:
       return fail_upstream({UpstreamFailure::Kind::tls, upstream_->transport.refused});
     case routing::UpstreamPool::Acquired::waiting:
-      if (&request != &saved_.request) save(request);
+      if (&request != &saved_.request()) saved_.save(request);
       stage_ = Stage::connecting;
       return;
     case routing::UpstreamPool::Acquired::ready:
       break;
   }
-  if (upstream_stream_.reused() && request_done_ && idempotent(request.kind) && !wants_upgrade_) {
-    save(request);
-    saved_.repeatable = true;
-  }
+  // A pooled connection may turn out to have been closed by the upstream just before: the request goes out again.
+  repeatable_ = upstream_stream_.reused() && request_done_ && idempotent(request.kind) && !wants_upgrade_;
+  if (repeatable_ || tries_.may_follow()) saved_.save(request);
   go(request);
 }
 
@@ -251,49 +229,52 @@ void Exchange::upload_ended() {
 }
 
 void Exchange::on_upstream_ready() {
-  go(saved_.request);
+  go(saved_.request());
   upstream_stream_.flush();
-  early_body_.clear();
+  if (early_body_.size() > kMostPending) tries_.give_up_retries();
+  if (!tries_.may_follow()) early_body_.clear();
   give_back_window();
   session_->resume_reading();
 }
 
-// For a connection that does not stand yet. And a pooled connection may turn out to have been closed by the upstream
-// just before; then the same request goes out again.
-void Exchange::save(const core::OutgoingRequest& request) {
-  std::size_t size = request.method.size() + request.path.size() + request.query.size() + request.authority.size() +
-                     request.upgrade_protocol.size();
-  for (const Field& field : request.fields) size += field.name.size() + field.value.size();
-  for (const Field& field : request.added) size += field.name.size() + field.value.size();
-  if (saved_.text.size() < size) saved_.text.resize(size);
-  char* next = saved_.text.data();
-  const auto copy = [&next](std::string_view text) {
-    char* begin = next;
-    if (!text.empty()) std::memcpy(begin, text.data(), text.size());
-    next += text.size();
-    return std::string_view(begin, text.size());
-  };
-  saved_.request = request;
-  saved_.request.method = copy(request.method);
-  saved_.request.path = copy(request.path);
-  saved_.request.query = copy(request.query);
-  saved_.request.authority = copy(request.authority);
-  saved_.fields.clear();
-  saved_.fields.reserve(request.fields.size() + request.added.size());
-  for (const auto list : {request.fields, request.added}) {
-    for (const Field& field : list) {
-      if (!field.hop_by_hop) saved_.fields.push_back({copy(field.name), copy(field.value), field.id, false});
-    }
+void Exchange::mirror(const core::OutgoingRequest& request) {
+  for (const auto& mirror : rule_->filters->mirrors) {
+    if (wants_upgrade_ || !mirror.samples(worker_.random())) continue;
+    if (auto copy = worker_.mirrors().copy(mirror.upstream, request)) mirrors_.push_back(std::move(copy));
   }
-  saved_.request.fields = saved_.fields;
-  saved_.request.added = {};
-  saved_.request.upgrade_protocol = copy(request.upgrade_protocol);
+}
+
+void Exchange::feed_mirrors(std::span<const char> data, bool end) {
+  for (auto& copy : mirrors_) {
+    copy->add_body(data);
+    if (end) worker_.mirrors().send(std::move(copy));
+  }
+  if (end) mirrors_.clear();
 }
 
 void Exchange::retry() {
   worker_.metrics().upstream_retries.add();
-  send(saved_.request, true);
+  send(saved_.request(), true);
   upstream_stream_.flush();
+}
+
+void Exchange::retry_later() {
+  release_upstream();
+  stage_ = Stage::connecting;
+  first_byte_us_ = 0;
+  tries_.pause(worker_.now(), worker_.random());
+}
+
+void Exchange::on_next_try() { retry(); }
+
+void Exchange::on_try_timeout() {
+  const UpstreamFailure failure{UpstreamFailure::Kind::timeout, "no answer within timeouts.try"};
+  if (tries_.follows(failure)) return retry_later();
+  fail_upstream(failure);
+}
+
+void Exchange::on_request_timeout() {
+  refuse(504, CloseReason::request_timeout, "the request was not answered within timeouts.request");
 }
 
 void Exchange::on_request_body(std::span<const char> data, bool end) {
@@ -308,11 +289,19 @@ void Exchange::on_request_body(std::span<const char> data, bool end) {
   if (max_body_ != 0 && bytes_in_ > max_body_ && stage_ != Stage::over) {
     return refuse(413, CloseReason::body_too_large, "the body is larger than this host takes");
   }
+  if (!mirrors_.empty()) feed_mirrors(data, end);
   if (stage_ == Stage::connecting) {
     early_body_.append(data.data(), data.size());
     return;
   }
   if (!upstream_stream_.ready()) return;
+  if (tries_.may_follow()) {
+    early_body_.append(data.data(), data.size());
+    if (early_body_.size() > kMostPending) {
+      tries_.give_up_retries();
+      early_body_.clear();
+    }
+  }
   upstream_stream_.send_body(data);
   if (!end) return;
   upstream_stream_.send_end();
@@ -322,6 +311,8 @@ void Exchange::on_request_body(std::span<const char> data, bool end) {
 void Exchange::on_request_trailers(core::FieldList& fields) {
   request_done_ = true;
   body_deadline_.cancel();
+  feed_mirrors({}, true);
+  tries_.give_up_retries();               // they are not kept
   if (!upstream_stream_.ready()) return;  // none of those that may be dropped is missed
   upstream_stream_.send_trailers(fields);
   upload_ended();
@@ -337,7 +328,9 @@ void Exchange::give_back_window() {
   session_->codec().consumed(stream_, std::exchange(unconsumed_, 0));
 }
 
-bool Exchange::wants_input() const { return early_body_.size() + upstream_stream_.pending() < kMostPending; }
+bool Exchange::wants_input() const {
+  return (stage_ == Stage::connecting ? early_body_.size() : 0) + upstream_stream_.pending() < kMostPending;
+}
 
 void Exchange::on_client_writable() { upstream_stream_.resume(); }
 
@@ -374,6 +367,14 @@ void Exchange::on_upstream_response(core::ResponseHead& head, bool end) {
   if (head.status < 200) {
     session_->codec().send_informational(stream_, head);
     return;
+  }
+  if (tries_.follows(head.status)) {
+    return retry_later();
+  }
+  tries_.answered();
+  if (rule_ != nullptr && rule_->filters != nullptr && !shape_answer(*rule_->filters, view(origin_), head.fields)) {
+    return fail_upstream(
+        {UpstreamFailure::Kind::bad_response, "with those of the rule, it has too many header fields"});
   }
   status_ = head.status;
   core::BodyPlan plan;
@@ -419,6 +420,7 @@ void Exchange::on_upstream_event_end() {
     HttpSession* session = session_;
     endpoint_ = taken.place.endpoint_text();
     stage_ = Stage::over;
+    tries_.end();
     worker_.metrics().closes[static_cast<std::size_t>(CloseReason::done)].add();
     session->listener().metrics().request(status_, monotonic_us() - began_us_);
     write_log(CloseReason::done);
@@ -440,10 +442,11 @@ void Exchange::on_upstream_failed(const UpstreamFailure& failure) {
   if (upstream_stream_.attempts() > 1) attempts_ += upstream_stream_.attempts() - 1;
   const bool stale = failure.reused && !failure.answered &&
                      (failure.kind == UpstreamFailure::Kind::reset || failure.kind == UpstreamFailure::Kind::closed);
-  if (stale && saved_.repeatable && !head_sent_) {
-    saved_.repeatable = false;
+  if (stale && repeatable_ && !head_sent_) {
+    repeatable_ = false;
     return retry();
   }
+  if (!head_sent_ && tries_.follows(failure)) return retry_later();
   fail_upstream(failure);
 }
 
@@ -479,6 +482,7 @@ void Exchange::refuse(std::uint16_t status, CloseReason reason, std::string_view
       if (answer.reason == reason) body = describe(status, "upstream " + upstream_->name + " " + answer.text);
     }
   }
+  if (reason == CloseReason::no_upstream || reason == CloseReason::request_timeout) body = describe(status, detail_);
   if (body.empty()) body = describe(status, upstream_ != nullptr && status >= 500 ? std::string_view() : detail);
   LocalReply answer;
   answer.status = status;
@@ -501,6 +505,14 @@ void Exchange::reply(const LocalReply& answer) {
   }
   if (!has_type && !answer.body.empty()) head.fields.add({"content-type", answer.content_type, FieldId::content_type});
   if (!answer.location.empty()) head.fields.add({"location", answer.location, FieldId::location});
+  if (rule_ != nullptr && rule_->filters != nullptr) {
+    // All of it fits: such an answer has few fields of its own.
+    if (answer.preflight != nullptr) {
+      shape_preflight(*rule_->filters, *answer.preflight, head.fields);
+    } else {
+      (void)shape_answer(*rule_->filters, view(origin_), head.fields);
+    }
+  }
   status_ = answer.status;
   head_sent_ = true;
   auto& codec = session_->codec();
@@ -537,6 +549,7 @@ void Exchange::finish(CloseReason reason) {
   worker_.metrics().closes[static_cast<std::size_t>(reason)].add();
   if (worker_.shared().access_log.enabled()) write_log(reason);
   body_deadline_.cancel();
+  tries_.end();
   session_->exchange_done(*this, reason);
 }
 
@@ -545,6 +558,7 @@ void Exchange::cancel(CloseReason reason, std::string_view detail) {
   if (detail_.empty()) detail_ = detail;
   release_upstream();
   body_deadline_.cancel();
+  tries_.end();
   stage_ = Stage::over;
   session_->listener().metrics().request(status_, monotonic_us() - began_us_);
   worker_.metrics().closes[static_cast<std::size_t>(reason)].add();

@@ -20,6 +20,9 @@
 
 #include "core/http/codec.h"
 #include "listeners/close_reason.h"
+#include "listeners/mirror.h"
+#include "listeners/saved_request.h"
+#include "listeners/tries.h"
 #include "routing/table/route.h"
 #include "routing/upstream/pool.h"
 #include "routing/upstream/stream.h"
@@ -30,7 +33,7 @@ class HttpSession;
 class Worker;
 struct LocalReply;
 
-class Exchange final : public core::Retirable, private routing::UpstreamStream::Observer {
+class Exchange final : public core::Retirable, private routing::UpstreamStream::Observer, private Tries::Observer {
  public:
   explicit Exchange(Worker& worker);
   ~Exchange() override = default;
@@ -64,7 +67,7 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
 
  private:
   friend class HttpSession;  // its list of exchanges with bytes for their upstreams
-  // connecting: the request is kept until a connection stands.
+  // connecting: the request is kept until a connection stands; also between two tries.
   enum class Stage : std::uint8_t { routing, connecting, uploading, answering, upgrading, over };
 
   void begin(HttpSession& session, core::StreamId stream);
@@ -75,15 +78,19 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   void serve(core::RequestHead& head, std::string_view path, bool end);
   void challenge(core::RequestHead& head, bool end);
   void redirect_to_https(const core::RequestHead& head);
+  void answer_preflight(const core::RequestHead& head);
   void redirect(const routing::Redirect& redirect, const routing::Rule& rule, const core::RequestHead& head,
                 std::string_view path);
   void forward(core::RequestHead& head, std::string_view path, const routing::UpstreamPtr& upstream, bool end);
   void send(const core::OutgoingRequest& request, bool fresh);
-  void save(const core::OutgoingRequest& request);
   void retry();
+  // Gives this try up; the next one comes after a pause.
+  void retry_later();
   // Sends the request on the connection that stands.
   void go(const core::OutgoingRequest& request);
   void upload_ended();
+  void mirror(const core::OutgoingRequest& request);
+  void feed_mirrors(std::span<const char> data, bool end);
   void give_back_window();
   void await_body(std::chrono::milliseconds time);
   void body_timed_out();
@@ -104,6 +111,10 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   void on_upstream_failed(const routing::UpstreamFailure& failure) override;
   [[nodiscard]] core::ProxyLine on_upstream_asks_who() const override;
 
+  void on_request_timeout() override;
+  void on_try_timeout() override;
+  void on_next_try() override;
+
   // A piece of text_.
   struct Text {
     std::uint32_t begin = 0;
@@ -112,28 +123,25 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   Text keep(std::string_view text);
   [[nodiscard]] std::string_view view(Text text) const { return std::string_view(text_).substr(text.begin, text.size); }
 
-  // A copy of the request, for a connection that does not stand yet, or for another one.
-  struct Saved {
-    std::string text;
-    std::vector<core::Field> fields;
-    core::OutgoingRequest request;
-    bool repeatable = false;  // no body, safe to repeat
-  };
-
   Worker& worker_;
   HttpSession* session_ = nullptr;
   routing::RoutePtr route_;
+  const routing::Rule* rule_ = nullptr;  // of route_; null before one is found, and for ACME solvers
   routing::UpstreamPtr upstream_;
   routing::UpstreamPool* pool_ = nullptr;
   routing::UpstreamStream upstream_stream_;
   std::string text_;
-  Saved saved_;
-  std::string early_body_;  // came while the connection was being made
+  SavedRequest saved_;
+  std::vector<std::unique_ptr<MirroredRequest>> mirrors_;  // copies of a request that is not whole yet
+  // The request's body so far: of what came while the connection was being made, and where another try may follow.
+  std::string early_body_;
+  std::string rewritten_;  // the path, where the rule changes it
+  Tries tries_;
   std::string detail_;
   std::string endpoint_;
   core::Timer body_deadline_;
   Exchange* next_fed_ = nullptr;  // in the session's list
-  Text host_, method_, path_, user_agent_, referer_;
+  Text host_, method_, path_, user_agent_, referer_, origin_;
   std::string_view protocol_;
   std::array<char, 32> request_id_{};
   std::uint64_t began_us_ = 0;
@@ -148,6 +156,7 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   std::uint32_t attempts_ = 0;
   std::uint16_t status_ = 0;
   Stage stage_ = Stage::over;
+  bool repeatable_ = false;  // what is saved has no body and is safe to repeat
   bool has_id_ = false;
   bool request_done_ = false;
   bool head_sent_ = false;

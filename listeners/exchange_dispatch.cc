@@ -5,11 +5,13 @@
 #include "acme/challenge.h"
 #include "acme/token_directory.h"
 #include "core/base/log.h"
+#include "listeners/actions.h"
 #include "listeners/exchange.h"
 #include "listeners/http_session.h"
 #include "listeners/local_reply.h"
 #include "listeners/redirects.h"
 #include "listeners/worker.h"
+#include "routing/table/cors.h"
 
 namespace edgemux::listeners {
 
@@ -85,6 +87,7 @@ void Exchange::challenge(core::RequestHead& head, bool end) {
   const routing::RoutePtr* found = host.empty() ? nullptr : session_->listener().hosts().find(host);
   if (found != nullptr && (*found)->acme_solver != nullptr) {
     route_ = *found;
+    drop_forwarding_fields(head.fields);
     return forward(head, head.path, route_->acme_solver, end);
   }
   refuse(404, CloseReason::done, "no such challenge");
@@ -105,19 +108,34 @@ void Exchange::serve(core::RequestHead& head, std::string_view path, bool end) {
   if (max_body_ != 0 && head.framing == core::Framing::length && head.content_length > max_body_) {
     return refuse(413, CloseReason::body_too_large, "the body is larger than this host takes");
   }
-  const routing::Rule* rule = host.match(path == "*" ? std::string_view("/") : path);
-  if (rule == nullptr) return refuse(404, CloseReason::no_rule, "no rule of this host matches the path");
-  if (const auto* forwarded = std::get_if<routing::Forward>(&rule->action)) {
-    return forward(head, path, forwarded->upstream, end);
+  drop_forwarding_fields(head.fields);
+  rule_ =
+      host.match({path == "*" ? std::string_view("/") : path, head.method, head.method_text, &head.fields, head.query});
+  if (rule_ == nullptr) return refuse(404, CloseReason::no_rule, "no rule of this host matches the request");
+  if (const auto* filters = rule_->filters.get(); filters != nullptr && filters->cors) {
+    if (const auto* origin = head.fields.find("origin")) origin_ = keep(origin->value);
+    if (!routing::preflight_method(head.method, head.fields).empty()) return answer_preflight(head);
   }
-  if (const auto* target = std::get_if<routing::Redirect>(&rule->action)) {
-    return redirect(*target, *rule, head, path);
+  if (const auto* target = std::get_if<routing::Redirect>(&rule_->action)) {
+    return redirect(*target, *rule_, head, path);
   }
-  const auto& fixed = std::get<routing::Respond>(rule->action);
+  if (!std::holds_alternative<routing::Respond>(rule_->action)) {
+    const routing::UpstreamPtr* upstream = upstream_of(*rule_, worker_.random());
+    if (upstream == nullptr) return refuse(500, CloseReason::no_upstream, "every weight of this rule's split is 0");
+    return forward(head, path, *upstream, end);
+  }
+  const auto& fixed = std::get<routing::Respond>(rule_->action);
   LocalReply answer;
   answer.status = fixed.status;
   answer.body = fixed.body;
   answer.headers = fixed.headers;
+  reply(answer);
+}
+
+void Exchange::answer_preflight(const core::RequestHead& head) {
+  LocalReply answer;
+  answer.status = 204;
+  answer.preflight = &head.fields;
   reply(answer);
 }
 

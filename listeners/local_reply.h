@@ -7,6 +7,7 @@
 #include <string_view>
 #include <utility>
 
+#include "core/http/field.h"
 #include "listeners/close_reason.h"
 
 namespace edgemux::listeners {
@@ -17,6 +18,7 @@ struct LocalReply {
   std::string_view content_type = "text/plain; charset=utf-8";
   std::string_view location;                                     // redirects
   std::span<const std::pair<std::string, std::string>> headers;  // names in lower case
+  const core::FieldList* preflight = nullptr;                    // the fields of the CORS preflight that it answers
   CloseReason reason = CloseReason::done;
 };
 

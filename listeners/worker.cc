@@ -28,6 +28,7 @@ Worker::Worker(unsigned index, Shared& shared)
       relay_scratch_{blocks_, pipes_, buffer_},
       upstream_context_{loop_, blocks_, http_scratch_, metrics_, buffer_, index},
       pools_(upstream_context_),
+      mirrors_(loop_, pools_),
       tick_([](void* self) { static_cast<Worker*>(self)->tick(); }, this) {
   (void)getrandom(random_.data(), sizeof random_, 0);
 }
@@ -178,17 +179,21 @@ bool Worker::may_read_token() {
   return ++token_reads_ <= kTokenReadsPerSecond;
 }
 
+std::uint64_t Worker::random() {
+  // xorshift128+, seeded from the kernel.
+  std::uint64_t a = random_[0];
+  const std::uint64_t b = random_[1];
+  random_[0] = b;
+  a ^= a << 23;
+  a ^= a >> 17;
+  a ^= b ^ (b >> 26);
+  random_[1] = a;
+  return a + b;
+}
+
 void Worker::make_request_id(char* out) {
-  // xorshift128+, seeded from the kernel: unique, and cheap enough for every request. It guards nothing.
   for (int half = 0; half < 2; ++half) {
-    std::uint64_t a = random_[0];
-    const std::uint64_t b = random_[1];
-    random_[0] = b;
-    a ^= a << 23;
-    a ^= a >> 17;
-    a ^= b ^ (b >> 26);
-    random_[1] = a;
-    std::uint64_t value = a + b;
+    std::uint64_t value = random();
     // Eight nibbles at a time: spread them to one a byte, then to their letters without a branch or a table.
     for (int word = 0; word < 2; ++word) {
       std::uint64_t spread = value & 0xffffffff;

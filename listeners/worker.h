@@ -23,6 +23,7 @@
 #include "listeners/access_log.h"
 #include "listeners/admission.h"
 #include "listeners/listener.h"
+#include "listeners/mirror.h"
 #include "listeners/session.h"
 #include "routing/table/snapshot.h"
 #include "routing/upstream/pool.h"
@@ -81,9 +82,12 @@ class Worker {
   // The same memory and as much again, for ClientHellos.
   [[nodiscard]] std::span<char> inspect_buffer() { return {memory_.get(), 2 * kBufferSize}; }
   [[nodiscard]] routing::UpstreamPools& pools() { return pools_; }
+  [[nodiscard]] Mirrors& mirrors() { return mirrors_; }
   [[nodiscard]] core::TlsWorker& tls() { return *tls_; }
   [[nodiscard]] bool draining() const { return draining_; }
   void log(const AccessRecord& record) { shared_.access_log.write(index_, record); }
+  // Uniform over all values. It guards nothing.
+  std::uint64_t random();
   // 32 hex digits, unique and not to be guessed from others of other workers.
   void make_request_id(char* out);
 
@@ -119,6 +123,7 @@ class Worker {
   core::HttpScratch http_scratch_;
   routing::UpstreamContext upstream_context_;
   routing::UpstreamPools pools_;
+  Mirrors mirrors_;
   routing::SnapshotPtr snapshot_;
   std::vector<std::unique_ptr<Listener>> listeners_;
   std::vector<std::unique_ptr<Exchange>> exchanges_;

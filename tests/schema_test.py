@@ -38,8 +38,16 @@ def validators():
     return made
 
 
+def as_written(value):
+    """PyYAML speaks YAML 1.1, where the key `on` of a retry is a truth value."""
+    if isinstance(value, dict):
+        return {"on" if key is True else key: as_written(below) for key, below in value.items()}
+    return [as_written(below) for below in value] if isinstance(value, list) else value
+
+
 def problems(validator, text):
-    return [f"{'.'.join(map(str, e.path))}: {e.message}" for e in validator.iter_errors(yaml.safe_load(text))]
+    tree = as_written(yaml.safe_load(text))
+    return [f"{'.'.join(map(str, e.path))}: {e.message}" for e in validator.iter_errors(tree)]
 
 
 def examples():

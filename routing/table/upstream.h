@@ -80,6 +80,7 @@ struct Upstream {
   UpstreamTransport transport;
   // Limits hold over the whole process.
   std::uint32_t max_connections = 0;  // 0 = no limit
+  bool missing = false;               // only named: the file that defines it is set aside
   std::uint32_t max_requests = 0;     // in flight; 0 = no limit
   std::uint32_t max_pending = 0;      // that wait for a connection; 0 = nothing waits
   milliseconds pending_timeout{1'000};

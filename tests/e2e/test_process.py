@@ -137,9 +137,6 @@ def test_messages_of_check(edge, name):
     ("tenants: { a: { hosts: [a.example.com] } }\n", 5),
     ("upstreams:\n  app:\n    endpoints: [127.0.0.1:9]\n    health_check: { tcp: true }\n", 8),
     ("upstreams:\n  app:\n    endpoints: [127.0.0.1:9]\n    tls: { server_name: a }\n", 8),
-    ("routes:\n  - host: a.example.com\n    rules:\n      - path: /\n        mirror: { upstream: x, percent: 5 }\n", 9),
-    ("routes:\n  - host: a.example.com\n    rules:\n      - regex_path: ^/a\n        respond: { status: 200 }\n", 8),
-    ("routes:\n  - host: a.example.com\n    passthrough: { endpoints: ['127.0.0.1:9'], proxy_protocol: v2 }\n", 7),
 ])
 def test_keys_of_later_versions_are_refused_by_name(edge, text, line):
     done = check(edge, "version: 1\n" + LISTEN + text)

@@ -25,7 +25,9 @@ TEST(CloseReason, IsNamedAsItIsCalled) {
   EXPECT_EQ("hello_timeout", close_reason_name(CloseReason::hello_timeout));
   EXPECT_EQ("too_many_connections", close_reason_name(CloseReason::too_many_connections));
   EXPECT_EQ("no_rule", close_reason_name(CloseReason::no_rule));
+  EXPECT_EQ("no_upstream", close_reason_name(CloseReason::no_upstream));
   EXPECT_EQ("response_timeout", close_reason_name(CloseReason::response_timeout));
+  EXPECT_EQ("request_timeout", close_reason_name(CloseReason::request_timeout));
   EXPECT_EQ("half_closed_timeout", close_reason_name(CloseReason::half_closed_timeout));
   EXPECT_EQ("internal", close_reason_name(CloseReason::internal));
 }

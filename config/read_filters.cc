@@ -1,0 +1,223 @@
+// What a rule does besides its action: changes on the way, CORS, mirrors, timeouts and retries.
+#include <algorithm>
+#include <array>
+
+#include "config/read_rule.h"
+#include "config/values.h"
+#include "core/http/bytes.h"
+#include "routing/table/rewrite.h"
+
+namespace edgemux::config {
+namespace {
+
+using routing::Filters;
+
+routing::Rewrite read_rewrite(const Node& node, routing::Rule::Kind kind, Problems& problems) {
+  routing::Rewrite rewrite;
+  if (const Node* path = node.get("path")) rewrite.path = read_path(*path, problems);
+  if (const Node* prefix = node.get("prefix")) rewrite.prefix = read_prefix(*prefix, kind, problems);
+  if (rewrite.path && rewrite.prefix) {
+    problems.error(node.get("prefix")->place, "a rewrite has either 'path' or 'prefix'");
+  }
+  if (const Node* host = node.get("host"); host != nullptr && host->is_scalar() && !host->is_null()) {
+    check_authority(*host, problems);
+    rewrite.host = std::string(host->text);
+  }
+  if (!rewrite.path && !rewrite.prefix && !rewrite.host) {
+    problems.error(node.place, "this rewrite changes nothing; give it a prefix, path or host");
+  }
+  return rewrite;
+}
+
+bool check_modified(const Node& name, bool request, Problems& problems) {
+  if (!check_header_name(name, problems)) return false;
+  const std::string lower = lower_case(name.text);
+  if (request ? routing::may_modify_request_field(lower) : routing::may_modify_answer_field(lower)) return true;
+  const bool host = request && lower == "host";
+  problems.error(name.place, "header " + quote(name.text) + " is edgemux's own to write",
+                 host ? "'rewrite: { host: ... }' says what the upstream gets" : "");
+  return false;
+}
+
+void read_named_values(const Node* node, bool request, routing::NamedValues& out, Problems& problems) {
+  if (node == nullptr || !node->is_map()) return;
+  for (const Node* key = node->first; key != nullptr; key = key->next->next) {
+    if (!check_modified(*key, request, problems) || !check_header(*key, *key->next, problems)) continue;
+    std::string name = lower_case(key->text);
+    const bool twice = std::any_of(out.begin(), out.end(), [&](const auto& other) { return other.first == name; });
+    if (twice) problems.error(key->place, "header " + quote(key->text) + " stands here twice");
+    out.emplace_back(std::move(name), std::string(core::trim_ows(key->next->text)));
+  }
+}
+
+routing::HeaderModifier read_headers(const Node& node, bool request, Problems& problems) {
+  routing::HeaderModifier change;
+  read_named_values(node.get("set"), request, change.set, problems);
+  read_named_values(node.get("add"), request, change.add, problems);
+  const Node* remove = node.get("remove");
+  if (remove == nullptr || !remove->is_list()) return change;
+  for (const Node* item = remove->first; item != nullptr; item = item->next) {
+    if (item->is_scalar() && check_modified(*item, request, problems)) change.remove.push_back(lower_case(item->text));
+  }
+  return change;
+}
+
+void read_origin(const Node& node, routing::Cors& cors, Problems& problems) {
+  if (!node.is_scalar()) return;
+  const std::string_view text = node.text;
+  if (text == "*") {
+    cors.any_origin = true;
+    return;
+  }
+  const auto refuse = [&](const std::string& why) {
+    problems.error(node.place, "bad origin " + quote(text) + ": " + why);
+  };
+  const auto scheme = text.find("://");
+  if (scheme == std::string_view::npos || scheme == 0) return refuse("write scheme and host, like https://a.example");
+  const std::string_view host = text.substr(scheme + 3);
+  if (host.empty() || host.find_first_of("/?#@ ") != std::string_view::npos) {
+    return refuse("an origin is scheme, host and port, without a path");
+  }
+  const auto star = text.find('*');
+  if (star == std::string_view::npos) {
+    cors.origins.push_back({std::string(text), {}, false});
+  } else if (star != scheme + 3 || !host.starts_with("*.") || host.find('*', 1) != std::string_view::npos) {
+    refuse("a wildcard stands alone in front of the host, like https://*.a.example");
+  } else {
+    cors.origins.push_back({std::string(text.substr(0, star)), std::string(text.substr(star + 1)), true});
+  }
+}
+
+// "GET, PUT"; `any` where one of them is '*'.
+std::string joined(const Node* node, bool* any, Problems& problems) {
+  std::string out;
+  if (node == nullptr || !node->is_list()) return out;
+  for (const Node* item = node->first; item != nullptr; item = item->next) {
+    if (!item->is_scalar()) continue;
+    if (item->text == "*" && any != nullptr) {
+      *any = true;
+    } else if (!core::is_token(item->text)) {
+      problems.error(item->place, quote(item->text) + " cannot stand here; write one name per entry");
+    } else {
+      out += (out.empty() ? "" : ", ") + std::string(item->text);
+    }
+  }
+  return out;
+}
+
+routing::Cors read_cors(const Node& node, Problems& problems) {
+  routing::Cors cors;
+  if (const Node* origins = node.get("origins"); origins != nullptr && origins->is_list()) {
+    for (const Node* item = origins->first; item != nullptr; item = item->next) read_origin(*item, cors, problems);
+  }
+  cors.methods = joined(node.get("methods"), &cors.any_method, problems);
+  cors.headers = joined(node.get("headers"), &cors.any_header, problems);
+  bool expose_any = false;
+  cors.expose = joined(node.get("expose"), &expose_any, problems);
+  if (expose_any) cors.expose = "*";
+  if (const Node* credentials = node.get("credentials")) cors.credentials = credentials->text == "true";
+  if (cors.credentials && cors.any_origin) {
+    problems.warning(node.get("origins")->place, "with 'credentials', any site may act here as the user who visits it");
+  }
+  if (cors.credentials && expose_any) {
+    problems.warning(node.get("expose")->place,
+                     "with 'credentials', browsers take this '*' for a name; list the names");
+  }
+  cors.max_age = std::to_string(duration_or(node.get("max_age"), routing::milliseconds(5'000)).count() / 1000);
+  return cors;
+}
+
+void read_mirror(const Node& node, RuleSpec& spec, Problems& problems) {
+  const Node* upstream = node.get("upstream");
+  if (upstream == nullptr) return;
+  spec.mirrors.push_back(
+      {read_target(*upstream, problems), static_cast<std::uint32_t>(number_or(node.get("percent"), 100))});
+}
+
+void read_condition(const Node& node, routing::Retry& retry, Problems& problems) {
+  if (!node.is_scalar() || node.is_null()) return;
+  if (node.text == "connect") {
+    retry.on_connect = true;
+  } else if (node.text == "reset") {
+    retry.on_reset = true;
+  } else if (node.text == "timeout") {
+    retry.on_timeout = true;
+  } else if (const auto status = parse_number(node.text); status && *status >= 400 && *status <= 599) {
+    retry.on_status.push_back(static_cast<std::uint16_t>(*status));
+  } else {
+    problems.error(node.place,
+                   "'on' lists connect, reset, timeout and statuses from 400 to 599, not " + quote(node.text),
+                   did_you_mean(node.text, {"connect", "reset", "timeout"}));
+  }
+}
+
+routing::Retry read_retry(const Node& node, Problems& problems) {
+  routing::Retry retry;
+  retry.attempts = static_cast<std::uint32_t>(number_or(node.get("attempts"), retry.attempts));
+  retry.backoff = duration_or(node.get("backoff"), retry.backoff);
+  const Node* on = node.get("on");
+  if (on == nullptr || !on->is_list()) {
+    retry.on_connect = retry.on_reset = true;
+    return retry;
+  }
+  for (const Node* item = on->first; item != nullptr; item = item->next) read_condition(*item, retry, problems);
+  return retry;
+}
+
+void read_timeouts(const Node& node, Filters& filters, Problems& problems) {
+  filters.request_timeout = duration_or(node.get("request"), filters.request_timeout);
+  filters.try_timeout = duration_or(node.get("try"), filters.try_timeout);
+  if (filters.request_timeout.count() != 0 && filters.try_timeout > filters.request_timeout) {
+    problems.error(node.get("try")->place, "a try cannot take longer than the whole request ('request: " +
+                                               duration_text(filters.request_timeout) + "')");
+  }
+}
+
+}  // namespace
+
+void check_authority(const Node& node, Problems& problems) {
+  if (!node.is_scalar()) return;
+  const bool good = !node.text.empty() && std::all_of(node.text.begin(), node.text.end(), [](char c) {
+    return core::is_digit(c) || core::is_alpha(c) || std::string_view(".-_[]:").find(c) != std::string_view::npos;
+  });
+  if (!good) problems.error(node.place, quote(node.text) + " is no host name");
+}
+
+std::string read_prefix(const Node& node, routing::Rule::Kind kind, Problems& problems) {
+  if (kind == routing::Rule::Kind::regex) {
+    problems.error(node.place, "'prefix' replaces what 'path' matched; a rule with 'regex_path' has no such part");
+  }
+  if (node.is_scalar() && !node.is_null() && node.text.empty()) return "/";
+  return read_path(node, problems);
+}
+
+std::shared_ptr<const Filters> read_filters(const Node& rule, RuleSpec& spec, Problems& problems) {
+  const auto is = [&](const char* key) { return rule.get(key) != nullptr; };
+  const bool forwards = is("upstream") || is("split");
+  auto filters = std::make_shared<Filters>();
+  bool any = false;
+  const auto take = [&](const char* key, bool needs_upstream, auto&& read) {
+    const Node* node = rule.get(key);
+    if (node == nullptr || (!node->is_map() && !node->is_list())) return;
+    any = true;
+    if (needs_upstream && !forwards) {
+      problems.error(node->place, quote(key) + " needs an 'upstream' or a 'split'; this rule forwards nothing");
+      return;
+    }
+    read(*node);
+  };
+  take("rewrite", true, [&](const Node& n) { filters->rewrite = read_rewrite(n, spec.value.kind, problems); });
+  take("request_headers", true, [&](const Node& n) { filters->request_headers = read_headers(n, true, problems); });
+  take("response_headers", false, [&](const Node& n) { filters->response_headers = read_headers(n, false, problems); });
+  take("cors", false, [&](const Node& n) { filters->cors = read_cors(n, problems); });
+  take("mirror", true, [&](const Node& n) {
+    if (n.is_map()) return read_mirror(n, spec, problems);
+    for (const Node* item = n.first; item != nullptr; item = item->next) read_mirror(*item, spec, problems);
+  });
+  take("timeouts", true, [&](const Node& n) { read_timeouts(n, *filters, problems); });
+  take("retry", true, [&](const Node& n) { filters->retry = read_retry(n, problems); });
+  if (!any) return nullptr;
+  return filters;
+}
+
+}  // namespace edgemux::config

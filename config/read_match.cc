@@ -1,0 +1,210 @@
+// What a rule matches, and which rules of a host stand in each other's way.
+#include <algorithm>
+#include <array>
+
+#include "config/read_rule.h"
+#include "config/values.h"
+#include "core/http/bytes.h"
+#include "core/http/path.h"
+#include "routing/table/shadowed.h"
+
+namespace edgemux::config {
+namespace {
+
+using routing::Rule;
+
+std::vector<std::string> read_methods(const Node& node, Problems& problems) {
+  std::vector<std::string> out;
+  if (!node.is_list()) return out;
+  for (const Node* item = node.first; item != nullptr; item = item->next) {
+    if (!item->is_scalar() || item->is_null()) continue;
+    std::string upper(item->text);
+    for (char& c : upper) {
+      if (c >= 'a' && c <= 'z') c = static_cast<char>(c - 32);
+    }
+    if (!core::is_token(item->text)) {
+      problems.error(item->place, quote(item->text) + " is no method");
+    } else if (upper != item->text) {
+      problems.error(item->place, quote(item->text) + " is no method: they are written in capitals",
+                     "did you mean " + quote(upper) + "?");
+    } else if (upper == "CONNECT") {
+      problems.error(item->place, "CONNECT is never served");
+    } else if (std::find(out.begin(), out.end(), upper) != out.end()) {
+      problems.error(item->place, "method " + quote(upper) + " stands in this list twice");
+    } else {
+      out.push_back(std::move(upper));
+    }
+  }
+  return out;
+}
+
+routing::PatternPtr read_pattern(const Node& node, routing::Pattern::Cover cover, Problems& problems) {
+  if (!node.is_scalar() || node.is_null()) return nullptr;
+  auto pattern = routing::Pattern::compile(node.text, cover);
+  if (pattern) return *pattern;
+  problems.error(node.place, "bad regular expression " + quote(node.text) + ": " + pattern.error().message);
+  return nullptr;
+}
+
+// A value that is written out, or { regex: ... }.
+void read_value(const Node& node, routing::ValueMatch wanted, std::vector<routing::ValueMatch>& out,
+                Problems& problems) {
+  if (node.is_map()) {
+    const Node* regex = node.get("regex");
+    if (regex == nullptr) return;
+    wanted.pattern = read_pattern(*regex, routing::Pattern::Cover::anywhere, problems);
+    if (wanted.pattern == nullptr) return;
+    wanted.value = wanted.pattern->text();
+  } else {
+    wanted.value = std::string(node.text);
+  }
+  out.push_back(std::move(wanted));
+}
+
+void read_headers(const Node& node, std::vector<routing::ValueMatch>& out, Problems& problems) {
+  if (!node.is_map()) return;
+  for (const Node* key = node.first; key != nullptr; key = key->next->next) {
+    if (!check_header(*key, *key->next, problems)) continue;
+    std::string name = lower_case(key->text);
+    if (name == "host") {
+      problems.error(key->place, "a rule does not match 'host'; that is what the route's 'host' is for");
+      continue;
+    }
+    const bool twice = std::any_of(out.begin(), out.end(), [&](const auto& other) { return other.name == name; });
+    if (twice) problems.error(key->place, "header " + quote(key->text) + " stands here twice");
+    read_value(*key->next, {std::move(name), {}, nullptr}, out, problems);
+  }
+}
+
+void read_query(const Node& node, std::vector<routing::ValueMatch>& out, Problems& problems) {
+  if (!node.is_map()) return;
+  for (const Node* key = node.first; key != nullptr; key = key->next->next) {
+    read_value(*key->next, {std::string(key->text), {}, nullptr}, out, problems);
+  }
+}
+
+void read_path_match(const Node& node, Rule::Kind kind, RuleSpec& spec, Problems& problems) {
+  Rule& rule = spec.value;
+  rule.kind = kind;
+  if (kind != Rule::Kind::regex) {
+    rule.path = read_path(node, problems);
+    if (kind == Rule::Kind::prefix && rule.path.size() > 1 && rule.path.back() == '/') rule.path.pop_back();
+    return;
+  }
+  rule.path = std::string(node.text);
+  rule.path_pattern = read_pattern(node, routing::Pattern::Cover::whole, problems);
+  if (rule.path_pattern == nullptr) rule.kind = Rule::Kind::prefix;
+}
+
+// 'path: /a'
+std::string path_text(const Rule& rule) {
+  constexpr std::array<const char*, 3> keys{"exact_path", "regex_path", "path"};
+  return std::string("'") + keys[static_cast<std::size_t>(rule.kind)] + ": " + rule.path + "'";
+}
+
+}  // namespace
+
+std::string lower_case(std::string_view text) {
+  std::string out(text);
+  for (char& c : out) c = core::lower(c);
+  return out;
+}
+
+std::string read_path(const Node& node, Problems& problems) {
+  const auto refuse = [&](const std::string& why) {
+    problems.error(node.place, "bad path " + quote(node.text) + ": " + why);
+    return std::string("/");
+  };
+  if (!node.is_scalar() || node.is_null()) return "/";
+  if (node.text.empty() || node.text.front() != '/') return refuse("it must begin with '/'");
+  if (node.text.find_first_of("?#") != std::string_view::npos) return refuse("'?' and '#' do not belong into a path");
+  for (const char c : node.text) {
+    if (static_cast<unsigned char>(c) <= 0x20 || static_cast<unsigned char>(c) >= 0x7f) {
+      return refuse("write spaces, controls and letters beyond ASCII as percent escapes");
+    }
+  }
+  std::string scratch(node.text.size(), '\0');
+  const auto normal = core::normalize_path(node.text, scratch);
+  if (normal.error != nullptr) return refuse(normal.error);
+  return std::string(normal.path);
+}
+
+bool check_header_name(const Node& name, Problems& problems) {
+  if (core::is_token(name.text)) return true;
+  problems.error(name.place, quote(name.text) + " is no header name");
+  return false;
+}
+
+bool check_header(const Node& name, const Node& value, Problems& problems) {
+  if (!check_header_name(name, problems)) return false;
+  if (!value.is_scalar()) return true;
+  if (std::all_of(value.text.begin(), value.text.end(), core::is_value_byte)) return true;
+  problems.error(value.place, "the value of header " + quote(name.text) + " holds a control character");
+  return false;
+}
+
+void read_match(const Node& node, RuleSpec& spec, Problems& problems) {
+  const auto before = problems.errors();
+  const Node* path = nullptr;
+  const Node* match = node.get("match");
+  const auto take = [&](const Node* from, std::string_view key, Rule::Kind kind) {
+    const Node* found = from == nullptr ? nullptr : from->get(key);
+    if (found == nullptr) return;
+    if (path != nullptr) {
+      problems.error(found->place, "a rule matches one of 'path', 'exact_path' and 'regex_path'");
+      return;
+    }
+    path = found;
+    read_path_match(*found, kind, spec, problems);
+  };
+  for (const Node* from : {&node, match}) {
+    take(from, "path", Rule::Kind::prefix);
+    take(from, "exact_path", Rule::Kind::exact);
+    take(from, "regex_path", Rule::Kind::regex);
+  }
+  spec.value.priority = static_cast<std::uint32_t>(number_or(node.get("priority"), 0));
+  if (match != nullptr) {
+    routing::Conditions conditions;
+    if (const Node* methods = match->get("methods")) conditions.methods = read_methods(*methods, problems);
+    if (const Node* headers = match->get("headers")) read_headers(*headers, conditions.headers, problems);
+    if (const Node* query = match->get("query")) read_query(*query, conditions.query, problems);
+    if (!conditions.methods.empty() || !conditions.headers.empty() || !conditions.query.empty()) {
+      spec.value.conditions = std::make_shared<const routing::Conditions>(std::move(conditions));
+    }
+  }
+  // What the schema has refused of the conditions is missing here: the rule takes more than was meant.
+  const Node* priority = node.get("priority");
+  bool lost = priority != nullptr && !parse_number(priority->text);
+  if (match != nullptr && spec.value.conditions == nullptr) {
+    const std::array<std::string_view, 3> paths{"path", "exact_path", "regex_path"};
+    const auto known = std::count_if(paths.begin(), paths.end(), [&](auto key) { return match->get(key) != nullptr; });
+    lost = lost || match->size > static_cast<std::size_t>(known) * 2;
+  }
+  spec.sound = problems.errors() == before && !lost;
+}
+
+void check_rules(const std::vector<RuleSpec>& specs, Problems& problems) {
+  if (specs.size() < 2) return;
+  std::vector<Rule> rules;
+  for (const auto& spec : specs) {
+    if (!spec.sound) continue;
+    rules.push_back(spec.value);
+    rules.back().origin = problems.origin(spec.place);
+  }
+  const routing::RuleTable table(std::move(rules));
+  for (const auto& found : routing::shadowed_rules(table)) {
+    const Rule& rule = table[found.rule];
+    const Rule& by = table[found.by];
+    const Place place{rule.origin.line, rule.origin.column};
+    if (rule.priority != by.priority || !routing::covers(rule, by)) {
+      problems.warning(place, "this rule never matches: the one at " + by.origin.to_string() +
+                                  " is tried before it and takes all of its requests");
+    } else {
+      problems.error(place, "a second rule for " + path_text(rule) +
+                                (rule.conditions == nullptr ? "" : " with the same conditions") +
+                                "; the first stands at " + by.origin.to_string());
+    }
+  }
+}
+
+}  // namespace edgemux::config

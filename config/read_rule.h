@@ -1,0 +1,34 @@
+#pragma once
+// The parts of a rule: what it matches (read_match.cc), what it does (read_rule.cc), and what else (read_filters.cc).
+// Nodes were checked against the schema; what is wrong beyond that is reported, and something harmless is put in its
+// place.
+
+#include <string>
+
+#include "config/node.h"
+#include "config/problems.h"
+#include "config/spec.h"
+
+namespace edgemux::config {
+
+// Kind, path and conditions, from the rule itself or its `match`.
+void read_match(const Node& rule, RuleSpec& spec, Problems& problems);
+
+// A path that a rule can match or lead to: normalised, without query.
+std::string read_path(const Node& node, Problems& problems);
+// What replaces a matched prefix; "" is "/".
+std::string read_prefix(const Node& node, routing::Rule::Kind kind, Problems& problems);
+// A host name, perhaps with a port, to be written into a message.
+void check_authority(const Node& node, Problems& problems);
+std::string lower_case(std::string_view text);
+// Reports a name that is none, or a value with control characters.
+bool check_header(const Node& name, const Node& value, Problems& problems);
+bool check_header_name(const Node& name, Problems& problems);
+
+routing::Respond read_respond(const Node& node, Problems& problems);
+routing::Redirect read_redirect(const Node& node, routing::Rule::Kind kind, Problems& problems);
+routing::Split read_split(const Node& node, std::vector<TargetSpec>& targets, Problems& problems);
+// rewrite, request_headers, response_headers, cors, mirror, timeouts and retry. Null: the rule has none.
+std::shared_ptr<const routing::Filters> read_filters(const Node& rule, RuleSpec& spec, Problems& problems);
+
+}  // namespace edgemux::config

@@ -1,0 +1,29 @@
+#pragma once
+// What a rule changes about a request on its way to the upstream, and about an answer on its way to the client. Pure.
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "core/http/codec.h"
+#include "core/http/message.h"
+#include "routing/table/rule.h"
+
+namespace edgemux::listeners {
+
+// A client may not say who it is; only we do (no sender is trusted). Before rules look at the fields.
+void drop_forwarding_fields(core::FieldList& fields);
+
+// Where the rule sends a request; null: the rule has no upstream that could be asked. `random`: uniform.
+const routing::UpstreamPtr* upstream_of(const routing::Rule& rule, std::uint64_t random);
+
+// Path, authority and fields as the rule wants them. `rewritten` holds the path. False: the fields do not fit any more.
+bool shape_request(const routing::Rule& rule, core::FieldList& fields, core::OutgoingRequest& request,
+                   std::string& rewritten);
+
+// `origin`: the request's Origin, or empty. What is added points into the rule and `origin`.
+bool shape_answer(const routing::Filters& filters, std::string_view origin, core::FieldList& fields);
+// The answer to a CORS preflight with these fields, by a rule with CORS.
+void shape_preflight(const routing::Filters& filters, const core::FieldList& request, core::FieldList& fields);
+
+}  // namespace edgemux::listeners

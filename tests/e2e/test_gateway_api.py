@@ -1,0 +1,557 @@
+"""The traffic behaviours of the Gateway API (HTTPRoute, TLSRoute), by the names of its conformance list.
+
+Rows are data: a rule and a request on one side, what the client or the origin sees on the other.
+"""
+
+import json
+import ssl
+import threading
+
+import pytest
+from support.proxy import edgemux
+from support.site import HOST
+from support.waiting import until
+from support.wire import request
+
+
+def says(text, **rule):
+    return {**rule, "respond": {"body": text}}
+
+
+def seen(answer):
+    """The request as the origin saw it, from the answer of /echo."""
+    assert answer.status == 200, answer
+    return json.loads(answer.body)
+
+
+def values(told, name):
+    return [value for n, value in told["headers"] if n.lower() == name]
+
+
+# HTTPRouteMatching, HTTPRouteExactPathMatching, HTTPRouteHeaderMatching, HTTPRouteQueryParamMatching, HTTPRouteMethodMatching
+
+MATCHES = [
+    ("HTTPRouteExactPathMatching", says("yes", exact_path="/one"),
+     [("/one", {}), ("/one?q", {})], [("/one/", {}), ("/one/two", {}), ("/onetwo", {}), ("/One", {})]),
+    ("HTTPRouteMatching: path prefix", says("yes", path="/v2/"),
+     [("/v2", {}), ("/v2/", {}), ("/v2/example", {})], [("/v2example", {}), ("/v", {}), ("/V2", {})]),
+    ("HTTPRouteMatching: regular expression", says("yes", regex_path="/v[0-9]+(/.*)?"),
+     [("/v12", {}), ("/v1/a/b", {})], [("/v", {}), ("/v1a", {}), ("/x/v1", {})]),
+    ("HTTPRouteHeaderMatching: exact", says("yes", match={"headers": {"Version": "two"}}),
+     [("/", {"headers": [("version", "two")]}), ("/x", {"headers": [("VERSION", " two ")]})],
+     [("/", {}), ("/", {"headers": [("version", "Two")]}), ("/", {"headers": [("version", "two, three")]}),
+      ("/", {"headers": [("Connection", "version"), ("version", "two")]})]),
+    ("HTTPRouteHeaderMatching: several of a name", says("yes", match={"headers": {"version": "two"}}),
+     [("/", {"headers": [("version", "one"), ("version", "two")]})], [("/", {"headers": [("version", "one")]})]),
+    ("HTTPRouteHeaderMatching: all of them", says("yes", match={"headers": {"version": "two", "color": "blue"}}),
+     [("/", {"headers": [("color", "blue"), ("version", "two")]})], [("/", {"headers": [("color", "blue")]})]),
+    ("HTTPRouteHeaderMatching: regular expression", says("yes", match={"headers": {"x-v": {"regex": "^2"}}}),
+     [("/", {"headers": [("x-v", "2.1")]})], [("/", {"headers": [("x-v", "12")]}), ("/", {})]),
+    ("HTTPRouteQueryParamMatching: exact", says("yes", match={"query": {"animal": "whale"}}),
+     [("/?animal=whale", {}), ("/?x=1&animal=whale", {}), ("/?animal=%77hale", {}), ("/?animal=dog&animal=whale", {})],
+     [("/", {}), ("/?animal=whales", {}), ("/?ANIMAL=whale", {}), ("/?animal", {}), ("/animal=whale", {})]),
+    ("HTTPRouteQueryParamMatching: all of them", says("yes", match={"query": {"animal": "whale", "color": "dark blue"}}),
+     [("/?color=dark+blue&animal=whale", {}), ("/?color=dark%20blue&animal=whale", {})], [("/?animal=whale", {})]),
+    ("HTTPRouteQueryParamMatching: regular expression", says("yes", match={"query": {"n": {"regex": "^[0-9]+$"}}}),
+     [("/?n=42", {})], [("/?n=42x", {}), ("/?n=", {})]),
+    ("HTTPRouteMethodMatching", says("yes", match={"methods": ["POST", "DELETE"]}),
+     [("/", {"method": "POST"}), ("/", {"method": "DELETE"})], [("/", {}), ("/", {"method": "PATCH"})]),
+]
+
+
+@pytest.mark.sanitizer
+@pytest.mark.parametrize("name, rule, hits, misses", MATCHES, ids=[m[0] for m in MATCHES])
+def test_matching(site, name, rule, hits, misses):
+    site.start(site.route(rule))
+    with site.wire() as wire:
+        for target, how in hits:
+            assert wire.ask(target, HOST, **how).body == b"yes", target
+        for target, how in misses:
+            assert wire.ask(target, HOST, **how).status == 404, target
+    site.edge.wait_access(count=len(misses), status=404, reason="no_rule")
+
+
+# HTTPRouteMatchingAcrossRoutes, HTTPRoutePathMatchOrder, HTTPRouteMethodMatching: who comes first
+
+ORDERED = [
+    says("priority", match={"path": "/", "headers": {"x-first": "1"}}, priority=1),
+    says("exact", exact_path="/match/exact"),
+    says("exact one", exact_path="/match/exact/one"),
+    says("regex", regex_path="/match/.*/regex"),
+    says("long prefix", path="/match/prefix/one/any"),
+    says("prefix", path="/match/prefix"),
+    says("method", match={"path": "/path5", "methods": ["PATCH"]}),
+    says("two headers", match={"path": "/path5", "headers": {"color": "blue", "version": "four"}}),
+    says("header", match={"path": "/path5", "headers": {"version": "four"}}),
+    says("parameter", match={"path": "/path5", "query": {"animal": "whale"}}),
+    says("root", path="/"),
+]
+
+
+@pytest.mark.parametrize("turn", [1, -1], ids=["as listed", "the other way round"])
+def test_match_order(site, turn):
+    site.start(site.route(*ORDERED[::turn]))
+    four, blue, whale = ("version", "four"), ("color", "blue"), "/path5?animal=whale"
+    with site.wire() as wire:
+        for target, headers, method, expected in [
+            ("/match/exact", [], "GET", "exact"), ("/match/exact/one", [], "GET", "exact one"),
+            ("/match/exact/two", [], "GET", "root"), ("/match/prefix/regex", [], "GET", "regex"),
+            ("/match/prefix/one/any/x", [], "GET", "long prefix"), ("/match/prefix/one", [], "GET", "prefix"),
+            ("/match/exact", [("x-first", "1")], "GET", "priority"),
+            (whale, [four, blue], "PATCH", "method"), (whale, [four, blue], "GET", "two headers"),
+            (whale, [four], "GET", "header"), (whale, [blue], "GET", "parameter"), ("/path5", [], "GET", "root"),
+        ]:
+            assert wire.ask(target, HOST, method=method, headers=headers).body == expected.encode(), target
+
+
+def test_the_first_listed_wins_a_tie(site):
+    site.start(site.route(says("a", match={"headers": {"a": "1"}}), says("b", match={"headers": {"b": "1"}})))
+    assert site.ask("/", headers=[("b", "1"), ("a", "1")]).body == b"a"
+
+
+def test_a_thousand_rules(site):
+    rules = [says(f"p{i}", path=f"/p/{i}") for i in range(500)] + [says(f"e{i}", exact_path=f"/p/{i}") for i in range(500)]
+    site.start(site.route(*rules, says("root", path="/")))
+    with site.wire() as wire:
+        for target, expected in {"/p/77": "e77", "/p/77/x": "p77", "/p/499/": "p499", "/p/777": "root"}.items():
+            assert wire.ask(target, HOST).body == expected.encode(), target
+
+
+# HTTPRouteHostnameIntersection, HTTPRouteListenerHostnameMatching, HTTPRouteSimpleSameNamespace
+
+def test_hostname_intersection(site):
+    """An exact host beats a wildcard, a longer wildcard a shorter one; what is owned elsewhere falls to nobody."""
+    site.start(
+        site.route(says("exact"), host="very.specific.example.com"), site.route(says("wild"), host="*.example.com"),
+        site.route(says("longer"), host="*.specific.example.com"),
+        site.route(says("other listener"), host="elsewhere.example.com", listeners=["kube-api"]),
+    )
+    for host, expected in {
+        "very.specific.example.com": "exact", "VERY.specific.example.com.": "exact", "non.specific.example.com": "longer",
+        "foo.bar.example.com": "wild", "very.specific.example.com:1234": "exact",
+    }.items():
+        assert site.ask("/", host=host).body == expected.encode(), host
+    for host in ("example.com", "specific.org", "elsewhere.example.com"):
+        assert site.ask("/", host=host).status == 404, host
+
+
+# HTTPRouteRedirectHostAndStatus, HTTPRouteRedirectPath, HTTPRouteRedirectPort, HTTPRouteRedirectPortAndScheme,
+# HTTPRouteRedirectScheme
+
+REDIRECTS = [
+    ({"host": "x.example.org"}, "/hostname-redirect", 302, "http://x.example.org{port}/hostname-redirect"),
+    ({"host": "x.example.org", "status": 301}, "/a", 301, "http://x.example.org{port}/a"),
+    ({"scheme": "https"}, "/scheme?q=1", 302, "https://own.example.com/scheme?q=1"),
+    ({"scheme": "http"}, "/scheme", 302, "http://own.example.com/scheme"),
+    ({"port": 8083}, "/port", 302, "http://own.example.com:8083/port"),
+    ({"port": 80}, "/port", 302, "http://own.example.com/port"),
+    ({"scheme": "https", "port": 443}, "/port", 302, "https://own.example.com/port"),
+    ({"scheme": "https", "port": 8443}, "/port", 302, "https://own.example.com:8443/port"),
+    ({"scheme": "http", "port": 443}, "/port", 302, "http://own.example.com:443/port"),
+    ({"path": "/replacement-full", "status": 303}, "/full/path/original?q", 303, "http://own.example.com{port}/replacement-full?q"),
+    ({"prefix": "/replacement", "status": 307}, "/original-prefix/lemon?q", 307, "http://own.example.com{port}/replacement/lemon?q"),
+    ({"host": "x.example.org", "prefix": "/new", "status": 308}, "/original-prefix", 308, "http://x.example.org{port}/new"),
+]
+
+
+@pytest.mark.parametrize("redirect, target, status, location", REDIRECTS, ids=[str(r[0]) for r in REDIRECTS])
+def test_redirects(site, redirect, target, status, location):
+    prefix = "/original-prefix" if "prefix" in redirect else "/"
+    site.start(site.route({"path": prefix, "redirect": redirect}))
+    answer = site.ask(target, host=f"{HOST}:{site.edge.http}")
+    assert (answer.status, answer.get("location")) == (status, location.format(port=f":{site.edge.http}"))
+
+
+# HTTPRouteRewriteHost, HTTPRouteRewritePath: the ReplacePrefixMatch table of the specification, whole
+
+REPLACED = [
+    ("/foo", "/xyz", "/foo/bar", "/xyz/bar"), ("/foo", "/xyz/", "/foo/bar", "/xyz/bar"), ("/foo/", "/xyz", "/foo/bar", "/xyz/bar"),
+    ("/foo/", "/xyz/", "/foo/bar", "/xyz/bar"), ("/foo", "/xyz", "/foo", "/xyz"), ("/foo", "/xyz", "/foo/", "/xyz/"),
+    ("/foo", "", "/foo/bar", "/bar"), ("/foo", "", "/foo/", "/"), ("/foo", "", "/foo", "/"), ("/foo", "/", "/foo/", "/"),
+    ("/foo", "/", "/foo", "/"), ("/", "/xyz", "/a?b=c", "/xyz/a?b=c"), ("/foo", "/xyz", "/foo/b%2Fr?x=/foo", "/xyz/b%2Fr?x=/foo"),
+]
+
+
+@pytest.mark.sanitizer
+def test_replace_prefix_match(site):
+    """One rule a row, told apart by a header; in redirects and in rewrites alike."""
+    rules = []
+    for i, (prefix, replacement, _, _) in enumerate(REPLACED):
+        where = {"path": prefix, "headers": {"row": str(i)}}
+        rules.append({"match": {**where, "methods": ["GET"]}, "upstream": site.origin.address, "rewrite": {"prefix": replacement}})
+        rules.append({"match": {**where, "methods": ["PUT"]}, "redirect": {"prefix": replacement, "host": "x"}})
+    site.start(site.route(*rules))
+    with site.wire() as wire:
+        for i, (prefix, replacement, target, expected) in enumerate(REPLACED):
+            row = (prefix, replacement, target)
+            assert wire.ask(target, HOST, headers=[("row", str(i))]).status == 200, row
+            assert site.origin.requests[-1].target == expected, row
+            answer = wire.ask(target, HOST, method="PUT", headers=[("row", str(i))])
+            assert answer.get("location").removeprefix("http://x") == expected, row
+
+
+def test_rewrite_path_and_host(site):
+    up = site.origin.address
+    site.start(site.route(
+        {"path": "/full", "upstream": up, "rewrite": {"path": "/echo"}},
+        {"path": "/host", "upstream": up, "rewrite": {"host": "other.example.org:99", "prefix": "/echo"}},
+        {"regex_path": "/r/.*", "upstream": up, "rewrite": {"path": "/echo"}},
+    ))
+    with site.wire() as wire:
+        told = seen(wire.ask("/full/path?q=1", HOST))
+        assert told["target"] == "/echo?q=1" and values(told, "host") == [HOST]
+        told = seen(wire.ask("/host", HOST))
+        assert values(told, "host") == ["other.example.org:99"] and values(told, "x-forwarded-host") == [HOST]
+        assert seen(wire.ask("/r/x", HOST))["target"] == "/echo"
+
+
+# HTTPRouteRequestHeaderModifier, HTTPRouteResponseHeaderModifier, and the same of a backend
+
+@pytest.mark.sanitizer
+def test_request_header_modifier(site):
+    change = {"set": {"X-Set": "new", "x-fresh": "f"}, "add": {"X-Add": "2"}, "remove": ["X-Gone", "x-none"]}
+    site.start(site.route({"path": "/", "upstream": site.origin.address, "request_headers": change}))
+    told = seen(site.ask("/echo", headers=[
+        ("x-set", "a"), ("X-Set", "b"), ("x-add", "1"), ("x-gone", "1"), ("x-gone", "2"), ("x-kept", "k"),
+        ("Connection", "x-fresh"),
+    ]))
+    for name, expected in {"x-set": ["new"], "x-fresh": ["f"], "x-add": ["1", "2"], "x-gone": [], "x-kept": ["k"]}.items():
+        assert values(told, name) == expected, name
+
+
+@pytest.mark.sanitizer
+def test_response_header_modifier(site):
+    change = {"set": {"x-set": "new", "strict-transport-security": "max-age=1"}, "add": {"x-add": "2"}, "remove": ["x-gone", "server"]}
+    site.origin.scripts["/"] = lambda call: call.read_body() or call.answer(headers=[
+        ("X-Set", "a"), ("x-set", "b"), ("x-add", "1"), ("x-gone", "1"), ("Server", "me"), ("x-kept", "k")])
+    site.start(site.route(
+        {"path": "/", "upstream": site.origin.address, "response_headers": change},
+        {**says("own", path="/own"), "response_headers": change},
+    ))
+    answer = site.ask("/")
+    told = {"headers": answer.headers}
+    for name, expected in {"x-set": ["new"], "x-add": ["1", "2"], "x-gone": [], "server": [], "x-kept": ["k"],
+                           "strict-transport-security": ["max-age=1"]}.items():
+        assert values(told, name) == expected, name
+    assert site.ask("/own").get("x-set") == "new"
+    site.origin.close()
+    assert site.ask("/").status == 502 and site.ask("/").get("strict-transport-security") == "max-age=1"
+
+
+def test_headers_that_are_not_the_operators_are_refused(edge):
+    for rule in ({"request_headers": {"set": {"Host": "x"}}}, {"request_headers": {"add": {"transfer-encoding": "chunked"}}},
+                 {"request_headers": {"remove": ["x-forwarded-for"]}}, {"response_headers": {"set": {"content-length": "1"}}}):
+        edge.write(edge.base(routes=[{"host": HOST, "rules": [{"path": "/", "upstream": "127.0.0.1:9", **rule}]}]))
+        done = edgemux("check", "--config", edge.path)
+        assert done.returncode == 1 and "edgemux's own to write" in done.stdout + done.stderr, rule
+
+
+# HTTPRouteRequestMirror, HTTPRouteRequestMultipleMirrors, HTTPRouteRequestPercentageMirror
+
+@pytest.mark.sanitizer
+def test_request_mirror(site, origins):
+    shadow, second = origins("shadow"), origins("second")
+    site.start(site.route({
+        "path": "/", "upstream": site.origin.address, "rewrite": {"prefix": "/upload"}, "request_headers": {"set": {"x-env": "prod"}},
+        "mirror": [{"upstream": shadow.address}, {"upstream": second.address}],
+    }))
+    with site.wire() as wire:
+        assert wire.ask("/a?b", HOST).status == 200
+        assert wire.ask("/a?b", HOST, method="POST", body=b"x" * 50_000).status == 200
+        wire.send(request("/a?b", HOST, "POST", [("Transfer-Encoding", "chunked")]) + b"5\r\nhello\r\n0\r\n\r\n")
+        assert wire.response().status == 200
+    for copy in (shadow, second):
+        copies = copy.wait_for_requests(3)
+        until(lambda: sorted(r.body_length for r in copies) == [0, 5, 50_000], "the copies have their bodies")
+        assert all((r.target, r.get("x-env"), r.get("host")) == ("/upload/a?b", "prod", HOST) for r in copies)
+    assert len(site.origin.requests) == 3
+
+
+def test_percentage_mirror(site, origins):
+    some, none = origins("some"), origins("none")
+    site.start(site.route({"path": "/", "upstream": site.origin.address, "mirror": [
+        {"upstream": some.address, "percent": 50}, {"upstream": none.address, "percent": 0}]}))
+    with site.wire() as wire:
+        for _ in range(200):
+            assert wire.ask("/", HOST).status == 200
+    until(lambda: 50 <= len(some.requests) <= 150, lambda: f"about half of 200, it is {len(some.requests)}")
+    assert none.requests == []
+
+
+@pytest.mark.sanitizer
+def test_a_mirror_never_delays_or_fails_a_request(site, origins, dead_address, blackhole):
+    slow = origins("slow")
+    slow.scripts["/"] = lambda call: call.gate("never")
+    bad = origins("bad")
+    bad.scripts["/"] = b"this is not HTTP\r\n\r\n"
+    site.start(site.route({"path": "/", "upstream": site.origin.address, "mirror": [
+        {"upstream": slow.address}, {"upstream": bad.address}, {"upstream": dead_address}, {"upstream": blackhole.address}]}))
+    with site.wire() as wire:
+        for _ in range(300):  # more than may wait at a time
+            assert wire.ask("/", HOST).status == 200
+        assert wire.ask("/", HOST, method="POST", body=b"x" * 200_000).status == 200
+    assert 0 < len(slow.requests) <= 256
+    assert len(site.origin.requests) == 301
+
+
+# HTTPRouteCORS
+
+CORS = {"origins": ["https://www.foo.example", "https://*.bar.example"], "methods": ["GET", "PUT"], "headers": ["x-header-1"],
+        "expose": ["x-header-3"], "credentials": True, "max_age": "1h"}
+
+
+def preflight(origin, method="PUT"):
+    return {"method": "OPTIONS", "headers": [("Origin", origin), ("Access-Control-Request-Method", method),
+                                             ("Access-Control-Request-Headers", "x-header-1")]}
+
+
+@pytest.mark.sanitizer
+def test_cors(site):
+    site.origin.scripts["/"] = lambda call: call.read_body() or call.answer(headers=[
+        ("Access-Control-Allow-Origin", "*"), ("X-Kept", "1")])
+    site.start(site.route({"match": {"path": "/", "methods": ["GET", "PUT"]}, "upstream": site.origin.address, "cors": CORS}))
+    with site.wire() as wire:
+        for origin in ("https://www.foo.example", "https://a.b.bar.example"):
+            answer = wire.ask("/", HOST, **preflight(origin))
+            assert answer.status in (200, 204) and answer.body == b""
+            assert {n: v for n, v in answer.headers if n.startswith("access-control-")} == {
+                "access-control-allow-origin": origin, "access-control-allow-credentials": "true",
+                "access-control-allow-methods": "GET, PUT", "access-control-allow-headers": "x-header-1",
+                "access-control-max-age": "3600",
+            }
+            assert answer.get("vary") == "Origin"
+        assert site.origin.requests == []
+        answer = wire.ask("/", HOST, **preflight("https://evil.example"))
+        assert answer.status in (200, 204) and answer.get("access-control-allow-origin") is None
+        answer = wire.ask("/", HOST, headers=[("Origin", "https://www.foo.example")])
+        assert answer.get("access-control-allow-origin") == "https://www.foo.example"
+        assert answer.get("access-control-expose-headers") == "x-header-3" and answer.get("x-kept") == "1"
+        # The origin's own word does not count, and no request is refused: that is the browser's part.
+        answer = wire.ask("/", HOST, headers=[("Origin", "https://evil.example")])
+        assert answer.status == 200 and answer.get("access-control-allow-origin") is None
+        assert answer.get("vary") == "Origin"
+        assert wire.ask("/", HOST, **preflight("https://www.foo.example", "DELETE")).status == 404
+
+
+def test_cors_for_everybody(site):
+    site.start(site.route({**says("x", path="/"), "cors": {"origins": ["*"], "methods": ["*"], "headers": ["*"]}}))
+    answer = site.ask("/", **preflight("https://any.example"))
+    assert [answer.get(f"access-control-allow-{n}") for n in ("origin", "methods", "headers")] == ["*", "*", "*"]
+    assert site.ask("/", headers=[("Origin", "null")]).get("access-control-allow-origin") == "*"
+    assert site.ask("/").get("access-control-allow-origin") is None
+
+
+# HTTPRouteWeight, HTTPRouteInvalidBackendRef, HTTPRouteNoReadyEndpoints and what stands in for them here
+
+def test_weights(site, origins):
+    a, b, never = origins("a"), origins("b"), origins("never")
+    site.start(site.route({"path": "/", "split": [
+        {"upstream": a.address, "weight": 70}, {"upstream": b.address, "weight": 30}, {"upstream": never.address, "weight": 0}]}))
+    with site.wire() as wire:
+        for _ in range(500):
+            assert wire.ask("/", HOST).status == 200
+    assert 290 <= len(a.requests) <= 410, len(a.requests)  # nine standard deviations
+    assert len(a.requests) + len(b.requests) == 500 and never.requests == []
+
+
+def test_a_missing_upstream_is_500_and_one_without_endpoints_503(site):
+    """In proportion to their weights, and the good part goes on."""
+    folder = site.edge.folder / "routes.d"
+    folder.mkdir(exist_ok=True)
+    (folder / "broken.yaml").write_text("upstreams: { gone: { endpoints: [\"127.0.0.1:9\"] } }\nroutes: [{ oops: 1 }]\n")
+    nowhere = {"endpoints": ["no-such-name.invalid:80"]}
+    up = site.origin.address
+    site.start(site.route(
+        {"path": "/missing", "upstream": "gone"}, {"path": "/empty", "upstream": nowhere},
+        {"path": "/zero", "split": [{"upstream": up, "weight": 0}]},
+        {"path": "/split", "split": [{"upstream": up}, {"upstream": "gone"}, {"upstream": nowhere}]},
+    ), include=["routes.d/*.yaml"])
+    assert site.ask("/missing").status == 500
+    site.edge.wait_access(status=500, reason="no_upstream", upstream="gone")
+    assert site.ask("/zero").status == 500
+    until(lambda: site.ask("/empty").status == 503, "no endpoint is 503")
+    counts = {200: 0, 500: 0, 503: 0}
+    for _ in range(120):
+        counts[site.ask("/split").status] += 1
+    assert all(10 <= n <= 80 for n in counts.values()), counts
+
+
+def test_an_unknown_upstream_is_a_typo(edge):
+    edge.write(edge.base(upstreams={"app": {"endpoints": ["127.0.0.1:9"]}}, routes=[
+        {"host": HOST, "rules": [{"split": [{"upstream": "apps"}]}]}]))
+    done = edgemux("check", "--config", edge.path)
+    assert done.returncode == 1 and "did you mean 'app'" in done.stdout + done.stderr
+
+
+# HTTPRouteTimeoutRequest, HTTPRouteTimeoutBackendRequest
+
+@pytest.mark.sanitizer
+def test_timeout_request(site):
+    site.start(site.route({"path": "/", "upstream": site.origin.address, "timeouts": {"request": "300ms"}}))
+    with site.wire() as wire:
+        answer = wire.ask("/gate/late", HOST)
+        assert answer.status == 504 and b"timeouts.request" in answer.body
+        assert wire.ask("/echo", HOST).status == 200
+    line = site.edge.wait_access(status=504)[0]
+    assert line["reason"] == "request_timeout" and line["duration_ms"] >= 299
+
+
+def test_timeout_request_ends_an_answer_that_goes_on(site):
+    def drip(call):
+        call.read_body()
+        call.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello")
+        call.gate("rest")
+
+    site.origin.scripts["/drip"] = drip
+    site.start(site.route({"path": "/", "upstream": site.origin.address, "timeouts": {"request": "300ms"}}))
+    with site.wire() as wire:
+        wire.send(request("/drip", HOST))
+        assert wire.take_through(b"hello").startswith(b"HTTP/1.1 200")
+        wire.rest_or_reset()  # an end that comes before the tenth byte
+    site.edge.wait_access(reason="request_timeout")
+
+
+def test_timeout_of_a_try(site):
+    site.start(site.route({"path": "/", "upstream": site.origin.address, "timeouts": {"try": "200ms"}}))
+    assert site.ask("/gate/late").status == 504
+    site.edge.wait_access(status=504, reason="response_timeout", detail=lambda d: "timeouts.try" in d)
+
+
+def test_no_timeout_is_zero(site):
+    site.start(site.route({"path": "/", "upstream": site.origin.address, "timeouts": {"request": "0s", "try": "0s"}}))
+    threading.Timer(0.4, site.origin.gate("later").set).start()
+    assert site.ask("/gate/later").status == 200
+
+
+# HTTPRouteRetry (attempts, codes, backoff), HTTPRouteRetryConnectionError, HTTPRouteRetryBackendTimeout
+
+def failing(times, then=None, how=lambda call: call.answer(503)):
+    """The first `times` requests fail; it keeps what each of them brought."""
+    count = []
+
+    def script(call):
+        call.read_body()
+        count.append(call.seen.body_length)
+        if len(count) <= times:
+            how(call)
+            return False
+        call.answer(body=f"try {len(count)}".encode())
+        return call.keep
+
+    return script
+
+
+def retrying(site, *on, attempts=2, backoff="10ms", **rule):
+    return site.route({"path": "/", "upstream": site.origin.address,
+                       "retry": {"attempts": attempts, "on": list(on), "backoff": backoff}, **rule})
+
+
+@pytest.mark.sanitizer
+def test_retry_on_status(site):
+    site.start(retrying(site, 503, 500))
+    site.origin.scripts["/ok"] = failing(2)
+    site.origin.scripts["/bad"] = failing(3)
+    site.origin.scripts["/other"] = failing(1, how=lambda call: call.answer(502))
+    with site.wire() as wire:
+        assert wire.ask("/ok", HOST).body == b"try 3"
+        assert wire.ask("/bad", HOST).status == 503
+        assert wire.ask("/other", HOST).status == 502
+        assert wire.ask("/ok", HOST).body == b"try 4"
+    assert site.edge.wait_access(path="/ok")[0]["attempts"] == 3
+
+
+@pytest.mark.sanitizer
+@pytest.mark.parametrize("size, chunked", [(0, False), (40_000, False), (40_000, True), (300_000, False)])
+def test_retry_repeats_the_body_up_to_its_bound(site, size, chunked):
+    site.start(retrying(site, 503))
+    bodies = []
+
+    def script(call):
+        call.read_body()
+        bodies.append((call.seen.body_length, call.seen.body_sha256))
+        call.answer(503 if len(bodies) == 1 else 200)
+        return call.keep
+
+    site.origin.scripts["/"] = script
+    body = bytes(i * 7 % 256 for i in range(size))
+    with site.wire() as wire:
+        if chunked:
+            wire.send(request("/", HOST, "POST", [("Transfer-Encoding", "chunked")]) + b"%x\r\n" % size + body + b"\r\n0\r\n\r\n")
+            answer = wire.response()
+        else:
+            answer = wire.ask("/", HOST, method="POST", body=body)
+    if size > 65536:
+        assert answer.status == 503 and len(bodies) == 1
+    else:
+        assert answer.status == 200 and len(bodies) == 2 and bodies[0] == bodies[1] and bodies[0][0] == size
+
+
+def test_retry_on_connect_reset_and_timeout(site, dead_address, origins):
+    slow = origins("slow")
+    slow.scripts["/"] = failing(1, how=lambda call: call.gate("never"))
+    flaky = origins("flaky")
+    flaky.scripts["/"] = failing(1, how=lambda call: call.send(b""))
+    rule = {"retry": {"attempts": 1, "on": ["connect", "reset", "timeout"], "backoff": "10ms"}, "timeouts": {"try": "300ms"}}
+    site.start(
+        site.route({"path": "/", "upstream": flaky.address, **rule}, host="flaky.example.com"),
+        site.route({"path": "/", "upstream": slow.address, **rule}, host="slow.example.com"),
+        site.route({"path": "/", "upstream": dead_address, **rule}, host="dead.example.com"),
+    )
+    assert site.ask("/", host="flaky.example.com").body == b"try 2"
+    assert site.ask("/", host="slow.example.com").body == b"try 2"
+    assert site.ask("/", host="dead.example.com").status == 502
+    assert site.edge.wait_access(host="dead.example.com")[0]["attempts"] == 2
+
+
+def test_what_may_have_been_done_is_not_repeated(site):
+    site.start(retrying(site, "reset", "timeout", timeouts={"try": "300ms"}))
+    site.origin.scripts["/reset"] = failing(1, how=lambda call: call.send(b""))
+    site.origin.scripts["/slow"] = failing(1, how=lambda call: call.gate("never"))
+    assert site.ask("/reset", method="POST", body=b"x").status == 502
+    assert site.ask("/slow", method="POST", body=b"x").status == 504
+
+
+def test_never_after_answer_bytes(site):
+    site.start(retrying(site, "reset", 503))
+    with site.wire() as wire:
+        wire.send(request("/short/1000", HOST))
+        wire.take_through(b"\r\n\r\n")
+        wire.rest_or_reset()
+    assert len(site.origin.requests) == 1
+
+
+def test_retries_stay_inside_the_request_timeout(site):
+    site.origin.scripts["/"] = failing(1000)
+    site.start(retrying(site, 503, attempts=10, backoff="400ms", timeouts={"request": "500ms"}))
+    assert site.ask("/").status == 504
+    assert 1 <= len(site.origin.requests) <= 3
+    site.edge.wait_access(reason="request_timeout")
+
+
+# TLSRouteSimpleSameNamespace, TLS passthrough, terminate and both on one port; HTTPRouteHTTPSListener;
+# HTTPRouteHTTPSListenerDetectMisdirectedRequests
+
+@pytest.mark.sanitizer
+def test_passthrough_and_terminate_on_one_port(site, origins, authority):
+    pair = authority.issue("pass.example.com")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair.cert, pair.key)
+    backend = origins("backend", tls=context)
+    site.start(site.route(says("terminated"), host="term.example.com"),
+               {"host": "pass.example.com", "passthrough": backend.address})
+    assert site.ask("/", "https", host="term.example.com").body == b"terminated"
+    assert site.ask("/x", "https", host="pass.example.com").body == b"backend /x\n"
+    with pytest.raises((OSError, ssl.SSLError)):
+        site.ask("/", "https", host="nobody.example.org")
+
+
+def test_misdirected_requests(site):
+    """421 only where another route owns the Host; a host of the same route, and one that nobody owns, are no case of it."""
+    site.start({"hosts": ["one.example.com", "also.example.com"], "rules": [says("first")]},
+               site.route(says("second"), host="two.example.com"))
+    with site.wire("https", "one.example.com") as wire:
+        assert wire.ask("/", "one.example.com").body == b"first"
+        assert wire.ask("/", "also.example.com").body == b"first"
+        assert wire.ask("/", "two.example.com").status == 421
+        assert wire.ask("/", "nobody.example.org").status == 404
+    assert site.ask("/", "https", host="two.example.com").body == b"second"
