@@ -109,15 +109,15 @@ void Exchange::serve(core::RequestHead& head, std::string_view path, bool end) {
     return refuse(413, CloseReason::body_too_large, "the body is larger than this host takes");
   }
   drop_forwarding_fields(head.fields);
-  rule_ =
-      host.match({path == "*" ? std::string_view("/") : path, head.method, head.method_text, &head.fields, head.query});
+  const std::string_view matched = path == "*" ? std::string_view("/") : path;
+  rule_ = host.match({matched, head.method, head.method_text, &head.fields, head.query});
   if (rule_ == nullptr) return refuse(404, CloseReason::no_rule, "no rule of this host matches the request");
   if (const auto* filters = rule_->filters.get(); filters != nullptr && filters->cors) {
     if (const auto* origin = head.fields.find("origin")) origin_ = keep(origin->value);
     if (!routing::preflight_method(head.method, head.fields).empty()) return answer_preflight(head);
   }
   if (const auto* target = std::get_if<routing::Redirect>(&rule_->action)) {
-    return redirect(*target, *rule_, head, path);
+    return redirect(*target, *rule_, head, matched);
   }
   if (!std::holds_alternative<routing::Respond>(rule_->action)) {
     const routing::UpstreamPtr* upstream = upstream_of(*rule_, worker_.random());

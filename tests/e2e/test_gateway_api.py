@@ -8,6 +8,7 @@ import ssl
 import threading
 
 import pytest
+from support.http2 import H2Client
 from support.proxy import edgemux
 from support.site import HOST
 from support.waiting import until
@@ -160,6 +161,11 @@ def test_redirects(site, redirect, target, status, location):
     site.start(site.route({"path": prefix, "redirect": redirect}))
     answer = site.ask(target, host=f"{HOST}:{site.edge.http}")
     assert (answer.status, answer.get("location")) == (status, location.format(port=f":{site.edge.http}"))
+
+
+def test_redirect_of_a_request_without_a_path(site):
+    site.start(site.route({"path": "/", "redirect": {"host": "x.example.org"}}))
+    assert site.ask("*", method="OPTIONS").get("location") == "http://x.example.org/"
 
 
 # HTTPRouteRewriteHost, HTTPRouteRewritePath: the ReplacePrefixMatch table of the specification, whole
@@ -526,6 +532,40 @@ def test_retries_stay_inside_the_request_timeout(site):
     assert site.ask("/").status == 504
     assert 1 <= len(site.origin.requests) <= 3
     site.edge.wait_access(reason="request_timeout")
+
+
+# The same rules, whatever the client speaks
+
+@pytest.mark.sanitizer
+def test_rules_over_http2(site, origins):
+    """Streams of one connection, each with its own rule, retries and mirrors."""
+    shadow = origins("shadow")
+    for number in range(10):
+        site.origin.scripts[f"/up/{number}"] = failing(1)
+    site.start(site.route(
+        {"match": {"path": "/in", "methods": ["POST"], "headers": {"x-a": "1"}, "query": {"q": {"regex": "^[0-9]$"}}},
+         "upstream": site.origin.address, "rewrite": {"prefix": "/up", "host": "inner.example"}, "mirror": {"upstream": shadow.address},
+         "request_headers": {"set": {"x-env": "prod"}}, "response_headers": {"set": {"x-out": "1"}}, "cors": CORS,
+         "retry": {"attempts": 1, "on": [503], "backoff": "10ms"}, "timeouts": {"request": "20s"}},
+        {"path": "/slow", "upstream": site.origin.address, "rewrite": {"path": "/gate/never"}, "timeouts": {"request": "200ms"}},
+        says("else", path="/"),
+    ))
+    with H2Client(site.edge.https, site.authority) as client:
+        slow = client.ask("/slow")
+        streams = [client.ask(f"/in/{n}?q={n}", method="POST", headers=[("x-a", "1"), ("origin", "https://x.bar.example")], end=False)
+                   for n in range(10)]
+        for stream in streams:
+            client.send(stream, b"x" * 3000, end=True)
+        for answer in client.wait(*streams):
+            assert (answer.status, bytes(answer.body), answer.get("x-out")) == (200, b"try 2", "1")
+            assert answer.get("access-control-allow-origin") == "https://x.bar.example"
+        assert client.wait(slow).status == 504
+        assert bytes(client.get("/in/1?q=x").body) == b"else"
+        assert client.get("/in/1", method="OPTIONS", headers=[("x-a", "1")]).status == 200
+    copies = shadow.wait_for_requests(10)
+    assert all((r.get("x-env"), r.get("host")) == ("prod", "inner.example") for r in copies)
+    until(lambda: all(r.body_length == 3000 for r in copies), "the copies have their bodies")
+    assert len(copies) == 10, "one each, whatever is retried"
 
 
 # TLSRouteSimpleSameNamespace, TLS passthrough, terminate and both on one port; HTTPRouteHTTPSListener;
