@@ -60,6 +60,8 @@ EventLoop::EventLoop() : uv_(std::make_unique<uv_loop_s>()), wakeup_(std::make_u
   if (epoll_ctl(epoll_, EPOLL_CTL_ADD, uv_backend_fd(uv_.get()), &event) != 0) {
     throw std::system_error(errno, std::generic_category(), "cannot watch libuv's descriptor");
   }
+  for (auto* list : {&ready_, &ready_now_}) list->reserve(kExpected);
+  retired_.reserve(kExpected);
   now_ = monotonic_ms();
   timers_ = TimerWheel(now_);
 }

@@ -91,6 +91,7 @@ class EventLoop {
 
  private:
   struct Wakeup;
+  static constexpr std::size_t kExpected = 256;  // in one turn, without taking memory
   void turn();
   void run_ready();
   void run_posted();

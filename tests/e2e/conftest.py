@@ -4,6 +4,7 @@ import os
 import random
 
 import pytest
+from support.allocations import Allocations
 from support.backends import Haproxy, Nginx, WebSocketEcho
 from support.certs import Authority
 from support.curl import Wrk
@@ -134,6 +135,11 @@ def wrk(tmp_path):
     yield start
     for run in runs:
         run.kill()
+
+
+@pytest.fixture
+def allocations(closing, tmp_path):
+    return closing(Allocations(tmp_path))
 
 
 @pytest.fixture
