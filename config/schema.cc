@@ -81,19 +81,28 @@ const Type upstream_timeouts{
     .fields = {
         {"connect", &duration, "until a connection to one endpoint stands; default timeouts.connect of the main file"},
         later("pending")}};
+const Type yes_or_no{.kind = Kind::choice, .words = {{"false"}, {"true"}}};
+const Type tls_of_upstream{
+    .kind = Kind::map,
+    .fields = {{"server_name", &text,
+                "the name that is asked for and must stand in the certificate; default the endpoint's host"},
+               {"ca", &text, "bundle of the authorities that are trusted; default the system's"},
+               {"cert", &text, "PEM file of the certificate that is shown to the upstream"},
+               {"key", &text, "PEM file of its key"},
+               {"insecure_skip_verify", &yes_or_no, "true takes whoever answers for the upstream"}}};
 const Type upstream{
     .kind = Kind::map,
     .fields = {{.name = "endpoints",
                 .type = &endpoints,
-                .help = "where it is: host:port, by address or by name",
+                .help = "where it is: host:port, by address or by name, or unix:/path",
                 .need = required},
                {"protocol", &upstream_protocol, "the version of HTTP spoken to it"},
-               later("tls"),
+               {"tls", &tls_of_upstream, "TLS to the upstream; without it connections are plain"},
                {"balance", &balance, "which endpoint is taken next"},
                {"slow_start", &duration_or_zero, "a new or recovered endpoint reaches its full share after this time"},
                {"panic_threshold", &share, "when a smaller part of the endpoints is usable, all are used"},
                {"proxy_protocol", &proxy_protocol, "the PROXY header that begins each connection to it"},
-               later("source_address"),
+               {"source_address", &text, "the local address that connections come from"},
                later("health_check"),
                later("outlier"),
                {"limits", &upstream_limits, "bounds on what it is given at one time"},
