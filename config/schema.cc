@@ -259,7 +259,7 @@ const Type listener{
          .need = required},
         {"accept_proxy_protocol", &texts_one,
          "networks whose connections begin with a PROXY header, v1 or v2; from anybody else it is an error"},
-        later("trusted_proxies"),
+        {"trusted_proxies", &texts_one, "networks whose X-Forwarded-* and Forwarded are believed and appended to"},
         {"unknown_host", &unknown_host, "what a TLS name that nobody owns gets: a plain close or an alert"},
         {"redirect_port", &port, "the port put into redirects to https; default 443"},
         {"backlog", &backlog, "connections that may wait to be accepted"},
