@@ -168,7 +168,6 @@ const Type mirror_map{
                {"percent", &percent, "of the requests; default 100"}}};
 const Type mirror_list{.kind = Kind::list, .min = 1, .max = 4, .element = &mirror_map};
 const Type mirror{.kind = Kind::either, .map = &mirror_map, .list = &mirror_list};
-const Type yes_or_no{.kind = Kind::choice, .words = {{"true"}, {"false"}}};
 const Type cors{.kind = Kind::map,
                 .fields = {{.name = "origins",
                             .type = &texts_one,
