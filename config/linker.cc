@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "config/reminders.h"
+
 namespace edgemux::config {
 namespace {
 
@@ -134,6 +136,7 @@ void Linker::make_host(const RouteSpec& spec, routing::Route& route, Problems& p
   rules.reserve(spec.rules.size());
   for (const auto& from : spec.rules) rules.push_back(make_rule(from, problems));
   host.rules = routing::RuleTable(std::move(rules));
+  remind_of_shadowed(host.rules, problems);
   const auto& answer = shared_.policies.get(spec.tls, shared_.inputs);
   host.tls = answer.policy;
   if (answer.policy == nullptr) problems.error(spec.tls ? spec.tls->place : spec.place, "bad 'tls': " + answer.error);
@@ -195,9 +198,10 @@ void Linker::remind(const RouteSpec& spec, const routing::Route& route, std::uin
     problems.error(spec.tls->client_ca.place, route.refused,
                    "every connection to this host is refused until it is repaired");
   }
+  remind_of_unreachable(spec, (listeners & tls_mask_) != 0, (listeners & http_mask_) != 0, problems);
   if (spec.passthrough || (listeners & tls_mask_) == 0) return;
   for (const auto& host : spec.hosts) {
-    if (host.text.front() == '*' || shared_.certificates.find(host.text)) continue;
+    if (shared_.certificates.find(name_to_serve(host.text))) continue;
     if (reminded_++ < max_reminders) {
       problems.warning(host.place, "no certificate serves " + quote(host.text) + "; its TLS connections are refused");
     }
