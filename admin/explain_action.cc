@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "admin/status.h"
 #include "core/http/status.h"
 #include "listeners/redirects.h"
 #include "routing/table/cors.h"
@@ -254,30 +255,13 @@ void add_upstream(Explanation& out, const routing::Upstream& upstream, bool runn
     if (!set->problem.empty()) step.text += "; " + set->problem;
     for (const auto& endpoint : set->endpoints) {
       if (step.candidates.size() == kMaxEndpoints) break;
-      step.candidates.push_back({"endpoint " + endpoint.text + health_of(endpoint), {}, false});
+      const auto state = state_of(endpoint);
+      step.candidates.push_back(
+          {"endpoint " + endpoint.text + (state == "unknown" ? "" : ", " + std::string(state)), {}, false});
     }
   }
   if (step.candidates.empty()) step.text += "; without endpoints (503)";
   out.steps.push_back(std::move(step));
-}
-
-std::string health_of(const routing::Endpoint& endpoint) {
-  if (endpoint.state == nullptr) return "";
-  const auto read = [](const auto& value) { return value.load(std::memory_order_relaxed); };
-  std::string out;
-  switch (read(endpoint.state->health)) {
-    case routing::Health::unknown:
-      break;
-    case routing::Health::healthy:
-      out = ", healthy";
-      break;
-    case routing::Health::unhealthy:
-      out = ", unhealthy";
-      break;
-  }
-  if (read(endpoint.state->ejected)) out += ", ejected after failures";
-  if (endpoint.weight == 0) out += ", drained (weight 0)";
-  return out;
 }
 
 }  // namespace edgemux::admin
