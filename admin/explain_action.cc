@@ -5,6 +5,7 @@
 
 #include "admin/status.h"
 #include "core/http/status.h"
+#include "listeners/close_reason.h"
 #include "listeners/redirects.h"
 #include "routing/table/cors.h"
 #include "routing/table/rewrite.h"
@@ -155,9 +156,17 @@ void explain_split(Explanation& out, const routing::Split& split, const ActionVi
     const auto tenths = sum == 0 ? 0 : part.weight * std::uint64_t{1000} / sum;
     text += (text.empty() ? "" : ", ") + std::to_string(tenths / 10) +
             (tenths % 10 == 0 ? "" : "." + std::to_string(tenths % 10)) + "% to " +
-            (part.upstream == nullptr ? "an upstream that is missing (500)" : part.upstream->name);
+            (part.upstream == nullptr || part.upstream->missing ? "an upstream that is missing (500)"
+                                                                : part.upstream->name);
   }
   add_step(out, "split", text);
+  if (sum == 0) {
+    out.action = "refuse";
+    out.status = 500;
+    out.reason = listeners::close_reason_name(listeners::CloseReason::no_upstream);
+    out.summary = "500: every weight of this rule's split is 0";
+    return;
+  }
   for (const auto& part : split.parts) {
     if (part.upstream != nullptr) add_upstream(out, *part.upstream, view.running);
   }
@@ -210,10 +219,11 @@ void explain_action(Explanation& out, const Rule& rule, const ActionView& view) 
   }
   if (const auto* forward = std::get_if<routing::Forward>(&rule.action)) {
     out.action = "forward";
-    if (forward->upstream == nullptr) {
+    if (forward->upstream == nullptr || forward->upstream->missing) {
       out.action = "refuse";
       out.status = 500;
-      out.summary = "500: the rule's upstream is missing";
+      out.reason = listeners::close_reason_name(listeners::CloseReason::no_upstream);
+      out.summary = "500: the rule's upstream is not defined";
       return;
     }
     out.upstream = forward->upstream->name;

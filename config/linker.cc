@@ -136,7 +136,6 @@ void Linker::make_host(const RouteSpec& spec, routing::Route& route, Problems& p
   rules.reserve(spec.rules.size());
   for (const auto& from : spec.rules) rules.push_back(make_rule(from, problems));
   host.rules = routing::RuleTable(std::move(rules));
-  remind_of_shadowed(host.rules, problems);
   const auto& answer = shared_.policies.get(spec.tls, shared_.inputs);
   host.tls = answer.policy;
   if (answer.policy == nullptr) problems.error(spec.tls ? spec.tls->place : spec.place, "bad 'tls': " + answer.error);

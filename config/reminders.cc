@@ -4,7 +4,6 @@
 #include <ctime>
 
 #include "config/linker.h"
-#include "routing/table/shadowed.h"
 
 namespace edgemux::config {
 namespace {
@@ -19,8 +18,6 @@ std::string day_of(std::int64_t seconds) {
   return {text.data(), std::strftime(text.data(), text.size(), "%Y-%m-%d", &parts)};
 }
 
-Place place_of(const routing::Origin& origin) { return {origin.line, origin.column}; }
-
 }  // namespace
 
 void remind_of_expiry(const core::CertifiedKey& pair, Place place, std::int64_t now, Problems& problems) {
@@ -33,15 +30,6 @@ void remind_of_expiry(const core::CertifiedKey& pair, Place place, std::int64_t 
                        " expires on " + day_of(pair.not_after) + ", in " +
                        (days == 0 ? "less than a day" : std::to_string(days) + (days == 1 ? " day" : " days")),
                    "renew it; a new file is taken up by itself");
-}
-
-void remind_of_shadowed(const routing::RuleTable& rules, Problems& problems) {
-  if (rules.size() < 2) return;
-  for (const auto& found : routing::shadowed_rules(rules)) {
-    problems.warning(place_of(rules[found.rule].origin), "this rule never matches: the rule at " +
-                                                             rules[found.by].origin.to_string() +
-                                                             " is tried before it and takes all of its requests");
-  }
 }
 
 void remind_of_unreachable(const RouteSpec& spec, bool on_tls, bool on_http, Problems& problems) {

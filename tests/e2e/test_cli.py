@@ -95,6 +95,50 @@ def test_explain_says_why_nobody_answers(tmp_path):
     assert code == 1 and "names no admin socket; set admin.bind to unix:/path" in err
 
 
+def test_check_tells_everything_at_once(tmp_path):
+    (tmp_path / "edgemux.yaml").write_text("""\
+listeners: [{ name: https, bind: [":443"], protocol: tls }]
+routes:
+  - host: a.example.com
+    pasthrough: 10.0.0.1:443
+    rules: [{ path: /, respond: {} }]
+""")
+    code, out, err = edgemux("check", "-c", "edgemux.yaml", cwd=tmp_path)
+    assert (code, err) == (1, "")
+    assert out == """\
+edgemux.yaml:4:5: error: unknown key 'pasthrough'; did you mean 'passthrough'?
+    pasthrough: 10.0.0.1:443
+    ^
+1 error, 0 warnings
+"""
+    code, out, _ = edgemux("check", "-c", "edgemux.yaml", "--format", "json", cwd=tmp_path)
+    told = json.loads(out)
+    assert code == 1 and (told["ok"], told["errors"], told["warnings"]) == (False, 1, 0)
+    assert told["diagnostics"] == [{
+        "severity": "error", "file": "edgemux.yaml", "line": 4, "column": 5, "message": "unknown key 'pasthrough'",
+        "hint": "did you mean 'passthrough'?", "source": "    pasthrough: 10.0.0.1:443"}]
+
+
+def test_check_warns_with_exit_0(tmp_path, authority):
+    soon = authority.issue("a.example.com", days=10)
+    (tmp_path / "edgemux.yaml").write_text(f"""\
+listeners: [{{ name: https, bind: [":443"], protocol: tls }}]
+certificates: [{{ cert: {soon.cert}, key: {soon.key} }}]
+upstreams: {{ unused: {{ endpoints: ["10.0.0.1:80"] }} }}
+routes:
+  - host: a.example.com
+    rules: [{{ path: /, respond: {{}} }}]
+  - host: "*.b.example.com"
+    rules: [{{ path: /, respond: {{}} }}]
+""")
+    code, out, _ = edgemux("check", "-c", "edgemux.yaml", cwd=tmp_path)
+    assert code == 0, out
+    assert "edgemux.yaml:2:16: warning: " in out and "the certificate for a.example.com expires on " in out
+    assert "edgemux.yaml:3:14: warning: no route uses the upstream 'unused'" in out
+    assert "edgemux.yaml:7:11: warning: no certificate serves '*.b.example.com'; its TLS connections are refused" in out
+    assert out.endswith("OK: 1 listener, 2 hosts, 0 upstreams; 3 warnings\n")
+
+
 def test_diff_says_what_changes_hands(tmp_path):
     (tmp_path / "old.yaml").write_text(MAIN)
     (tmp_path / "new.yaml").write_text(MAIN.replace("10.0.0.7", "10.0.0.8")
