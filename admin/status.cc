@@ -33,18 +33,34 @@ Json listeners_of(const StatusView& view) {
     for (const auto& bind : listener->spec.binds) binds.push_back(bind.text);
     std::uint64_t accepted = 0;
     std::uint64_t active = 0;
+    std::uint64_t requests = 0;
+    std::uint64_t errors = 0;
+    std::uint64_t in = 0;
+    std::uint64_t out = 0;
     // A listener that has no slot of its own yet has counted nothing.
     for (std::size_t slot = 1; slot < names.size(); ++slot) {
       if (names[slot] != listener->spec.name) continue;
       accepted = over_workers(view.metrics, [&](const auto& w) { return w.listeners[slot].accepted.read(); });
       active = over_workers(view.metrics, [&](const auto& w) { return w.listeners[slot].active.read(); });
+      requests = over_workers(view.metrics, [&](const auto& w) {
+        std::uint64_t sum = 0;
+        for (const auto& one : w.listeners[slot].requests) sum += one.read();
+        return sum;
+      });
+      errors = over_workers(view.metrics, [&](const auto& w) { return w.listeners[slot].requests.back().read(); });
+      in = over_workers(view.metrics, [&](const auto& w) { return w.listeners[slot].client_received.read(); });
+      out = over_workers(view.metrics, [&](const auto& w) { return w.listeners[slot].client_sent.read(); });
     }
     list.push_back({{"name", listener->spec.name},
                     {"protocol", routing::protocol_name(listener->spec.protocol)},
                     {"bind", std::move(binds)},
                     {"hosts", listener->hosts.size()},
                     {"connections_total", accepted},
-                    {"connections_active", active}});
+                    {"connections_active", active},
+                    {"requests_total", requests},
+                    {"errors_total", errors},
+                    {"bytes_in_total", in},
+                    {"bytes_out_total", out}});
   }
   return list;
 }
@@ -56,11 +72,14 @@ Json upstreams_of(const routing::Snapshot& snapshot) {
     const auto set = upstream->state->published();
     const routing::UpstreamRuntime* runtime = upstream->state->known_runtime();
     Json endpoints = Json::array();
-    for (const auto& endpoint : set->endpoints) endpoints.push_back(endpoint.text);
+    for (const auto& endpoint : set->endpoints) {
+      endpoints.push_back({{"endpoint", endpoint.text}, {"state", state_of(endpoint)}});
+    }
     Json one{{"name", upstream->name},
              {"origin", upstream->origin.to_string()},
              {"endpoints", std::move(endpoints)},
-             {"connections", runtime == nullptr ? 0 : runtime->connections.load(std::memory_order_relaxed)}};
+             {"connections", runtime == nullptr ? 0 : runtime->connections.load(std::memory_order_relaxed)},
+             {"requests", runtime == nullptr ? 0 : runtime->requests.load(std::memory_order_relaxed)}};
     if (!set->problem.empty()) one["problem"] = set->problem;
     list.push_back(std::move(one));
   }
@@ -106,6 +125,21 @@ std::string utc(std::int64_t seconds) {
 
 }  // namespace
 
+std::string_view state_of(const routing::Endpoint& endpoint) {
+  if (endpoint.weight == 0) return "drained";
+  if (endpoint.state == nullptr) return "unknown";
+  if (endpoint.state->ejected.load(std::memory_order_relaxed)) return "ejected";
+  switch (endpoint.state->health.load(std::memory_order_relaxed)) {
+    case routing::Health::unknown:
+      return "unknown";
+    case routing::Health::healthy:
+      return "healthy";
+    case routing::Health::unhealthy:
+      break;
+  }
+  return "unhealthy";
+}
+
 std::string render_status(const StatusView& view) {
   const auto& metrics = view.metrics;
   Json status{{"version", EDGEMUX_VERSION},
@@ -125,6 +159,7 @@ std::string render_status(const StatusView& view) {
   status["upstreams_total"] = view.snapshot.upstreams.size();
   status["upstreams"] = upstreams_of(view.snapshot);
   status["workers"] = workers_of(metrics);
+  status["set_aside"] = view.set_aside;
   status["diagnostics_total"] = view.diagnostics.size();
   status["diagnostics"] = diagnostics_of(view.diagnostics);
   // Names come from files of tenants: what is not UTF-8 is replaced, never thrown at.

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "config/diagnostic.h"
@@ -22,7 +23,11 @@ struct StatusView {
   std::string not_ready;                               // empty = ready
   std::uint64_t uptime_ms = 0;
   std::size_t connections = 0;
+  std::vector<std::string> set_aside = {};  // include files, as in Compiled
 };
+
+// "healthy", "unhealthy", "ejected", "drained" (weight 0), or "unknown": nobody checks it, or it was not checked yet.
+std::string_view state_of(const routing::Endpoint& endpoint);
 
 std::string render_status(const StatusView& view);
 

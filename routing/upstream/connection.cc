@@ -270,7 +270,7 @@ void UpstreamConnection::read() {
       return;
     }
     // A server may refuse our certificate only now (TLS 1.3).
-    if (tls_ != nullptr && !tls_->failure().empty()) return fail(UpstreamFailure::Kind::tls, tls_->failure());
+    if (tls_ != nullptr && !tls_->failure().empty()) return fail(UpstreamFailure::Kind::reset, tls_->failure());
     return fail(UpstreamFailure::Kind::reset, std::strerror(result.error));
   }
   if (state_ == State::open && codec_->multiplexed()) flush();

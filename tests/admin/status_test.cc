@@ -39,6 +39,11 @@ class StatusTest : public testing::Test {
     metrics_.worker(0).listeners[slot].accepted.add(5);
     metrics_.worker(1).listeners[slot].accepted.add(6);
     metrics_.worker(1).listeners[slot].active.add(2);
+    metrics_.worker(0).listeners[slot].request(200, 10);
+    metrics_.worker(0).listeners[slot].request(502, 10);
+    metrics_.worker(1).listeners[slot].request(404, 10);
+    metrics_.worker(0).listeners[slot].client_received.add(100);
+    metrics_.worker(1).listeners[slot].client_sent.add(7);
     metrics_.reloads_failed = 1;
   }
 
@@ -79,13 +84,35 @@ TEST_F(StatusTest, ListsListenersAndUpstreams) {
                   {"bind", {":443"}},
                   {"hosts", 0},
                   {"connections_total", 11},
-                  {"connections_active", 2}}),
+                  {"connections_active", 2},
+                  {"requests_total", 3},
+                  {"errors_total", 1},
+                  {"bytes_in_total", 100},
+                  {"bytes_out_total", 7}}),
             got["listeners"][0]);
-  EXPECT_EQ(
-      json({{"name", "app"}, {"origin", "a.yaml:3:5"}, {"endpoints", {"app.svc:80 (10.0.0.7)"}}, {"connections", 3}}),
-      got["upstreams"][0]);
+  EXPECT_EQ(json({{"name", "app"},
+                  {"origin", "a.yaml:3:5"},
+                  {"endpoints", json::array({json{{"endpoint", "app.svc:80 (10.0.0.7)"}, {"state", "unknown"}}})},
+                  {"connections", 3},
+                  {"requests", 0}}),
+            got["upstreams"][0]);
   EXPECT_EQ("gone.svc does not resolve", got["upstreams"][1]["problem"]);
   EXPECT_EQ(json::array(), got["upstreams"][1]["endpoints"]);
+}
+
+TEST_F(StatusTest, EndpointsHaveAStateEach) {
+  routing::Endpoint endpoint{*core::SocketAddress::parse_ip("10.0.0.7", 80), "a"};
+  EXPECT_EQ("unknown", state_of(endpoint));
+  endpoint.state = std::make_shared<routing::EndpointState>();
+  endpoint.state->health = routing::Health::healthy;
+  EXPECT_EQ("healthy", state_of(endpoint));
+  endpoint.state->ejected = true;
+  EXPECT_EQ("ejected", state_of(endpoint));
+  endpoint.state->ejected = false;
+  endpoint.state->health = routing::Health::unhealthy;
+  EXPECT_EQ("unhealthy", state_of(endpoint));
+  endpoint.weight = 0;
+  EXPECT_EQ("drained", state_of(endpoint));
 }
 
 TEST_F(StatusTest, ListsWhatIsWrongWithTheConfiguration) {
