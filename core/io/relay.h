@@ -95,8 +95,8 @@ class Relay {
   enum class Step : std::uint8_t { more, wait, ended };
   static constexpr unsigned kFullReads = 1;  // more to copy first is dearer, even for bodies of 1 MiB
 
-  Step copy(Stream& source, Stream& sink, std::size_t& moved);
-  Step splice_once(TcpStream& source, TcpStream& sink, std::size_t& moved);
+  Step copy(Stream& source, Stream& sink, std::size_t& moved, std::size_t budget);
+  Step splice_once(TcpStream& source, TcpStream& sink, std::size_t& moved, std::size_t budget);
   Step flush(Stream& sink);
   Step drain_pipe(TcpStream& sink);
   Step finish(Stream& sink);

@@ -258,13 +258,13 @@ def test_connections_over_the_limit_are_closed_before_tls(house, taps):
     house.start()
 
     def tunnel(name, tap, closing):
-        client = closing.append(Wire.connect(edge.https)) or closing[-1]
-        client.send(hello(name))
+        closing.append(Wire.connect(edge.https))
+        closing[-1].send(hello(name))
         return tap.accept()
 
     opened = []
     try:
-        tunnel("a.example.test", a, opened)
+        backend = tunnel("a.example.test", a, opened)
         tunnel("a.example.test", a, opened)
         with Wire.connect(edge.https) as client:
             client.send(hello("a.example.test"))
@@ -282,6 +282,7 @@ def test_connections_over_the_limit_are_closed_before_tls(house, taps):
             client.send(hello("a.example.test"))
             assert client.rest_or_reset() == b""
         opened.pop(0).close()
+        backend.close()
         until(lambda: edge.metrics().total("edgemux_tenant_connections_active", tenant="a") == 1, "one has gone")
         tunnel("a.example.test", a, opened)
     finally:
