@@ -211,7 +211,7 @@ std::string Process::not_ready() const {
 
 admin::AdminSources Process::sources() {
   admin::AdminSources sources;
-  sources.metrics = [this] { return admin::render_metrics(*metrics_, *access_log_); };
+  sources.metrics = [this] { return admin::render_metrics(*metrics_, *access_log_, server_->snapshot()->tenants); };
   sources.unhealthy = [this] { return admin::stale_worker(*metrics_, core::log_clock()); };
   sources.not_ready = [this] { return not_ready(); };
   sources.status = [this] {

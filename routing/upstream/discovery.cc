@@ -50,7 +50,13 @@ std::string listing(const std::vector<core::SocketAddress>& addresses) {
 EndpointSet assemble_endpoints(const Upstream& upstream, std::span<const NameState* const> names) {
   EndpointSet set;
   std::vector<const std::string*> told;
-  const auto add = [&set](const core::SocketAddress& address, std::string text, const EndpointSpec& spec) {
+  std::string refused;
+  const auto add = [&](const core::SocketAddress& address, std::string text, const EndpointSpec& spec) {
+    if (const char* why = upstream.tenant == nullptr ? nullptr : upstream.tenant->refuses(address)) {
+      if (!refused.empty()) refused += "; ";
+      refused += text + " " + why;
+      return;
+    }
     const bool known = std::any_of(set.endpoints.begin(), set.endpoints.end(),
                                    [&address](const Endpoint& endpoint) { return endpoint.address == address; });
     if (!known) set.endpoints.push_back({address, std::move(text), spec.weight, nullptr, spec.host});
@@ -72,6 +78,10 @@ EndpointSet assemble_endpoints(const Upstream& upstream, std::span<const NameSta
     told.push_back(&spec.host);
     if (!set.problem.empty()) set.problem += "; ";
     set.problem += spec.host + (name.problem.empty() ? " is not resolved yet" : " does not resolve: " + name.problem);
+  }
+  if (!refused.empty()) {
+    set.problem +=
+        (set.problem.empty() ? "" : "; ") + ("tenant " + upstream.tenant->name + " may not use it: ") + refused;
   }
   if (!set.endpoints.empty()) set.problem.clear();
   return set;
