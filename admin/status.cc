@@ -56,11 +56,21 @@ Json upstreams_of(const routing::Snapshot& snapshot) {
     const auto set = upstream->state->published();
     const routing::UpstreamRuntime* runtime = upstream->state->known_runtime();
     Json endpoints = Json::array();
-    for (const auto& endpoint : set->endpoints) endpoints.push_back(endpoint.text);
+    Json states = Json::object();
+    for (const auto& endpoint : set->endpoints) {
+      endpoints.push_back(endpoint.text);
+      if (endpoint.state != nullptr) states[endpoint.text] = routing::state_name(endpoint);
+    }
     Json one{{"name", upstream->name},
              {"origin", upstream->origin.to_string()},
              {"endpoints", std::move(endpoints)},
              {"connections", runtime == nullptr ? 0 : runtime->connections.load(std::memory_order_relaxed)}};
+    if (runtime != nullptr) {
+      one["requests"] = runtime->requests.load(std::memory_order_relaxed);
+      one["pending"] = runtime->pending.load(std::memory_order_relaxed);
+      one["overflows"] = runtime->overflows.load(std::memory_order_relaxed);
+      one["states"] = std::move(states);
+    }
     if (!set->problem.empty()) one["problem"] = set->problem;
     list.push_back(std::move(one));
   }

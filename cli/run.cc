@@ -156,6 +156,7 @@ void Process::publish(const routing::SnapshotPtr& snapshot) {
   publishing_ = true;
   if (auto published = server_->publish(snapshot, [this] { live(); }); !published) {
     publishing_ = false;
+    discovery_.update(server_->snapshot()->upstreams);
     metrics_->reloads_failed.fetch_add(1);
     core::log_error("the new configuration cannot be put in force; what was in force stays: {}",
                     published.error().message);
@@ -207,7 +208,9 @@ std::string Process::not_ready() const {
 
 admin::AdminSources Process::sources() {
   admin::AdminSources sources;
-  sources.metrics = [this] { return admin::render_metrics(*metrics_, *access_log_); };
+  sources.metrics = [this] {
+    return admin::render_metrics(*metrics_, *access_log_) + admin::render_upstreams(server_->snapshot()->upstreams);
+  };
   sources.unhealthy = [this] { return admin::stale_worker(*metrics_, core::log_clock()); };
   sources.not_ready = [this] { return not_ready(); };
   sources.status = [this] {

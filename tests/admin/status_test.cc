@@ -21,6 +21,7 @@ class StatusTest : public testing::Test {
     set->endpoints.push_back({*core::SocketAddress::parse_ip("10.0.0.7", 80), "app.svc:80 (10.0.0.7)"});
     upstream->state->publish(set);
     upstream->state->runtime().connections = 3;
+    upstream->state->endpoints()->endpoints[0].state->ejected = true;
     auto gone = std::make_shared<routing::Upstream>(*upstream);
     gone->name = "gone";
     gone->state = std::make_shared<routing::UpstreamState>();
@@ -81,9 +82,16 @@ TEST_F(StatusTest, ListsListenersAndUpstreams) {
                   {"connections_total", 11},
                   {"connections_active", 2}}),
             got["listeners"][0]);
-  EXPECT_EQ(
-      json({{"name", "app"}, {"origin", "a.yaml:3:5"}, {"endpoints", {"app.svc:80 (10.0.0.7)"}}, {"connections", 3}}),
-      got["upstreams"][0]);
+  EXPECT_EQ(json({{"name", "app"},
+                  {"origin", "a.yaml:3:5"},
+                  {"endpoints", {"app.svc:80 (10.0.0.7)"}},
+                  {"connections", 3},
+                  {"requests", 0},
+                  {"pending", 0},
+                  {"overflows", 0},
+                  {"states", {{"app.svc:80 (10.0.0.7)", "ejected"}}}}),
+            got["upstreams"][0]);
+  EXPECT_FALSE(got["upstreams"][1].contains("states"));
   EXPECT_EQ("gone.svc does not resolve", got["upstreams"][1]["problem"]);
   EXPECT_EQ(json::array(), got["upstreams"][1]["endpoints"]);
 }
