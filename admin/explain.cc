@@ -11,6 +11,7 @@
 #include "core/http/path.h"
 #include "listeners/actions.h"
 #include "listeners/close_reason.h"
+#include "listeners/forwarding.h"
 #include "listeners/redirects.h"
 
 namespace edgemux::admin {
@@ -195,7 +196,7 @@ class Explainer {
   }
 
   void add_owner(const routing::Route& route) {
-    step("tenant", route.tenant.empty() ? "none: a route of the platform" : route.tenant, route.origin);
+    step("tenant", route.tenant.empty() ? std::string("none: a route of the platform") : std::string(route.tenant), route.origin);
     if (route.origin.file == nullptr) return;
     const auto broken =
         std::find_if(view_.diagnostics.begin(), view_.diagnostics.end(), [&](const config::Diagnostic& diagnostic) {
@@ -297,7 +298,7 @@ class Explainer {
   bool handshake(const routing::Route& route, const routing::VirtualHost& host) {
     std::array<char, 256> buffer;
     const auto name = routing::normalise_host(question_.server_name, buffer.data());
-    const auto choice = view_.snapshot.certificates->find(name);
+    const auto choice = view_.snapshot.certificates->find(name, route.tenant);
     if (!choice) {
       step("certificate", "none of `certificates` covers '" + std::string(name) + "'", route.origin);
       close(CloseReason::no_certificate, "there is no certificate for this name");
@@ -433,7 +434,10 @@ class Explainer {
       return refuse(413, CloseReason::body_too_large, "the body is larger than this host takes");
     }
     core::FieldList fields = head.fields;
-    listeners::drop_forwarding_fields(fields);
+    std::string forwarding;
+    const bool secure = listener_->spec.protocol == Protocol::tls;
+    const auto client = question_.client.value_or(core::SocketAddress());
+    listeners::make_forwarding(fields, {client, false, secure, head.authority}, forwarding);
     const routing::RequestFacts facts{path == "*" ? std::string_view("/") : path, head.method, head.method_text,
                                       &fields, head.query};
     const auto* rule = explain_rules(out_, host, facts);

@@ -265,9 +265,9 @@ void add_upstream(Explanation& out, const routing::Upstream& upstream, bool runn
     if (!set->problem.empty()) step.text += "; " + set->problem;
     for (const auto& endpoint : set->endpoints) {
       if (step.candidates.size() == kMaxEndpoints) break;
-      const auto state = state_of(endpoint);
+      const auto state = routing::state_name(endpoint);
       step.candidates.push_back(
-          {"endpoint " + endpoint.text + (state == "unknown" ? "" : ", " + std::string(state)), {}, false});
+          {"endpoint " + endpoint.text + (state == "unchecked" ? "" : ", " + std::string(state)), {}, false});
     }
   }
   if (step.candidates.empty()) step.text += "; without endpoints (503)";

@@ -8,6 +8,7 @@
 #include <array>
 #include <cstdio>
 #include <ctime>
+#include <map>
 #include <memory>
 
 #include "core/base/log.h"
@@ -313,6 +314,52 @@ std::string render_metrics(const Metrics& metrics, const listeners::AccessLog& a
   write_workers(text, metrics);
   write_tenants(text, tenants);
   write_process(text, metrics, access_log);
+  return text.take();
+}
+
+std::string render_upstreams(std::span<const routing::UpstreamPtr> upstreams) {
+  constexpr std::size_t kMost = 1000;
+  struct Sums {
+    std::array<std::uint64_t, routing::kStateNames.size()> endpoints{};
+    std::uint64_t connections = 0;
+    std::uint64_t requests = 0;
+    std::uint64_t pending = 0;
+    std::uint64_t overflows = 0;
+  };
+  std::map<std::string_view, Sums> by_name;
+  for (const auto& upstream : upstreams) {
+    const routing::UpstreamRuntime* runtime = upstream->state->known_runtime();
+    const bool limited = upstream->max_connections != 0 || upstream->max_requests != 0;
+    if (runtime == nullptr || by_name.size() == kMost) continue;
+    if (upstream->health_check == nullptr && upstream->outlier.consecutive_failures == 0 && !limited) continue;
+    Sums& sums = by_name[upstream->name];
+    for (const auto& endpoint : upstream->state->published()->endpoints) {
+      const auto name = routing::state_name(endpoint);
+      const auto at = std::find(routing::kStateNames.begin(), routing::kStateNames.end(), name);
+      ++sums.endpoints[static_cast<std::size_t>(at - routing::kStateNames.begin())];
+    }
+    sums.connections += runtime->connections.load(std::memory_order_relaxed);
+    sums.requests += runtime->requests.load(std::memory_order_relaxed);
+    sums.pending += runtime->pending.load(std::memory_order_relaxed);
+    sums.overflows += runtime->overflows.load(std::memory_order_relaxed);
+  }
+  Text text;
+  text.family("edgemux_upstream_endpoints", "gauge", "Endpoints of checked or limited upstreams, by state.");
+  for (const auto& [name, sums] : by_name) {
+    for (std::size_t i = 0; i < sums.endpoints.size(); ++i) {
+      text.sample(fmt::format("upstream={},state=\"{}\"", quoted(name), routing::kStateNames[i]), sums.endpoints[i]);
+    }
+  }
+  const auto write = [&](std::string_view family, std::string_view type, std::string_view help,
+                         std::uint64_t Sums::*value) {
+    text.family(family, type, help);
+    for (const auto& [name, sums] : by_name) text.sample("upstream=" + quoted(name), sums.*value);
+  };
+  write("edgemux_upstream_connections", "gauge", "Connections that count against limits.connections.",
+        &Sums::connections);
+  write("edgemux_upstream_requests", "gauge", "Requests that count against limits.requests.", &Sums::requests);
+  write("edgemux_upstream_pending", "gauge", "Requests that wait for a connection.", &Sums::pending);
+  write("edgemux_upstream_overflows_total", "counter", "Requests and tunnels that met a limit.", &Sums::overflows);
   return text.take();
 }
 

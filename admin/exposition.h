@@ -9,6 +9,7 @@
 #include "core/base/metrics.h"
 #include "listeners/access_log.h"
 #include "routing/table/tenant.h"
+#include "routing/table/upstream.h"
 
 namespace edgemux::admin {
 
@@ -20,6 +21,10 @@ inline constexpr std::string_view kMetricsType = "text/plain; version=0.0.4; cha
 // The first thousand tenants have figures of their own, all others stand together under kOtherTenants.
 std::string render_metrics(const core::Metrics& metrics, const listeners::AccessLog& access_log,
                            std::span<const routing::TenantPtr> tenants = {});
+
+// The endpoints of upstreams that are checked, may eject, or have met a limit, by state; of the first thousand. Of two
+// upstreams with one name the samples carry the same labels and are added up.
+std::string render_upstreams(std::span<const routing::UpstreamPtr> upstreams);
 
 // Empty when every worker gave a sign of life in the last ten seconds; else which one did not. `now_ms` is the clock
 // of WorkerMetrics::heartbeat. A worker that has given none yet is only starting.

@@ -74,13 +74,15 @@ Json upstreams_of(const routing::Snapshot& snapshot) {
     const routing::UpstreamRuntime* runtime = upstream->state->known_runtime();
     Json endpoints = Json::array();
     for (const auto& endpoint : set->endpoints) {
-      endpoints.push_back({{"endpoint", endpoint.text}, {"state", state_of(endpoint)}});
+      endpoints.push_back({{"endpoint", endpoint.text}, {"state", routing::state_name(endpoint)}});
     }
     Json one{{"name", upstream->name},
              {"origin", upstream->origin.to_string()},
              {"endpoints", std::move(endpoints)},
              {"connections", runtime == nullptr ? 0 : runtime->connections.load(std::memory_order_relaxed)},
-             {"requests", runtime == nullptr ? 0 : runtime->requests.load(std::memory_order_relaxed)}};
+             {"requests", runtime == nullptr ? 0 : runtime->requests.load(std::memory_order_relaxed)},
+             {"pending", runtime == nullptr ? 0 : runtime->pending.load(std::memory_order_relaxed)},
+             {"overflows", runtime == nullptr ? 0 : runtime->overflows.load(std::memory_order_relaxed)}};
     if (!set->problem.empty()) one["problem"] = set->problem;
     list.push_back(std::move(one));
   }
@@ -146,21 +148,6 @@ std::string utc(std::int64_t seconds) {
 }
 
 }  // namespace
-
-std::string_view state_of(const routing::Endpoint& endpoint) {
-  if (endpoint.weight == 0) return "drained";
-  if (endpoint.state == nullptr) return "unknown";
-  if (endpoint.state->ejected.load(std::memory_order_relaxed)) return "ejected";
-  switch (endpoint.state->health.load(std::memory_order_relaxed)) {
-    case routing::Health::unknown:
-      return "unknown";
-    case routing::Health::healthy:
-      return "healthy";
-    case routing::Health::unhealthy:
-      break;
-  }
-  return "unhealthy";
-}
 
 std::string render_status(const StatusView& view) {
   const auto& metrics = view.metrics;

@@ -26,9 +26,6 @@ struct StatusView {
   std::vector<std::string> set_aside = {};  // include files, as in Compiled
 };
 
-// "healthy", "unhealthy", "ejected", "drained" (weight 0), or "unknown": nobody checks it, or it was not checked yet.
-std::string_view state_of(const routing::Endpoint& endpoint);
-
 std::string render_status(const StatusView& view);
 
 }  // namespace edgemux::admin

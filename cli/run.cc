@@ -159,6 +159,7 @@ void Process::publish(const routing::SnapshotPtr& snapshot) {
   publishing_ = true;
   if (auto published = server_->publish(snapshot, [this] { live(); }); !published) {
     publishing_ = false;
+    discovery_.update(server_->snapshot()->upstreams);
     metrics_->reloads_failed.fetch_add(1);
     core::log_error("the new configuration cannot be put in force; what was in force stays: {}",
                     published.error().message);
@@ -211,7 +212,11 @@ std::string Process::not_ready() const {
 
 admin::AdminSources Process::sources() {
   admin::AdminSources sources;
-  sources.metrics = [this] { return admin::render_metrics(*metrics_, *access_log_, server_->snapshot()->tenants); };
+  sources.metrics = [this] {
+    const auto snapshot = server_->snapshot();
+    return admin::render_metrics(*metrics_, *access_log_, snapshot->tenants) +
+           admin::render_upstreams(snapshot->upstreams);
+  };
   sources.unhealthy = [this] { return admin::stale_worker(*metrics_, core::log_clock()); };
   sources.not_ready = [this] { return not_ready(); };
   sources.status = [this] {

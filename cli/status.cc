@@ -103,7 +103,7 @@ std::string endpoints_of(const Json& upstream) {
   for (const auto& endpoint : list_of(upstream, "endpoints")) {
     const auto state = text_of(endpoint, "state");
     out += (out.empty() ? "" : ", ") + text_of(endpoint, "endpoint");
-    if (!state.empty() && state != "unknown") out += " (" + state + ")";
+    if (!state.empty() && state != "unchecked") out += " (" + state + ")";
   }
   const auto problem = text_of(upstream, "problem");
   if (!problem.empty()) out += (out.empty() ? "" : "; ") + problem;
@@ -200,7 +200,7 @@ std::string top_page(const std::string& before_text, const std::string& after_te
     const auto& endpoints = list_of(upstream, "endpoints");
     const auto usable = std::count_if(endpoints.begin(), endpoints.end(), [](const Json& endpoint) {
       const auto state = text_of(endpoint, "state");
-      return state == "unknown" || state == "healthy";
+      return state == "unchecked" || state == "healthy";
     });
     rows.push_back({text_of(upstream, "name"), std::to_string(number_of(upstream, "connections")),
                     std::to_string(number_of(upstream, "requests")),

@@ -308,7 +308,7 @@ struct Compiler::State {
       admit(*file, [&](const FileSpec& spec, Problems& p) { return linker.admit_routes(spec, scope_of(*file), p); });
     }
     for (SourceFile* file : order) {
-      if (!done || file->in_force() == nullptr) continue;
+      if (!done || !main_ok || file->in_force() == nullptr) continue;
       Problems problems(file->display, file->in_force()->bytes);
       linker.remind_of_unused(file->in_force()->spec, problems);
       append(file->linked, problems.take());

@@ -27,15 +27,30 @@ bool Linker::check_scope(const FileSpec& file, const Scope& scope, Problems& pro
     }
   }
   if (scope.tenant == nullptr) return ok;
-  for (const auto& route : file.routes) {
-    if (!route.tls || route.tls->client_ca.text.empty()) continue;
-    const auto& path = route.tls->client_ca;
-    if (inside(scope.folder, path.text)) continue;
+  const auto confine = [&](const Name& path) {
+    if (path.text.empty() || inside(scope.folder, path.text)) return;
     if (scope.folder.empty()) {
       refuse(path.place, of_tenant(*scope.tenant) + " has no folder of its own that a file could be named in",
              "include its files from a folder where nobody else's are");
     } else {
       refuse(path.place, quote(path.text) + " lies outside the tenant's folder " + scope.folder, "");
+    }
+  };
+  const auto confine_tls = [&](const UpstreamSpec& upstream) {
+    if (!upstream.tls) return;
+    for (const Name* path : {&upstream.tls->ca, &upstream.tls->cert, &upstream.tls->key}) confine(*path);
+  };
+  const auto confine_target = [&](const TargetSpec& target) {
+    if (target.inline_upstream != nullptr) confine_tls(*target.inline_upstream);
+  };
+  for (const auto& upstream : file.upstreams) confine_tls(upstream);
+  for (const auto& route : file.routes) {
+    if (route.tls) confine(route.tls->client_ca);
+    if (route.passthrough) confine_target(*route.passthrough);
+    if (route.solver) confine_target(*route.solver);
+    for (const auto& rule : route.rules) {
+      for (const auto& target : rule.targets) confine_target(target);
+      for (const auto& mirror : rule.mirrors) confine_target(mirror.target);
     }
   }
   return ok;

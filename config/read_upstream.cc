@@ -29,13 +29,25 @@ std::optional<routing::EndpointSpec> read_unix_endpoint(const Node& node, Proble
   return endpoint;
 }
 
+std::optional<routing::EndpointSpec> read_service(const Node& node, std::string_view name, Problems& problems) {
+  char buffer[256];
+  const auto host = routing::normalise_host(name, buffer);
+  if (host.empty() || host.front() == '*' || name.find(':') != std::string_view::npos) {
+    problems.error(node.place, "bad endpoint: " + quote(name) + " is no name of a service",
+                   "write it like srv:_http._tcp.app.svc; ports come with the answer");
+    return std::nullopt;
+  }
+  routing::EndpointSpec endpoint;
+  endpoint.text = std::string(node.text);
+  endpoint.host = std::string(host);
+  endpoint.service = true;
+  return endpoint;
+}
+
 std::optional<routing::EndpointSpec> read_endpoint(const Node& node, Problems& problems) {
   const std::string_view text = node.text;
   if (text.starts_with("unix:")) return read_unix_endpoint(node, problems);
-  if (text.starts_with("srv:")) {
-    problems.error(node.place, "endpoints with 'srv:' are not supported yet");
-    return std::nullopt;
-  }
+  if (text.starts_with("srv:")) return read_service(node, text.substr(4), problems);
   if (text.find("://") != std::string_view::npos) {
     problems.error(node.place, quote(text) + " is a URL; an endpoint is host:port");
     return std::nullopt;
@@ -72,7 +84,7 @@ void read_endpoints(const Node& node, routing::Upstream& upstream, Problems& pro
     if (!endpoint) continue;
     endpoint->weight = static_cast<std::uint32_t>(number_or(item->get("weight"), 1));
     const bool twice = std::any_of(upstream.endpoints.begin(), upstream.endpoints.end(), [&](const auto& other) {
-      return other.host == endpoint->host && other.port == endpoint->port;
+      return other.host == endpoint->host && other.port == endpoint->port && other.service == endpoint->service;
     });
     if (twice) {
       problems.error(address->place, "endpoint " + quote(endpoint->text) + " stands in this list twice");

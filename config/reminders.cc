@@ -1,5 +1,6 @@
 #include "config/reminders.h"
 
+#include <algorithm>
 #include <array>
 #include <ctime>
 
@@ -50,8 +51,11 @@ std::string name_to_serve(const std::string& host) {
 void Linker::remind_of_unused(const FileSpec& file, Problems& problems) const {
   std::size_t found = 0;
   for (const auto& upstream : file.upstreams) {
-    const auto at = named_.find(upstream.name.text);
-    if (at == named_.end() || at->second.spec != &upstream || at->second.made != nullptr) continue;
+    const bool unused = std::any_of(spaces_.begin(), spaces_.end(), [&](const auto& space) {
+      const auto at = space.second.named.find(upstream.name.text);
+      return at != space.second.named.end() && at->second.spec == &upstream && at->second.made == nullptr;
+    });
+    if (!unused) continue;
     if (found++ < max_unused) {
       problems.warning(upstream.name.place, "no route uses the upstream " + quote(upstream.name.text));
     }

@@ -65,10 +65,33 @@ const Type balance{.kind = Kind::choice,
                    .words = {{"round_robin"}, {"least_connections"}, {"random_two"}, {"source_hash"}}};
 const Type share{.kind = Kind::percent};
 const Type proxy_protocol{.kind = Kind::choice, .words = {{"off"}, {"v1"}, {"v2"}}};
+const Type yes_or_no{.kind = Kind::choice, .words = {{"true"}, {"false"}}};
+const Type any_status{.kind = Kind::number, .min = 100, .max = 999};
+const Type statuses{.kind = Kind::list, .min = 1, .element = &any_status};
+const Type check_interval{.kind = Kind::duration, .min = 100, .max = 24ULL * 3'600'000};
+const Type check_timeout{.kind = Kind::duration, .min = 10, .max = 600'000};
+const Type in_a_row{.kind = Kind::number, .min = 1, .max = 1000};
+const Type health_check{
+    .kind = Kind::map,
+    .fields = {{"http", &text, "ask for this path"},
+               {"tcp", &yes_or_no, "only connect"},
+               {"tls", &yes_or_no, "only shake hands"},
+               {"host", &text, "the Host to ask for, or the server name; default is the endpoint as it is written"},
+               {"expect", &statuses, "the statuses that are good; default 200"},
+               {"expect_body", &text, "a text that the body must contain"},
+               {"interval", &check_interval, "from one check to the next, give or take a tenth"},
+               {"timeout", &check_timeout, "for a whole check"},
+               {"unhealthy_after", &in_a_row, "failed checks in a row that take a healthy endpoint out"},
+               {"healthy_after", &in_a_row, "good checks in a row that bring an unhealthy one back"}}};
+const Type outlier{
+    .kind = Kind::map,
+    .fields = {{"consecutive_failures", &in_a_row, "attempts in a row without an answer that eject an endpoint"},
+               {"eject_for", &duration, "the first time; longer when it fails again soon"},
+               {"max_ejected", &share, "the part of the endpoints that may be out at one time, rounded down"}}};
 const Type upstream_limits{
     .kind = Kind::map,
     .fields = {{"connections", &count, "connections of the whole process at one time; 0 is no limit"},
-               later("pending"),
+               {"pending", &count, "requests that wait for a connection when all are in use; 0: none waits"},
                {"requests", &count, "requests in flight, of the whole process; 0 is no limit"}}};
 const Type keepalive{
     .kind = Kind::map,
@@ -80,8 +103,7 @@ const Type upstream_timeouts{
     .kind = Kind::map,
     .fields = {
         {"connect", &duration, "until a connection to one endpoint stands; default timeouts.connect of the main file"},
-        later("pending")}};
-const Type yes_or_no{.kind = Kind::choice, .words = {{"false"}, {"true"}}};
+        {"pending", &duration, "how long a request waits for a connection when all are in use"}}};
 const Type tls_of_upstream{
     .kind = Kind::map,
     .fields = {{"server_name", &text,
@@ -90,6 +112,9 @@ const Type tls_of_upstream{
                {"cert", &text, "PEM file of the certificate that is shown to the upstream"},
                {"key", &text, "PEM file of its key"},
                {"insecure_skip_verify", &yes_or_no, "true takes whoever answers for the upstream"}}};
+const Type dns{.kind = Kind::map,
+               .fields = {{"min_ttl", &duration, "no sooner, and SRV records after this time; default 1s"},
+                          {"max_ttl", &duration, "no later; default 5m"}}};
 const Type upstream{
     .kind = Kind::map,
     .fields = {{.name = "endpoints",
@@ -103,12 +128,12 @@ const Type upstream{
                {"panic_threshold", &share, "when a smaller part of the endpoints is usable, all are used"},
                {"proxy_protocol", &proxy_protocol, "the PROXY header that begins each connection to it"},
                {"source_address", &text, "the local address that connections come from"},
-               later("health_check"),
-               later("outlier"),
+               {"health_check", &health_check, "how endpoints are checked, whether or not there is traffic"},
+               {"outlier", &outlier, "how endpoints that fail requests and tunnels are left out for a while"},
                {"limits", &upstream_limits, "bounds on what it is given at one time"},
                {"keepalive", &keepalive, "connections that are kept for the next request"},
                {"timeouts", &upstream_timeouts, "deadlines of this upstream"},
-               later("dns")}};
+               {"dns", &dns, "how often names are resolved again"}}};
 const Type upstreams{.kind = Kind::dictionary, .element = &upstream};
 const Type target{.kind = Kind::either, .scalar = &text, .map = &upstream};
 

@@ -23,6 +23,28 @@ void add_balance(std::string& out, const routing::Upstream& upstream) {
   add(";slow ", static_cast<std::uint64_t>(b.slow_start.count()), 0);
   add(";panic ", b.panic_threshold, usual.balance.panic_threshold);
   add(";requests ", upstream.max_requests, 0);
+  add(";pending ", upstream.max_pending, 0);
+  add(";wait ", static_cast<std::uint64_t>(upstream.pending_timeout.count()),
+      static_cast<std::uint64_t>(usual.pending_timeout.count()));
+  if (upstream.outlier != usual.outlier) {
+    add(";outlier ", upstream.outlier.consecutive_failures, 0);
+    add(" ", static_cast<std::uint64_t>(upstream.outlier.eject_for.count()), 0);
+    add(" ", upstream.outlier.max_ejected, 0);
+  }
+  add(";ttl ", static_cast<std::uint64_t>(upstream.dns.min_ttl.count()), 0);
+  add(";max ", static_cast<std::uint64_t>(upstream.dns.max_ttl.count()), 0);
+  if (upstream.health_check == nullptr) return;
+  const auto& check = *upstream.health_check;
+  out += ";check " + std::to_string(static_cast<int>(check.kind)) + ' ' + check.path + ' ' + check.host;
+  for (const auto status : check.expect) add(" ", status, 0);
+  // Free text goes with its length, so that it cannot pass for what follows.
+  add(" body ", check.expect_body.size(), 0);
+  out += check.expect_body;
+  for (const auto number :
+       {static_cast<std::uint64_t>(check.interval.count()), static_cast<std::uint64_t>(check.timeout.count()),
+        std::uint64_t{check.unhealthy_after}, std::uint64_t{check.healthy_after}}) {
+    add(" ", number, 0);
+  }
 }
 
 std::string identity_of(const routing::Upstream& upstream) {
@@ -31,7 +53,7 @@ std::string identity_of(const routing::Upstream& upstream) {
   if (upstream.tenant != nullptr) out = upstream.tenant->name + "/";  // nothing is shared between tenants
   out += "http1";
   for (const auto& endpoint : upstream.endpoints) {
-    out += '|';
+    out += endpoint.service ? "|srv:" : "|";
     out += endpoint.host;
     out += '|';
     add_number(out, endpoint.port);

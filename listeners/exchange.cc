@@ -202,6 +202,7 @@ void Exchange::forward(core::RequestHead& head, std::string_view path, const rou
     return refuse(431, CloseReason::bad_request, "with those of the rule, the request has too many header fields");
   }
   pool_ = &worker_.pools().of(upstream_);
+  upstream_->state->runtime().retries.request();
   if (filters != nullptr && !filters->mirrors.empty()) mirror(request);
   tries_.begin(filters, head.method, worker_.now());
   send(request, false);
@@ -277,6 +278,8 @@ void Exchange::retry() {
   throttle();
 }
 
+bool Exchange::pay_for_retry() { return upstream_->state->runtime().retries.take(); }
+
 void Exchange::retry_later() {
   release_upstream();
   stage_ = Stage::connecting;
@@ -288,7 +291,7 @@ void Exchange::on_next_try() { retry(); }
 
 void Exchange::on_try_timeout() {
   const UpstreamFailure failure{UpstreamFailure::Kind::timeout, "no answer within timeouts.try"};
-  if (tries_.follows(failure)) return retry_later();
+  if (tries_.follows(failure) && pay_for_retry()) return retry_later();
   fail_upstream(failure);
 }
 
@@ -392,7 +395,7 @@ void Exchange::on_upstream_response(core::ResponseHead& head, bool end) {
     session_->codec().send_informational(stream_, head);
     return;
   }
-  if (tries_.follows(head.status)) {
+  if (tries_.follows(head.status) && pay_for_retry()) {
     return retry_later();
   }
   tries_.answered();
@@ -473,7 +476,7 @@ void Exchange::on_upstream_failed(const UpstreamFailure& failure) {
     repeatable_ = false;
     return retry();
   }
-  if (!head_sent_ && tries_.follows(failure)) return retry_later();
+  if (!head_sent_ && tries_.follows(failure) && pay_for_retry()) return retry_later();
   fail_upstream(failure);
 }
 

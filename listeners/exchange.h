@@ -90,6 +90,8 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   void retry();
   // Gives this try up; the next one comes after a pause.
   void retry_later();
+  // Retries are at most a fifth of the upstream's requests; see retry_budget.h.
+  bool pay_for_retry();
   // Sends the request on the connection that stands.
   void go(const core::OutgoingRequest& request);
   void upload_ended();

@@ -53,6 +53,18 @@ Result<Resolver::Answer> answer_of(const ares_addrinfo& info) {
   return answer;
 }
 
+Result<Resolver::Answer> services_of(const ares_srv_reply* list) {
+  constexpr std::size_t kMost = 1024;
+  Resolver::Answer answer;
+  for (const auto* one = list; one != nullptr && answer.services.size() < kMost; one = one->next) {
+    const std::string_view host = one->host;
+    if (host.empty() || host == "." || one->port == 0) continue;  // RFC 2782: decidedly not available
+    answer.services.push_back({std::string(host), one->port, one->priority, one->weight});
+  }
+  if (answer.services.empty()) return fail("the service is declared absent", Side::upstream, false);
+  return answer;
+}
+
 // What tells one version of resolv.conf from the next.
 struct FileVersion {
   timespec changed{};
@@ -90,10 +102,23 @@ class Resolver::Channel final : public Watcher {
     }
   }
 
-  Lookup* start(const std::string& name, Callback callback) {
-    auto owner = std::make_unique<Lookup>(Lookup{this, nullptr, std::move(callback), std::nullopt});
-    Lookup* lookup = owner.get();
-    lookups_.emplace(lookup, std::move(owner));
+  Lookup* start_service(const std::string& name, Callback callback) {
+    Lookup* lookup = add(std::move(callback));
+    reopen_if_changed();
+    if (channel_ == nullptr) {
+      finish(*lookup, tl::unexpected<Error>(error_of(init_status_)));
+      return lookup;
+    }
+    ++under_way_;
+    constexpr int kInternet = 1;
+    constexpr int kSrv = 33;
+    ares_search(channel_, name.c_str(), kInternet, kSrv, on_service, lookup);
+    rearm();
+    return lookup;
+  }
+
+  Lookup* start(const std::string& name, Callback callback, Family family) {
+    Lookup* lookup = add(std::move(callback));
     if (const auto address = SocketAddress::parse_ip(name, 0)) {
       finish(*lookup, Answer{{*address}, std::chrono::seconds(0)});
       return lookup;
@@ -104,7 +129,7 @@ class Resolver::Channel final : public Watcher {
       return lookup;
     }
     ares_addrinfo_hints hints{};
-    hints.ai_family = AF_UNSPEC;
+    hints.ai_family = family == Family::any ? AF_UNSPEC : family == Family::v4 ? AF_INET : AF_INET6;
     hints.ai_socktype = SOCK_STREAM;
     hints.ai_flags = ARES_AI_NOSORT;
     ++under_way_;
@@ -164,6 +189,13 @@ class Resolver::Channel final : public Watcher {
     open();
   }
 
+  Lookup* add(Callback callback) {
+    auto owner = std::make_unique<Lookup>(Lookup{this, nullptr, std::move(callback), std::nullopt});
+    Lookup* lookup = owner.get();
+    lookups_.emplace(lookup, std::move(owner));
+    return lookup;
+  }
+
   void finish(Lookup& lookup, Result<Answer> outcome) {
     lookup.outcome = std::move(outcome);
     finished_.push_back(&lookup);
@@ -179,6 +211,23 @@ class Resolver::Channel final : public Watcher {
                                                                        : tl::unexpected<Error>(error_of(status)));
     }
     if (info != nullptr) ares_freeaddrinfo(info);
+  }
+
+  static void on_service(void* argument, int status, int /*timeouts*/, unsigned char* bytes, int length) {
+    auto& lookup = *static_cast<Lookup*>(argument);
+    auto& channel = *lookup.channel;
+    --channel.under_way_;
+    if (channel.closing_) return;
+    ares_srv_reply* list = nullptr;
+    if (status == ARES_SUCCESS) status = ares_parse_srv_reply(bytes, length, &list);
+    if (status == ARES_SUCCESS) {
+      channel.finish(lookup, services_of(list));
+    } else if (status == ARES_ENODATA) {
+      channel.finish(lookup, core::fail("the name has no SRV record", Side::upstream, false));
+    } else {
+      channel.finish(lookup, tl::unexpected<Error>(error_of(status)));
+    }
+    if (list != nullptr) ares_free_data(list);
   }
 
   static void on_socket(void* argument, int fd, int readable, int writable) {
@@ -252,8 +301,12 @@ Resolver::Resolver(EventLoop& loop) : Resolver(loop, Options{}) {}
 Resolver::Resolver(EventLoop& loop, Options options) : channel_(std::make_unique<Channel>(loop, std::move(options))) {}
 Resolver::~Resolver() = default;
 
-Resolver::Query Resolver::resolve(const std::string& name, Callback callback) {
-  return Query(channel_->start(name, std::move(callback)));
+Resolver::Query Resolver::resolve(const std::string& name, Callback callback, Family family) {
+  return Query(channel_->start(name, std::move(callback), family));
+}
+
+Resolver::Query Resolver::resolve_service(const std::string& name, Callback callback) {
+  return Query(channel_->start_service(name, std::move(callback)));
 }
 
 }  // namespace edgemux::core

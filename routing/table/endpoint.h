@@ -5,11 +5,13 @@
 // UpstreamRuntime, so it is kept when a name server's answer or the configuration changes around it. Times are
 // milliseconds of the monotonic clock.
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/base/address.h"
@@ -59,5 +61,21 @@ struct EndpointSet {
   std::vector<Endpoint> endpoints;
   std::string problem;
 };
+
+// For status and metrics.
+inline constexpr std::array<std::string_view, 5> kStateNames{"healthy", "unchecked", "unhealthy", "ejected", "drained"};
+inline std::string_view state_name(const Endpoint& endpoint) {
+  if (endpoint.weight == 0) return "drained";
+  if (endpoint.state == nullptr) return "unchecked";
+  switch (endpoint.state->health.load(std::memory_order_relaxed)) {
+    case Health::unhealthy:
+      return "unhealthy";
+    case Health::healthy:
+      return endpoint.state->ejected.load(std::memory_order_relaxed) ? "ejected" : "healthy";
+    case Health::unknown:
+      break;
+  }
+  return endpoint.state->ejected.load(std::memory_order_relaxed) ? "ejected" : "unchecked";
+}
 
 }  // namespace edgemux::routing

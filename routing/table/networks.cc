@@ -71,6 +71,7 @@ const char* endpoint_refusal(const core::SocketAddress& address, std::span<const
     return network.single() && network.contains(address);
   });
   if (!address.valid()) return "is no address";
+  if (address.is_unix()) return "is a Unix socket";
   if (own != nullptr && !exactly && own->hold(address)) return "is a listener of edgemux itself";
   for (const auto& special : special_ranges()) {
     if (!special.network.contains(address)) continue;

@@ -14,6 +14,7 @@
 #include <unordered_map>
 
 #include "routing/table/endpoint.h"
+#include "routing/table/place_board.h"
 #include "routing/table/retry_budget.h"
 
 namespace edgemux::routing {
@@ -35,6 +36,7 @@ class UpstreamRuntime {
   std::atomic<std::uint32_t> ejected{0};      // endpoints
   std::atomic<std::uint64_t> overflows{0};    // requests and tunnels that met a limit
   RetryBudget retries;
+  PlaceBoard places;  // of pools whose connections are limited
 
  private:
   std::mutex mutex_;

@@ -36,6 +36,7 @@ UpstreamConnection::~UpstreamConnection() = default;
 void UpstreamConnection::expect(UpstreamStream& stream) {
   stream.connection_ = this;
   stream.state_ = UpstreamStream::State::waiting;
+  stream.deadline_.cancel();  // of the queue
   stream.id_ = 0;
   stream.attempts_ = 0;
   stream.endpoint_text_ = {};

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <deque>
+#include <iterator>
 #include <mutex>
 #include <random>
 #include <unordered_map>
@@ -47,44 +48,95 @@ std::string listing(const std::vector<core::SocketAddress>& addresses) {
 
 }  // namespace
 
-EndpointSet assemble_endpoints(const Upstream& upstream, std::span<const NameState* const> names) {
-  EndpointSet set;
-  std::vector<const std::string*> told;
-  std::string refused;
-  const auto add = [&](const core::SocketAddress& address, std::string text, const EndpointSpec& spec) {
-    if (const char* why = upstream.tenant == nullptr ? nullptr : upstream.tenant->refuses(address)) {
+namespace {
+
+// Collects the endpoints of one upstream.
+class Assembly {
+ public:
+  explicit Assembly(const Tenant* tenant) : tenant_(tenant) {}
+
+  void add(const core::SocketAddress& address, std::string text, std::uint32_t weight, const std::string& host) {
+    if (const char* why = tenant_ == nullptr ? nullptr : tenant_->refuses(address)) {
       if (!refused.empty()) refused += "; ";
       refused += text + " " + why;
       return;
     }
     const bool known = std::any_of(set.endpoints.begin(), set.endpoints.end(),
                                    [&address](const Endpoint& endpoint) { return endpoint.address == address; });
-    if (!known) set.endpoints.push_back({address, std::move(text), spec.weight, nullptr, spec.host});
-  };
+    if (!known) set.endpoints.push_back({address, std::move(text), weight, nullptr, host});
+  }
+
+  // All addresses of a name. False: it has none.
+  bool add_name(const NameState& name, const std::string& text, const std::string& host, std::uint16_t port,
+                std::uint32_t weight) {
+    for (core::SocketAddress address : name.addresses) {
+      address.set_port(port);
+      add(address, text + " (" + address.ip() + ")", weight, host);
+    }
+    return !name.addresses.empty();
+  }
+
+  // The targets with the lowest priority of which any has an address (RFC 2782).
+  bool add_service(const EndpointSpec& spec, const NameState& name) {
+    std::vector<const ServiceTarget*> order;
+    for (const auto& target : name.targets) order.push_back(&target);
+    std::stable_sort(order.begin(), order.end(), [](const ServiceTarget* a, const ServiceTarget* b) {
+      return a->service.priority < b->service.priority;
+    });
+    const bool weighted = std::any_of(order.begin(), order.end(), [](const auto* t) { return t->service.weight != 0; });
+    bool any = false;
+    for (std::size_t i = 0; i < order.size(); ++i) {
+      const auto& service = order[i]->service;
+      if (any && service.priority != order[i - 1]->service.priority) break;
+      const std::uint32_t weight = weighted ? std::max<std::uint32_t>(service.weight, 1) : 1;
+      const std::string text = service.host + ":" + std::to_string(service.port);
+      any = add_name(*order[i]->name, text, service.host, service.port, spec.weight == 0 ? 0 : weight) || any;
+    }
+    return any;
+  }
+
+  // Each name once.
+  void complain(const std::string& host, const std::string& problem) {
+    if (std::find(told_.begin(), told_.end(), &host) != told_.end()) return;
+    if (std::any_of(told_.begin(), told_.end(), [&host](const std::string* other) { return *other == host; })) return;
+    told_.push_back(&host);
+    if (!set.problem.empty()) set.problem += "; ";
+    set.problem += host + (problem.empty() ? " is not resolved yet" : " does not resolve: " + problem);
+  }
+
+  EndpointSet set;
+  std::string refused;  // by the tenant's networks
+
+ private:
+  const Tenant* tenant_;
+  std::vector<const std::string*> told_;
+};
+
+}  // namespace
+
+EndpointSet assemble_endpoints(const Upstream& upstream, std::span<const NameState* const> names) {
+  Assembly assembly(upstream.tenant.get());
   for (std::size_t i = 0; i < upstream.endpoints.size(); ++i) {
     const EndpointSpec& spec = upstream.endpoints[i];
     if (spec.address.has_value()) {
-      add(*spec.address, spec.text, spec);
+      assembly.add(*spec.address, spec.text, spec.weight, spec.host);
       continue;
     }
     const NameState& name = *names[i];
-    for (core::SocketAddress address : name.addresses) {
-      address.set_port(spec.port);
-      add(address, spec.text + " (" + address.ip() + ")", spec);
+    if (spec.service && !name.targets.empty()) {
+      if (assembly.add_service(spec, name)) continue;
+      for (const auto& target : name.targets) assembly.complain(target.service.host, target.name->problem);
+    } else if (spec.service || !assembly.add_name(name, spec.text, spec.host, spec.port, spec.weight)) {
+      assembly.complain(spec.host, name.problem);
     }
-    const bool repeated =
-        std::any_of(told.begin(), told.end(), [&spec](const std::string* host) { return *host == spec.host; });
-    if (!name.addresses.empty() || repeated) continue;
-    told.push_back(&spec.host);
-    if (!set.problem.empty()) set.problem += "; ";
-    set.problem += spec.host + (name.problem.empty() ? " is not resolved yet" : " does not resolve: " + name.problem);
   }
-  if (!refused.empty()) {
+  EndpointSet& set = assembly.set;
+  if (!assembly.refused.empty()) {
     set.problem +=
-        (set.problem.empty() ? "" : "; ") + ("tenant " + upstream.tenant->name + " may not use it: ") + refused;
+        (set.problem.empty() ? "" : "; ") + ("tenant " + upstream.tenant->name + " may not use it: ") + assembly.refused;
   }
   if (!set.endpoints.empty()) set.problem.clear();
-  return set;
+  return std::move(set);
 }
 
 std::vector<core::SocketAddress> keep_order(const std::vector<core::SocketAddress>& known,
@@ -116,7 +168,7 @@ class Discovery::Names {
     for (const auto& upstream : upstreams) {
       Tracked& tracked = tracked_.emplace_back(Tracked{upstream, {}});
       for (const auto& spec : upstream->endpoints) {
-        Name* name = spec.address.has_value() ? nullptr : &name_of(spec.host);
+        Name* name = spec.address.has_value() ? nullptr : &name_of(spec.host, spec.service);
         tracked.names.push_back(name);
         // An upstream may list a name twice, with two ports.
         if (name != nullptr && (name->users.empty() || name->users.back() != &tracked)) name->users.push_back(&tracked);
@@ -131,9 +183,11 @@ class Discovery::Names {
 
  private:
   struct Tracked;
+  using Family = core::Resolver::Family;
 
   struct Name {
-    Name(Names& owner, std::string text) : names(owner), host(std::move(text)), timer(on_due, this) {}
+    Name(Names& owner, std::string text, bool srv)
+        : names(owner), host(std::move(text)), timer(on_due, this), service(srv) {}
     static void on_due(void* self) {
       auto& name = *static_cast<Name*>(self);
       name.names.waiting_.push_back(&name);
@@ -147,6 +201,9 @@ class Discovery::Names {
     core::Timer timer;
     core::Resolver::Query query;
     std::vector<Tracked*> users;
+    std::vector<Name*> services;  // of which it is a target
+    std::vector<Name*> targets;   // of a service
+    bool service;
   };
 
   struct Tracked {
@@ -154,26 +211,38 @@ class Discovery::Names {
     std::vector<Name*> names;  // one per endpoint; null = an address
   };
 
-  Name& name_of(const std::string& host) {
-    auto& name = names_[host];
+  // A service and a host may have the same name.
+  static std::string key_of(const std::string& host, bool service) { return service ? "srv:" + host : host; }
+
+  Name& name_of(const std::string& host, bool service) {
+    auto& name = names_[key_of(host, service)];
     if (name == nullptr) {
-      name = std::make_unique<Name>(*this, host);
+      name = std::make_unique<Name>(*this, host, service);
       waiting_.push_back(name.get());
     }
     return *name;
   }
 
   void forget_unused() {
-    for (auto it = names_.begin(); it != names_.end();) {
-      Name& name = *it->second;
-      if (!name.users.empty()) {
-        ++it;
-        continue;
+    // Services first: their targets may go with them.
+    for (const bool services : {true, false}) {
+      for (auto it = names_.begin(); it != names_.end();) {
+        Name& name = *it->second;
+        if (name.service != services || !name.users.empty() || !name.services.empty()) {
+          ++it;
+          continue;
+        }
+        drop(name);
+        it = names_.erase(it);
       }
-      if (name.query.active()) --in_flight_;
-      std::erase(waiting_, &name);
-      it = names_.erase(it);
     }
+  }
+
+  // Takes it out of whatever it is in, but not out of names_.
+  void drop(Name& name) {
+    if (name.query.active()) --in_flight_;
+    std::erase(waiting_, &name);
+    for (Name* target : name.targets) std::erase(target->services, &name);
   }
 
   void ask_waiting() {
@@ -181,39 +250,114 @@ class Discovery::Names {
       Name& name = *waiting_.front();
       waiting_.pop_front();
       ++in_flight_;
-      name.query = resolver_.resolve(name.host, [this, &name](core::Result<core::Resolver::Answer> result) {
+      const auto on_answer = [this, &name](core::Result<core::Resolver::Answer> result) {
         --in_flight_;
-        if (result.has_value()) {
-          answered(name, *result);
-        } else {
+        if (!result.has_value()) {
           failed(name, result.error());
+        } else if (name.service) {
+          served(name, *result);
+        } else if (const Family missing = lost_family(name, *result); missing != Family::any) {
+          return ask_again(name, std::move(*result), missing);
+        } else {
+          answered(name, *result, false);
         }
-        for (const Tracked* user : name.users) publish(*user);
-        ask_waiting();
-      });
+        changed(name);
+      };
+      name.query =
+          name.service ? resolver_.resolve_service(name.host, on_answer) : resolver_.resolve(name.host, on_answer);
     }
   }
 
-  void answered(Name& name, const core::Resolver::Answer& answer) {
+  void changed(const Name& name) {
+    for (const Tracked* user : name.users) publish(*user);
+    for (const Name* service : name.services) {
+      for (const Tracked* user : service->users) publish(*user);
+    }
+    ask_waiting();
+  }
+
+  // The family that had addresses before and has none in the answer.
+  static Family lost_family(const Name& name, const core::Resolver::Answer& answer) {
+    const auto has = [](const std::vector<core::SocketAddress>& list, bool v4) {
+      return std::any_of(list.begin(), list.end(), [v4](const auto& address) { return address.is_v4() == v4; });
+    };
+    for (const bool v4 : {true, false}) {
+      if (has(name.state.addresses, v4) && !has(answer.addresses, v4)) return v4 ? Family::v4 : Family::v6;
+    }
+    return Family::any;
+  }
+
+  // Whether the family is gone, or could only not be asked for.
+  void ask_again(Name& name, core::Resolver::Answer first, Family family) {
+    ++in_flight_;
+    const auto on_answer = [this, &name, first = std::move(first),
+                            family](core::Result<core::Resolver::Answer> result) {
+      --in_flight_;
+      core::Resolver::Answer both = first;
+      const bool kept = !result.has_value() && result.error().retryable;
+      if (result.has_value()) {
+        both.addresses.insert(both.addresses.end(), result->addresses.begin(), result->addresses.end());
+        both.ttl = std::min(both.ttl, result->ttl);
+      } else if (kept) {
+        core::log_warn("{}: the name servers fail for {}; going on with its last addresses", name.host,
+                       family == Family::v4 ? "IPv4" : "IPv6");
+        for (const auto& address : name.state.addresses) {
+          if (address.is_v4() == (family == Family::v4)) both.addresses.push_back(address);
+        }
+      }
+      answered(name, both, kept);
+      changed(name);
+    };
+    name.query = resolver_.resolve(name.host, on_answer, family);
+  }
+
+  // `kept`: some of it is an earlier answer; ask again soon.
+  void answered(Name& name, const core::Resolver::Answer& answer, bool kept) {
     auto addresses = keep_order(name.state.addresses, answer.addresses);
-    const bool changed = addresses != name.state.addresses;
+    const bool other = addresses != name.state.addresses;
     if (name.failures != 0) {
       core::log_info("{} resolves again: {}", name.host, listing(addresses));
-    } else if (changed && !name.state.addresses.empty()) {
+    } else if (other && !name.state.addresses.empty()) {
       core::log_info("{} now resolves to {}, before to {}", name.host, listing(addresses),
                      listing(name.state.addresses));
     }
     name.failures = 0;
-    name.state = {std::move(addresses), {}};
-    const milliseconds ttl = std::clamp<milliseconds>(answer.ttl, options_.min_ttl, options_.max_ttl);
-    arm(name, static_cast<std::uint64_t>(ttl.count()));
+    name.state.addresses = std::move(addresses);
+    name.state.problem.clear();
+    arm(name, static_cast<std::uint64_t>(kept ? bounds(name).first.count() : within_bounds(name, answer.ttl).count()));
+  }
+
+  void served(Name& name, const core::Resolver::Answer& answer) {
+    const auto before = std::exchange(name.targets, {});
+    name.state.targets.clear();
+    for (const auto& service : answer.services) {
+      Name& target = name_of(service.host, false);
+      name.state.targets.push_back({service, &target.state});
+      if (std::find(name.targets.begin(), name.targets.end(), &target) != name.targets.end()) continue;
+      name.targets.push_back(&target);
+      if (std::find(target.services.begin(), target.services.end(), &name) == target.services.end()) {
+        target.services.push_back(&name);
+      }
+    }
+    for (Name* old : before) {
+      if (std::find(name.targets.begin(), name.targets.end(), old) != name.targets.end()) continue;
+      std::erase(old->services, &name);
+      if (!old->users.empty() || !old->services.empty()) continue;
+      drop(*old);
+      names_.erase(key_of(old->host, false));
+    }
+    if (name.failures != 0) core::log_info("{} resolves again: {} targets", name.host, answer.services.size());
+    name.failures = 0;
+    name.state.problem.clear();
+    arm(name, static_cast<std::uint64_t>(bounds(name).first.count()));
   }
 
   void failed(Name& name, const core::Error& error) {
     if (name.failures == 0) {
-      core::log_warn(
-          "{} does not resolve: {}; {}", name.host, error.message,
-          name.state.addresses.empty() ? "no address is known" : "going on with " + listing(name.state.addresses));
+      std::string known = "no address is known";
+      if (!name.state.addresses.empty()) known = "going on with " + listing(name.state.addresses);
+      if (!name.state.targets.empty()) known = "going on with its last targets";
+      core::log_warn("{} does not resolve: {}; {}", name.host, error.message, known);
     }
     name.state.problem = error.message;
     name.failures = std::min(name.failures + 1, 30U);
@@ -223,6 +367,28 @@ class Discovery::Names {
     arm(name, std::uniform_int_distribution<std::uint64_t>(most / 2, most)(random_));
   }
 
+  // The tightest bounds of those that use the name.
+  [[nodiscard]] std::pair<milliseconds, milliseconds> bounds(const Name& name) const {
+    milliseconds low = milliseconds::max();
+    milliseconds high = milliseconds::max();
+    const auto look = [&](const std::vector<Tracked*>& users) {
+      for (const Tracked* user : users) {
+        const DnsPolicy& dns = user->upstream->dns;
+        low = std::min(low, dns.min_ttl.count() != 0 ? dns.min_ttl : options_.min_ttl);
+        high = std::min(high, dns.max_ttl.count() != 0 ? dns.max_ttl : options_.max_ttl);
+      }
+    };
+    look(name.users);
+    for (const Name* service : name.services) look(service->users);
+    if (low == milliseconds::max()) return {options_.min_ttl, options_.max_ttl};
+    return {std::min(low, high), high};
+  }
+
+  [[nodiscard]] milliseconds within_bounds(const Name& name, milliseconds ttl) const {
+    const auto [low, high] = bounds(name);
+    return std::clamp(ttl, low, high);
+  }
+
   void arm(Name& name, std::uint64_t pause) { loop_.timers().arm(name.timer, loop_.now() + pause); }
 
   void publish(const Tracked& tracked) {
@@ -230,7 +396,13 @@ class Discovery::Names {
     bool settled = true;
     for (const Name* name : tracked.names) {
       states.push_back(name == nullptr ? nullptr : &name->state);
-      if (name != nullptr && name->state.addresses.empty() && name->state.problem.empty()) settled = false;
+      if (name == nullptr) continue;
+      const auto open = [](const NameState& state) { return state.addresses.empty() && state.problem.empty(); };
+      if (name->state.targets.empty() ? open(name->state)
+                                      : std::any_of(name->targets.begin(), name->targets.end(),
+                                                    [&open](const Name* target) { return open(target->state); })) {
+        settled = false;
+      }
     }
     EndpointSet set = assemble_endpoints(*tracked.upstream, states);
     const std::lock_guard lock(publishing);
@@ -252,13 +424,16 @@ class Discovery::Names {
 Discovery::Discovery() : Discovery(Options{}) {}
 
 Discovery::Discovery(Options options)
-    : names_(std::make_unique<Names>(loop_, std::move(options))), thread_([this] { loop_.run(); }) {
+    : names_(std::make_unique<Names>(loop_, std::move(options))),
+      checks_(std::make_unique<HealthChecks>(loop_)),
+      thread_([this] { loop_.run(); }) {
   pthread_setname_np(thread_.native_handle(), "discovery");
 }
 
 Discovery::~Discovery() {
   loop_.stop();
   thread_.join();
+  checks_.reset();
 }
 
 void Discovery::update(std::vector<UpstreamPtr> upstreams) {
@@ -272,8 +447,14 @@ void Discovery::update(std::vector<UpstreamPtr> upstreams) {
     if (has_names(*upstream) && !upstream->state->published()->endpoints.empty()) continue;
     publish_if_changed(*upstream, std::move(set));
   }
+  std::vector<UpstreamPtr> checked;
+  std::copy_if(upstreams.begin(), upstreams.end(), std::back_inserter(checked),
+               [](const UpstreamPtr& upstream) { return HealthChecks::concerns(*upstream); });
   std::erase_if(upstreams, [](const UpstreamPtr& upstream) { return !has_names(*upstream); });
-  loop_.post([this, tracked = std::move(upstreams)] { names_->track(tracked); });
+  loop_.post([this, tracked = std::move(upstreams), checked = std::move(checked)] {
+    names_->track(tracked);
+    checks_->track(checked);
+  });
 }
 
 }  // namespace edgemux::routing

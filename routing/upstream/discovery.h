@@ -1,13 +1,16 @@
 #pragma once
-// Discovery: keeps the endpoint sets of upstreams with named endpoints up to date, on a thread of its own, so that
-// neither a worker nor a large compile ever waits for a name server, nor it for them.
+// Discovery: keeps the endpoint sets of upstreams with named endpoints up to date, and looks after the health of those
+// that ask for it (health_checks.h), on a thread of its own, so that neither a worker nor a large compile ever waits
+// for a name server or an endpoint, nor it for them.
 //
 // update() says which upstreams exist. Each distinct name is asked for once, however many upstreams use it: at once
-// when it is new, then when its TTL (within min_ttl..max_ttl) is over. A failure keeps the last good answer and is
-// tried again with growing, jittered pauses. Whenever an upstream's set differs from the one that its state holds, a
-// new one is published: endpoints as written, all addresses of a name in its place, nothing twice. An address that
-// stays keeps its place, so a server that rotates its answers changes nothing. A set is empty only while no name of its
-// upstream has an answer and nothing was written as an address; its `problem` then says why.
+// when it is new, then when its TTL is over, within the tightest bounds of those that use it (SRV records, whose TTL is
+// not known, after the lower bound). A failure keeps the last good answer and is tried again with growing, jittered
+// pauses; when only one family fails, that family's last addresses are kept. Of a service the targets with the lowest
+// priority that have an address are its endpoints. Whenever an upstream's set differs from the one that its state
+// holds, a new one is published: endpoints as written, all addresses of a name in its place, nothing twice. An address
+// that stays keeps its place, so a server that rotates its answers changes nothing. A set is empty only while no name
+// of its upstream has an answer and nothing was written as an address; its `problem` then says why.
 //
 // Upstreams that are not in the latest update() are left alone from then on: their state keeps its last set. So are
 // those without endpoints: whoever made them has published why.
@@ -25,13 +28,22 @@
 #include "core/io/event_loop.h"
 #include "core/io/resolver.h"
 #include "routing/table/upstream.h"
+#include "routing/upstream/health_checks.h"
 
 namespace edgemux::routing {
 
-// What is known of one name. Nothing of both: not answered yet.
+struct NameState;
+
+struct ServiceTarget {
+  core::Resolver::Service service;
+  const NameState* name = nullptr;  // of service.host
+};
+
+// What is known of one name. Nothing of all: not answered yet.
 struct NameState {
   std::vector<core::SocketAddress> addresses;  // the last good answer, port 0
   std::string problem;                         // why the latest try failed; empty after a good one
+  std::vector<ServiceTarget> targets{};        // of a service: the last good answer
 };
 
 // The set that follows from what is known: `names` holds one entry per endpoint of `upstream`; those of endpoints with
@@ -67,7 +79,9 @@ class Discovery {
  private:
   class Names;
   core::EventLoop loop_;
-  std::unique_ptr<Names> names_;  // the thread's; made before it starts, destroyed after it ended
+  // The thread's; made before it starts, destroyed after it ended.
+  std::unique_ptr<Names> names_;
+  std::unique_ptr<HealthChecks> checks_;
   std::thread thread_;
 };
 

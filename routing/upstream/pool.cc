@@ -12,10 +12,16 @@ UpstreamPool::UpstreamPool(UpstreamContext& context, UpstreamPtr upstream)
     : context_(context),
       upstream_(std::move(upstream)),
       balancer_(context.offset),
-      by_load_(upstream_->balance.kind == Balance::least_connections ||
-               upstream_->balance.kind == Balance::random_two) {}
+      by_load_(upstream_->balance.kind == Balance::least_connections || upstream_->balance.kind == Balance::random_two),
+      serve_(
+          context.loop, [](void* self) { static_cast<UpstreamPool*>(self)->serve_waiting(); }, this),
+      self_(std::make_shared<UpstreamPool*>(this)) {
+  if (upstream_->max_connections != 0) upstream_->state->runtime().places.join(*this);
+}
 
 UpstreamPool::~UpstreamPool() {
+  if (upstream_->max_connections != 0) upstream_->state->runtime().places.leave(*this);
+  while (!waiting_.empty()) waiting_.front().stream->release();
   while (!all_.empty()) all_.back()->close();
 }
 
@@ -94,17 +100,24 @@ bool UpstreamPool::lease() {
   if (upstream_->max_connections == 0) return true;
   auto& count = upstream_->state->runtime().connections;
   for (;;) {
-    if (count.fetch_add(1, std::memory_order_relaxed) < upstream_->max_connections) return true;
-    count.fetch_sub(1, std::memory_order_relaxed);
-    const auto idle = std::find_if(room_.begin(), room_.end(), [](const auto* one) { return one->idle(); });
-    if (idle == room_.end()) return false;
-    (*idle)->close();
+    if (count.fetch_add(1) < upstream_->max_connections) return true;
+    count.fetch_sub(1);
+    const auto oldest = std::find_if(room_.begin(), room_.end(), [](const auto* one) { return one->idle(); });
+    if (oldest == room_.end()) return false;
+    (*oldest)->close();
   }
 }
 
 void UpstreamPool::end_lease() {
   if (upstream_->max_connections == 0) return;
-  upstream_->state->runtime().connections.fetch_sub(1, std::memory_order_relaxed);
+  UpstreamRuntime& runtime = upstream_->state->runtime();
+  runtime.connections.fetch_sub(1);
+  if (runtime.pending.load() == 0) return;
+  if (!waiting_.empty()) {
+    serve_.request();
+  } else {
+    runtime.places.place_freed();
+  }
 }
 
 bool UpstreamPool::lease_request(UpstreamStream& stream) {
@@ -126,7 +139,10 @@ void UpstreamPool::end_request(UpstreamStream& stream) {
 
 bool UpstreamPool::take_place() {
   used_ = true;
-  if (!lease()) return false;
+  if (!lease()) {
+    upstream_->state->runtime().overflows.fetch_add(1, std::memory_order_relaxed);
+    return false;
+  }
   ++tunnels_;
   return true;
 }
@@ -140,20 +156,28 @@ UpstreamPool::Acquired UpstreamPool::acquire(UpstreamStream& stream, const Wish&
   used_ = true;
   if (!upstream_->transport.refused.empty()) return Acquired::refused;
   if (!lease_request(stream)) return overflow("limits.requests is reached");
+  // Nobody overtakes those that wait.
+  if (!waiting_.empty()) return wait_for_place(stream, wish);
   Pick choice = pick(wish);
   if (!wish.fresh) {
     if (UpstreamConnection* connection = find_room(choice.first); connection != nullptr) {
-      unpark(*connection);
-      context_.metrics.upstream_reuses.add();
-      connection->attach(stream);
-      if (!connection->codec_->multiplexed()) unlist(*connection);
+      lend(*connection, stream);
       return Acquired::ready;
     }
   }
-  if (!lease()) {
-    end_request(stream);
-    return overflow("limits.connections is reached");
-  }
+  if (!lease()) return wait_for_place(stream, wish);
+  connect(stream, std::move(choice));
+  return Acquired::waiting;
+}
+
+void UpstreamPool::lend(UpstreamConnection& connection, UpstreamStream& stream) {
+  unpark(connection);
+  context_.metrics.upstream_reuses.add();
+  connection.attach(stream);
+  if (!connection.codec_->multiplexed()) unlist(connection);
+}
+
+void UpstreamPool::connect(UpstreamStream& stream, Pick choice) {
   auto made = std::make_unique<UpstreamConnection>(*this, context_, std::move(choice.endpoints), choice.first,
                                                    upstream_->connect_timeout);
   UpstreamConnection* connection = made.get();
@@ -162,7 +186,70 @@ UpstreamPool::Acquired UpstreamPool::acquire(UpstreamStream& stream, const Wish&
   all_.push_back(std::move(made));
   connection->expect(stream);
   connection->connector_->start();
+}
+
+// ---- waiting for a place ----
+
+UpstreamPool::Acquired UpstreamPool::wait_for_place(UpstreamStream& stream, const Wish& wish) {
+  UpstreamRuntime& runtime = upstream_->state->runtime();
+  const bool may_wait = runtime.pending.fetch_add(1) < upstream_->max_pending;
+  // Where others only keep connections for later, a short wait is no waiting: they are asked for one.
+  if (!may_wait && !runtime.places.ask_for_place(*this)) {
+    runtime.pending.fetch_sub(1);
+    end_request(stream);
+    return overflow(upstream_->max_pending == 0 ? "limits.connections is reached" : "limits.pending is reached");
+  }
+  if (may_wait) runtime.places.ask_for_place(*this);
+  stream.begin_waiting(*this);
+  const bool by_source = upstream_->balance.kind == Balance::source_hash && wish.client != nullptr;
+  waiting_.push_back({&stream, by_source ? source_hash(*wish.client) : 0});
+  waiting.fetch_add(1);
+  // A place that was given up before others could see us waiting is found now.
+  serve_.request();
   return Acquired::waiting;
+}
+
+void UpstreamPool::stop_waiting(UpstreamStream& stream) {
+  std::erase_if(waiting_, [&stream](const Waiting& one) { return one.stream == &stream; });
+  waiting.fetch_sub(1);
+  upstream_->state->runtime().pending.fetch_sub(1);
+}
+
+void UpstreamPool::serve_waiting() {
+  while (!waiting_.empty()) {
+    const Waiting first = waiting_.front();
+    refresh();
+    const std::size_t turn = balancer_.pick(first.source);
+    UpstreamConnection* connection = find_room(turn);
+    if (connection == nullptr && lease()) {
+      stop_waiting(*first.stream);
+      connect(*first.stream, {endpoints_, turn});
+      continue;
+    }
+    // At the limit any connection will do.
+    if (connection == nullptr && !room_.empty()) connection = room_.back();
+    if (connection == nullptr) return;
+    stop_waiting(*first.stream);
+    lend(*connection, *first.stream);
+    first.stream->observer_.on_upstream_ready();
+  }
+}
+
+void UpstreamPool::post(void (*act)(UpstreamPool& pool)) {
+  context_.loop.post([weak = std::weak_ptr<UpstreamPool*>(self_), act] {
+    if (const auto self = weak.lock()) act(**self);
+  });
+}
+
+void UpstreamPool::on_place_freed() {
+  post([](UpstreamPool& pool) { pool.serve_.request(); });
+}
+
+void UpstreamPool::on_asked_for_place() {
+  post([](UpstreamPool& pool) {
+    const auto found = std::find_if(pool.room_.begin(), pool.room_.end(), [](const auto* one) { return one->idle(); });
+    if (found != pool.room_.end()) (*found)->close();
+  });
 }
 
 UpstreamPool::Acquired UpstreamPool::overflow(const char* reason) {
@@ -172,7 +259,9 @@ UpstreamPool::Acquired UpstreamPool::overflow(const char* reason) {
 }
 
 void UpstreamPool::unpark(UpstreamConnection& connection) {
-  if (std::exchange(connection.parked_, false)) context_.metrics.upstream_idle.sub();
+  if (!std::exchange(connection.parked_, false)) return;
+  context_.metrics.upstream_idle.sub();
+  idle.fetch_sub(1, std::memory_order_relaxed);
 }
 
 bool UpstreamPool::worth_keeping(const UpstreamConnection& connection) const {
@@ -197,9 +286,8 @@ void UpstreamPool::take_back(UpstreamConnection& connection) {
     return;
   }
   const Keepalive& keep = upstream_->keepalive;
-  // At the limit the place is worth more than the connection: another worker may be waiting for it.
-  const bool scarce = connection.leased_ && upstream_->state->runtime().connections.load(std::memory_order_relaxed) >=
-                                                upstream_->max_connections;
+  // Another worker waits for the place.
+  const bool scarce = connection.leased_ && waiting_.empty() && upstream_->state->runtime().pending.load() != 0;
   const bool left_over =
       !connection.codec_->multiplexed() && (!connection.output_.empty() || !connection.stash_.empty());
   if (!worth || scarce || left_over || !connection.codec_->reusable() || room_.size() >= keep.connections) {
@@ -212,7 +300,11 @@ void UpstreamPool::take_back(UpstreamConnection& connection) {
   }
   connection.park(until);
   list(connection);
-  if (!std::exchange(connection.parked_, true)) context_.metrics.upstream_idle.add();
+  if (!std::exchange(connection.parked_, true)) {
+    context_.metrics.upstream_idle.add();
+    idle.fetch_add(1, std::memory_order_relaxed);
+  }
+  if (!waiting_.empty()) serve_.request();
 }
 
 void UpstreamPool::remove(UpstreamConnection& connection) {
@@ -239,7 +331,7 @@ void UpstreamPool::close_idle() {
 bool UpstreamPool::unused() {
   const bool used = used_;
   used_ = false;
-  return all_.empty() && tunnels_ == 0 && !used;
+  return all_.empty() && waiting_.empty() && tunnels_ == 0 && !used;
 }
 
 UpstreamPool& UpstreamPools::of(const UpstreamPtr& upstream) {

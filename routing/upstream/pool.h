@@ -3,7 +3,11 @@
 // lends that connection to the endpoint which was used last, or makes one; holds limits.connections and
 // limits.requests, which count over all workers. A connection that several streams can share is lent for as long as it
 // has room.
+//
+// When limits.connections is reached, an idle connection of this worker goes first, then one of another worker. Up to
+// limits.pending requests wait, in order, for timeouts.pending, over all workers; what comes after them fails at once.
 
+#include <deque>
 #include <memory>
 #include <span>
 #include <vector>
@@ -13,7 +17,7 @@
 
 namespace edgemux::routing {
 
-class UpstreamPool {
+class UpstreamPool final : private PlaceBoard::Member {
  public:
   UpstreamPool(UpstreamContext& context, UpstreamPtr upstream);
   ~UpstreamPool();
@@ -61,6 +65,7 @@ class UpstreamPool {
  private:
   friend class UpstreamConnection;
   friend class UpstreamPlace;
+  friend class UpstreamStream;
   // A stream has left the connection, or it has room again: it is kept, when its codec says so and the limits allow it,
   // or closed.
   void take_back(UpstreamConnection& connection);
@@ -77,6 +82,15 @@ class UpstreamPool {
   UpstreamConnection* find_room(std::size_t turn);
   void list(UpstreamConnection& connection);
   void unlist(UpstreamConnection& connection);
+  Acquired wait_for_place(UpstreamStream& stream, const Wish& wish);
+  void stop_waiting(UpstreamStream& stream);
+  // Gives what is free to those that wait.
+  void serve_waiting();
+  void lend(UpstreamConnection& connection, UpstreamStream& stream);
+  void connect(UpstreamStream& stream, Pick choice);
+  void on_place_freed() override;
+  void on_asked_for_place() override;
+  void post(void (*act)(UpstreamPool& pool));
   void unpark(UpstreamConnection& connection);
   // Whether the connection may live on once nobody uses it.
   [[nodiscard]] bool worth_keeping(const UpstreamConnection& connection) const;
@@ -93,6 +107,13 @@ class UpstreamPool {
   const char* limit_reason_ = "";
   bool by_load_;             // the balancer looks at what the endpoints have to do
   std::size_t tunnels_ = 0;  // places held by tunnels
+  struct Waiting {
+    UpstreamStream* stream;
+    std::uint64_t source;
+  };
+  std::deque<Waiting> waiting_;  // for a place
+  core::Deferred serve_;
+  std::shared_ptr<UpstreamPool*> self_;  // what is posted from other threads holds it weakly
   bool used_ = true;
 };
 

@@ -65,7 +65,28 @@ void UpstreamStream::touch() {
                             context.loop.now() + static_cast<std::uint64_t>(context.response_timeout.count()));
 }
 
+void UpstreamStream::begin_waiting(UpstreamPool& pool) {
+  pool_ = &pool;
+  state_ = State::queued;
+  id_ = 0;
+  attempts_ = 0;
+  endpoint_text_ = {};
+  endpoint_state_ = nullptr;
+  reused_ = answered_ = complete_ = paused_ = awaiting_ = touched_ = false;
+  unconsumed_ = 0;
+  core::EventLoop& loop = pool.context_.loop;
+  loop.timers().arm(deadline_, loop.now() + static_cast<std::uint64_t>(pool.upstream().pending_timeout.count()));
+}
+
 void UpstreamStream::timed_out() {
+  if (state_ == State::queued) {
+    const std::string time = std::to_string(pool_->upstream().pending_timeout.count()) + " ms";
+    pool_->upstream().state->runtime().overflows.fetch_add(1, std::memory_order_relaxed);
+    auto& observer = observer_;
+    release();
+    return observer.on_upstream_failed(
+        {UpstreamFailure::Kind::limit, "limits.connections is reached, and no connection became free within " + time});
+  }
   if (state_ != State::ready) return;  // left armed: the next request moves it
   const std::size_t waiting = pending();
   if (paused_ || (!awaiting_ && waiting == 0)) return touch();  // the client is slow, not the upstream
@@ -92,6 +113,12 @@ UpstreamStream::Upgraded UpstreamStream::take_stream() {
 
 void UpstreamStream::release() {
   if (state_ == State::none) return;
+  if (state_ == State::queued) {
+    state_ = State::none;
+    deadline_.cancel();
+    pool_->stop_waiting(*this);
+    return pool_->end_request(*this);
+  }
   connection_->detach(*this);
 }
 

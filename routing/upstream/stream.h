@@ -4,7 +4,7 @@
 //
 //   UpstreamPool::acquire(stream)   ready: a connection stands and has room for a request.
 //                                   waiting: exactly one of on_upstream_ready() and on_upstream_failed() comes later.
-//                                   limit: the upstream has no place left.
+//                                   limit: the upstream has no place left, and its queue no room.
 //   send_request, send_body*, send_end or send_trailers, in any split; flush() at the end of each event in which
 //   something was sent: body bytes are borrowed until then.
 //   on_upstream_response*, on_upstream_body*, perhaps on_upstream_trailers; every event that brought some of it ends
@@ -142,14 +142,17 @@ class UpstreamStream {
  private:
   friend class UpstreamConnection;
   friend class UpstreamPool;
-  enum class State : std::uint8_t { none, waiting, ready };
+  enum class State : std::uint8_t { none, queued, waiting, ready };
 
+  // In the pool's queue, until it gives a connection or timeouts.pending is over.
+  void begin_waiting(UpstreamPool& pool);
   void touch();
   void timed_out();
   void give_back();
 
   Observer& observer_;
   UpstreamConnection* connection_ = nullptr;
+  UpstreamPool* pool_ = nullptr;  // while queued
   core::Timer deadline_;
   std::string_view endpoint_text_;
   const EndpointState* endpoint_state_ = nullptr;

@@ -21,6 +21,7 @@ class StatusTest : public testing::Test {
     set->endpoints.push_back({*core::SocketAddress::parse_ip("10.0.0.7", 80), "app.svc:80 (10.0.0.7)"});
     upstream->state->publish(set);
     upstream->state->runtime().connections = 3;
+    upstream->state->endpoints()->endpoints[0].state->ejected = true;
     auto gone = std::make_shared<routing::Upstream>(*upstream);
     gone->name = "gone";
     gone->state = std::make_shared<routing::UpstreamState>();
@@ -92,9 +93,11 @@ TEST_F(StatusTest, ListsListenersAndUpstreams) {
             got["listeners"][0]);
   EXPECT_EQ(json({{"name", "app"},
                   {"origin", "a.yaml:3:5"},
-                  {"endpoints", json::array({json{{"endpoint", "app.svc:80 (10.0.0.7)"}, {"state", "unknown"}}})},
+                  {"endpoints", json::array({json{{"endpoint", "app.svc:80 (10.0.0.7)"}, {"state", "ejected"}}})},
                   {"connections", 3},
-                  {"requests", 0}}),
+                  {"requests", 0},
+                  {"pending", 0},
+                  {"overflows", 0}}),
             got["upstreams"][0]);
   EXPECT_EQ("gone.svc does not resolve", got["upstreams"][1]["problem"]);
   EXPECT_EQ(json::array(), got["upstreams"][1]["endpoints"]);
@@ -102,17 +105,17 @@ TEST_F(StatusTest, ListsListenersAndUpstreams) {
 
 TEST_F(StatusTest, EndpointsHaveAStateEach) {
   routing::Endpoint endpoint{*core::SocketAddress::parse_ip("10.0.0.7", 80), "a"};
-  EXPECT_EQ("unknown", state_of(endpoint));
+  EXPECT_EQ("unchecked", routing::state_name(endpoint));
   endpoint.state = std::make_shared<routing::EndpointState>();
   endpoint.state->health = routing::Health::healthy;
-  EXPECT_EQ("healthy", state_of(endpoint));
+  EXPECT_EQ("healthy", routing::state_name(endpoint));
   endpoint.state->ejected = true;
-  EXPECT_EQ("ejected", state_of(endpoint));
+  EXPECT_EQ("ejected", routing::state_name(endpoint));
   endpoint.state->ejected = false;
   endpoint.state->health = routing::Health::unhealthy;
-  EXPECT_EQ("unhealthy", state_of(endpoint));
+  EXPECT_EQ("unhealthy", routing::state_name(endpoint));
   endpoint.weight = 0;
-  EXPECT_EQ("drained", state_of(endpoint));
+  EXPECT_EQ("drained", routing::state_name(endpoint));
 }
 
 TEST_F(StatusTest, ListsWhatIsWrongWithTheConfiguration) {

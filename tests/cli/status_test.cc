@@ -19,7 +19,7 @@ std::string sample(int requests, int errors, int bytes) {
     "upstreams": [{"name": "idle", "origin": "a.yaml:1:1", "endpoints": [], "problem": "idle.svc does not resolve",
                    "connections": 0, "requests": 0},
                   {"name": "app", "origin": "a.yaml:3:5", "connections": 2, "requests": 1,
-                   "endpoints": [{"endpoint": "10.0.0.7:80", "state": "unknown"},
+                   "endpoints": [{"endpoint": "10.0.0.7:80", "state": "unchecked"},
                                  {"endpoint": "10.0.0.8:80", "state": "unhealthy"}]}],
     "set_aside": ["/etc/edgemux/routes.d/b.yaml"],
     "diagnostics_total": 1,

@@ -8,7 +8,7 @@
 #include <set>
 
 #include "config/compiler.h"
-#include "config/disk_fixture.h"
+#include "tests/config/disk_fixture.h"
 #include "config/schema.h"
 #include "config/yaml.h"
 
@@ -81,7 +81,8 @@ TEST(Wrong, EveryKeyOfTheWrongKindIsToldAtItsValue) {
     for (const auto& [kind, value] : wrong) {
       if (takes(*spot.field->type, kind)) continue;
       const std::string text = spot.before + value + spot.after;
-      const auto* told = at_column(checked(text), spot.before.size() + 1);
+      const auto all = checked(text);
+      const auto* told = at_column(all, spot.before.size() + 1);
       ASSERT_NE(told, nullptr) << text;
       EXPECT_NE(told->message.find("'" + spot.key + "'"), std::string::npos) << told->render();
       EXPECT_NE(told->message.find("must be"), std::string::npos) << told->render();

@@ -131,3 +131,82 @@ def test_requests_in_flight_are_limited_over_all_workers(site):
         assert wire.response().status == 200
         wire.close()
     assert [site.ask("/echo").status for _ in range(5)] == [200] * 5
+
+
+# ---- limits.connections, and who waits for a place ----
+
+
+def limited(site, limits, **more):
+    return {"app": {"endpoints": [site.origin.address], "limits": limits, **more}}
+
+
+def test_requests_wait_for_a_connection_in_order_and_no_more_than_may(site):
+    start(site, limited(site, {"connections": 1, "pending": 2}, timeouts={"pending": "60s"}))
+    wires = []
+    for number in range(3):
+        wires.append(site.wire())
+        wires[-1].send(request(f"/gate/open?{number}", HOST))
+        until(lambda n=number: site.edge.metrics().total("edgemux_upstream_pending", upstream="app") == n,
+              f"{number} wait")
+    answer = site.ask("/echo")
+    assert answer.status == 503 and b"app" in answer.body
+    site.edge.wait_access(status=503, reason="upstream_limit", detail="limits.pending is reached")
+    # One that gives up leaves the queue to the others.
+    wires.pop(1).reset()
+    until(lambda: site.edge.metrics().total("edgemux_upstream_pending", upstream="app") == 1, "one waits")
+    site.origin.gate("open").set()
+    assert [wire.response().status for wire in wires] == [200, 200]
+    assert [seen.target for seen in site.origin.requests] == ["/gate/open?0", "/gate/open?2"]
+    assert site.origin.connections == 1, "the connection is handed on"
+    for wire in wires:
+        wire.close()
+
+
+def test_who_waits_too_long_is_told_why(site):
+    start(site, limited(site, {"connections": 1, "pending": 5}, timeouts={"pending": "300ms"}))
+    with site.wire() as first, site.wire() as second:
+        first.send(request("/gate/open", HOST))
+        site.origin.wait_for_requests(1)
+        second.send(request("/echo", HOST))
+        assert second.response().status == 503
+        line, = site.edge.wait_access(status=503, reason="upstream_limit")
+        assert "no connection became free within 300 ms" in line["detail"]
+        assert line["duration_ms"] >= 290, line
+        site.origin.gate("open").set()
+        assert first.response().status == 200
+        # The queue is empty again.
+        second.send(request("/echo", HOST))
+        assert second.response().status == 200
+
+
+def test_an_idle_connection_of_another_worker_makes_room(site):
+    """Each request comes over a connection of its own, so to any worker; the only place is taken by whoever was last."""
+    site.start(site.route({"path": "/", "upstream": "app"}), workers=4,
+               upstreams=limited(site, {"connections": 1, "pending": 1}, timeouts={"pending": "30s"}))
+    assert [site.ask("/who").status for _ in range(40)] == [200] * 40
+    assert site.origin.connections > 1
+    assert site.edge.metrics().total("edgemux_upstream_overflows_total", upstream="app") == 0
+
+
+def test_waiting_works_across_workers(site):
+    site.start(site.route({"path": "/", "upstream": "app"}), workers=4,
+               upstreams=limited(site, {"connections": 2, "pending": 100}, timeouts={"pending": "60s"}))
+    wires = [site.wire() for _ in range(24)]
+    for number, wire in enumerate(wires):
+        wire.send(request(f"/bytes/{number}", HOST))
+    for number, wire in enumerate(wires):
+        answer = wire.response()
+        assert (answer.status, len(answer.body)) == (200, number)
+        wire.close()
+    until(lambda: site.edge.metrics().total("edgemux_upstream_pending", upstream="app") == 0, "nobody waits")
+
+
+def test_retries_are_at_most_a_fifth_of_the_requests(site):
+    """A hundred are saved up; after that, one for every five requests."""
+    site.origin.scripts["/"] = lambda call: call.answer(503)
+    rule = {"path": "/", "upstream": site.origin.address, "retry": {"attempts": 2, "on": ["503"], "backoff": "1ms"}}
+    site.start(site.route(rule), workers=1)
+    with site.wire() as wire:
+        for _ in range(200):
+            assert wire.ask("/", HOST).status == 503
+    assert 335 <= len(site.origin.requests) <= 200 + 100 + 200 // 5

@@ -134,9 +134,8 @@ def test_messages_of_check(edge, name):
 
 
 @pytest.mark.parametrize("text, line", [
-    ("tenants: { a: { hosts: [a.example.com] } }\n", 5),
-    ("upstreams:\n  app:\n    endpoints: [127.0.0.1:9]\n    health_check: { tcp: true }\n", 8),
-    ("upstreams:\n  app:\n    endpoints: [127.0.0.1:9]\n    tls: { server_name: a }\n", 8),
+    ("reload: { max_removed: 20% }\n", 5),
+    ("admin: { bind: '127.0.0.1:9000' }\n", 5),
 ])
 def test_keys_of_later_versions_are_refused_by_name(edge, text, line):
     done = check(edge, "version: 1\n" + LISTEN + text)

@@ -17,6 +17,7 @@
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -46,10 +47,19 @@ class DnsServer {
     std::string alias{};  // not empty: the name is a CNAME of this one, with `alias_ttl`
     std::uint32_t alias_ttl = 300;
     std::size_t cut = 0;
+    struct Service {
+      std::string target;
+      std::uint16_t port = 0;
+      std::uint16_t priority = 0;
+      std::uint16_t weight = 0;
+    };
+    std::vector<Service> services{};
+    std::optional<Mode> mode_v6{};  // of questions for IPv6, where it differs
   };
   static constexpr std::uint16_t kA = 1;
   static constexpr std::uint16_t kCname = 5;
   static constexpr std::uint16_t kAaaa = 28;
+  static constexpr std::uint16_t kSrv = 33;
 
   DnsServer() {
     for (int tries = 0; tries < 100 && !open(); ++tries) {
@@ -93,11 +103,12 @@ class DnsServer {
     std::unique_lock lock(mutex_);
     return arrived_.wait_for(lock, std::chrono::seconds(20), [&] { return queries_[{name, kA}] > 0; });
   }
-  // Until `more` further questions for the name's IPv4 addresses have come; false after twenty seconds.
-  [[nodiscard]] bool wait_for_queries(const std::string& name, std::size_t more) {
+  // Until `more` further questions for the name's IPv4 addresses (or of another type) have come; false after twenty
+  // seconds.
+  [[nodiscard]] bool wait_for_queries(const std::string& name, std::size_t more, std::uint16_t type = kA) {
     std::unique_lock lock(mutex_);
-    const std::size_t goal = queries_[{name, kA}] + more;
-    return arrived_.wait_for(lock, std::chrono::seconds(20), [&] { return queries_[{name, kA}] >= goal; });
+    const std::size_t goal = queries_[{name, type}] + more;
+    return arrived_.wait_for(lock, std::chrono::seconds(20), [&] { return queries_[{name, type}] >= goal; });
   }
 
  private:
@@ -215,7 +226,8 @@ class DnsServer {
     const std::size_t round = queries_[{name, type}]++;
     arrived_.notify_all();
     const auto found = zone_.find(name);
-    const Record record = found == zone_.end() ? Record{.mode = Mode::unknown} : found->second;
+    Record record = found == zone_.end() ? Record{.mode = Mode::unknown} : found->second;
+    if (type == kAaaa && record.mode_v6.has_value()) record.mode = *record.mode_v6;
     return packets(query.substr(0, 2), question, name, type, record, round, tcp);
   }
 
@@ -245,6 +257,17 @@ class DnsServer {
       }
       for (const auto& address : addresses) {
         put_record(answers, owner, type, record.ttl, packed(type == kA ? AF_INET : AF_INET6, address));
+        ++count;
+      }
+    }
+    if ((flags & 0xf) == 0 && !only_flags && type == kSrv) {
+      for (const auto& service : record.services) {
+        Bytes data;
+        put16(data, service.priority);
+        put16(data, service.weight);
+        put16(data, service.port);
+        put_name(data, service.target);
+        put_record(answers, name, kSrv, record.ttl, data);
         ++count;
       }
     }

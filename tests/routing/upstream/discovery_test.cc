@@ -24,6 +24,11 @@ SocketAddress ip(std::string_view text, std::uint16_t port = 0) { return *Socket
 UpstreamPtr upstream(const std::vector<std::string>& endpoints, std::shared_ptr<UpstreamState> state = nullptr) {
   auto out = std::make_shared<Upstream>();
   for (const auto& text : endpoints) {
+    if (text.substr(0, 4) == "srv:") {
+      out->endpoints.push_back({text, text.substr(4), 0, std::nullopt, 1, true});
+      out->identity += text + " ";
+      continue;
+    }
     const auto parts = core::parse_host_port(text);
     EXPECT_TRUE(parts.has_value()) << text;
     out->endpoints.push_back({text, parts->host, parts->port, SocketAddress::parse_ip(parts->host, parts->port)});
@@ -120,6 +125,86 @@ TEST_F(DiscoveryTest, WrittenAddressesAreThereAtOnce) {
   EXPECT_EQ(literal->state->version(), version);
 }
 
+// ---- services ----
+
+TEST(AssembleEndpoints, AServiceIsItsTargetsWithTheLowestPriorityThatHaveAnAddress) {
+  const auto up = upstream({"srv:_http._tcp.app", "10.0.0.9:81"});
+  const NameState none{{}, "it is gone"};
+  const NameState a{{ip("10.0.0.1"), ip("fd00::1")}, {}};
+  const NameState b{{ip("10.0.0.2")}, {}};
+  const NameState c{{ip("10.0.0.3")}, {}};
+  NameState service;
+  service.targets = {
+      {{"c", 83, 20, 5}, &c}, {{"gone", 80, 1, 1}, &none}, {{"a", 80, 10, 3}, &a}, {{"b", 82, 10, 0}, &b}};
+  const NameState* const names[] = {&service, nullptr};
+  const auto set = assemble_endpoints(*up, names);
+  EXPECT_THAT(addresses(set), ElementsAre("10.0.0.1:80", "[fd00::1]:80", "10.0.0.2:82", "10.0.0.9:81"));
+  EXPECT_EQ(set.endpoints[0].weight, 3U);
+  EXPECT_EQ(set.endpoints[2].weight, 1U);  // a weight of 0 beside others is little, not nothing
+  EXPECT_EQ(set.endpoints[0].text, "a:80 (10.0.0.1)");
+  EXPECT_EQ(set.endpoints[2].host, "b");
+}
+
+TEST(AssembleEndpoints, AServiceWithoutAddressesSaysWhatDoesNotResolve) {
+  const auto up = upstream({"srv:_http._tcp.app"});
+  const NameState none{{}, "it is gone"};
+  NameState service;
+  const NameState* const names[] = {&service};
+  EXPECT_EQ(assemble_endpoints(*up, names).problem, "_http._tcp.app is not resolved yet");
+  service.problem = "the name has no SRV record";
+  EXPECT_EQ(assemble_endpoints(*up, names).problem, "_http._tcp.app does not resolve: the name has no SRV record");
+  service.targets = {{{"a", 80, 0, 0}, &none}};
+  EXPECT_EQ(assemble_endpoints(*up, names).problem, "a does not resolve: it is gone");
+}
+
+TEST_F(DiscoveryTest, AServiceIsFollowedAndSoAreItsTargets) {
+  server.set("_http._tcp.app.test", {.ttl = 0, .services = {{"a.test", 8080, 0, 2}, {"b.test", 8081, 0, 1}}});
+  server.set("a.test", {.v4 = {"10.0.0.1"}, .ttl = 0});
+  server.set("b.test", {.v4 = {"10.0.0.2", "10.0.0.3"}, .ttl = 0});
+  const auto up = upstream({"srv:_http._tcp.app.test"});
+  Discovery discovery(options());
+  discovery.update({up});
+  const auto settle_service = [&] {
+    ASSERT_TRUE(server.wait_for_queries("_http._tcp.app.test", 2, DnsServer::kSrv));
+    ASSERT_TRUE(server.wait_for_queries("b.test", 2));
+  };
+  settle_service();
+  EXPECT_THAT(addresses(up), testing::UnorderedElementsAre("10.0.0.1:8080", "10.0.0.2:8081", "10.0.0.3:8081"));
+  EXPECT_EQ(up->state->published()->endpoints.front().weight, 2U);
+  server.set("b.test", {.v4 = {"10.0.0.4"}, .ttl = 0});
+  settle_service();
+  EXPECT_THAT(addresses(up), testing::UnorderedElementsAre("10.0.0.1:8080", "10.0.0.4:8081"));
+  server.set("_http._tcp.app.test", {.ttl = 0, .services = {{"b.test", 9000, 0, 0}}});
+  settle_service();
+  EXPECT_THAT(addresses(up), ElementsAre("10.0.0.4:9000"));
+  // Nobody asks for a target that is gone.
+  const auto asked = server.queries("a.test");
+  for (int i = 0; i < 3; ++i) settle_service();
+  EXPECT_EQ(server.queries("a.test"), asked);
+  // The last good answer is kept.
+  server.set("_http._tcp.app.test", {.mode = Mode::server_error});
+  ASSERT_TRUE(server.wait_for_queries("_http._tcp.app.test", 3, DnsServer::kSrv));
+  EXPECT_THAT(addresses(up), ElementsAre("10.0.0.4:9000"));
+}
+
+TEST_F(DiscoveryTest, AFamilyThatOnlyFailsKeepsItsAddresses) {
+  server.set("a.test", {.v4 = {"10.0.0.1"}, .v6 = {"fd00::1"}, .ttl = 0});
+  const auto up = upstream({"a.test:80"});
+  Discovery discovery(options());
+  discovery.update({up});
+  settle("a.test");
+  EXPECT_THAT(addresses(up), ElementsAre("10.0.0.1:80", "[fd00::1]:80"));
+  server.set("a.test", {.v4 = {"10.0.0.2"}, .v6 = {"fd00::1"}, .ttl = 0, .mode_v6 = Mode::server_error});
+  settle("a.test");
+  settle("a.test");
+  EXPECT_THAT(addresses(up), testing::UnorderedElementsAre("10.0.0.2:80", "[fd00::1]:80"));
+  // One that is really gone goes.
+  server.set("a.test", {.v4 = {"10.0.0.2"}, .ttl = 0});
+  settle("a.test");
+  settle("a.test");
+  EXPECT_THAT(addresses(up), ElementsAre("10.0.0.2:80"));
+}
+
 TEST_F(DiscoveryTest, AnUpstreamWithoutEndpointsKeepsItsProblem) {
   auto state = std::make_shared<UpstreamState>();
   state->publish(std::make_shared<EndpointSet>(EndpointSet{{}, "its file was set aside"}));
@@ -145,6 +230,7 @@ TEST_F(DiscoveryTest, AChangedZoneIsPublished) {
   EXPECT_EQ(addresses(up).front(), "10.0.0.1:80");
   server.set("a.test", {.v6 = {"fd00::1"}, .ttl = 0});
   settle("a.test");
+  settle("a.test");  // it asks once more before it gives a whole family up
   EXPECT_THAT(addresses(up), ElementsAre("[fd00::1]:80"));
 }
 

@@ -265,7 +265,7 @@ TEST_F(UpstreamPoolTest, AnIdleConnectionMakesRoom) {
 }
 
 // Two workers share the limit: what one holds idle at the limit would keep the other out for as long as it idles.
-TEST_F(UpstreamPoolTest, AtTheLimitNothingIsKeptIdle) {
+TEST_F(UpstreamPoolTest, AtTheLimitWhatIdlesShutsNobodyOut) {
   spec.max_connections = 1;
   const auto shared = upstream();
   UpstreamPool here(context, shared);
@@ -282,7 +282,7 @@ TEST_F(UpstreamPoolTest, AtTheLimitNothingIsKeptIdle) {
     }
     return second.done;
   });
-  EXPECT_EQ(places(), 0U);
+  EXPECT_EQ(places(), 1U);
 }
 
 // A passthrough connection keeps its place for hours without asking for another.
@@ -501,6 +501,104 @@ TEST_F(UpstreamPoolTest, AnUpgradeHandsTheStreamOverAndKeepsThePlace) {
   taken.reset();
   EXPECT_EQ(places(), 0U);
   EXPECT_EQ(pool.connections(), 0U);
+}
+
+// ---- waiting for a place ----
+
+TEST_F(UpstreamPoolTest, WhoWaitsGetsTheConnectionInTurn) {
+  spec.max_connections = 1;
+  spec.max_pending = 2;
+  UpstreamPool pool(context, upstream());
+  Borrower a(pool);
+  Borrower b(pool);
+  Borrower c(pool);
+  Borrower d(pool);
+  EXPECT_TRUE(a.get());
+  EXPECT_TRUE(b.get());
+  EXPECT_TRUE(c.get());
+  EXPECT_EQ(spec.state->runtime().pending, 2U);
+  EXPECT_FALSE(d.get());
+  EXPECT_STREQ(pool.limit_reason(), "limits.pending is reached");
+  run_until([&] {
+    EXPECT_FALSE(c.done && !b.done) << "in order";
+    return a.done && b.done && c.done;
+  });
+  EXPECT_EQ(spec.state->runtime().pending, 0U);
+  EXPECT_EQ(origin.connections.size(), 1U);
+  EXPECT_EQ(places(), 1U);
+}
+
+TEST_F(UpstreamPoolTest, WhoWaitsTooLongFailsAndWhoGivesUpLeavesTheQueue) {
+  spec.max_connections = 1;
+  spec.max_pending = 5;
+  spec.pending_timeout = 50ms;
+  origin.on_bytes = nullptr;
+  UpstreamPool pool(context, upstream());
+  Borrower a(pool);
+  Borrower b(pool);
+  Borrower c(pool);
+  EXPECT_TRUE(a.get());
+  EXPECT_TRUE(b.get());
+  EXPECT_TRUE(c.get());
+  c.stream.release();
+  EXPECT_EQ(spec.state->runtime().pending, 1U);
+  run_until([&] { return b.failed; });
+  EXPECT_EQ(b.failure.kind, UpstreamFailure::Kind::limit);
+  EXPECT_EQ(b.failure.detail, "limits.connections is reached, and no connection became free within 50 ms");
+  EXPECT_EQ(spec.state->runtime().pending, 0U);
+  EXPECT_FALSE(c.failed);
+  EXPECT_FALSE(a.failed);
+}
+
+// Another worker's pool: the same loop will do, since what goes between them is posted.
+TEST_F(UpstreamPoolTest, AnotherPoolsIdleConnectionMakesRoom) {
+  spec.max_connections = 1;
+  UpstreamPool one(context, upstream());
+  UpstreamPool two(context, upstream());
+  Borrower a(one);
+  Borrower b(two);
+  ASSERT_TRUE(a.get());
+  bool asked = false;
+  run_until([&] {
+    if (a.done && !asked) {
+      asked = true;
+      EXPECT_EQ(one.connections(), 1U);
+      EXPECT_TRUE(b.get()) << "although nothing may wait";
+    }
+    return b.done;
+  });
+  EXPECT_EQ(one.connections(), 0U);
+  EXPECT_EQ(two.connections(), 1U);
+  EXPECT_EQ(places(), 1U);
+}
+
+TEST_F(UpstreamPoolTest, APlaceThatAnotherPoolGivesUpGoesToWhoWaits) {
+  spec.max_connections = 1;
+  spec.max_pending = 1;
+  UpstreamPool one(context, upstream());
+  UpstreamPool two(context, upstream());
+  Borrower a(one);
+  Borrower b(two);
+  ASSERT_TRUE(a.get());
+  ASSERT_TRUE(b.get());  // waits while the other one is busy
+  run_until([&] { return a.done && b.done; });
+  EXPECT_EQ(one.connections(), 0U) << "it did not keep what somebody waited for";
+  EXPECT_EQ(places(), 1U);
+}
+
+TEST_F(UpstreamPoolTest, HoldsTheLimitOfRequests) {
+  spec.max_requests = 1;
+  UpstreamPool pool(context, upstream());
+  Borrower a(pool);
+  Borrower b(pool);
+  EXPECT_TRUE(a.get());
+  EXPECT_FALSE(b.get());
+  EXPECT_STREQ(pool.limit_reason(), "limits.requests is reached");
+  a.stream.release();
+  EXPECT_EQ(spec.state->runtime().requests, 0U);
+  EXPECT_TRUE(b.get());
+  run_until([&] { return b.done; });
+  EXPECT_EQ(spec.state->runtime().requests, 0U);
 }
 
 }  // namespace

@@ -1,0 +1,214 @@
+#include "routing/upstream/health_checks.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "core/base/log.h"
+#include "routing/upstream/health.h"
+#include "routing/upstream/outlier.h"
+#include "routing/upstream/probe.h"
+
+namespace edgemux::routing {
+
+// The checks of one endpoint.
+struct HealthChecks::Check {
+  Check(HealthChecks& own, Watched& of, const Endpoint& which)
+      : owner(own),
+        watched(of),
+        endpoint(which),
+        judge(which.state->health.load(std::memory_order_relaxed)),
+        timer(
+            [](void* self) {
+              auto& check = *static_cast<Check*>(self);
+              check.owner.waiting_.push_back(&check);
+              check.owner.run_waiting();
+            },
+            this) {}
+  ~Check() {
+    if (probe != nullptr) --owner.in_flight_;
+    std::erase(owner.waiting_, this);
+  }
+  Check(const Check&) = delete;
+  Check& operator=(const Check&) = delete;
+
+  HealthChecks& owner;
+  Watched& watched;
+  Endpoint endpoint;
+  HealthJudge judge;
+  core::Timer timer;
+  std::unique_ptr<Probe> probe;
+};
+
+struct HealthChecks::Watched {
+  UpstreamPtr upstream;
+  std::shared_ptr<UpstreamRuntime> runtime;
+  std::shared_ptr<const EndpointSet> set = std::make_shared<EndpointSet>();
+  std::vector<std::unique_ptr<Check>> checks;
+  core::TlsClientPolicyPtr tls;  // that the checks use
+  bool wanted = true;
+};
+
+HealthChecks::HealthChecks(core::EventLoop& loop, std::size_t max_in_flight)
+    : loop_(loop),
+      max_in_flight_(max_in_flight),
+      random_(std::random_device{}()),
+      tick_([](void* self) { static_cast<HealthChecks*>(self)->tick(); }, this) {}
+
+HealthChecks::~HealthChecks() { watched_.clear(); }
+
+void HealthChecks::track(const std::vector<UpstreamPtr>& upstreams) {
+  for (auto& [runtime, watched] : watched_) watched->wanted = false;
+  for (const auto& upstream : upstreams) {
+    auto runtime = upstream->state->shared_runtime();
+    auto& watched = watched_[runtime.get()];
+    if (watched == nullptr) watched = std::make_unique<Watched>();
+    watched->runtime = std::move(runtime);
+    watched->upstream = upstream;
+    watched->wanted = true;
+    follow(*watched);
+  }
+  std::erase_if(watched_, [](const auto& entry) {
+    if (entry.second->wanted) return false;
+    leave(*entry.second);
+    return true;
+  });
+  if (watched_.empty()) {
+    tick_.cancel();
+  } else if (!tick_.armed()) {
+    loop_.timers().arm(tick_, loop_.now() + kTick);
+  }
+}
+
+void HealthChecks::let_back(const Watched& watched, EndpointState& endpoint) {
+  const std::uint64_t ends = endpoint.eject_ends.load(std::memory_order_relaxed);
+  (void)end_ejection(endpoint, *watched.runtime, watched.upstream->outlier, ends);
+}
+
+// Nobody looks after it any more, so nothing may stay that somebody would have to take back.
+void HealthChecks::leave(Watched& watched) {
+  watched.checks.clear();
+  for (const Endpoint& endpoint : watched.set->endpoints) {
+    endpoint.state->health.store(Health::unknown, std::memory_order_relaxed);
+    let_back(watched, *endpoint.state);
+  }
+  watched.runtime->health_changed();
+}
+
+void HealthChecks::tick() {
+  for (auto& [runtime, watched] : watched_) {
+    if (watched->upstream->state->published() != watched->set) follow(*watched);
+    if (runtime->ejected.load(std::memory_order_relaxed) != 0) end_ejections(*watched, loop_.now());
+  }
+  loop_.timers().arm(tick_, loop_.now() + kTick);
+}
+
+void HealthChecks::end_ejections(Watched& watched, std::uint64_t now) {
+  for (const Endpoint& endpoint : watched.set->endpoints) {
+    if (end_ejection(*endpoint.state, *watched.runtime, watched.upstream->outlier, now)) {
+      core::log_info("upstream {}: {} is back, on trial", watched.upstream->name, endpoint.text);
+    }
+  }
+}
+
+// Takes over the upstream's present endpoints and parameters.
+void HealthChecks::follow(Watched& watched) {
+  const auto before = std::exchange(watched.set, watched.upstream->state->endpoints());
+  const auto& now = watched.set->endpoints;
+  const auto stays = [&now](const EndpointState* state) {
+    return std::any_of(now.begin(), now.end(), [state](const Endpoint& e) { return e.state.get() == state; });
+  };
+  // One that is gone has no place among the ejected.
+  for (const Endpoint& endpoint : before->endpoints) {
+    if (!stays(endpoint.state.get())) {
+      let_back(watched, *endpoint.state);
+    }
+  }
+  auto old = std::exchange(watched.checks, {});
+  watched.tls = tls_of(*watched.upstream);
+  if (watched.upstream->health_check == nullptr) {
+    if (old.empty()) return;
+    for (const Endpoint& endpoint : now) endpoint.state->health.store(Health::unknown, std::memory_order_relaxed);
+    watched.runtime->health_changed();
+    return;
+  }
+  for (const Endpoint& endpoint : now) {
+    if (endpoint.weight == 0) continue;
+    const auto found = std::find_if(old.begin(), old.end(), [&endpoint](const auto& check) {
+      return check != nullptr && check->endpoint.state == endpoint.state;
+    });
+    if (found != old.end()) {
+      watched.checks.push_back(std::move(*found));
+      watched.checks.back()->endpoint = endpoint;
+      continue;
+    }
+    auto& check = *watched.checks.emplace_back(std::make_unique<Check>(*this, watched, endpoint));
+    // Soon, but not all at once.
+    const auto spread = std::clamp<std::uint64_t>(
+        static_cast<std::uint64_t>(watched.upstream->health_check->interval.count()) / 10, 1, 500);
+    loop_.timers().arm(check.timer, loop_.now() + random_() % spread);
+  }
+}
+
+// Null: the checks are plain. A check of TLS where the upstream has none is for what passes through: whether somebody
+// shakes hands is asked, and not who.
+core::TlsClientPolicyPtr HealthChecks::tls_of(const Upstream& upstream) {
+  core::TlsClientPolicyPtr policy = upstream.transport.tls;
+  if (policy == nullptr && upstream.health_check != nullptr && upstream.health_check->kind == HealthCheck::Kind::tls) {
+    core::TlsClientPolicy any;
+    any.verify = false;
+    any.server_name = upstream.health_check->host;
+    if (auto sealed = core::seal(std::move(any))) policy = *sealed;
+  }
+  if (policy != nullptr && tls_ == nullptr) {
+    if (auto made = core::TlsWorker::create({})) tls_ = std::move(*made);
+  }
+  return policy;
+}
+
+void HealthChecks::run_waiting() {
+  while (in_flight_ < max_in_flight_ && !waiting_.empty()) {
+    Check& check = *waiting_.front();
+    waiting_.pop_front();
+    begin(check);
+  }
+}
+
+void HealthChecks::begin(Check& check) {
+  const Upstream& upstream = *check.watched.upstream;
+  // The next one is due an interval after this one began, however long it takes.
+  const auto pause = jittered(upstream.health_check->interval, random_());
+  loop_.timers().arm(check.timer, loop_.now() + static_cast<std::uint64_t>(std::max(pause, milliseconds(1)).count()));
+  if (check.probe != nullptr) return;  // the one before is still under way
+  ++in_flight_;
+  check.probe =
+      std::make_unique<Probe>(loop_, tls_.get(),
+                              Probe::Target{check.endpoint.address, check.endpoint.text, upstream.health_check,
+                                            check.watched.tls, upstream.transport.proxy_protocol},
+                              [this, &check](const std::string& problem) { finished(check, problem); });
+  check.probe->start();
+}
+
+void HealthChecks::finished(Check& check, const std::string& problem) {
+  const auto gone = std::move(check.probe);
+  --in_flight_;
+  const Upstream& upstream = *check.watched.upstream;
+  const Health before = check.judge.health();
+  if (check.judge.note(problem.empty(), *upstream.health_check)) {
+    EndpointState& state = *check.endpoint.state;
+    if (problem.empty()) {
+      // One that was never known to be bad has been serving all along.
+      if (before == Health::unhealthy) {
+        state.ramp_begins.store(loop_.now(), std::memory_order_relaxed);
+        core::log_info("upstream {}: {} is healthy again", upstream.name, check.endpoint.text);
+      }
+      state.health.store(Health::healthy, std::memory_order_relaxed);
+    } else {
+      core::log_warn("upstream {}: {} is unhealthy: {}", upstream.name, check.endpoint.text, problem);
+      state.health.store(Health::unhealthy, std::memory_order_relaxed);
+    }
+    check.watched.runtime->health_changed();
+  }
+  run_waiting();
+}
+
+}  // namespace edgemux::routing

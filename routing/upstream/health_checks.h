@@ -1,0 +1,64 @@
+#pragma once
+// HealthChecks: looks after the endpoints of upstreams that ask for it, once for the whole process, on the discovery
+// thread: active checks (health_check), and the end of ejections (outlier). What it finds goes into EndpointState;
+// every change of an endpoint's health is logged once.
+//
+// New endpoints are checked soon after they appear, then every interval give or take a tenth. What is known survives
+// track(): an endpoint that stays keeps its health and its results in a row, also when the check's parameters change.
+//
+// Threads: everything on the loop's thread, the constructor included unless the loop does not run yet.
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <random>
+#include <unordered_map>
+#include <vector>
+
+#include "core/io/event_loop.h"
+#include "core/tls/context.h"
+#include "routing/table/upstream.h"
+
+namespace edgemux::routing {
+
+class HealthChecks {
+ public:
+  // `max_in_flight`: checks at the same time; others that are due wait.
+  explicit HealthChecks(core::EventLoop& loop, std::size_t max_in_flight = 256);
+  ~HealthChecks();
+  HealthChecks(const HealthChecks&) = delete;
+  HealthChecks& operator=(const HealthChecks&) = delete;
+
+  static bool concerns(const Upstream& upstream) {
+    return upstream.health_check != nullptr || upstream.outlier.consecutive_failures != 0;
+  }
+
+  // The upstreams of the table in force that concern it; all others are left alone from now on.
+  void track(const std::vector<UpstreamPtr>& upstreams);
+
+ private:
+  struct Check;
+  struct Watched;
+  static constexpr std::uint64_t kTick = 100;  // ms
+
+  void tick();
+  void follow(Watched& watched);
+  void begin(Check& check);
+  void finished(Check& check, const std::string& problem);
+  void run_waiting();
+  static void end_ejections(Watched& watched, std::uint64_t now);
+  static void leave(Watched& watched);
+  static void let_back(const Watched& watched, EndpointState& endpoint);
+  [[nodiscard]] core::TlsClientPolicyPtr tls_of(const Upstream& upstream);
+
+  core::EventLoop& loop_;
+  std::size_t max_in_flight_;
+  std::size_t in_flight_ = 0;
+  std::minstd_rand random_;
+  std::unique_ptr<core::TlsWorker> tls_;  // made when a check needs it
+  std::unordered_map<const UpstreamRuntime*, std::unique_ptr<Watched>> watched_;
+  std::deque<Check*> waiting_;
+  core::Timer tick_;
+};
+
+}  // namespace edgemux::routing

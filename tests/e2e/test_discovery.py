@@ -1,0 +1,130 @@
+"""Endpoints that are names, against a real name server whose zone changes under load."""
+
+import os
+import threading
+from collections import Counter
+
+import pytest
+from support.knot import Knot
+from support.origin import Origin
+from support.ports import free_port
+from support.site import HOST
+from support.waiting import until
+
+pytestmark = [pytest.mark.sanitizer, pytest.mark.skipif(os.geteuid() != 0, reason="a name server on port 53 needs root")]
+DNS = {"min_ttl": "100ms", "max_ttl": "1s"}
+
+
+@pytest.fixture
+def knot(closing, tmp_path):
+    return closing(Knot(tmp_path / "knot"))
+
+
+@pytest.fixture
+def backends(closing):
+    """Three origins on one port, at 127.0.0.1, .2 and .3."""
+    port = free_port()
+    return [closing(Origin(port, name, host=f"127.0.0.{i}")) for i, name in enumerate(("one", "two", "three"), 1)]
+
+
+def start(site, knot, endpoint, **more):
+    upstreams = {"app": {"endpoints": [endpoint], "dns": DNS, **more}}
+    site.edge.start(certificates=site.certificates, routes=[site.route({"path": "/", "upstream": "app"})],
+                    upstreams=upstreams, prefix=knot.prefix)
+
+
+def who(site, count=12):
+    with site.wire() as wire:
+        return Counter(wire.ask("/who", HOST).body.split()[0].decode() for _ in range(count))
+
+
+class Load:
+    """Requests one after the other on several kept connections; `bad` holds what was not a 200."""
+
+    def __init__(self, site, connections=4):
+        self.site, self.bad, self.count, self._stop = site, [], 0, threading.Event()
+        self._threads = [threading.Thread(target=self._run) for _ in range(connections)]
+        for thread in self._threads:
+            thread.start()
+
+    def _run(self):
+        with self.site.wire() as wire:
+            while not self._stop.is_set():
+                try:
+                    answer = wire.ask("/who", HOST)
+                except (OSError, AssertionError) as error:
+                    self.bad.append(error)
+                    return
+                self.count += 1
+                if answer.status != 200:
+                    self.bad.append(answer)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+
+def test_a_zone_that_changes_under_load_moves_requests_and_loses_none(site, knot, backends):
+    knot.set("api 0 A 127.0.0.1", "api 0 A 127.0.0.2")
+    start(site, knot, f"api.app.test:{backends[0].port}")
+    until(lambda: site.ask("/who").status == 200, "the name is resolved")
+    assert set(who(site)) == {"one", "two"}
+    with Load(site) as load:
+        for number in range(6):
+            before = load.count
+            new = f"127.0.0.{number % 3 + 1}"
+            knot.set(f"api 0 A {new}")
+            name = backends[number % 3].name
+            until(lambda n=name: set(who(site)) == {n}, f"all go to {name}")
+            until(lambda b=before: load.count > b + 20, "the load goes on")
+        # Idle connections to those that are gone go as well: at the latest with the next request.
+        until(lambda: backends[0].open_connections() == backends[1].open_connections() == 0, "the others are let go")
+    assert load.bad == []
+    assert site.edge.log().count("now resolves to") >= 6
+
+
+def test_the_last_answer_is_kept_while_the_name_server_is_gone(site, knot, backends):
+    knot.set("api 0 A 127.0.0.1")
+    start(site, knot, f"api.app.test:{backends[0].port}")
+    until(lambda: site.ask("/who").status == 200, "the name is resolved")
+    with Load(site) as load:
+        knot.kill()
+        site.edge.wait_log("api.app.test does not resolve: .*; going on with 127.0.0.1", within=30)
+        before = load.count
+        until(lambda: load.count > before + 50, "the load goes on")
+        knot.start()
+        knot.set("api 0 A 127.0.0.3")
+        site.edge.wait_log("api.app.test resolves again: 127.0.0.3", within=40)
+        until(lambda: set(who(site)) == {"three"}, "the new answer is used")
+    assert load.bad == []
+
+
+def test_a_name_that_is_not_there_yet_does_not_stop_the_start(site, knot, backends):
+    start(site, knot, f"late.app.test:{backends[0].port}")
+    answer = site.ask("/who")
+    assert answer.status == 503 and b"app" in answer.body
+    site.edge.wait_access(status=503, reason="no_endpoint")
+    knot.set("late 0 A 127.0.0.2")
+    until(lambda: site.ask("/who").status == 200, "it is found", within=20)
+
+
+def test_a_service_gives_ports_weights_and_priorities(site, knot, backends, origins):
+    spare = origins("spare")
+    port = backends[0].port
+    hosts = ["a 0 A 127.0.0.1", "b 0 A 127.0.0.2", "c 0 A 127.0.0.1"]
+    both = [f"_http._tcp 0 SRV 10 3 {port} a", f"_http._tcp 0 SRV 10 1 {port} b", f"_http._tcp 0 SRV 20 1 {spare.port} c"]
+    knot.set(*hosts, *both)
+    start(site, knot, "srv:_http._tcp.app.test")
+    until(lambda: site.ask("/who").status == 200 and set(who(site)) == {"one", "two"}, "both targets are found")
+    until(lambda: who(site, 40) == {"one": 30, "two": 10}, "their weights hold")
+    with Load(site) as load:
+        # Those of the best priority have no address: the next priority serves.
+        knot.set(*hosts, f"_http._tcp 0 SRV 5 1 {port} gone", both[2])
+        until(lambda: set(who(site)) == {"spare"}, "the spare one serves", within=20)
+        knot.set(*hosts, f"_http._tcp 0 SRV 10 0 {port} b")
+        until(lambda: set(who(site)) == {"two"}, "the only target serves", within=20)
+    assert load.bad == []

@@ -1,0 +1,273 @@
+"""What clients see when an upstream misbehaves: each row of the table in docs/upstreams.md is a test here."""
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections import Counter
+
+import pytest
+from support.backends import Nginx
+from support.ports import free_port
+from support.site import HOST
+from support.waiting import patience, until
+from support.wire import Wire, request
+
+pytestmark = pytest.mark.sanitizer
+RETRY = {"attempts": 2, "on": ["connect", "reset"], "backoff": "1ms"}
+
+
+def start(site, backends, rule=None, upstream=None, **over):
+    addresses = [b if isinstance(b, str) else b.address for b in backends]
+    site.start(site.route({"path": "/", "upstream": "app", **(rule or {})}),
+               upstreams={"app": {"endpoints": addresses, **(upstream or {})}}, **over)
+
+
+class Load:
+    """GETs on kept connections, one after the other on each. `bad`: when, and what, was not a 200."""
+
+    def __init__(self, site, connections=6, target="/"):
+        self.site, self.target, self.bad, self.count, self._stop = site, target, [], 0, threading.Event()
+        self._threads = [threading.Thread(target=self._run) for _ in range(connections)]
+        for thread in self._threads:
+            thread.start()
+
+    def _run(self):
+        wire = self.site.wire()
+        while not self._stop.is_set():
+            began = time.monotonic()
+            try:
+                answer = wire.ask(self.target, HOST)
+                self.count += 1
+                if answer.status != 200:
+                    self.bad.append((began, answer))
+            except (OSError, AssertionError) as error:
+                self.bad.append((began, error))
+                wire.close()
+                wire = self.site.wire()
+        wire.close()
+
+    def more(self, count):
+        goal = self.count + count
+        until(lambda: self.count >= goal, f"{count} more requests", within=30)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+
+def test_killed_twenty_times_under_load(site, nginx):
+    """kill -9 of one of three: no idempotent request fails. nginx's answers here are one write, so none is half there."""
+    backends = [nginx(name) for name in ("one", "two", "three")]
+    start(site, backends, {"retry": RETRY}, {"outlier": {"consecutive_failures": 3, "eject_for": "100ms"}})
+    with Load(site) as load:
+        load.more(50)
+        for number in range(20):
+            victim = backends[number % 3]
+            victim.close()  # SIGKILL
+            killed = time.monotonic()
+            load.more(60)
+            assert [b for b in load.bad if b[0] > killed + 0.1] == []
+            backends[number % 3] = Nginx(site.edge.folder / f"again{number}", victim.port, victim.name)
+            load.more(20)
+        for backend in backends:
+            until(lambda b=backend: site.ask("/").body.split()[0].decode() == b.name, f"{backend.name} serves again")
+    for backend in backends:
+        backend.close()
+    assert load.bad == []
+    assert load.count > 1000
+
+
+def test_stopped_without_checks(site, nginx):
+    """SIGSTOP: the kernel still accepts. Silence until timeouts.response, then 504; with `timeouts.try` and a retry on
+    timeout another endpoint answers."""
+    one = nginx("one")
+    start(site, [one], timeouts={"response": "500ms"})
+    assert site.ask("/").status == 200
+    one._process.send_signal(signal.SIGSTOP)
+    try:
+        answer = site.ask("/")
+        assert answer.status == 504 and b"did not answer in time" in answer.body
+        site.edge.wait_access(status=504, reason="response_timeout")
+    finally:
+        one._process.send_signal(signal.SIGCONT)
+    until(lambda: site.ask("/").status == 200, "it goes on")
+
+
+def test_stopped_with_a_try_timeout_and_a_retry(site, nginx):
+    one, two = nginx("one"), nginx("two")
+    start(site, [one, two], {"timeouts": {"try": "300ms"}, "retry": {"attempts": 1, "on": ["timeout"], "backoff": "1ms"}})
+    one._process.send_signal(signal.SIGSTOP)
+    try:
+        for _ in range(4):
+            assert site.ask("/").body == b"two own.example.com\n"
+    finally:
+        one._process.send_signal(signal.SIGCONT)
+
+
+def test_stopped_with_checks(site, nginx):
+    one, two = nginx("one"), nginx("two")
+    check = {"http": "/", "interval": "100ms", "timeout": "300ms", "unhealthy_after": 2, "healthy_after": 1}
+    start(site, [one, two], upstream={"health_check": check})
+    one._process.send_signal(signal.SIGSTOP)
+    try:
+        site.edge.wait_log(f"{one.address} is unhealthy: no answer within 300 ms")
+        with Load(site) as load:
+            load.more(100)
+        assert load.bad == []
+    finally:
+        one._process.send_signal(signal.SIGCONT)
+    site.edge.wait_log(f"{one.address} is healthy again")
+    until(lambda: site.ask("/").body.startswith(b"one"), "it serves again")
+
+
+@pytest.fixture
+def black_hole():
+    """An address in a network namespace of its own whose answers are dropped; yields it."""
+    if os.geteuid() != 0:
+        pytest.skip("a network namespace needs root")
+    number = os.getpid() % 60000
+    name, link = f"emx{number}", f"emx{number}"
+    near, far = f"10.213.{number // 64 % 256}.{number % 64 * 4 + 1}", f"10.213.{number // 64 % 256}.{number % 64 * 4 + 2}"
+
+    def run(*command, check=True):
+        return subprocess.run(command, check=check, capture_output=True, text=True)
+
+    run("ip", "netns", "add", name)
+    try:
+        run("ip", "link", "add", link, "type", "veth", "peer", "name", "inside", "netns", name)
+        run("ip", "addr", "add", f"{near}/30", "dev", link)
+        run("ip", "link", "set", link, "up")
+        inside = ("ip", "netns", "exec", name)
+        run(*inside, "ip", "addr", "add", f"{far}/30", "dev", "inside")
+        run(*inside, "ip", "link", "set", "inside", "up")
+        # Whatever comes is taken; whatever would be answered is dropped.
+        run(*inside, "ip", "route", "add", "blackhole", f"{near}/32")
+        yield f"{far}:80"
+    finally:
+        run("ip", "netns", "del", name, check=False)
+
+
+def test_black_holed(site, origin, black_hole):
+    """Nothing comes back: timeouts.connect, then the next endpoint; 504 when there is none. Ejected, nobody waits."""
+    start(site, [black_hole, origin], upstream={"timeouts": {"connect": "300ms"},
+                                               "outlier": {"consecutive_failures": 1, "eject_for": "60s"}}, workers=1)
+    began = time.monotonic()
+    with site.wire() as wire:
+        for _ in range(8):
+            assert wire.ask("/who", HOST).status == 200
+    line = site.edge.wait_access(1, attempts=2)[0]
+    assert line["duration_ms"] >= 290
+    assert len([li for li in site.edge.access() if li["attempts"] == 2]) == 1, "it is ejected after one"
+    assert time.monotonic() - began < patience(5)
+    site.edge.stop()
+    start(site, [black_hole], upstream={"timeouts": {"connect": "300ms"}})
+    answer = site.ask("/")
+    assert answer.status == 504 and b"does not accept the connection in time" in answer.body
+    site.edge.wait_access(status=504, reason="connect_timeout")
+
+
+def test_refused(site, origin, dead_address):
+    """The next endpoint, always and for every method; 502 when there is none."""
+    start(site, [dead_address, origin])
+    for _ in range(4):
+        assert site.ask("/upload", method="POST", body=b"pay 10").status == 200
+    assert len(origin.requests) == 4
+    site.edge.stop()
+    start(site, [dead_address])
+    answer = site.ask("/")
+    assert answer.status == 502 and b"refuses connections" in answer.body
+
+
+def test_slow_but_alive(site, origin):
+    """A late answer is an answer, as long as no silence is longer than timeouts.response."""
+
+    def drip(call):
+        call.read_body()
+        call.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
+        for byte in b"drops":
+            call.origin.gate("tick").wait(0.15)
+            call.send(bytes([byte]))
+        return False
+
+    origin.scripts["/drip"] = drip
+    start(site, [origin], timeouts={"response": "500ms"})
+    answer = site.ask("/drip")
+    assert (answer.status, answer.body) == (200, b"drops")
+
+
+def test_too_slow(site, origin):
+    start(site, [origin], timeouts={"response": "300ms"})
+    assert site.ask("/gate/never").status == 504
+    origin.gate("never").set()
+
+
+@pytest.mark.parametrize("verb", ["reset", "nothing"])
+def test_reset_before_an_answer(site, origins, verb):
+    """GET: another endpoint with a retry on reset, else 502. POST: 502, never twice."""
+    bad, good = origins("bad"), origins("good")
+    bad.scripts["/who"] = lambda call: getattr(call.origin, f"_do_{verb}")(call, "")
+    start(site, [bad, good], {"retry": RETRY}, workers=1)
+    answers = Counter(site.ask("/who").body.split()[0] for _ in range(6))
+    assert answers == {b"good": 6}
+    before = len(good.requests)
+    statuses = Counter(site.ask("/who", method="POST", body=b"pay 10").status for _ in range(6))
+    assert statuses == {200: 3, 502: 3}
+    assert len(good.requests) == before + 3
+    site.edge.stop()
+    start(site, [bad])
+    assert site.ask("/who").status == 502
+
+
+@pytest.mark.parametrize("target", ["/short/100000", "/cut"])
+@pytest.mark.parametrize("transport", ["http", "https"])
+def test_reset_in_the_middle_of_an_answer(site, origin, target, transport):
+    """What the client has must not look whole: the connection ends early, and nothing is sent twice."""
+    start(site, [origin], {"retry": RETRY})
+    with site.wire(transport) as wire:
+        wire.send(request(target, HOST))
+        got = wire.rest_or_reset()
+    assert got.startswith(b"HTTP/1.1 200") and len(got) < 100000 and not got.endswith(b"0\r\n\r\n")
+    site.edge.wait_access(reason="upstream_closed", status=200)
+    assert len(origin.requests) == 1
+
+
+@pytest.mark.parametrize("garbage", [b"SSH-2.0-OpenSSH_9.2\r\n\r\n", b"\x15\x03\x01\x00\x02\x02\x46" + b"\0" * 64,
+                                     b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab"])
+def test_garbage(site, origin, garbage):
+    origin.scripts["/"] = garbage
+    start(site, [origin], {"retry": RETRY})
+    answer = site.ask("/")
+    assert answer.status == 502 and b"not valid HTTP" in answer.body
+    site.edge.wait_access(status=502, reason="bad_response")
+    assert len(origin.requests) == 1
+
+
+def test_a_name_that_does_not_resolve(site):
+    start(site, [f"nobody.invalid:{free_port()}"])
+    answer = site.ask("/")
+    assert answer.status == 503 and b"no endpoint" in answer.body
+
+
+def test_tunnels(edge, taps, dead_address, blackhole):
+    """The next endpoint, before the client has sent or seen a byte; without one the connection is closed."""
+    from support.hello import hello
+
+    tap = taps()
+    edge.start(routes=[{"host": "a.example.com", "passthrough": {"endpoints": [dead_address, blackhole.address, tap.address],
+                                                                  "timeouts": {"connect": "300ms"}}},
+                       {"host": "b.example.com", "passthrough": dead_address}])
+    with Wire.connect(edge.https) as client:
+        client.send(hello("a.example.com"))
+        backend = tap.accept()
+        backend.send(b"hi")
+        assert client.take(2) == b"hi"
+    with Wire.connect(edge.https) as client:
+        client.send(hello("b.example.com"))
+        assert client.rest_or_reset() == b""
+    edge.wait_access(reason="connect_failed", host="b.example.com")

@@ -1,0 +1,207 @@
+"""Endpoints that die, stop, come back: active checks, ejection, panic, and what clients see meanwhile."""
+
+import threading
+import time
+from collections import Counter
+
+import pytest
+from support.hello import hello
+from support.site import HOST
+from support.waiting import until
+from support.wire import Wire
+
+pytestmark = pytest.mark.sanitizer
+FAST = {"interval": "100ms", "timeout": "1s", "unhealthy_after": 2, "healthy_after": 2}
+
+
+def app(backends, **more):
+    return {"app": {"endpoints": [b.address for b in backends], **more}}
+
+
+def start(site, upstreams, **over):
+    return site.start(site.route({"path": "/", "upstream": "app"}), upstreams=upstreams, **over)
+
+
+def states(site):
+    """How many endpoints of `app` are in which state."""
+    sample = site.edge.metrics()
+    every = ("healthy", "unchecked", "unhealthy", "ejected", "drained")
+    counts = {s: int(sample.total("edgemux_upstream_endpoints", upstream="app", state=s)) for s in every}
+    return {s: n for s, n in counts.items() if n}
+
+
+def wait_states(site, **expected):
+    until(lambda: states(site) == expected, lambda: f"{expected}; it is {states(site)}; the log:\n{site.edge.log()[-2000:]}")
+
+
+def who(site, count=12):
+    with site.wire() as wire:
+        return Counter(wire.ask("/who", HOST).body.split()[0].decode() for _ in range(count))
+
+
+@pytest.fixture
+def three(origins):
+    return [origins(name) for name in ("one", "two", "three")]
+
+
+# ---- active checks ----
+
+
+def test_an_http_check_takes_out_who_fails_and_back_who_recovers(site, three):
+    sick = threading.Event()
+    three[1].scripts["/healthz"] = lambda call: call.answer(503 if sick.is_set() else 200, b"all fine")
+    start(site, app(three, health_check={"http": "/healthz", **FAST}), workers=2)
+    # The origins without a script answer 200 to anything.
+    wait_states(site, healthy=3)
+    assert set(who(site)) == {"one", "two", "three"}
+    sick.set()
+    wait_states(site, healthy=2, unhealthy=1)
+    assert set(who(site)) == {"one", "three"}
+    sick.clear()
+    wait_states(site, healthy=3)
+    assert set(who(site)) == {"one", "two", "three"}
+    # Each change is told once, however many workers there are.
+    log = site.edge.log()
+    assert log.count(f"{three[1].address} is unhealthy: it answers 503") == 1, log
+    assert log.count(f"{three[1].address} is healthy again") == 1, log
+    seen = [s for s in three[0].requests if s.target == "/healthz"][0]
+    assert seen.get("host") == three[0].address and seen.get("user-agent") == "edgemux-health-check"
+
+
+def test_checks_are_made_once_per_process_and_not_per_worker(site, origin):
+    start(site, app([origin], health_check={"http": "/healthz", "interval": "500ms"}), workers=4)
+    wait_states(site, healthy=1)
+    began, before = time.monotonic(), len(origin.requests)
+    until(lambda: len(origin.requests) >= before + 4, "four more checks")
+    took = time.monotonic() - began
+    # Four intervals, each a tenth shorter at most; with four askers it would be a quarter of that.
+    assert took >= 3 * 0.45, took
+
+
+@pytest.mark.parametrize("what", ["status", "body", "garbage", "silence", "close"])
+def test_what_an_http_check_refuses(site, origin, what):
+    bad = {
+        "status": lambda call: call.answer(204, b""),
+        "body": lambda call: call.answer(200, b"starting"),
+        "garbage": b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
+        "silence": lambda call: call.gate("never"),
+        "close": lambda call: False,
+    }[what]
+    reason = {"status": "it answers 204", "body": 'does not contain "ready"', "garbage": "not valid HTTP",
+              "silence": "no answer within 300 ms", "close": "without an answer"}[what]
+    origin.scripts["/ready"] = bad
+    check = {"http": "/ready", "host": "app.example.com", "expect": [200, 299], "expect_body": "ready", **FAST,
+             "timeout": "300ms"}
+    start(site, app([origin], health_check=check))
+    site.edge.wait_log(f"{origin.address} is unhealthy: .*{reason}")
+    assert origin.requests[0].get("host") == "app.example.com"
+    # The only endpoint is used all the same: below half of them healthy, all are.
+    assert site.ask("/who").status == 200
+    origin.scripts["/ready"] = b"HTTP/1.1 299 Fine\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nrea\r\n2\r\ndy\r\n0\r\n\r\n"
+    origin.gate("never").set()
+    wait_states(site, healthy=1)
+
+
+def test_a_tcp_check_sees_who_stops_listening(site, three):
+    start(site, app(three, health_check={"tcp": True, **FAST}))
+    wait_states(site, healthy=3)
+    three[0].close()
+    wait_states(site, healthy=2, unhealthy=1)
+    assert set(who(site)) == {"two", "three"}
+    site.edge.wait_log(f"{three[0].address} is unhealthy: Connection refused")
+
+
+def test_a_tls_check_wants_a_handshake(edge, nginx, origin, authority):
+    pair = authority.issue("a.example.com")
+    secure = nginx("secure", pair)
+    endpoints = [secure.address, origin.address]
+    edge.start(upstreams={"app": {"endpoints": endpoints, "health_check": {"tls": True, "host": "a.example.com", **FAST}}},
+               routes=[{"host": "a.example.com", "passthrough": "app"}])
+    edge.wait_log(f"{origin.address} is unhealthy")
+    until(lambda: edge.metrics().total("edgemux_upstream_endpoints", upstream="app", state="healthy") == 1, "nginx is fine")
+    for _ in range(6):
+        with Wire.connect(edge.https, tls=authority.client_context(["http/1.1"]), name="a.example.com") as wire:
+            assert wire.ask("/", "a.example.com").body == b"secure a.example.com\n"
+
+
+def test_below_half_healthy_all_are_used(site, three):
+    start(site, app(three, health_check={"http": "/healthz", **FAST}))
+    wait_states(site, healthy=3)
+    for origin in three[:2]:
+        origin.scripts["/healthz"] = b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"
+    wait_states(site, healthy=1, unhealthy=2)
+    assert set(who(site)) == {"one", "two", "three"}
+    del three[0].scripts["/healthz"]
+    wait_states(site, healthy=2, unhealthy=1)
+    assert set(who(site)) == {"one", "three"}
+
+
+def test_health_survives_a_reload_and_a_change_of_the_check(site, three):
+    three[0].scripts["/healthz"] = b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"
+    check = {"http": "/healthz", **FAST}
+    start(site, app(three, health_check=check))
+    wait_states(site, healthy=2, unhealthy=1)
+    site.edge.wait_log("is unhealthy")
+    mark = len(site.edge.log())
+    for check in ({**check, "interval": "200ms"}, {**check, "unhealthy_after": 5}, check):
+        site.edge.reload(certificates=site.certificates, routes=[site.route({"path": "/", "upstream": "app"})],
+                         upstreams=app(three, health_check=check))
+        assert set(who(site)) == {"two", "three"}
+    assert "healthy" not in site.edge.log()[mark:]
+    # Without a check nobody is unhealthy.
+    site.edge.reload(certificates=site.certificates, routes=[site.route({"path": "/", "upstream": "app"})],
+                     upstreams=app(three))
+    until(lambda: set(who(site)) == {"one", "two", "three"}, "all are used")
+
+
+# ---- ejection ----
+
+
+def test_failures_in_a_row_eject_and_time_brings_back_on_trial(site, three):
+    three[1].scripts["/who"] = lambda call: False  # closes without an answer
+    start(site, app(three, outlier={"consecutive_failures": 3, "eject_for": "1s"}), workers=1)
+    with site.wire() as wire:
+        answers = []
+        while states(site).get("ejected", 0) == 0:
+            wire.send(b"POST /who HTTP/1.1\r\nHost: own.example.com\r\nContent-Length: 0\r\n\r\n")
+            answers.append(wire.response().status)
+            assert len(answers) < 40, answers
+    assert answers.count(502) == 3 and set(answers) == {200, 502}
+    ejected = time.monotonic()
+    assert set(who(site)) == {"one", "three"}
+    site.edge.wait_log(rf"upstream app: {three[1].address} is ejected for 1000 ms: 3 failures in a row")
+    # Still broken: one failure is enough now, and it lasts twice as long.
+    site.edge.wait_log(f"{three[1].address} is back, on trial")
+    assert time.monotonic() - ejected >= 0.5
+    until(lambda: site.ask("/who", method="POST", body=b"").status == 502 or states(site).get("ejected"), "tried again")
+    site.edge.wait_log(f"{three[1].address} is ejected for 2000 ms")
+    # Mended: it comes back for good.
+    del three[1].scripts["/who"]
+    until(lambda: set(who(site)) == {"one", "two", "three"}, "all are used again")
+    assert states(site) == {"unchecked": 3}
+
+
+def test_no_more_than_the_cap_are_ejected(site, three):
+    for origin in three[:2]:
+        origin.close()
+    start(site, app(three, outlier={"consecutive_failures": 1, "eject_for": "60s", "max_ejected": "34%"}), workers=2)
+    for _ in range(10):
+        assert site.ask("/who").status == 200  # a failed connect goes on to the next endpoint
+    assert states(site) == {"unchecked": 2, "ejected": 1}
+    assert site.edge.log().count("is ejected for") == 1
+
+
+def test_tunnels_eject_as_well(edge, taps):
+    one, two = taps(), taps()
+    edge.start(upstreams={"app": {"endpoints": [one.address, two.address], "outlier": {"consecutive_failures": 2}}},
+               routes=[{"host": "a.example.com", "passthrough": "app"}], workers=1)
+    one.close()
+    for _ in range(8):
+        with Wire.connect(edge.https) as client:
+            client.send(hello("a.example.com"))
+            backend = two.accept()
+            assert backend.take(1) == b"\x16"
+            backend.close()
+    lines = edge.wait_access(8)
+    assert sorted(line["attempts"] for line in lines) == [1] * 6 + [2] * 2, lines
+    edge.wait_log(f"{one.address} is ejected for 30000 ms: 2 failures in a row")
