@@ -11,6 +11,7 @@
 #include "config/security_material.h"
 #include "config/source_file.h"
 #include "config/upstream_registry.h"
+#include "config/upstream_tls.h"
 #include "config/workers.h"
 
 namespace edgemux::config {
@@ -56,6 +57,7 @@ struct Compiler::State {
   std::map<std::string, SourceFile> known;  // by path; the main file too
   CertificatePairs pairs;
   TlsPolicies policies;
+  UpstreamTls upstream_tls;
   UpstreamRegistry registry;
   LastGood last_good;
   std::set<std::string> listed_before;  // includes of the compile before
@@ -180,6 +182,7 @@ struct Compiler::State {
     snapshot->certificates = pairs.load(settings.certificates, inputs, problems);
     const std::size_t before_tls = problems.errors();
     policies.begin(settings.tls, problems);
+    upstream_tls.begin();
     bool main_ok = problems.errors() == before_tls;
     if (!settings.tokens_dir.text.empty() && !files->exists(settings.tokens_dir.text)) {
       problems.warning(settings.tokens_dir.place, "the directory " + settings.tokens_dir.text + " does not exist");
@@ -206,7 +209,7 @@ struct Compiler::State {
 
   // False: some include was set aside.
   bool link_pass(const Settings& settings, Inputs& inputs, routing::Snapshot& snapshot, bool& main_ok) {
-    Linker::Shared shared{settings, registry, policies, inputs, *snapshot.certificates, {}, false};
+    Linker::Shared shared{settings, registry, policies, upstream_tls, inputs, *snapshot.certificates, {}, false};
     for (const SourceFile* file : order) {
       if (file->use == Use::current) continue;
       if (file->current == nullptr || !file->current->readable) {

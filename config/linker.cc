@@ -29,6 +29,7 @@ bool Linker::admit_upstreams(const FileSpec& file, Problems& problems) {
   if (!ok) return false;
   for (const auto& upstream : file.upstreams) {
     named_.emplace(upstream.name.text, Named{&upstream, problems.origin(upstream.name.place), nullptr});
+    report(upstream, problems);
   }
   return true;
 }
@@ -37,11 +38,38 @@ routing::UpstreamPtr Linker::make(const UpstreamSpec& spec, const routing::Origi
   routing::Upstream upstream = spec.value;
   upstream.origin = origin;
   if (!spec.own_connect_timeout) upstream.connect_timeout = shared_.settings.timeouts.connect;
+  if (spec.tls) {
+    const auto& answer = shared_.upstream_tls.get(*spec.tls, shared_.inputs);
+    upstream.transport.tls = answer.policy;
+    upstream.transport.refused = answer.refused;
+  }
   return shared_.registry.make(std::move(upstream), lineage);
 }
 
+void Linker::report(const UpstreamSpec& spec, Problems& problems) {
+  if (!spec.tls) return;
+  const auto& answer = shared_.upstream_tls.get(*spec.tls, shared_.inputs);
+  if (!answer.refused.empty()) {
+    problems.error(answer.place, "upstream " + quote(spec.name.text) + ": " + answer.refused,
+                   "its requests get 502 until that is repaired");
+  }
+  for (const auto& [place, warning] : answer.warnings) {
+    problems.warning(place, "upstream " + quote(spec.name.text) + ": " + warning);
+  }
+}
+
+// Bytes that belong to somebody else's TLS go nowhere inside of ours.
+void Linker::refuse_tls(const routing::UpstreamPtr& upstream, std::string_view what, Place place, Problems& problems) {
+  if (upstream == nullptr || (upstream->transport.tls == nullptr && upstream->transport.refused.empty())) return;
+  problems.error(place, std::string(what) + " passes bytes on as they are; upstream " + quote(upstream->name) +
+                            " has 'tls' and cannot be used here");
+}
+
 routing::UpstreamPtr Linker::resolve(const TargetSpec& target, Problems& problems) {
-  if (target.inline_upstream != nullptr) return make(*target.inline_upstream, problems.origin(target.name.place), {});
+  if (target.inline_upstream != nullptr) {
+    inline_.push_back(target.inline_upstream.get());
+    return make(*target.inline_upstream, problems.origin(target.name.place), {});
+  }
   const auto& name = target.name.text;
   if (const auto found = named_.find(name); found != named_.end()) {
     auto& named = found->second;
@@ -68,7 +96,8 @@ routing::UpstreamPtr Linker::backend_solver(const routing::Upstream& backend, co
   solver.origin = origin;
   solver.connect_timeout = backend.connect_timeout;
   for (const auto& endpoint : backend.endpoints) {
-    if (endpoint.service) continue;  // its ports are its own
+    // A service's ports are its own, a Unix socket has none.
+    if (endpoint.service || (endpoint.address && endpoint.address->is_unix())) continue;
     const bool twice = std::any_of(solver.endpoints.begin(), solver.endpoints.end(),
                                    [&](const auto& other) { return other.host == endpoint.host; });
     if (twice) continue;
@@ -149,7 +178,9 @@ std::shared_ptr<const routing::Route> Linker::make_route(const RouteSpec& spec, 
   route->access = spec.access;
   route->on_http = spec.on_http;
   if (spec.passthrough) {
-    route->action = routing::Passthrough{resolve(*spec.passthrough, problems)};
+    auto upstream = resolve(*spec.passthrough, problems);
+    refuse_tls(upstream, "'passthrough'", spec.passthrough->name.place, problems);
+    route->action = routing::Passthrough{std::move(upstream)};
   } else {
     make_host(spec, *route, problems);
   }
@@ -225,8 +256,10 @@ bool Linker::admit_routes(const FileSpec& file, Problems& problems) {
   files_.push_back(problems.origin({}).file);
   grow(file.routes.size());
   reminded_ = 0;
+  inline_.clear();
   for (const auto& tcp : file.tcp_listeners) {
     auto upstream = resolve(tcp.target, problems);
+    refuse_tls(upstream, "a tcp listener", tcp.target.name.place, problems);
     use(upstream);
     tcp_upstreams_.insert_or_assign(tcp.listener, std::move(upstream));
   }
@@ -255,6 +288,7 @@ bool Linker::admit_routes(const FileSpec& file, Problems& problems) {
     hosts_.resize(first_host);
     return false;
   }
+  for (const UpstreamSpec* spec : inline_) report(*spec, problems);
   for (std::size_t i = 0; i < file.routes.size(); ++i) {
     const auto& route = *routes_[first_route + i];
     remind(file.routes[i], route, masks[i], problems);

@@ -19,6 +19,7 @@
 #include "config/settings.h"
 #include "config/spec.h"
 #include "config/upstream_registry.h"
+#include "config/upstream_tls.h"
 #include "routing/table/snapshot.h"
 
 namespace edgemux::config {
@@ -29,6 +30,7 @@ class Linker {
     const Settings& settings;
     UpstreamRegistry& registry;
     TlsPolicies& policies;
+    UpstreamTls& upstream_tls;
     Inputs& inputs;
     const core::CertificateStore& certificates;
     // Names that files which are set aside would define: an upstream that is missing because of them has no endpoints,
@@ -66,6 +68,9 @@ class Linker {
   };
 
   routing::UpstreamPtr make(const UpstreamSpec& spec, const routing::Origin& origin, std::string_view lineage);
+  // What is wrong with the files of its `tls:`; no error of the file.
+  void report(const UpstreamSpec& spec, Problems& problems);
+  void refuse_tls(const routing::UpstreamPtr& upstream, std::string_view what, Place place, Problems& problems);
   routing::UpstreamPtr resolve(const TargetSpec& target, Problems& problems);
   routing::UpstreamPtr backend_solver(const routing::Upstream& backend, const routing::Origin& origin);
   std::uint64_t listeners_of(const RouteSpec& spec, Problems& problems);
@@ -89,7 +94,8 @@ class Linker {
   std::unordered_map<std::string, routing::UpstreamPtr> tcp_upstreams_;  // by listener
   std::vector<routing::UpstreamPtr> upstreams_;
   std::unordered_set<std::uint32_t> upstream_ids_;
-  std::size_t reminded_ = 0;  // hosts without certificate, of the file at hand
+  std::vector<const UpstreamSpec*> inline_;  // of the file at hand
+  std::size_t reminded_ = 0;                 // hosts without certificate, of the file at hand
 };
 
 }  // namespace edgemux::config

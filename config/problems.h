@@ -16,9 +16,11 @@ class Problems {
  public:
   static constexpr std::size_t max_reported = 200;
 
-  // `bytes` may be null (a file that could not be read).
-  Problems(std::shared_ptr<const std::string> file, std::shared_ptr<const std::string> bytes)
-      : file_(std::move(file)), bytes_(std::move(bytes)) {}
+  // `bytes` may be null (a file that could not be read). `path` is the file's, absolute, where paths in it are read.
+  Problems(std::shared_ptr<const std::string> file, std::shared_ptr<const std::string> bytes, std::string path = {})
+      : file_(std::move(file)), bytes_(std::move(bytes)), path_(std::move(path)) {}
+
+  [[nodiscard]] const std::string& path() const { return path_; }
 
   void error(Place place, std::string message, std::string hint = {}) {
     add(Severity::error, place, std::move(message), std::move(hint));
@@ -36,6 +38,7 @@ class Problems {
 
   std::shared_ptr<const std::string> file_;
   std::shared_ptr<const std::string> bytes_;
+  std::string path_;
   std::vector<Diagnostic> diagnostics_;
   std::size_t errors_ = 0;
   std::size_t unreported_ = 0;

@@ -70,6 +70,7 @@ routing::ListenerSpec read_listener(const Node& node, Problems& problems) {
     problems.error(upstream->place, "'upstream' is for tcp listeners; here the routes say where a request goes");
   }
   read_networks(node.get("accept_proxy_protocol"), spec.accept_proxy_protocol, problems);
+  read_networks(node.get("trusted_proxies"), spec.trusted_proxies, problems);
   spec.redirect_port = static_cast<std::uint16_t>(number_or(node.get("redirect_port"), spec.redirect_port));
   spec.backlog = static_cast<int>(number_or(node.get("backlog"), static_cast<std::uint64_t>(spec.backlog)));
   if (const Node* tcp = node.get("tcp")) {

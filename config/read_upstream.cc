@@ -11,6 +11,24 @@ namespace {
 
 constexpr std::size_t max_endpoints = 4096;
 
+std::optional<routing::EndpointSpec> read_unix_endpoint(const Node& node, Problems& problems) {
+  constexpr std::size_t longest = 107;  // what the kernel takes
+  const std::string_view path = node.text.substr(5);
+  if (path.empty()) {
+    problems.error(node.place, "bad endpoint: " + quote(node.text) + " has no path; write unix:/run/app.sock");
+    return std::nullopt;
+  }
+  routing::EndpointSpec endpoint;
+  endpoint.text = std::string(node.text);
+  endpoint.host = resolve_path(problems.path(), std::string(path));
+  if (endpoint.host.size() > longest) {
+    problems.error(node.place, "bad endpoint: a Unix socket's path has at most " + std::to_string(longest) + " bytes");
+    return std::nullopt;
+  }
+  endpoint.address = core::SocketAddress::unix_socket(endpoint.host);
+  return endpoint;
+}
+
 std::optional<routing::EndpointSpec> read_service(const Node& node, std::string_view name, Problems& problems) {
   char buffer[256];
   const auto host = routing::normalise_host(name, buffer);
@@ -28,10 +46,7 @@ std::optional<routing::EndpointSpec> read_service(const Node& node, std::string_
 
 std::optional<routing::EndpointSpec> read_endpoint(const Node& node, Problems& problems) {
   const std::string_view text = node.text;
-  if (text.substr(0, 5) == "unix:") {
-    problems.error(node.place, "endpoints with 'unix:' are not supported yet");
-    return std::nullopt;
-  }
+  if (text.starts_with("unix:")) return read_unix_endpoint(node, problems);
   if (text.substr(0, 4) == "srv:") return read_service(node, text.substr(4), problems);
   if (text.find("://") != std::string_view::npos) {
     problems.error(node.place, quote(text) + " is a URL; an endpoint is host:port");
@@ -110,11 +125,7 @@ std::shared_ptr<UpstreamSpec> read_upstream(const Node& node, Name name, Problem
     k.max_requests = number_or(keepalive->get("max_requests"), k.max_requests);
     k.connections = static_cast<std::uint32_t>(number_or(keepalive->get("connections"), k.connections));
   }
-  if (const Node* version = node.get("proxy_protocol")) {
-    upstream.transport.proxy_protocol = version->text == "v1"   ? core::ProxyVersion::v1
-                                        : version->text == "v2" ? core::ProxyVersion::v2
-                                                                : core::ProxyVersion::off;
-  }
+  read_transport(node, *spec, problems);
   if (const Node* timeouts = node.get("timeouts"); timeouts != nullptr && timeouts->get("connect") != nullptr) {
     spec->own_connect_timeout = true;
     upstream.connect_timeout = duration_or(timeouts->get("connect"), upstream.connect_timeout);

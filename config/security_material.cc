@@ -31,7 +31,7 @@ std::string key_of(const core::TlsPolicy& policy, std::string_view ca) {
 
 std::shared_ptr<const core::CertificateStore> CertificatePairs::load(const std::vector<CertificateEntry>& entries,
                                                                      Inputs& inputs, Problems& problems) {
-  for (auto& [names, pair] : pairs_) pair.used = false;
+  pairs_.begin();
   std::vector<core::CertifiedKeyPtr> loaded;
   for (const auto& entry : entries) {
     if (entry.directory.empty()) {
@@ -48,16 +48,35 @@ std::shared_ptr<const core::CertificateStore> CertificatePairs::load(const std::
     if (listed->empty()) problems.warning(entry.place, "there is no certificate in " + entry.directory + " yet");
     for (const auto& names : *listed) load_one(names, entry.place, inputs, problems, loaded);
   }
-  for (auto at = pairs_.begin(); at != pairs_.end();) at = at->second.used ? std::next(at) : pairs_.erase(at);
   return std::make_shared<const core::CertificateStore>(std::move(loaded));
 }
 
 void CertificatePairs::load_one(const core::PairFiles& names, Place place, Inputs& inputs, Problems& problems,
                                 std::vector<core::CertifiedKeyPtr>& out) {
+  if (pairs_.used(names)) return;  // named twice
+  const PairCache::Pair& pair = pairs_.load(names, inputs);
+  if (!pair.error.empty()) {
+    problems.error(place, pair.error, pair.good != nullptr ? "the pair that was loaded before stays in use" : "");
+  }
+  for (const auto& warning : pair.warnings) problems.warning(place, warning);
+  if (pair.good != nullptr) out.push_back(pair.good);
+}
+
+void PairCache::begin() {
+  for (auto at = pairs_.begin(); at != pairs_.end();) at = at->second.used ? std::next(at) : pairs_.erase(at);
+  for (auto& [names, pair] : pairs_) pair.used = false;
+}
+
+bool PairCache::used(const core::PairFiles& names) const {
+  const auto found = pairs_.find({names.cert, names.key});
+  return found != pairs_.end() && found->second.used;
+}
+
+const PairCache::Pair& PairCache::load(const core::PairFiles& names, Inputs& inputs) {
   inputs.watch_file(names.cert);
   inputs.watch_file(names.key);
   Pair& pair = pairs_[{names.cert, names.key}];
-  if (pair.used) return;  // named twice
+  if (pair.used) return pair;
   pair.used = true;
   auto& files = inputs.files();
   const std::string signature = files.signature(names.cert) + "/" + files.signature(names.key);
@@ -68,13 +87,9 @@ void CertificatePairs::load_one(const core::PairFiles& names, Place place, Input
     pair.warnings = loaded ? std::move(loaded->warnings) : std::vector<std::string>{};
     if (loaded) pair.good = std::move(loaded->pair);
   }
-  if (!pair.error.empty()) {
-    problems.error(place, pair.error, pair.good != nullptr ? "the pair that was loaded before stays in use" : "");
-  }
-  for (const auto& warning : pair.warnings) problems.warning(place, warning);
   inputs.note(pair.good != nullptr ? pair.good->fingerprint : std::string());
   inputs.note(pair.error);
-  if (pair.good != nullptr) out.push_back(pair.good);
+  return pair;
 }
 
 void TlsPolicies::begin(const TlsSpec& defaults, Problems& problems) {

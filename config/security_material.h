@@ -14,6 +14,25 @@
 
 namespace edgemux::config {
 
+// Certificate pairs by their files: loaded again when a file changes, with the last good pair kept meanwhile.
+class PairCache {
+ public:
+  struct Pair {
+    std::string signature;
+    core::CertifiedKeyPtr good;  // null: none was ever good
+    std::string error;           // of the latest load
+    std::vector<std::string> warnings;
+    bool used = false;
+  };
+  // Starts a compile: what was not used in the one before is forgotten.
+  void begin();
+  const Pair& load(const core::PairFiles& names, Inputs& inputs);
+  [[nodiscard]] bool used(const core::PairFiles& names) const;
+
+ private:
+  std::map<std::pair<std::string, std::string>, Pair> pairs_;
+};
+
 // The pairs of `certificates:`. One that cannot be loaded is a problem at its entry and harms nothing else; while this
 // object lives, its last good pair stays in use for as long as the files are named (a renewal replaces two files, one
 // after the other).
@@ -23,17 +42,10 @@ class CertificatePairs {
                                                      Problems& problems);
 
  private:
-  struct Pair {
-    std::string signature;
-    core::CertifiedKeyPtr good;
-    std::string error;
-    std::vector<std::string> warnings;
-    bool used = false;
-  };
   void load_one(const core::PairFiles& names, Place place, Inputs& inputs, Problems& problems,
                 std::vector<core::CertifiedKeyPtr>& out);
 
-  std::map<std::pair<std::string, std::string>, Pair> pairs_;
+  PairCache pairs_;
 };
 
 // Seals what `tls:` of a route says on top of the defaults. Equal demands give the same policy.

@@ -9,7 +9,7 @@ std::shared_ptr<const Parsed> parse_file(std::shared_ptr<const std::string> byte
                                          const std::shared_ptr<const std::string>& display, bool is_main) {
   auto parsed = std::make_shared<Parsed>();
   parsed->bytes = bytes;
-  Problems problems(display, bytes);
+  Problems problems(display, bytes, path);
   if (const auto document = parse_yaml(bytes, problems)) {
     parsed->readable = true;
     const Node& root = *document->root();

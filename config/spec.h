@@ -23,10 +23,22 @@ struct Name {
   Place place;
 };
 
+// `tls:` of an upstream.
+struct UpstreamTlsSpec {
+  Place place;
+  std::string server_name;  // empty = the endpoint's host
+  Name ca;                  // absolute paths; empty = none
+  Name cert;
+  Name key;
+  std::vector<std::string> alpn;  // as the upstream's protocol asks
+  bool verify = true;
+};
+
 struct UpstreamSpec {
   Name name;                // of an inline one: the text of its first endpoint
   routing::Upstream value;  // without origin, identity, id and state
   bool own_connect_timeout = false;
+  std::optional<UpstreamTlsSpec> tls;
 };
 
 // Where a route or a rule sends its traffic.
@@ -95,6 +107,8 @@ TlsSpec read_tls(const Node& node, const std::string& path, Problems& problems);
 
 // An upstream from a map with endpoints. Null: a problem was reported.
 std::shared_ptr<UpstreamSpec> read_upstream(const Node& node, Name name, Problems& problems);
+// tls, proxy_protocol and source_address of its map.
+void read_transport(const Node& node, UpstreamSpec& spec, Problems& problems);
 // "host:port" as an upstream of its own. Null: a problem was reported.
 std::shared_ptr<UpstreamSpec> read_address(const Node& node, Problems& problems);
 

@@ -5,25 +5,6 @@
 
 namespace edgemux::listeners {
 
-void drop_forwarding_fields(core::FieldList& fields) {
-  using core::FieldId;
-  for (core::Field& field : fields) {
-    switch (field.id) {
-      case FieldId::forwarded:
-      case FieldId::x_forwarded_for:
-      case FieldId::x_forwarded_proto:
-      case FieldId::x_forwarded_host:
-      case FieldId::x_forwarded_port:
-      case FieldId::x_real_ip:
-      case FieldId::x_request_id:
-        field.hop_by_hop = true;
-        break;
-      default:
-        break;
-    }
-  }
-}
-
 const routing::UpstreamPtr* upstream_of(const routing::Rule& rule, std::uint64_t random) {
   if (const auto* forward = std::get_if<routing::Forward>(&rule.action)) return &forward->upstream;
   if (const auto* split = std::get_if<routing::Split>(&rule.action)) return split->pick(random);

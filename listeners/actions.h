@@ -11,9 +11,6 @@
 
 namespace edgemux::listeners {
 
-// A client may not say who it is; only we do (no sender is trusted). Before rules look at the fields.
-void drop_forwarding_fields(core::FieldList& fields);
-
 // Where the rule sends a request; null: the rule has no upstream that could be asked. `random`: uniform.
 const routing::UpstreamPtr* upstream_of(const routing::Rule& rule, std::uint64_t random);
 

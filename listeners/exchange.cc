@@ -6,6 +6,7 @@
 #include "core/http/path.h"
 #include "listeners/actions.h"
 #include "listeners/clock.h"
+#include "listeners/forwarding.h"
 #include "listeners/http_session.h"
 #include "listeners/local_reply.h"
 #include "listeners/worker.h"
@@ -97,6 +98,7 @@ Exchange::Text Exchange::keep(std::string_view text) {
 
 void Exchange::begin(HttpSession& session, core::StreamId stream) {
   session_ = &session;
+  client_ = session.client();
   stream_ = stream;
   stage_ = Stage::routing;
   began_us_ = monotonic_us();
@@ -121,6 +123,9 @@ void Exchange::start(HttpSession& session, core::StreamId stream, core::RequestH
     await_body(head.expect_continue ? worker_.snapshot().timeouts.response : kBodyGrace);
   }
   remember(head);
+  const auto& trusted = session.listener().spec().trusted_proxies;
+  from_trusted_ = !trusted.empty() && contains(trusted, client_);
+  if (from_trusted_) client_ = client_behind(head.fields, client_, trusted);
   if (head.method == core::Method::connect) {
     return refuse(405, CloseReason::bad_request, "CONNECT is not served here");
   }
@@ -149,21 +154,31 @@ void Exchange::start_refused(HttpSession& session, core::StreamId stream, std::u
 
 // ---- forwarding ----
 
+// Before rules look at the fields.
+void Exchange::settle_forwarding(core::RequestHead& head) {
+  forwarding_ = make_forwarding(head.fields, {session_->client(), from_trusted_, session_->secure(), head.authority},
+                                forwarding_text_);
+}
+
 void Exchange::forward(core::RequestHead& head, std::string_view path, const routing::UpstreamPtr& upstream, bool end) {
   upstream_ = upstream;
   if (upstream->missing) {
     return refuse(500, CloseReason::no_upstream, "upstream " + upstream->name + " is not defined");
   }
-  std::array<char, 64> client;
-  const std::size_t client_size = session_->client().write_ip(client.data());
   worker_.make_request_id(request_id_.data());
   has_id_ = true;
-  const std::array<Field, 4> added{{
-      {"x-forwarded-for", {client.data(), client_size}, FieldId::x_forwarded_for},
-      {"x-forwarded-proto", session_->secure() ? "https" : "http", FieldId::x_forwarded_proto},
-      {"x-forwarded-host", head.authority, FieldId::x_forwarded_host},
+  std::array<Field, 5> added{{
+      {"x-forwarded-for", forwarding_.x_forwarded_for, FieldId::x_forwarded_for},
+      {"forwarded", forwarding_.forwarded, FieldId::forwarded},
       {"x-request-id", {request_id_.data(), request_id_.size()}, FieldId::x_request_id},
   }};
+  std::size_t count = 3;
+  if (!forwarding_.x_forwarded_proto.empty()) {
+    added[count++] = {"x-forwarded-proto", forwarding_.x_forwarded_proto, FieldId::x_forwarded_proto};
+  }
+  if (!forwarding_.x_forwarded_host.empty()) {
+    added[count++] = {"x-forwarded-host", forwarding_.x_forwarded_host, FieldId::x_forwarded_host};
+  }
   core::OutgoingRequest request;
   request.method = head.method_text;
   request.kind = head.method;
@@ -172,7 +187,7 @@ void Exchange::forward(core::RequestHead& head, std::string_view path, const rou
   request.query = head.query;
   request.authority = head.authority;
   request.fields = {head.fields.begin(), head.fields.size()};
-  request.added = added;
+  request.added = std::span(added).first(count);
   request.framing = head.framing;
   request.content_length = head.content_length;
   request.has_content_length = head.has_content_length;
@@ -196,7 +211,7 @@ void Exchange::send(const core::OutgoingRequest& request, bool fresh) {
   ++attempts_;
   tries_.try_begins(worker_.now());
   const auto* avoid = fresh ? upstream_stream_.endpoint_state() : nullptr;
-  switch (pool_->acquire(upstream_stream_, {&session_->client(), fresh, avoid})) {
+  switch (pool_->acquire(upstream_stream_, {&client_, fresh, avoid})) {
     case routing::UpstreamPool::Acquired::limit:
       return fail_upstream({UpstreamFailure::Kind::limit, pool_->limit_reason()});
     case routing::UpstreamPool::Acquired::refused:
@@ -454,7 +469,7 @@ void Exchange::on_upstream_failed(const UpstreamFailure& failure) {
 }
 
 core::ProxyLine Exchange::on_upstream_asks_who() const {
-  return {session_->client(), session_->destination(), session_->sni(), session_->alpn()};
+  return {client_, session_->destination(), session_->sni(), session_->alpn()};
 }
 
 void Exchange::fail_upstream(const UpstreamFailure& failure) {
@@ -573,7 +588,7 @@ void Exchange::write_log(CloseReason reason) {
   record.kind = AccessKind::request;
   record.reason = reason;
   record.status = status_;
-  record.client = &session_->client();
+  record.client = &client_;
   record.listener = session_->listener().name();
   record.sni = session_->sni();
   record.alpn = session_->alpn();

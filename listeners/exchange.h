@@ -20,6 +20,7 @@
 
 #include "core/http/codec.h"
 #include "listeners/close_reason.h"
+#include "listeners/forwarding.h"
 #include "listeners/mirror.h"
 #include "listeners/saved_request.h"
 #include "listeners/tries.h"
@@ -81,6 +82,7 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   void answer_preflight(const core::RequestHead& head);
   void redirect(const routing::Redirect& redirect, const routing::Rule& rule, const core::RequestHead& head,
                 std::string_view path);
+  void settle_forwarding(core::RequestHead& head);
   void forward(core::RequestHead& head, std::string_view path, const routing::UpstreamPtr& upstream, bool end);
   void send(const core::OutgoingRequest& request, bool fresh);
   void retry();
@@ -141,6 +143,9 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   Tries tries_;
   std::string detail_;
   std::string endpoint_;
+  ForwardingFields forwarding_;  // added to the request
+  std::string forwarding_text_;
+  core::SocketAddress client_;  // as trusted proxies say
   core::Timer body_deadline_;
   Exchange* next_fed_ = nullptr;  // in the session's list
   Text host_, method_, path_, user_agent_, referer_, origin_;
@@ -165,6 +170,7 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   bool answer_done_ = false;
   bool fed_ = false;
   bool wants_upgrade_ = false;
+  bool from_trusted_ = false;
 };
 
 }  // namespace edgemux::listeners

@@ -87,7 +87,7 @@ void Exchange::challenge(core::RequestHead& head, bool end) {
   const routing::RoutePtr* found = host.empty() ? nullptr : session_->listener().hosts().find(host);
   if (found != nullptr && (*found)->acme_solver != nullptr) {
     route_ = *found;
-    drop_forwarding_fields(head.fields);
+    settle_forwarding(head);
     return forward(head, head.path, route_->acme_solver, end);
   }
   refuse(404, CloseReason::done, "no such challenge");
@@ -103,12 +103,12 @@ void Exchange::redirect_to_https(const core::RequestHead& head) {
 
 void Exchange::serve(core::RequestHead& head, std::string_view path, bool end) {
   const auto& host = std::get<routing::VirtualHost>(route_->action);
-  if (!route_->access.admits(session_->client())) return refuse(403, CloseReason::access_denied, "");
+  if (!route_->access.admits(client_)) return refuse(403, CloseReason::access_denied, "");
   max_body_ = host.max_request_body;
   if (max_body_ != 0 && head.framing == core::Framing::length && head.content_length > max_body_) {
     return refuse(413, CloseReason::body_too_large, "the body is larger than this host takes");
   }
-  drop_forwarding_fields(head.fields);
+  settle_forwarding(head);
   const std::string_view matched = path == "*" ? std::string_view("/") : path;
   rule_ = host.match({matched, head.method, head.method_text, &head.fields, head.query});
   if (rule_ == nullptr) return refuse(404, CloseReason::no_rule, "no rule of this host matches the request");

@@ -5,19 +5,13 @@
 #include <algorithm>
 
 #include "core/base/log.h"
+#include "listeners/forwarding.h"
 #include "listeners/http_session.h"
 #include "listeners/passthrough_session.h"
 #include "listeners/proxied_session.h"
 #include "listeners/worker.h"
 
 namespace edgemux::listeners {
-namespace {
-
-bool contains(const std::vector<core::Network>& networks, const core::SocketAddress& address) {
-  return std::any_of(networks.begin(), networks.end(), [&](const auto& network) { return network.contains(address); });
-}
-
-}  // namespace
 
 Listener::Listener(Worker& worker, std::shared_ptr<const routing::Listener> table)
     : worker_(worker),

@@ -52,9 +52,10 @@ PassthroughSession::PassthroughSession(Listener& listener, const core::SocketAdd
 
 PassthroughSession::Connecting::Connecting(std::string bytes, Worker& worker, routing::Connector::Observer& observer,
                                            std::shared_ptr<const routing::EndpointSet> endpoints, std::size_t first,
-                                           std::chrono::milliseconds timeout)
+                                           const routing::Upstream& upstream)
     : hello(std::move(bytes)),
-      connector(worker.loop(), worker.metrics(), observer, std::move(endpoints), first, timeout) {}
+      connector(worker.loop(), worker.metrics(), observer, std::move(endpoints), first, upstream.connect_timeout,
+                upstream.transport.source_address) {}
 
 PassthroughSession::~PassthroughSession() = default;
 
@@ -191,8 +192,8 @@ void PassthroughSession::connect(const routing::UpstreamPtr& upstream, std::span
     kept.assign(header.data(), header_size_);
   }
   kept.append(hello.data(), hello.size());
-  auto& stage = stage_.emplace<Connecting>(std::move(kept), worker(), observer, std::move(pick.endpoints), pick.first,
-                                           upstream->connect_timeout);
+  auto& stage =
+      stage_.emplace<Connecting>(std::move(kept), worker(), observer, std::move(pick.endpoints), pick.first, *upstream);
   charge(stage.connector.endpoints()->endpoints.empty() ? nullptr
                                                         : &stage.connector.endpoints()->endpoints[pick.first]);
   stage.connector.start();

@@ -56,7 +56,7 @@ class PassthroughSession final : public Session,
   struct Connecting {
     Connecting(std::string bytes, Worker& worker, routing::Connector::Observer& observer,
                std::shared_ptr<const routing::EndpointSet> endpoints, std::size_t first,
-               std::chrono::milliseconds timeout);
+               const routing::Upstream& upstream);
     std::string hello;
     routing::Connector connector;
   };

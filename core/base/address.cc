@@ -4,8 +4,46 @@
 
 #include <charconv>
 #include <cstring>
+#include <deque>
+#include <mutex>
 
 namespace edgemux::core {
+namespace {
+
+// The paths of Unix sockets, by number.
+struct UnixPaths {
+  std::mutex mutex;
+  std::deque<std::string> paths;  // never moves what it holds
+};
+
+UnixPaths& unix_paths() {
+  static UnixPaths paths;
+  return paths;
+}
+
+}  // namespace
+
+SocketAddress SocketAddress::unix_socket(std::string_view path) {
+  UnixPaths& known = unix_paths();
+  std::uint32_t number = 0;
+  {
+    const std::lock_guard lock(known.mutex);
+    while (number < known.paths.size() && known.paths[number] != path) ++number;
+    if (number == known.paths.size()) known.paths.emplace_back(path);
+  }
+  SocketAddress out;
+  out.v6_.sin6_family = AF_UNIX;
+  std::memcpy(&out.v6_.sin6_addr, &number, sizeof number);
+  return out;
+}
+
+std::string_view SocketAddress::unix_path() const {
+  std::uint32_t number = 0;
+  std::memcpy(&number, &v6_.sin6_addr, sizeof number);
+  UnixPaths& known = unix_paths();
+  const std::lock_guard lock(known.mutex);
+  return known.paths[number];
+}
 
 SocketAddress SocketAddress::from(const sockaddr* address, socklen_t length) {
   SocketAddress out;
@@ -55,7 +93,7 @@ std::string_view SocketAddress::bytes() const {
 }
 
 std::size_t SocketAddress::write_ip(char* out) const {
-  if (!valid()) {
+  if (!is_v4() && !is_v6()) {
     out[0] = '-';
     return 1;
   }
@@ -79,6 +117,7 @@ std::string SocketAddress::ip() const {
 
 std::string SocketAddress::to_string() const {
   if (!valid()) return "-";
+  if (is_unix()) return "unix:" + std::string(unix_path());
   return is_v4() ? ip() + ":" + std::to_string(port()) : "[" + ip() + "]:" + std::to_string(port());
 }
 
@@ -124,7 +163,7 @@ Result<Network> Network::parse(std::string_view text) {
 }
 
 bool Network::contains(const SocketAddress& address) const {
-  if (address.is_v4() != base_.is_v4() || !address.valid()) return false;
+  if (address.is_v4() != base_.is_v4() || !address.valid() || address.is_unix()) return false;
   const auto a = address.bytes();
   const auto b = base_.bytes();
   const std::size_t whole = prefix_ / 8U;

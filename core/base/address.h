@@ -1,5 +1,5 @@
 #pragma once
-// SocketAddress and Network: addresses as values. Pure: nothing here resolves a name or opens a socket.
+// SocketAddress and Network: addresses as values. Nothing here resolves a name or opens a socket.
 
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -13,29 +13,37 @@
 
 namespace edgemux::core {
 
-// An IPv4 or IPv6 address with a port, 28 bytes. An IPv4 client that arrives on an IPv6 socket (::ffff:a.b.c.d) is
-// stored as IPv4, so that it prints, matches and is forwarded as what it is.
+// An IPv4 or IPv6 address with a port, or a Unix socket, 28 bytes. An IPv4 client that arrives on an IPv6 socket
+// (::ffff:a.b.c.d) is stored as IPv4, so that it prints, matches and is forwarded as what it is.
 class SocketAddress {
  public:
   SocketAddress() { v6_ = {}; }
   static SocketAddress from(const sockaddr* address, socklen_t length);
   // Parses an address without a port: "10.0.0.1", "::1". Nothing else (no names, no zones).
   static std::optional<SocketAddress> parse_ip(std::string_view text, std::uint16_t port);
+  // A Unix socket. Its path is kept for the life of the process, once however often it is named: for paths that an
+  // operator writes, not for those of strangers. Thread safe.
+  static SocketAddress unix_socket(std::string_view path);
 
   [[nodiscard]] bool is_v4() const { return v6_.sin6_family == AF_INET; }
   [[nodiscard]] bool is_v6() const { return v6_.sin6_family == AF_INET6; }
+  [[nodiscard]] bool is_unix() const { return v6_.sin6_family == AF_UNIX; }
   [[nodiscard]] bool valid() const { return v6_.sin6_family != 0; }
   [[nodiscard]] std::uint16_t port() const;
   void set_port(std::uint16_t port);
 
+  // Of a Unix socket; lives as long as the process.
+  [[nodiscard]] std::string_view unix_path() const;
+
+  // Of an IP address.
   [[nodiscard]] const sockaddr* data() const { return reinterpret_cast<const sockaddr*>(&v6_); }
   [[nodiscard]] socklen_t size() const { return is_v4() ? sizeof(sockaddr_in) : sizeof(sockaddr_in6); }
-  // The address in network order: 4 or 16 bytes.
+  // The address in network order: 4 or 16 bytes. Of a Unix socket 16 bytes that no other has.
   [[nodiscard]] std::string_view bytes() const;
 
-  // "10.0.0.1", "::1"
+  // "10.0.0.1", "::1"; "-" for anything else
   [[nodiscard]] std::string ip() const;
-  // "10.0.0.1:80", "[::1]:80"
+  // "10.0.0.1:80", "[::1]:80", "unix:/run/app.sock"
   [[nodiscard]] std::string to_string() const;
   // Writes ip() into `out`, which holds at least INET6_ADDRSTRLEN bytes; returns the length.
   std::size_t write_ip(char* out) const;

@@ -4,6 +4,7 @@
 #include <netinet/tcp.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -34,8 +35,23 @@ Result<std::unique_ptr<TcpStream>> TcpStream::adopt(EventLoop& loop, int fd) {
   return stream;
 }
 
+namespace {
+
+// 0, or errno.
+int begin_to_connect(int fd, const SocketAddress& address) {
+  if (!address.is_unix()) return ::connect(fd, address.data(), address.size()) == 0 ? 0 : errno;
+  sockaddr_un local{};
+  local.sun_family = AF_UNIX;
+  const std::string_view path = address.unix_path();
+  if (path.size() >= sizeof local.sun_path) return ENAMETOOLONG;
+  std::memcpy(local.sun_path, path.data(), path.size());
+  return ::connect(fd, reinterpret_cast<const sockaddr*>(&local), sizeof local) == 0 ? 0 : errno;
+}
+
+}  // namespace
+
 Result<std::unique_ptr<TcpStream>> TcpStream::connect(EventLoop& loop, const SocketAddress& address,
-                                                      const TcpOptions& options) {
+                                                      const TcpOptions& options, const SocketAddress* source) {
   const int fd = socket(address.data()->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return fail("cannot make a socket: " + std::string(std::strerror(errno)), Side::internal, true);
   const bool keeps_defaults = options.keepalive_seconds == 0 && options.user_timeout_ms == 0;
@@ -44,8 +60,19 @@ Result<std::unique_ptr<TcpStream>> TcpStream::connect(EventLoop& loop, const Soc
   if (options.speaks_first) set_option(fd, IPPROTO_TCP, TCP_QUICKACK, 0);
   std::unique_ptr<TcpStream> stream(
       new TcpStream(loop, fd, Connect::pending, keeps_defaults ? NoDelay::off : NoDelay::on));
-  if (::connect(fd, address.data(), address.size()) != 0 && errno != EINPROGRESS) {
-    return fail(std::strerror(errno), Side::upstream, true);
+  if (source != nullptr && !address.is_unix()) {
+    if (source->is_v4() != address.is_v4()) {
+      return fail("the source address " + source->ip() + " is of the other family", Side::internal, true);
+    }
+    // The port is chosen when the other end is known, so that as many connections fit as without it.
+    set_option(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+    if (bind(fd, source->data(), source->size()) != 0) {
+      return fail("cannot come from " + source->ip() + ": " + std::strerror(errno), Side::internal, true);
+    }
+  }
+  if (const int error = begin_to_connect(fd, address); error != 0 && error != EINPROGRESS) {
+    // A Unix socket whose queue is full says so at once.
+    return fail(error == EAGAIN ? "its queue is full" : std::strerror(error), Side::upstream, true);
   }
   if (auto watched = loop.watch(fd, *stream, Trigger::edge, kReadable | kWritable); !watched) {
     return tl::unexpected(watched.error());

@@ -1,5 +1,6 @@
 #pragma once
-// TcpStream: the Stream over a TCP socket. One epoll_ctl for its life; a second one only if a write ever blocks.
+// TcpStream: the Stream over a TCP socket, or a Unix socket that is dialled. One epoll_ctl for its life; a second one
+// only if a write ever blocks.
 
 #include <memory>
 #include <string>
@@ -25,8 +26,9 @@ class TcpStream final : public Stream, private Watcher {
   static Result<std::unique_ptr<TcpStream>> adopt(EventLoop& loop, int fd);
 
   // Begins to connect. on_ready says when connect_state() is worth asking. Nothing counts as sent before it is `done`.
+  // `source`: the address to come from, of the same family; null = the kernel's choice.
   static Result<std::unique_ptr<TcpStream>> connect(EventLoop& loop, const SocketAddress& address,
-                                                    const TcpOptions& options);
+                                                    const TcpOptions& options, const SocketAddress* source = nullptr);
 
   ~TcpStream() override;
 

@@ -25,8 +25,8 @@ UpstreamConnection::UpstreamConnection(UpstreamPool& pool, UpstreamContext& cont
     expected_ = &endpoints_->endpoints[first];
     pool_.charge(*expected_);
   }
-  connector_.reset(new Connector(context.loop, context.metrics, *this, endpoints_, first,
-                                 connect_timeout));  // NOLINT: the observer is a private base
+  connector_.reset(new Connector(context.loop, context.metrics, *this, endpoints_, first, connect_timeout,
+                                 pool.upstream().transport.source_address));  // NOLINT: the observer is a private base
 }
 
 UpstreamConnection::~UpstreamConnection() = default;
@@ -270,8 +270,9 @@ void UpstreamConnection::read() {
       }
       return;
     }
-    fail(UpstreamFailure::Kind::reset, std::strerror(result.error));
-    return;
+    // A server may refuse our certificate only now (TLS 1.3).
+    if (tls_ != nullptr && !tls_->failure().empty()) return fail(UpstreamFailure::Kind::reset, tls_->failure());
+    return fail(UpstreamFailure::Kind::reset, std::strerror(result.error));
   }
   if (state_ == State::open && codec_->multiplexed()) flush();
 }

@@ -1,27 +1,35 @@
 #include "routing/upstream/connector.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
 namespace edgemux::routing {
 
 Connector::Connector(core::EventLoop& loop, core::WorkerMetrics& metrics, Observer& observer,
-                     std::shared_ptr<const EndpointSet> endpoints, std::size_t first, std::chrono::milliseconds timeout)
+                     std::shared_ptr<const EndpointSet> endpoints, std::size_t first, std::chrono::milliseconds timeout,
+                     const std::optional<core::SocketAddress>& source)
     : loop_(loop),
       metrics_(metrics),
       observer_(observer),
       endpoints_(std::move(endpoints)),
       next_(first),
       timeout_(timeout),
-      deadline_([](void* self) { static_cast<Connector*>(self)->timed_out(); }, this),
+      source_(source),
+      stagger_([](void* self) { static_cast<Connector*>(self)->try_other_family(); }, this),
       later_(
           loop, [](void* self) { static_cast<Connector*>(self)->report(); }, this) {}
 
 Connector::~Connector() {
-  if (stream_ != nullptr) {
-    stream_->set_observer(nullptr);
-    loop_.retire(std::move(stream_));
-  }
+  end(first_);
+  end(second_);
+}
+
+void Connector::end(Attempt& attempt) {
+  attempt.deadline.cancel();
+  if (attempt.stream == nullptr) return;
+  attempt.stream->set_observer(nullptr);
+  loop_.retire(std::move(attempt.stream));
 }
 
 void Connector::start() {
@@ -34,63 +42,103 @@ void Connector::start() {
   try_next();
 }
 
-void Connector::try_next() {
+bool Connector::tried(std::size_t endpoint) const {
+  const auto end = tried_.begin() + failure_.attempts;
+  return std::find(tried_.begin(), end, endpoint) != end;
+}
+
+std::size_t Connector::other_family(std::size_t endpoint) const {
   const auto& endpoints = endpoints_->endpoints;
-  while (failure_.attempts < endpoints.size() && failure_.attempts < kMostAttempts) {
-    const Endpoint& endpoint = endpoints[next_ % endpoints.size()];
-    ++failure_.attempts;
-    if (failure_.attempts > 1) metrics_.upstream_retries.add();
-    auto stream = core::TcpStream::connect(loop_, endpoint.address, {.speaks_first = true});
-    if (stream) {
-      stream_ = std::move(*stream);
-      stream_->set_observer(this);
-      loop_.timers().arm(deadline_, loop_.now() + static_cast<std::uint64_t>(timeout_.count()));
-      return;
+  const Endpoint& one = endpoints[endpoint];
+  if (one.host.empty() || one.address.is_unix()) return SIZE_MAX;
+  for (std::size_t i = 0; i < endpoints.size(); ++i) {
+    const Endpoint& other = endpoints[i];
+    if (other.address.is_v4() != one.address.is_v4() && other.host == one.host &&
+        other.address.port() == one.address.port() && !tried(i)) {
+      return i;
     }
-    attempt_failed(core::ConnectResult::failed, stream.error().message);
+  }
+  return SIZE_MAX;
+}
+
+bool Connector::begin(Attempt& attempt, std::size_t endpoint) {
+  tried_[failure_.attempts++] = endpoint;
+  const core::SocketAddress& address = endpoints_->endpoints[endpoint].address;
+  auto stream = core::TcpStream::connect(loop_, address, {.speaks_first = true}, source_ ? &*source_ : nullptr);
+  if (!stream) {
+    attempt_failed(endpoint, core::ConnectResult::failed, stream.error().message);
+    return false;
+  }
+  attempt.endpoint = endpoint;
+  attempt.stream = std::move(*stream);
+  attempt.stream->set_observer(this);
+  loop_.timers().arm(attempt.deadline, loop_.now() + static_cast<std::uint64_t>(timeout_.count()));
+  return true;
+}
+
+void Connector::try_next() {
+  const std::size_t count = endpoints_->endpoints.size();
+  while (failure_.attempts < std::min(count, kMostAttempts)) {
+    while (tried(next_ % count)) ++next_;
+    if (failure_.attempts > 0) metrics_.upstream_retries.add();
+    const std::size_t endpoint = next_ % count;
+    if (!begin(first_, endpoint)) continue;
+    if (failure_.attempts < kMostAttempts && other_family(endpoint) != SIZE_MAX) {
+      loop_.timers().arm(stagger_, loop_.now() + kStagger);
+    }
+    return;
   }
   later_.request();
 }
 
-void Connector::attempt_failed(core::ConnectResult result, const std::string& why) {
+void Connector::try_other_family() {
+  const std::size_t endpoint = other_family(first_.endpoint);
+  if (endpoint != SIZE_MAX) (void)begin(second_, endpoint);
+}
+
+void Connector::attempt_failed(std::size_t endpoint, core::ConnectResult result, const std::string& why) {
   metrics_.upstream_connect(result);
   failure_.kind =
       result == core::ConnectResult::timeout ? ConnectFailure::Kind::timeout : ConnectFailure::Kind::refused;
   if (!failure_.detail.empty()) failure_.detail += "; ";
-  failure_.detail += endpoints_->endpoints[next_ % endpoints_->endpoints.size()].text + ": " + why;
-  failure_.last = &endpoints_->endpoints[next_ % endpoints_->endpoints.size()];
+  failure_.last = &endpoints_->endpoints[endpoint];
+  failure_.detail += failure_.last->text + ": " + why;
   observer_.on_attempt_failed(*failure_.last);
-  ++next_;
 }
 
-void Connector::on_ready(core::Stream&) {
-  switch (stream_->connect_state()) {
+void Connector::on_ready(core::Stream& stream) {
+  Attempt& attempt = first_.stream.get() == &stream ? first_ : second_;
+  switch (attempt.stream->connect_state()) {
     case core::TcpStream::Connect::pending:
       return;
     case core::TcpStream::Connect::done: {
-      deadline_.cancel();
+      attempt.deadline.cancel();
+      stagger_.cancel();
       metrics_.upstream_connect(core::ConnectResult::ok);
-      stream_->set_observer(nullptr);
-      const Endpoint& endpoint = endpoints_->endpoints[next_ % endpoints_->endpoints.size()];
-      observer_.on_connected(std::move(stream_), endpoint, failure_.attempts);
+      attempt.stream->set_observer(nullptr);
+      auto winner = std::move(attempt.stream);
+      end(&attempt == &first_ ? second_ : first_);
+      observer_.on_connected(std::move(winner), endpoints_->endpoints[attempt.endpoint], failure_.attempts);
       return;
     }
     case core::TcpStream::Connect::failed:
       break;
   }
-  deadline_.cancel();
-  const int error = stream_->connect_error();
-  stream_->set_observer(nullptr);
-  loop_.retire(std::move(stream_));
-  attempt_failed(error == ECONNREFUSED ? core::ConnectResult::refused : core::ConnectResult::failed,
+  const int error = attempt.stream->connect_error();
+  end(attempt);
+  attempt_failed(attempt.endpoint, error == ECONNREFUSED ? core::ConnectResult::refused : core::ConnectResult::failed,
                  std::strerror(error));
+  if (first_.running() || second_.running()) return;  // the other family may still make it
+  stagger_.cancel();
   try_next();
 }
 
-void Connector::timed_out() {
-  stream_->set_observer(nullptr);
-  loop_.retire(std::move(stream_));
-  attempt_failed(core::ConnectResult::timeout, "no answer within " + std::to_string(timeout_.count()) + " ms");
+void Connector::timed_out(Attempt& attempt) {
+  end(attempt);
+  attempt_failed(attempt.endpoint, core::ConnectResult::timeout,
+                 "no answer within " + std::to_string(timeout_.count()) + " ms");
+  if (first_.running() || second_.running()) return;
+  stagger_.cancel();
   try_next();
 }
 

@@ -1,12 +1,15 @@
 #pragma once
-// Connector: one TCP connection to an upstream. Tries the endpoints one after the other, each with its own deadline,
-// from `first` on and around, every one once; the first that stands wins.
+// Connector: one connection to an upstream. Tries the endpoints one after the other, each with its own deadline,
+// from `first` on and around, every one once; the first that stands wins. Where a name has addresses of both families,
+// the other family is tried too when the first has not answered after kStagger, side by side (RFC 8305 5).
 //
 // Use: construct, start(), get exactly one of the observer's two calls (never from inside start()). Destroying it
 // cancels.
 
+#include <array>
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "core/base/metrics.h"
@@ -39,20 +42,42 @@ class Connector final : private core::StreamObserver {
   };
 
   Connector(core::EventLoop& loop, core::WorkerMetrics& metrics, Observer& observer,
-            std::shared_ptr<const EndpointSet> endpoints, std::size_t first, std::chrono::milliseconds timeout);
+            std::shared_ptr<const EndpointSet> endpoints, std::size_t first, std::chrono::milliseconds timeout,
+            const std::optional<core::SocketAddress>& source = std::nullopt);
   ~Connector();
   Connector(const Connector&) = delete;
   Connector& operator=(const Connector&) = delete;
+
+  static constexpr std::uint64_t kStagger = 250;  // ms
 
   void start();
   [[nodiscard]] const std::shared_ptr<const EndpointSet>& endpoints() const { return endpoints_; }
 
  private:
   static constexpr std::size_t kMostAttempts = 8;
+  // One connection in the making.
+  struct Attempt {
+    explicit Attempt(Connector& of)
+        : owner(of), deadline([](void* self) { static_cast<Attempt*>(self)->timed_out(); }, this) {}
+    void timed_out() { owner.timed_out(*this); }
+    [[nodiscard]] bool running() const { return stream != nullptr; }
+    Connector& owner;
+    std::unique_ptr<core::TcpStream> stream;
+    std::size_t endpoint = 0;  // its index
+    core::Timer deadline;
+  };
+
   void on_ready(core::Stream& stream) override;
   void try_next();
-  void attempt_failed(core::ConnectResult result, const std::string& why);
-  void timed_out();
+  void try_other_family();
+  // False: it failed at once.
+  bool begin(Attempt& attempt, std::size_t endpoint);
+  [[nodiscard]] bool tried(std::size_t endpoint) const;
+  // Of the same name and the other family, and not tried yet; SIZE_MAX = none.
+  [[nodiscard]] std::size_t other_family(std::size_t endpoint) const;
+  void attempt_failed(std::size_t endpoint, core::ConnectResult result, const std::string& why);
+  void end(Attempt& attempt);
+  void timed_out(Attempt& attempt);
   void report();
 
   core::EventLoop& loop_;
@@ -61,8 +86,11 @@ class Connector final : private core::StreamObserver {
   std::shared_ptr<const EndpointSet> endpoints_;
   std::size_t next_;
   std::chrono::milliseconds timeout_;
-  std::unique_ptr<core::TcpStream> stream_;
-  core::Timer deadline_;
+  std::optional<core::SocketAddress> source_;
+  std::array<std::size_t, kMostAttempts> tried_{};
+  Attempt first_{*this};
+  Attempt second_{*this};  // of the other family
+  core::Timer stagger_;
   core::Deferred later_;
   ConnectFailure failure_;
 };

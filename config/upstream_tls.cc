@@ -1,0 +1,98 @@
+#include "config/upstream_tls.h"
+
+namespace edgemux::config {
+namespace {
+
+std::string key_of(const UpstreamTlsSpec& spec) {
+  std::string key = spec.verify ? "verify" : "any";
+  for (const auto* text : {&spec.server_name, &spec.ca.text, &spec.cert.text, &spec.key.text}) key += '\n' + *text;
+  for (const auto& protocol : spec.alpn) key += '\n' + protocol;
+  return key;
+}
+
+std::string content_of(const core::TlsClientPolicy& policy) {
+  Digest digest;
+  digest.add(policy.server_name);
+  digest.add(policy.ca_pem);
+  digest.add(policy.certificate != nullptr ? policy.certificate->fingerprint : "");
+  digest.add(policy.verify ? "1" : "0");
+  for (const auto& protocol : policy.alpn) digest.add(protocol);
+  return digest.hex();
+}
+
+}  // namespace
+
+void UpstreamTls::begin() {
+  answers_.clear();
+  pairs_.begin();
+  for (auto at = sealed_.begin(); at != sealed_.end();) {
+    at = at->second.first ? std::next(at) : sealed_.erase(at);
+  }
+  for (auto& [content, entry] : sealed_) entry.first = false;
+}
+
+const UpstreamTls::Answer& UpstreamTls::get(const UpstreamTlsSpec& spec, Inputs& inputs) {
+  const auto [at, fresh] = answers_.try_emplace(key_of(spec));
+  if (fresh) at->second = make(spec, inputs);
+  return at->second;
+}
+
+bool UpstreamTls::add_pair(const UpstreamTlsSpec& spec, Inputs& inputs, core::TlsClientPolicy& policy, Answer& answer) {
+  const PairCache::Pair& pair = pairs_.load({spec.cert.text, spec.key.text}, inputs);
+  if (pair.good == nullptr) {
+    answer.refused = pair.error;
+    answer.place = spec.cert.place;
+    return false;
+  }
+  if (!pair.error.empty()) {
+    answer.warnings.emplace_back(spec.cert.place, pair.error + "; the pair that was loaded before stays in use");
+  }
+  for (const auto& warning : pair.warnings) {
+    // A client's certificate names a client.
+    if (!pair.good->names.empty() || !warning.ends_with("it serves nobody")) {
+      answer.warnings.emplace_back(spec.cert.place, warning);
+    }
+  }
+  policy.certificate = pair.good;
+  return true;
+}
+
+UpstreamTls::Answer UpstreamTls::make(const UpstreamTlsSpec& spec, Inputs& inputs) {
+  Answer answer;
+  core::TlsClientPolicy policy;
+  policy.server_name = spec.server_name;
+  policy.alpn = spec.alpn;
+  policy.verify = spec.verify;
+  if (!spec.verify) {
+    answer.warnings.emplace_back(spec.place,
+                                 "with 'insecure_skip_verify: true' whoever answers is taken for the upstream");
+  }
+  if (!spec.ca.text.empty()) {
+    auto bytes = inputs.read(spec.ca.text);
+    answer.place = spec.ca.place;
+    if (!bytes) {
+      answer.refused = "cannot read the CA " + spec.ca.text + ": " + bytes.error().message;
+      return answer;
+    }
+    policy.ca_pem = std::move(*bytes);
+    // Empty would mean the system's store.
+    if (policy.ca_pem.empty()) {
+      answer.refused = "the CA " + spec.ca.text + " is empty";
+      return answer;
+    }
+  }
+  if (!spec.cert.text.empty() && !add_pair(spec, inputs, policy, answer)) return answer;
+  const std::string content = content_of(policy);
+  auto at = sealed_.find(content);
+  if (at == sealed_.end()) at = sealed_.emplace(content, std::pair{true, core::seal(policy)}).first;
+  at->second.first = true;
+  const auto& sealed = at->second.second;
+  if (sealed) {
+    answer.policy = *sealed;
+  } else {
+    answer.refused = (spec.ca.text.empty() ? "bad 'tls': " : spec.ca.text + ": ") + sealed.error().message;
+  }
+  return answer;
+}
+
+}  // namespace edgemux::config

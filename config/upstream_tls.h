@@ -1,0 +1,42 @@
+#pragma once
+// UpstreamTls: what `tls:` of an upstream comes to, with its files read. Keeps over compiles what has not changed;
+// while it lives, the last good pair stays in use for as long as its files are named (a renewal replaces two files, one
+// after the other).
+
+#include <map>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "config/inputs.h"
+#include "config/security_material.h"
+#include "config/spec.h"
+#include "core/tls/client_policy.h"
+
+namespace edgemux::config {
+
+class UpstreamTls {
+ public:
+  struct Answer {
+    core::TlsClientPolicyPtr policy;  // null: `refused`
+    std::string refused;              // why nothing may be sent to the upstream
+    Place place;                      // of what is broken
+    std::vector<std::pair<Place, std::string>> warnings;
+  };
+
+  // Starts a compile.
+  void begin();
+  // Lives until the next begin(). Two upstreams that say the same get the same answer, with the places of the first.
+  const Answer& get(const UpstreamTlsSpec& spec, Inputs& inputs);
+
+ private:
+  Answer make(const UpstreamTlsSpec& spec, Inputs& inputs);
+  bool add_pair(const UpstreamTlsSpec& spec, Inputs& inputs, core::TlsClientPolicy& policy, Answer& answer);
+
+  PairCache pairs_;
+  std::unordered_map<std::string, Answer> answers_;                                                  // of this compile
+  std::unordered_map<std::string, std::pair<bool, core::Result<core::TlsClientPolicyPtr>>> sealed_;  // used now?
+};
+
+}  // namespace edgemux::config

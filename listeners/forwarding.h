@@ -1,0 +1,42 @@
+#pragma once
+// Forwarding: who a request came from behind proxies that are trusted, and what upstreams are told of it
+// (X-Forwarded-For, -Proto, -Host, and Forwarded, RFC 7239). Pure.
+//
+// What a peer says that is not trusted is dropped. What a trusted one says is believed: its lists are kept and the
+// peer's address is put behind them, its X-Forwarded-Proto, -Host and -Port stand.
+
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "core/base/address.h"
+#include "core/http/field.h"
+
+namespace edgemux::listeners {
+
+[[nodiscard]] bool contains(std::span<const core::Network> networks, const core::SocketAddress& address);
+
+// The client behind `peer`, which is trusted: the list of X-Forwarded-For (or, without one, of Forwarded) is walked
+// from its end over those that are trusted; the first that is not is the client. What is no address ends the walk, and
+// the last trusted one before it is taken. Ports are passed over; the answer has port 0 unless it is the peer.
+[[nodiscard]] core::SocketAddress client_behind(const core::FieldList& fields, const core::SocketAddress& peer,
+                                                std::span<const core::Network> trusted);
+
+struct ForwardingInput {
+  core::SocketAddress peer;
+  bool trusted = false;
+  bool secure = false;
+  std::string_view authority;
+};
+
+// The fields to send in place of the client's, which are marked hop-by-hop. Views into `text`, into the client's fields
+// and into `in`.
+struct ForwardingFields {
+  std::string_view x_forwarded_for;
+  std::string_view forwarded;
+  std::string_view x_forwarded_proto;  // empty: the client's own stands, like x_forwarded_host
+  std::string_view x_forwarded_host;
+};
+ForwardingFields make_forwarding(core::FieldList& fields, const ForwardingInput& in, std::string& text);
+
+}  // namespace edgemux::listeners
