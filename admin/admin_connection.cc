@@ -83,7 +83,7 @@ AdminConnection::Step AdminConnection::respond() {
   } else if (head.method != core::Method::get && !head_only) {
     say({405, {}, "only GET and HEAD are allowed here\n"}, false);
   } else {
-    say(owner_.answer(*this, head.path), head_only);
+    say(owner_.answer(*this, head.path, head.query), head_only);
   }
   return Step::next;
 }

@@ -22,8 +22,8 @@ class AdminConnection final : public core::Retirable, private core::Watcher {
 
   struct Owner {
     std::uint64_t deadline_ms = 5'000;  // from accept to the last byte
-    // Asked once, with the path of a GET or HEAD.
-    std::function<Answer(const AdminConnection&, std::string_view path)> answer;
+    // Asked once, with the path and the query (without '?') of a GET or HEAD.
+    std::function<Answer(const AdminConnection&, std::string_view path, std::string_view query)> answer;
     // The last call: the owner retires the connection.
     std::function<void(AdminConnection&)> gone;
   };

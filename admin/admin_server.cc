@@ -55,8 +55,8 @@ struct AdminServer::Shared {
   };
 
   Shared(core::EventLoop& on, AdminSources from) : loop(on), sources(std::move(from)) {
-    owner.answer = [this](const AdminConnection& connection, std::string_view path) {
-      return answer(path, connection.trusted());
+    owner.answer = [this](const AdminConnection& connection, std::string_view path, std::string_view query) {
+      return answer(path, query, connection.trusted());
     };
     owner.gone = [this](AdminConnection& connection) { retire(connection); };
   }
@@ -88,13 +88,26 @@ struct AdminServer::Shared {
     return {503, {}, std::move(why_not) + "\n"};
   }
 
-  Answer answer(std::string_view path, bool trusted) {
+  Answer explained(std::string_view query) {
+    constexpr std::string_view kText = "format=text&";
+    const bool text = query.substr(0, kText.size()) == kText;
+    const auto asked = asked_of(text ? query.substr(kText.size()) : query);
+    if (!asked) return {400, {}, asked.error().message + "\n"};
+    auto told = sources.explain(*asked, text);
+    if (!told) return {400, {}, told.error().message + "\n"};
+    return {200, text ? Answer{}.type : std::string_view("application/json"), std::move(*told)};
+  }
+
+  Answer answer(std::string_view path, std::string_view query, bool trusted) {
     if (path == "/healthz") return verdict(sources.unhealthy(), "ok\n");
     if (path == "/readyz") return verdict(sources.not_ready(), "ready\n");
     if (path == "/metrics") return {200, kMetricsType, sources.metrics()};
     if (path == "/status" && trusted) return {200, "application/json", sources.status()};
-    if (path == "/status") return {404, {}, "the status is told on the admin socket (admin.bind) only\n"};
-    return {404, {}, "there are /healthz, /readyz and /metrics, and on the admin socket /status\n"};
+    if (path == "/explain" && trusted) return explained(query);
+    if (path == "/status" || path == "/explain") {
+      return {404, {}, "the " + std::string(path.substr(1)) + " is told on the admin socket (admin.bind) only\n"};
+    }
+    return {404, {}, "there are /healthz, /readyz and /metrics, and on the admin socket /status and /explain\n"};
   }
 
   core::EventLoop& loop;

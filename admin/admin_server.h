@@ -2,7 +2,9 @@
 // AdminServer: a small HTTP/1 server on the control loop, for probes, metrics and `edgemux status`.
 //
 //   admin.probes (TCP, no token)     GET /healthz /readyz /metrics
-//   admin.bind   (Unix socket, 0600) the same and GET /status
+//   admin.bind   (Unix socket, 0600) the same, GET /status and GET /explain?QUESTION (question.h; with "format=text&"
+//   in
+//                                    front the answer is text for people, else JSON; 400 says what is wrong with it)
 //
 // One request per connection, GET and HEAD. Bounded: 64 connections (further ones are closed at once), 8 KiB of
 // request head, 5 s from accept to the last byte. Answers are made when the request is whole.
@@ -15,6 +17,7 @@
 #include <memory>
 #include <string>
 
+#include "admin/question.h"
 #include "core/base/result.h"
 #include "core/io/event_loop.h"
 #include "routing/table/snapshot.h"
@@ -26,6 +29,7 @@ struct AdminSources {
   std::function<std::string()> unhealthy;  // empty = healthy; else why not (stale_worker)
   std::function<std::string()> not_ready;  // empty = ready; else why not ("draining")
   std::function<std::string()> status;     // JSON (render_status)
+  std::function<core::Result<std::string>(const Asked&, bool text)> explain;
 };
 
 class AdminServer {

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "admin/admin_server.h"
+#include "admin/explain.h"
 #include "admin/exposition.h"
 #include "admin/status.h"
 #include "cli/notify.h"
@@ -69,6 +70,7 @@ class Process {
   std::vector<std::unique_ptr<core::SignalWatch>> signals_;
   routing::SnapshotPtr waiting_;                 // came while another was being published
   std::vector<config::Diagnostic> diagnostics_;  // that stand now
+  std::vector<std::string> set_aside_;           // include files, as in Compiled
   core::Timer heartbeat_;
   std::uint64_t began_ = 0;
   bool publishing_ = false;
@@ -96,6 +98,7 @@ bool Process::start() {
     return false;
   }
   diagnostics_ = std::move(first.diagnostics);
+  set_aside_ = std::move(first.set_aside);
   began_ = core::log_clock();
   server_ = std::make_unique<listeners::Server>(loop_, *metrics_, *access_log_);
   discovery_.update(snapshot->upstreams);
@@ -170,6 +173,7 @@ void Process::reloaded(config::Reload reload) {
   config::log_reload(reload);
   diagnostics_ = std::move(reload.diagnostics);
   metrics_->sources_set_aside.store(reload.set_aside.size());
+  set_aside_ = std::move(reload.set_aside);
   if (reload.outcome == config::Reload::Outcome::failed) metrics_->reloads_failed.fetch_add(1);
   if (reload.outcome == config::Reload::Outcome::published && terminations_ == 0) return publish(reload.snapshot);
   tell_ready();
@@ -216,6 +220,12 @@ admin::AdminSources Process::sources() {
   sources.status = [this] {
     return admin::render_status({*server_->snapshot(), *metrics_, *access_log_, diagnostics_, not_ready(),
                                  core::log_clock() - began_, server_->connections()});
+  };
+  sources.explain = [this](const admin::Asked& asked, bool text) -> core::Result<std::string> {
+    const auto question = admin::question_of(asked);
+    if (!question) return tl::unexpected(question.error());
+    const auto explanation = admin::explain({*server_->snapshot(), diagnostics_, set_aside_, true}, *question);
+    return text ? admin::to_text(explanation) : admin::to_json(explanation);
   };
   return sources;
 }

@@ -119,6 +119,7 @@ void read_solver(const Node& node, RouteSpec& route, Problems& problems) {
       return;
     }
     TargetSpec target;
+    target.name.place = node.place;
     target.inline_upstream = read_address(node, problems);
     if (target.inline_upstream != nullptr) route.solver = std::move(target);
     return;

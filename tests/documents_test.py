@@ -62,3 +62,10 @@ def test_the_readme_shows_the_lines_that_the_quickstart_prints():
     for line in printed:
         line = re.sub(r"\$\(port (\w+)\)", lambda m: ports[m.group(1)], line).replace("$shown", ".state/certs/quickstart.pem")
         assert re.search(rf"^    {re.escape(line)}\s*(#|$)", readme, re.MULTILINE), line
+
+
+def test_the_readme_shows_what_explain_prints():
+    golden = (ROOT / "tests/admin/explain_test.cc").read_text()
+    block = re.search(r'R"\((GET https://shop.example.com/old.*?)\)"', golden, re.DOTALL).group(1)
+    readme = (ROOT / "README.md").read_text()
+    assert "".join(f"    {line}\n" if line else "\n" for line in block.splitlines()) in readme

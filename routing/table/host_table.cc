@@ -372,6 +372,19 @@ const RoutePtr* HostTable::find(std::string_view name) const {
   return nullptr;
 }
 
+std::vector<HostTable::Entry> HostTable::candidates(std::string_view name) const {
+  std::vector<Entry> result;
+  if (size_ == 0 || name.empty() || name.size() > longest_name || name.front() == '.') return result;
+  const auto add = [&](std::string_view key) {
+    if (const Record* record = probe(key, hash(key))) {
+      result.push_back({(record->wildcard ? "*" : "") + std::string(key), record->route});
+    }
+  };
+  add(name);
+  for (auto dot = name.find('.'); dot != std::string_view::npos; dot = name.find('.', dot + 1)) add(name.substr(dot));
+  return result;
+}
+
 std::size_t HostTable::size() const { return size_; }
 
 std::size_t HostTable::memory() const {

@@ -54,6 +54,10 @@ class HostTable {
   // `name` is normalised. The pointer lives as long as the table, moved or not. Null: nobody owns the name here.
   [[nodiscard]] const RoutePtr* find(std::string_view name) const;
 
+  // Every name of the table that covers `name`, in the order that find() asks for them: the first one decides. For
+  // `explain`, not for the data path.
+  [[nodiscard]] std::vector<Entry> candidates(std::string_view name) const;
+
   // Attached and detached names.
   [[nodiscard]] std::size_t size() const;
   // Bytes held by the table itself, without the routes.

@@ -20,6 +20,7 @@
 namespace edgemux::admin {
 namespace {
 
+using testing::AllOf;
 using testing::EndsWith;
 using testing::HasSubstr;
 using testing::Not;
@@ -48,6 +49,10 @@ class AdminServerTest : public testing::Test {
     sources.unhealthy = [this] { return unhealthy_; };
     sources.not_ready = [this] { return not_ready_; };
     sources.status = [] { return std::string("{\"a\":1}\n"); };
+    sources.explain = [](const Asked& asked, bool text) -> core::Result<std::string> {
+      if (asked.url.empty()) return core::fail("no URL");
+      return (text ? "text of " : "json of ") + asked.url;
+    };
     server_ = std::make_unique<AdminServer>(loop_, std::move(sources), deadline_ms);
   }
   void restart(std::uint64_t deadline_ms) {
@@ -157,6 +162,18 @@ TEST_F(AdminServerTest, TellsTheStatusOnTheUnixSocketOnly) {
   EXPECT_THAT(get(local(socket_path()), "/healthz"), StartsWith("HTTP/1.1 200 "));
   EXPECT_THAT(get(tcp(), "/status"), StartsWith("HTTP/1.1 404 "));
   EXPECT_THAT(get(tcp(), "/nothing"), StartsWith("HTTP/1.1 404 "));
+}
+
+TEST_F(AdminServerTest, ExplainsOnTheUnixSocketOnly) {
+  ASSERT_EQ("", listen("unix:" + socket_path()));
+  EXPECT_THAT(get(local(socket_path()), "/explain?url=https%3A%2F%2Fa%2F%3Fb"),
+              AllOf(HasSubstr("content-type: application/json\r\n"), EndsWith("\r\n\r\njson of https://a/?b")));
+  EXPECT_THAT(get(local(socket_path()), "/explain?format=text&url=x"), EndsWith("\r\n\r\ntext of x"));
+  EXPECT_THAT(get(local(socket_path()), "/explain"),
+              AllOf(StartsWith("HTTP/1.1 400 "), EndsWith("\r\n\r\nno URL\n")));
+  EXPECT_THAT(get(local(socket_path()), "/explain?colour=red"),
+              AllOf(StartsWith("HTTP/1.1 400 "), EndsWith("unknown parameter 'colour'\n")));
+  EXPECT_THAT(get(tcp(), "/explain?url=x"), StartsWith("HTTP/1.1 404 "));
 }
 
 TEST_F(AdminServerTest, AnswersHeadWithoutABodyAndNothingButGetAndHead) {

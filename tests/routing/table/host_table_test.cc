@@ -194,6 +194,23 @@ TEST(HostTable, DetachedStopsTheSearch) {
   EXPECT_EQ(table.size(), 4U);
 }
 
+TEST(HostTable, TellsTheCandidatesInTheirOrder) {
+  const HostTable table({{"*.example.com", route("wide")},
+                         {"*.a.example.com", nullptr},
+                         {"b.a.example.com", route("exact")},
+                         {"example.com", route("apex")}});
+  const auto names = [&](const char* asked) {
+    std::string out;
+    for (const auto& entry : table.candidates(asked)) out += entry.name + (entry.route == nullptr ? "(-) " : " ");
+    return out;
+  };
+  EXPECT_EQ(names("b.a.example.com"), "b.a.example.com *.a.example.com(-) *.example.com ");
+  EXPECT_EQ(names("c.a.example.com"), "*.a.example.com(-) *.example.com ");
+  EXPECT_EQ(names("example.com"), "example.com ");
+  EXPECT_EQ(names("example.org"), "");
+  EXPECT_EQ(HostTable().candidates("example.org").size(), 0U);
+}
+
 TEST(HostTable, TakesNamesOfTheMostLabels) {
   std::string deep = "a";
   while (deep.size() < 253) deep += ".a";
@@ -273,6 +290,13 @@ TEST(HostTable, AgreesWithTheModelOnRandomTables) {
     for (int query = 0; query < 200; ++query) {
       const std::string asked = name(6);
       ASSERT_EQ(found(table, asked), model.find(asked)) << asked;
+      // The first candidate is the one that decides.
+      const auto candidates = table.candidates(asked);
+      const RoutePtr* hit = table.find(asked);
+      ASSERT_EQ(candidates.empty() || candidates[0].route == nullptr, hit == nullptr) << asked;
+      if (hit != nullptr) {
+        ASSERT_EQ(candidates[0].route, *hit) << asked;
+      }
       hits += model.find(asked) != "-" ? 1 : 0;
     }
   }

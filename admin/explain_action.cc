@@ -1,0 +1,283 @@
+#include "admin/explain_action.h"
+
+#include <algorithm>
+#include <array>
+
+#include "core/http/status.h"
+#include "listeners/redirects.h"
+#include "routing/table/cors.h"
+#include "routing/table/rewrite.h"
+#include "routing/table/rule.h"
+
+namespace edgemux::admin {
+
+namespace {
+
+using routing::Rule;
+using routing::ValueMatch;
+
+constexpr std::size_t kMaxRules = 40;
+constexpr std::size_t kMaxEndpoints = 64;
+
+std::string joined(const std::vector<std::string>& words) {
+  std::string out;
+  for (const auto& word : words) out += (out.empty() ? "" : ", ") + word;
+  return out;
+}
+
+std::string path_of(const Rule& rule) {
+  switch (rule.kind) {
+    case Rule::Kind::exact:
+      return "exact_path " + rule.path;
+    case Rule::Kind::regex:
+      return "regex_path " + rule.path;
+    case Rule::Kind::prefix:
+      break;
+  }
+  return "path " + rule.path;
+}
+
+std::string value_of(const ValueMatch& wanted) {
+  return wanted.name + (wanted.pattern != nullptr ? " ~ " : ": ") + wanted.value;
+}
+
+std::string conditions_of(const Rule& rule) {
+  std::string out;
+  if (rule.priority != 0) out += ", priority " + std::to_string(rule.priority);
+  if (rule.conditions == nullptr) return out;
+  const auto& c = *rule.conditions;
+  if (!c.methods.empty()) out += ", methods " + joined(c.methods);
+  for (const auto& header : c.headers) out += ", header " + value_of(header);
+  for (const auto& parameter : c.query) out += ", query " + value_of(parameter);
+  return out;
+}
+
+// The first of several that, alone, does not hold.
+std::string first_failing(const std::vector<ValueMatch>& wanted, bool header, const routing::RequestFacts& request) {
+  for (const auto& one : wanted) {
+    Rule probe;
+    routing::Conditions alone;
+    (header ? alone.headers : alone.query).push_back(one);
+    probe.conditions = std::make_shared<const routing::Conditions>(std::move(alone));
+    if (probe.test_conditions(request) == Rule::Verdict::match) continue;
+    std::string has;
+    if (header && request.fields != nullptr) {
+      for (const auto& field : *request.fields) {
+        if (field.name == one.name) has += (has.empty() ? "" : ", ") + std::string(field.value);
+      }
+    }
+    if (!header) return value_of(one) + (request.query.empty() ? " (there is no query)" : "");
+    return value_of(one) + (has.empty() ? " (there is none)" : " (it is " + has + ")");
+  }
+  return {};
+}
+
+std::string why_not(const Rule& rule, const routing::RequestFacts& request) {
+  switch (rule.test(request)) {
+    case Rule::Verdict::match:
+      return "matches";
+    case Rule::Verdict::path:
+      return rule.kind == Rule::Kind::prefix && request.path.starts_with(rule.path)
+                 ? "the path begins like it, but within an element"
+                 : "another path";
+    case Rule::Verdict::method:
+      return "not for " + std::string(request.method_text);
+    case Rule::Verdict::header:
+      return "needs header " + first_failing(rule.conditions->headers, true, request);
+    case Rule::Verdict::query:
+      return "needs query " + first_failing(rule.conditions->query, false, request);
+  }
+  return {};
+}
+
+std::string header_changes(const routing::HeaderModifier& change) {
+  std::string out;
+  const auto add = [&](const std::string& what) { out += (out.empty() ? "" : ", ") + what; };
+  for (const auto& [name, value] : change.set) add("set " + name + ": " + value);
+  for (const auto& [name, value] : change.add) add("add " + name + ": " + value);
+  for (const auto& name : change.remove) add("remove " + name);
+  return out;
+}
+
+void add_step(Explanation& out, std::string topic, std::string text, const routing::Origin& at = {}) {
+  out.steps.push_back({std::move(topic), std::move(text), at, {}});
+}
+
+// What the rule does besides its action, in the order in which a request meets it.
+void explain_filters(Explanation& out, const Rule& rule, const ActionView& view) {
+  if (rule.filters == nullptr) return;
+  const auto& filters = *rule.filters;
+  if (filters.rewrite) {
+    std::string path;
+    routing::rewrite_path(*filters.rewrite, view.request.path, rule.path, path);
+    add_step(out, "rewrite",
+             "the upstream gets " + path + (view.head.has_query ? "?" + std::string(view.head.query) : "") +
+                 (filters.rewrite->host ? " with Host " + *filters.rewrite->host : ""),
+             rule.origin);
+  }
+  if (!filters.request_headers.empty()) {
+    add_step(out, "headers", "of the request: " + header_changes(filters.request_headers), rule.origin);
+  }
+  if (!filters.response_headers.empty()) {
+    add_step(out, "headers", "of the answer: " + header_changes(filters.response_headers), rule.origin);
+  }
+  if (filters.cors) {
+    const auto* origin = view.request.fields == nullptr ? nullptr : view.request.fields->find("origin");
+    add_step(out, "cors",
+             origin == nullptr
+                 ? "the request has no Origin"
+                 : std::string(origin->value) +
+                       (routing::admits_origin(*filters.cors, origin->value) ? " is admitted" : " is not admitted"),
+             rule.origin);
+  }
+  for (const auto& mirror : filters.mirrors) {
+    if (mirror.upstream == nullptr) continue;
+    add_step(out, "mirror", std::to_string(mirror.percent) + "% are copied to upstream " + mirror.upstream->name,
+             rule.origin);
+  }
+  std::string times;
+  if (filters.request_timeout.count() != 0) times = "request " + std::to_string(filters.request_timeout.count()) + "ms";
+  if (filters.try_timeout.count() != 0) {
+    times += (times.empty() ? "" : ", ") + ("try " + std::to_string(filters.try_timeout.count())) + "ms";
+  }
+  if (!times.empty()) add_step(out, "timeouts", times, rule.origin);
+  if (filters.retry) {
+    add_step(out, "retry", "up to " + std::to_string(filters.retry->attempts) + " more tries", rule.origin);
+  }
+}
+
+void explain_split(Explanation& out, const routing::Split& split, const ActionView& view) {
+  std::uint64_t sum = 0;
+  for (const auto& part : split.parts) sum += part.weight;
+  std::string text;
+  for (const auto& part : split.parts) {
+    const auto tenths = sum == 0 ? 0 : part.weight * std::uint64_t{1000} / sum;
+    text += (text.empty() ? "" : ", ") + std::to_string(tenths / 10) +
+            (tenths % 10 == 0 ? "" : "." + std::to_string(tenths % 10)) + "% to " +
+            (part.upstream == nullptr ? "an upstream that is missing (500)" : part.upstream->name);
+  }
+  add_step(out, "split", text);
+  for (const auto& part : split.parts) {
+    if (part.upstream != nullptr) add_upstream(out, *part.upstream, view.running);
+  }
+  out.action = "split";
+  out.summary = "split: " + text;
+}
+
+}  // namespace
+
+const Rule* explain_rules(Explanation& out, const routing::VirtualHost& host, const routing::RequestFacts& request) {
+  const Rule* rule = host.match(request);
+  Explanation::Step step;
+  step.topic = "rule";
+  step.text = rule == nullptr ? "none of " + std::to_string(host.rules.size()) + " matches"
+                              : path_of(*rule) + conditions_of(*rule);
+  if (rule != nullptr) step.at = rule->origin;
+  std::size_t left_out = 0;
+  bool passed = false;
+  for (const auto& candidate : host.rules) {
+    const bool chosen = &candidate == rule;
+    // Of a long list only what stands near to the request is shown.
+    if (!chosen && step.candidates.size() >= kMaxRules - 1 && !candidate.takes_path(request.path)) {
+      ++left_out;
+      continue;
+    }
+    if (!chosen && step.candidates.size() >= 4 * kMaxRules) {
+      ++left_out;
+      continue;
+    }
+    std::string why = why_not(candidate, request);
+    if (!chosen && passed && why == "matches") why = "matches too, but comes later";
+    step.candidates.push_back({path_of(candidate) + conditions_of(candidate) + ": " + why, candidate.origin, chosen});
+    passed = passed || chosen;
+  }
+  if (left_out != 0)
+    step.candidates.push_back({"and " + std::to_string(left_out) + " more that do not match", {}, false});
+  out.steps.push_back(std::move(step));
+  return rule;
+}
+
+void explain_action(Explanation& out, const Rule& rule, const ActionView& view) {
+  const bool preflight = rule.filters != nullptr && rule.filters->cors && view.request.fields != nullptr &&
+                         !routing::preflight_method(view.request.method, *view.request.fields).empty();
+  explain_filters(out, rule, view);
+  if (preflight) {
+    out.action = "respond";
+    out.status = 204;
+    out.summary = "204: a CORS preflight, answered here";
+    return;
+  }
+  if (const auto* forward = std::get_if<routing::Forward>(&rule.action)) {
+    out.action = "forward";
+    if (forward->upstream == nullptr) {
+      out.action = "refuse";
+      out.status = 500;
+      out.summary = "500: the rule's upstream is missing";
+      return;
+    }
+    out.upstream = forward->upstream->name;
+    add_upstream(out, *forward->upstream, view.running);
+    out.summary = "forwarded to upstream " + out.upstream;
+    return;
+  }
+  if (const auto* split = std::get_if<routing::Split>(&rule.action)) return explain_split(out, *split, view);
+  if (const auto* redirect = std::get_if<routing::Redirect>(&rule.action)) {
+    out.action = "redirect";
+    out.status = redirect->status;
+    out.location = listeners::rule_redirect(*redirect, rule, view.secure ? "https" : "http", view.head.host,
+                                            view.head.port, view.request.path, view.head.has_query, view.head.query);
+    out.summary = std::to_string(out.status) + " to " + out.location;
+    return;
+  }
+  const auto& respond = std::get<routing::Respond>(rule.action);
+  out.action = "respond";
+  out.status = respond.status;
+  out.summary = std::to_string(respond.status) + " " + std::string(core::reason_phrase(respond.status)) + ", " +
+                std::to_string(respond.body.size()) + " bytes, answered here";
+}
+
+void add_upstream(Explanation& out, const routing::Upstream& upstream, bool running) {
+  Explanation::Step step;
+  step.topic = "upstream";
+  step.text = upstream.name;
+  step.at = upstream.origin;
+  if (!running) {
+    for (const auto& endpoint : upstream.endpoints) {
+      if (step.candidates.size() == kMaxEndpoints) break;
+      std::string text = "endpoint " + endpoint.text;
+      if (upstream.endpoints.size() > 1 && endpoint.weight != 1) text += ", weight " + std::to_string(endpoint.weight);
+      if (!endpoint.address) text += ", resolved when edgemux runs";
+      step.candidates.push_back({std::move(text), {}, false});
+    }
+  } else {
+    const auto set = upstream.state->published();
+    if (!set->problem.empty()) step.text += "; " + set->problem;
+    for (const auto& endpoint : set->endpoints) {
+      if (step.candidates.size() == kMaxEndpoints) break;
+      step.candidates.push_back({"endpoint " + endpoint.text + health_of(endpoint), {}, false});
+    }
+  }
+  if (step.candidates.empty()) step.text += "; without endpoints (503)";
+  out.steps.push_back(std::move(step));
+}
+
+std::string health_of(const routing::Endpoint& endpoint) {
+  if (endpoint.state == nullptr) return "";
+  const auto read = [](const auto& value) { return value.load(std::memory_order_relaxed); };
+  std::string out;
+  switch (read(endpoint.state->health)) {
+    case routing::Health::unknown:
+      break;
+    case routing::Health::healthy:
+      out = ", healthy";
+      break;
+    case routing::Health::unhealthy:
+      out = ", unhealthy";
+      break;
+  }
+  if (read(endpoint.state->ejected)) out += ", ejected after failures";
+  if (endpoint.weight == 0) out += ", drained (weight 0)";
+  return out;
+}
+
+}  // namespace edgemux::admin

@@ -1,0 +1,27 @@
+#pragma once
+// The second half of an explanation: rules, what the one that matches does, and where it leads.
+
+#include "admin/explain.h"
+#include "core/http/message.h"
+
+namespace edgemux::admin {
+
+// The rules in their order, each with why it does or does not match. The one that does, or null.
+const routing::Rule* explain_rules(Explanation& out, const routing::VirtualHost& host,
+                                   const routing::RequestFacts& request);
+
+struct ActionView {
+  const core::RequestHead& head;
+  const routing::RequestFacts& request;
+  bool secure;   // came over TLS
+  bool running;  // endpoints have states
+};
+void explain_action(Explanation& out, const routing::Rule& rule, const ActionView& view);
+
+// A step for an upstream and its endpoints.
+void add_upstream(Explanation& out, const routing::Upstream& upstream, bool running);
+
+// ", unhealthy, ejected after failures"; empty where nothing is known.
+std::string health_of(const routing::Endpoint& endpoint);
+
+}  // namespace edgemux::admin

@@ -1,0 +1,249 @@
+#include "admin/explain.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "config/compiler.h"
+
+namespace edgemux::admin {
+namespace {
+
+constexpr const char* kMain = R"(listeners:
+  - { name: http, bind: [":80"], protocol: http }
+  - { name: https, bind: [":443"], protocol: tls }
+  - { name: kube-api, bind: [":6443"], protocol: tls, unknown_host: alert }
+  - { name: db, bind: [":5432"], protocol: tcp, upstream: "10.0.0.11:5432" }
+upstreams:
+  shop: { endpoints: ["10.0.0.7:8080", "shop.svc:8080"] }
+include: ["routes.d/*.yaml"]
+routes:
+  - host: shop.example.com
+    rules:
+      - { path: /, upstream: shop }
+      - { path: /old, redirect: { prefix: /new, status: 301 } }
+      - { exact_path: /ping, respond: { status: 200, body: "pong\n" } }
+  - { host: "*.example.com", passthrough: "10.0.0.9:443", acme_solver: "10.0.0.9:80" }
+  - { host: k8s.example.com, listeners: [kube-api], passthrough: "10.0.0.10:6443" }
+  - host: inner.example.org
+    allow: [10.0.0.0/8]
+    on_http: serve
+    max_request_body: 1KiB
+    rules: [{ path: /app, upstream: shop }]
+  - { host: off.example.org, on_http: off, rules: [{ path: /, upstream: shop }] }
+)";
+
+core::CertifiedKeyPtr pair_for(const std::string& name) {
+  auto pair = std::make_shared<core::CertifiedKey>();
+  pair->cert_file = "certs/" + name + ".pem";
+  pair->names = {name};
+  pair->ecdsa = true;
+  pair->not_after = 4'102'444'800;  // 2100-01-01
+  return pair;
+}
+
+class ExplainTest : public testing::Test {
+ protected:
+  void compile(std::map<std::string, std::string> includes = {}) {
+    std::map<std::string, std::string> files{{"/e/edgemux.yaml", kMain}};
+    for (auto& [name, bytes] : includes) files["/e/routes.d/" + name] = std::move(bytes);
+    config::CompilerOptions options;
+    options.state_dir = "";
+    options.files = config::memory_files(std::move(files));
+    options.auto_workers = [] { return 1U; };
+    compiled_ = config::Compiler("/e/edgemux.yaml", std::move(options)).compile();
+    ASSERT_NE(compiled_.snapshot, nullptr);
+    compiled_.snapshot->certificates = std::make_shared<const core::CertificateStore>(
+        std::vector<core::CertifiedKeyPtr>{pair_for("shop.example.com"), pair_for("*.example.org")});
+  }
+
+  Explanation ask(const Asked& asked) {
+    if (compiled_.snapshot == nullptr) compile();
+    const auto question = question_of(asked);
+    EXPECT_TRUE(question);
+    return explain({*compiled_.snapshot, compiled_.diagnostics, compiled_.set_aside, running_}, *question);
+  }
+  std::string text(const Asked& asked) {
+    auto out = to_text(ask(asked));
+    for (auto at = out.find("/e/"); at != std::string::npos; at = out.find("/e/", at)) out.erase(at, 3);
+    return out;
+  }
+  std::string summary(const Asked& asked) { return ask(asked).summary; }
+
+  config::Compiled compiled_;
+  bool running_ = false;
+};
+
+TEST_F(ExplainTest, TellsATerminatedRequestFromListenerToRule) {
+  EXPECT_EQ(text({.url = "https://shop.example.com/old/shoes?x=1"}),
+            R"(GET https://shop.example.com/old/shoes?x=1
+
+  listener     https: tls on :443  (edgemux.yaml:3:5)
+               - kube-api (tls on :6443) is on another port  (edgemux.yaml:4:5)
+  host         shop.example.com, an exact name  (edgemux.yaml:10:5)
+               > shop.example.com  (edgemux.yaml:10:5)
+               - *.example.com loses: an exact name beats a wildcard  (edgemux.yaml:15:5)
+  tenant       none: a route of the platform  (edgemux.yaml:10:5)
+  certificate  ECDSA certs/shop.example.com.pem, for shop.example.com, until 2100-01-01
+  tls          TLS 1.2 or later, ALPN h2  (edgemux.yaml:10:5)
+  rule         path /old  (edgemux.yaml:13:9)
+               - exact_path /ping: another path  (edgemux.yaml:14:9)
+               > path /old: matches  (edgemux.yaml:13:9)
+               - path /: matches too, but comes later  (edgemux.yaml:12:9)
+
+=> 301 to https://shop.example.com/new/shoes?x=1
+)");
+}
+
+TEST_F(ExplainTest, TellsAForwardWithItsEndpoints) {
+  const auto out = text({.url = "https://shop.example.com/cart"});
+  EXPECT_NE(out.find(R"(
+  upstream     shop  (edgemux.yaml:7:3)
+               - endpoint 10.0.0.7:8080
+               - endpoint shop.svc:8080, resolved when edgemux runs
+
+=> forwarded to upstream shop
+)"),
+            std::string::npos)
+      << out;
+}
+
+TEST_F(ExplainTest, TellsAPassthroughByWildcard) {
+  EXPECT_EQ(text({.sni = "a.b.EXAMPLE.com."}), R"(a TLS connection to 'a.b.EXAMPLE.com.'
+
+  listener     https: tls on :443  (edgemux.yaml:3:5)
+               - kube-api (tls on :6443) is on another port  (edgemux.yaml:4:5)
+  host         *.example.com, a wildcard that covers 'a.b.example.com'  (edgemux.yaml:15:5)
+               > *.example.com  (edgemux.yaml:15:5)
+  tenant       none: a route of the platform  (edgemux.yaml:15:5)
+  tls          passed through untouched; certificate, ALPN and paths are the backend's  (edgemux.yaml:15:5)
+  upstream     10.0.0.9:443  (edgemux.yaml:15:43)
+               - endpoint 10.0.0.9:443
+
+=> passed through to upstream 10.0.0.9:443
+)");
+}
+
+TEST_F(ExplainTest, ANameOfAnotherListenerNeverFallsToAWildcard) {
+  EXPECT_EQ(text({.url = "https://k8s.example.com/"}), R"(GET https://k8s.example.com/
+
+  listener     https: tls on :443  (edgemux.yaml:3:5)
+               - kube-api (tls on :6443) is on another port  (edgemux.yaml:4:5)
+  host         'k8s.example.com' is owned, but not attached to this listener; it never falls to another's wildcard
+               - k8s.example.com is not attached to 'https', but to 'kube-api'  (edgemux.yaml:16:5)
+               - *.example.com loses: an exact name beats a wildcard  (edgemux.yaml:15:5)
+
+=> nobody owns the server name here: the connection is closed
+)");
+  EXPECT_EQ(ask({.url = "https://k8s.example.com/"}).reason, "unknown_host");
+  EXPECT_EQ(summary({.listener = "kube-api", .sni = "k8s.example.com"}), "passed through to upstream 10.0.0.10:6443");
+  EXPECT_EQ(summary({.listener = "kube-api", .sni = "nobody.example"}),
+            "nobody owns the server name here: the connection is closed with an alert");
+}
+
+TEST_F(ExplainTest, PlainHttpAsksForAChallengeFirst) {
+  const auto solver = ask({.url = "http://a.example.com/.well-known/acme-challenge/token"});
+  EXPECT_EQ(solver.action, "challenge");
+  EXPECT_EQ(solver.summary, "forwarded to the solver 10.0.0.9:80");
+  EXPECT_EQ(summary({.url = "http://shop.example.com/.well-known/acme-challenge/token"}), "404: no such challenge");
+  EXPECT_EQ(summary({.url = "http://shop.example.com/.well-known/acme-challenge/a.b"}), "404: no such challenge");
+  EXPECT_EQ(summary({.url = "http://shop.example.com/x?y", .method = "POST"}), "308 to https://shop.example.com/x?y");
+  EXPECT_EQ(summary({.url = "http://off.example.org/"}), "404: this host is not served over http");
+  EXPECT_EQ(summary({.url = "http://nobody.example/"}), "404: nobody owns this host here");
+}
+
+TEST_F(ExplainTest, ClientsBodiesAndRulesAreWeighed) {
+  EXPECT_EQ(summary({.url = "http://inner.example.org/app", .from = "10.1.1.1"}), "forwarded to upstream shop");
+  EXPECT_EQ(summary({.url = "http://inner.example.org/app", .from = "192.0.2.1"}),
+            "403: the client's network is not admitted");
+  EXPECT_EQ(summary({.url = "http://inner.example.org/apple"}), "404: no rule of this host matches");
+  EXPECT_NE(text({.url = "http://inner.example.org/apple"}).find("begins like it, but within an element"),
+            std::string::npos);
+  EXPECT_EQ(summary({.url = "http://inner.example.org/app", .method = "PUT", .headers = {"content-length: 2000"}}),
+            "413: the body is larger than this host takes");
+}
+
+TEST_F(ExplainTest, WhatTheHttpRulesRefuseIsSaidAsTheProxyWould) {
+  EXPECT_EQ(ask({.url = "https://shop.example.com/%00"}).status, 400);
+  EXPECT_EQ(ask({.url = "https://shop.example.com/../../etc"}).status, 400);
+  EXPECT_EQ(ask({.url = "https://shop.example.com/a b"}).status, 400);
+  EXPECT_EQ(ask({.url = "https://shop.example.com/", .headers = {"content-length: x"}}).status, 400);
+  EXPECT_EQ(ask({.url = "https://shop.example.com/", .headers = {"transfer-encoding: gzip"}}).status, 400);
+  EXPECT_EQ(ask({.url = "https://shop.example.com/", .method = "CONNECT"}).action, "refuse");
+  const auto escaped = text({.url = "https://shop.example.com/%6fld//x"});
+  EXPECT_NE(escaped.find("  path         /old/x, normalised"), std::string::npos) << escaped;
+}
+
+TEST_F(ExplainTest, ListenersAreFoundByPortOrName) {
+  EXPECT_EQ(summary({.url = "https://shop.example.com:8443/"}),
+            "no tls listener is bound to port 8443; name one with --listener");
+  EXPECT_EQ(summary({.url = "https://shop.example.com:8443/ping", .listener = "https"}),
+            "200 OK, 5 bytes, answered here");
+  EXPECT_EQ(summary({.listener = "kube-apy", .sni = "a.example"}),
+            "there is no listener 'kube-apy'; did you mean 'kube-api'?");
+  EXPECT_EQ(summary({.url = "https://shop.example.com/", .listener = "http"}),
+            "the listener 'http' does not speak TLS");
+}
+
+TEST_F(ExplainTest, ATcpListenerHasOneUpstream) {
+  const auto e = ask({.listener = "db", .sni = "whoever"});
+  EXPECT_EQ(e.action, "passthrough");
+  EXPECT_EQ(e.upstream, "10.0.0.11:5432");
+}
+
+TEST_F(ExplainTest, HandshakesThatFailAreTold) {
+  compile();
+  EXPECT_EQ(summary({.url = "https://[::1]/"}),
+            "a TLS connection without a server name is nobody's: the connection is closed");
+  EXPECT_EQ(ask({.url = "https://shop.example.com/", .alpn = "spdy/3"}).reason, "handshake_failed");
+  compiled_.snapshot->certificates = std::make_shared<const core::CertificateStore>();
+  EXPECT_EQ(ask({.url = "https://shop.example.com/"}).reason, "no_certificate");
+}
+
+TEST_F(ExplainTest, AConnectionForAnotherRoutesHostIsMisdirected) {
+  const auto e = ask({.url = "https://inner.example.org/app", .sni = "shop.example.com"});
+  EXPECT_EQ(e.status, 421);
+  EXPECT_EQ(e.reason, "misdirected");
+}
+
+TEST_F(ExplainTest, AFileThatIsSetAsideIsNamed) {
+  compile({{"b.yaml", "routes: [{ host: new.example.net, passthrough: \"10.0.0.1:443\", colour: red }]\n"}});
+  const auto out = text({.url = "https://new.example.net/"});
+  EXPECT_NE(out.find(R"(  quarantine   these files have errors and are left out here
+               - routes.d/b.yaml
+)"),
+            std::string::npos)
+      << out;
+}
+
+TEST_F(ExplainTest, EndpointsOfARunningProcessHaveTheirState) {
+  compile();
+  running_ = true;
+  const auto& route = compiled_.snapshot->listeners[1]->hosts.candidates("shop.example.com").front().route;
+  const auto& rule = std::get<routing::VirtualHost>(route->action).rules[2];
+  const auto& upstream = std::get<routing::Forward>(rule.action).upstream;
+  upstream->state->endpoints()->endpoints.front().state->health = routing::Health::unhealthy;
+  const auto out = text({.url = "https://shop.example.com/"});
+  EXPECT_NE(out.find("- endpoint 10.0.0.7:8080, unhealthy\n"), std::string::npos) << out;
+}
+
+TEST_F(ExplainTest, JsonHasTheResultAndEveryStep) {
+  const auto got = nlohmann::json::parse(to_json(ask({.url = "https://shop.example.com/old/"})));
+  EXPECT_EQ(got["result"], nlohmann::json({{"action", "redirect"},
+                                           {"status", 301},
+                                           {"location", "https://shop.example.com/new/"},
+                                           {"listener", "https"},
+                                           {"host", "shop.example.com"},
+                                           {"certificate", "certs/shop.example.com.pem"}}));
+  EXPECT_EQ(got["steps"][0]["at"], nlohmann::json({{"file", "/e/edgemux.yaml"}, {"line", 3}, {"column", 5}}));
+  EXPECT_EQ(got["steps"][5]["topic"], "rule");
+  EXPECT_EQ(got["steps"][5]["candidates"][1]["chosen"], true);
+}
+
+TEST_F(ExplainTest, TerminalsAreNotSteered) {
+  const auto out = text({.url = "https://shop.example.com/\x1b[31m"});
+  EXPECT_EQ(out.find('\x1b'), std::string::npos);
+}
+
+}  // namespace
+}  // namespace edgemux::admin
