@@ -240,6 +240,12 @@ struct Compiler::State {
     for (SourceFile* file : order) {
       admit(*file, [&](const FileSpec& spec, Problems& p) { return linker.admit_routes(spec, p); });
     }
+    for (SourceFile* file : order) {
+      if (!done || !main_ok || file->in_force() == nullptr) continue;
+      Problems problems(file->display, file->in_force()->bytes);
+      linker.remind_of_unused(file->in_force()->spec, problems);
+      append(file->linked, problems.take());
+    }
     if (done && main_ok) linker.finish(snapshot);
     return done;
   }

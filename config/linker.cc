@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "config/reminders.h"
+
 namespace edgemux::config {
 namespace {
 
@@ -196,9 +198,11 @@ void Linker::remind(const RouteSpec& spec, const routing::Route& route, std::uin
     problems.error(spec.tls->client_ca.place, route.refused,
                    "every connection to this host is refused until it is repaired");
   }
+  remind_of_unreachable(spec, (listeners & tls_mask_) != 0, (listeners & http_mask_) != 0, problems);
   if (spec.passthrough || (listeners & tls_mask_) == 0) return;
   for (const auto& host : spec.hosts) {
-    if (host.text.front() == '*' || shared_.certificates.find(host.text)) continue;
+    if (shared_.certificates.find(name_to_serve(host.text))) continue;
+    if (host.text.front() == '*' && !route.refused.empty()) continue;
     if (reminded_++ < max_reminders) {
       problems.warning(host.place, "no certificate serves " + quote(host.text) + "; its TLS connections are refused");
     }

@@ -41,6 +41,8 @@ class Linker {
 
   bool admit_upstreams(const FileSpec& file, Problems& problems);
   bool admit_routes(const FileSpec& file, Problems& problems);
+  // After the routes of all files: upstreams of this one that none of them uses (reminders.cc).
+  void remind_of_unused(const FileSpec& file, Problems& problems) const;
   // Fills listeners, upstreams and host_count.
   void finish(routing::Snapshot& snapshot);
 

@@ -1,5 +1,9 @@
 #include "config/security_material.h"
 
+#include <ctime>
+
+#include "config/reminders.h"
+
 #include "core/tls/context.h"
 
 namespace edgemux::config {
@@ -72,6 +76,7 @@ void CertificatePairs::load_one(const core::PairFiles& names, Place place, Input
     problems.error(place, pair.error, pair.good != nullptr ? "the pair that was loaded before stays in use" : "");
   }
   for (const auto& warning : pair.warnings) problems.warning(place, warning);
+  if (pair.good != nullptr) remind_of_expiry(*pair.good, place, std::time(nullptr), problems);
   inputs.note(pair.good != nullptr ? pair.good->fingerprint : std::string());
   inputs.note(pair.error);
   if (pair.good != nullptr) out.push_back(pair.good);

@@ -1,0 +1,64 @@
+#include "config/reminders.h"
+
+#include <array>
+#include <ctime>
+
+#include "config/linker.h"
+
+namespace edgemux::config {
+namespace {
+
+constexpr std::size_t max_unused = 20;
+
+std::string day_of(std::int64_t seconds) {
+  const auto when = static_cast<std::time_t>(seconds);
+  std::tm parts{};
+  gmtime_r(&when, &parts);
+  std::array<char, 32> text;
+  return {text.data(), std::strftime(text.data(), text.size(), "%Y-%m-%d", &parts)};
+}
+
+}  // namespace
+
+void remind_of_expiry(const core::CertifiedKey& pair, Place place, std::int64_t now, Problems& problems) {
+  constexpr std::int64_t day = 24 * 3600;
+  const std::int64_t left = pair.not_after - now;
+  if (left < 0 || left > expiry_days * day) return;
+  const auto days = left / day;
+  problems.warning(place,
+                   pair.cert_file + ": the certificate for " + (pair.names.empty() ? "nobody" : pair.names.front()) +
+                       " expires on " + day_of(pair.not_after) + ", in " +
+                       (days == 0 ? "less than a day" : std::to_string(days) + (days == 1 ? " day" : " days")),
+                   "renew it; a new file is taken up by itself");
+}
+
+void remind_of_unreachable(const RouteSpec& spec, bool on_tls, bool on_http, Problems& problems) {
+  if (on_tls) return;
+  if (spec.passthrough) {
+    problems.warning(spec.place, "this route is on no tls listener: its 'passthrough' is never reached");
+  } else if (spec.on_http != routing::OnHttp::serve) {
+    problems.warning(spec.place, "this route is on no tls listener: its 'rules' are never reached",
+                     on_http ? "'on_http: serve' would serve them over plain HTTP" : "");
+  }
+}
+
+std::string name_to_serve(const std::string& host) {
+  // No certificate names this very label.
+  return host.front() == '*' ? "any-name-of-a-wildcard" + host.substr(1) : host;
+}
+
+void Linker::remind_of_unused(const FileSpec& file, Problems& problems) const {
+  std::size_t found = 0;
+  for (const auto& upstream : file.upstreams) {
+    const auto at = named_.find(upstream.name.text);
+    if (at == named_.end() || at->second.spec != &upstream || at->second.made != nullptr) continue;
+    if (found++ < max_unused) {
+      problems.warning(upstream.name.place, "no route uses the upstream " + quote(upstream.name.text));
+    }
+  }
+  if (found > max_unused) {
+    problems.warning({}, "and " + std::to_string(found - max_unused) + " more upstreams that no route uses");
+  }
+}
+
+}  // namespace edgemux::config

@@ -1,0 +1,23 @@
+#pragma once
+// Reminders: what is no error, but hardly meant. Each adds warnings. Pure.
+
+#include <cstdint>
+
+#include "config/problems.h"
+#include "config/spec.h"
+#include "core/tls/certificate_store.h"
+
+namespace edgemux::config {
+
+constexpr std::int64_t expiry_days = 14;
+
+// A certificate that expires within expiry_days (one that has expired is the loader's to say). `now`: unix seconds.
+void remind_of_expiry(const core::CertifiedKey& pair, Place place, std::int64_t now, Problems& problems);
+
+// Parts of a route that no listener ever reaches.
+void remind_of_unreachable(const RouteSpec& spec, bool on_tls, bool on_http, Problems& problems);
+
+// A host name that stands for `host` when certificates are looked for: itself, or some name that a wildcard covers.
+std::string name_to_serve(const std::string& host);
+
+}  // namespace edgemux::config
