@@ -9,6 +9,7 @@
 #include "admin/explain_action.h"
 #include "core/http/head_parser.h"
 #include "core/http/path.h"
+#include "listeners/actions.h"
 #include "listeners/close_reason.h"
 #include "listeners/redirects.h"
 
@@ -431,8 +432,10 @@ class Explainer {
       step("body", "larger than max_request_body, " + std::to_string(host.max_request_body) + " bytes", route.origin);
       return refuse(413, CloseReason::body_too_large, "the body is larger than this host takes");
     }
+    core::FieldList fields = head.fields;
+    listeners::drop_forwarding_fields(fields);
     const routing::RequestFacts facts{path == "*" ? std::string_view("/") : path, head.method, head.method_text,
-                                      &head.fields, head.query};
+                                      &fields, head.query};
     const auto* rule = explain_rules(out_, host, facts);
     if (rule == nullptr) return refuse(404, CloseReason::no_rule, "no rule of this host matches");
     explain_action(out_, *rule, {head, facts, listener_->spec.protocol == Protocol::tls, view_.running});

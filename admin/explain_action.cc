@@ -4,6 +4,7 @@
 #include <array>
 
 #include "core/http/status.h"
+#include "listeners/close_reason.h"
 #include "listeners/redirects.h"
 #include "routing/table/cors.h"
 #include "routing/table/rewrite.h"
@@ -154,9 +155,17 @@ void explain_split(Explanation& out, const routing::Split& split, const ActionVi
     const auto tenths = sum == 0 ? 0 : part.weight * std::uint64_t{1000} / sum;
     text += (text.empty() ? "" : ", ") + std::to_string(tenths / 10) +
             (tenths % 10 == 0 ? "" : "." + std::to_string(tenths % 10)) + "% to " +
-            (part.upstream == nullptr ? "an upstream that is missing (500)" : part.upstream->name);
+            (part.upstream == nullptr || part.upstream->missing ? "an upstream that is missing (500)"
+                                                                : part.upstream->name);
   }
   add_step(out, "split", text);
+  if (sum == 0) {
+    out.action = "refuse";
+    out.status = 500;
+    out.reason = listeners::close_reason_name(listeners::CloseReason::no_upstream);
+    out.summary = "500: every weight of this rule's split is 0";
+    return;
+  }
   for (const auto& part : split.parts) {
     if (part.upstream != nullptr) add_upstream(out, *part.upstream, view.running);
   }
@@ -209,10 +218,11 @@ void explain_action(Explanation& out, const Rule& rule, const ActionView& view) 
   }
   if (const auto* forward = std::get_if<routing::Forward>(&rule.action)) {
     out.action = "forward";
-    if (forward->upstream == nullptr) {
+    if (forward->upstream == nullptr || forward->upstream->missing) {
       out.action = "refuse";
       out.status = 500;
-      out.summary = "500: the rule's upstream is missing";
+      out.reason = listeners::close_reason_name(listeners::CloseReason::no_upstream);
+      out.summary = "500: the rule's upstream is not defined";
       return;
     }
     out.upstream = forward->upstream->name;
@@ -254,30 +264,13 @@ void add_upstream(Explanation& out, const routing::Upstream& upstream, bool runn
     if (!set->problem.empty()) step.text += "; " + set->problem;
     for (const auto& endpoint : set->endpoints) {
       if (step.candidates.size() == kMaxEndpoints) break;
-      step.candidates.push_back({"endpoint " + endpoint.text + health_of(endpoint), {}, false});
+      const auto state = routing::state_name(endpoint);
+      step.candidates.push_back(
+          {"endpoint " + endpoint.text + (state == "unchecked" ? "" : ", " + std::string(state)), {}, false});
     }
   }
   if (step.candidates.empty()) step.text += "; without endpoints (503)";
   out.steps.push_back(std::move(step));
-}
-
-std::string health_of(const routing::Endpoint& endpoint) {
-  if (endpoint.state == nullptr) return "";
-  const auto read = [](const auto& value) { return value.load(std::memory_order_relaxed); };
-  std::string out;
-  switch (read(endpoint.state->health)) {
-    case routing::Health::unknown:
-      break;
-    case routing::Health::healthy:
-      out = ", healthy";
-      break;
-    case routing::Health::unhealthy:
-      out = ", unhealthy";
-      break;
-  }
-  if (read(endpoint.state->ejected)) out += ", ejected after failures";
-  if (endpoint.weight == 0) out += ", drained (weight 0)";
-  return out;
 }
 
 }  // namespace edgemux::admin

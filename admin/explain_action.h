@@ -21,7 +21,4 @@ void explain_action(Explanation& out, const routing::Rule& rule, const ActionVie
 // A step for an upstream and its endpoints.
 void add_upstream(Explanation& out, const routing::Upstream& upstream, bool running);
 
-// ", unhealthy, ejected after failures"; empty where nothing is known.
-std::string health_of(const routing::Endpoint& endpoint);
-
 }  // namespace edgemux::admin

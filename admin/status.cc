@@ -33,18 +33,34 @@ Json listeners_of(const StatusView& view) {
     for (const auto& bind : listener->spec.binds) binds.push_back(bind.text);
     std::uint64_t accepted = 0;
     std::uint64_t active = 0;
+    std::uint64_t requests = 0;
+    std::uint64_t errors = 0;
+    std::uint64_t in = 0;
+    std::uint64_t out = 0;
     // A listener that has no slot of its own yet has counted nothing.
     for (std::size_t slot = 1; slot < names.size(); ++slot) {
       if (names[slot] != listener->spec.name) continue;
       accepted = over_workers(view.metrics, [&](const auto& w) { return w.listeners[slot].accepted.read(); });
       active = over_workers(view.metrics, [&](const auto& w) { return w.listeners[slot].active.read(); });
+      requests = over_workers(view.metrics, [&](const auto& w) {
+        std::uint64_t sum = 0;
+        for (const auto& one : w.listeners[slot].requests) sum += one.read();
+        return sum;
+      });
+      errors = over_workers(view.metrics, [&](const auto& w) { return w.listeners[slot].requests.back().read(); });
+      in = over_workers(view.metrics, [&](const auto& w) { return w.listeners[slot].client_received.read(); });
+      out = over_workers(view.metrics, [&](const auto& w) { return w.listeners[slot].client_sent.read(); });
     }
     list.push_back({{"name", listener->spec.name},
                     {"protocol", routing::protocol_name(listener->spec.protocol)},
                     {"bind", std::move(binds)},
                     {"hosts", listener->hosts.size()},
                     {"connections_total", accepted},
-                    {"connections_active", active}});
+                    {"connections_active", active},
+                    {"requests_total", requests},
+                    {"errors_total", errors},
+                    {"bytes_in_total", in},
+                    {"bytes_out_total", out}});
   }
   return list;
 }
@@ -135,6 +151,7 @@ std::string render_status(const StatusView& view) {
   status["upstreams_total"] = view.snapshot.upstreams.size();
   status["upstreams"] = upstreams_of(view.snapshot);
   status["workers"] = workers_of(metrics);
+  status["set_aside"] = view.set_aside;
   status["diagnostics_total"] = view.diagnostics.size();
   status["diagnostics"] = diagnostics_of(view.diagnostics);
   // Names come from files of tenants: what is not UTF-8 is replaced, never thrown at.

@@ -22,6 +22,7 @@ struct StatusView {
   std::string not_ready;                               // empty = ready
   std::uint64_t uptime_ms = 0;
   std::size_t connections = 0;
+  std::vector<std::string> set_aside = {};  // include files, as in Compiled
 };
 
 std::string render_status(const StatusView& view);

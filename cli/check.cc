@@ -34,7 +34,8 @@ void print_json(const config::Compiled& compiled, std::ostream& out) {
                     {"line", d.origin.line},
                     {"column", d.origin.column},
                     {"message", d.message},
-                    {"hint", d.hint}});
+                    {"hint", d.hint},
+                    {"source", d.source_line}});
   }
   nlohmann::json report{{"ok", compiled.errors() == 0},
                         {"errors", compiled.errors()},

@@ -5,9 +5,11 @@
 #include <iostream>
 
 #include "cli/check.h"
+#include "cli/diff.h"
 #include "cli/explain.h"
 #include "cli/run.h"
 #include "cli/schema.h"
+#include "cli/status.h"
 
 int main(int argc, char** argv) {
   CLI::App app("edgemux, an edge proxy: TLS passthrough and termination by server name, HTTP routing, ACME HTTP-01");
@@ -30,6 +32,12 @@ int main(int argc, char** argv) {
   add_config(check);
   add_format(check);
 
+  edgemux::cli::DiffOptions compared;
+  CLI::App* diff = app.add_subcommand("diff", "Which hosts appear, vanish or change hands; exit 1 if any does");
+  diff->add_option("old", compared.before, "the configuration before")->required();
+  diff->add_option("new", compared.after, "the configuration after")->required();
+  add_format(diff);
+
   edgemux::cli::ExplainOptions explained;
   CLI::App* explain = app.add_subcommand("explain", "Say what a request or a TLS connection would meet, and why");
   explain->add_option("url", explained.asked.url, "https://host/path; or a TLS connection only, with --sni");
@@ -42,6 +50,20 @@ int main(int argc, char** argv) {
   explain->add_option("--alpn", explained.asked.alpn, "protocols that the client offers; default: h2,http/1.1");
   explain->add_option("--from", explained.asked.from, "the client's address");
   add_format(explain);
+
+  edgemux::cli::StatusOptions watched;
+  watched.config = "/etc/edgemux/edgemux.yaml";
+  const auto add_socket = [&watched](CLI::App* command) {
+    command->add_option("--config,-c", watched.config, "the file that names the admin socket")->capture_default_str();
+    command->add_option("--socket", watched.socket, "the path of the admin socket");
+  };
+  CLI::App* status = app.add_subcommand("status", "Ask the running process what it serves and how it is");
+  add_socket(status);
+  add_format(status);
+  CLI::App* top = app.add_subcommand("top", "Watch rates and connections of the running process; ends with Ctrl-C");
+  add_socket(top);
+  top->add_flag("--once", watched.once, "one page, over one interval");
+  top->add_option("--interval", watched.interval, "seconds")->check(CLI::Range(1, 3600))->capture_default_str();
 
   CLI::App* schema = app.add_subcommand("schema", "Print the JSON Schema of the configuration");
   bool included = false;
@@ -58,7 +80,16 @@ int main(int argc, char** argv) {
     std::puts("edgemux " EDGEMUX_VERSION);
     return 0;
   }
+  if (status->parsed()) {
+    watched.json = format == "json";
+    return edgemux::cli::status(watched, std::cout, std::cerr);
+  }
+  if (top->parsed()) return edgemux::cli::top(watched, std::cout, std::cerr);
   if (schema->parsed()) return edgemux::cli::schema(included, std::cout);
+  if (diff->parsed()) {
+    compared.json = format == "json";
+    return edgemux::cli::diff(compared, std::cout, std::cerr);
+  }
   if (explain->parsed()) {
     explained.json = format == "json";
     return edgemux::cli::explain(explained, std::cout, std::cerr);

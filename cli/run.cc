@@ -219,7 +219,7 @@ admin::AdminSources Process::sources() {
   sources.not_ready = [this] { return not_ready(); };
   sources.status = [this] {
     return admin::render_status({*server_->snapshot(), *metrics_, *access_log_, diagnostics_, not_ready(),
-                                 core::log_clock() - began_, server_->connections()});
+                                 core::log_clock() - began_, server_->connections(), set_aside_});
   };
   sources.explain = [this](const admin::Asked& asked, bool text) -> core::Result<std::string> {
     const auto question = admin::question_of(asked);

@@ -64,8 +64,15 @@ def test_the_readme_shows_the_lines_that_the_quickstart_prints():
         assert re.search(rf"^    {re.escape(line)}\s*(#|$)", readme, re.MULTILINE), line
 
 
-def test_the_readme_shows_what_explain_prints():
-    golden = (ROOT / "tests/admin/explain_test.cc").read_text()
-    block = re.search(r'R"\((GET https://shop.example.com/old.*?)\)"', golden, re.DOTALL).group(1)
-    readme = (ROOT / "README.md").read_text()
-    assert "".join(f"    {line}\n" if line else "\n" for line in block.splitlines()) in readme
+@pytest.mark.parametrize(("test", "begins"), [
+    ("tests/admin/explain_test.cc", "GET https://shop.example.com/old"),
+    ("tests/cli/status_test.cc", "edgemux 1.2.3, pid 7, up 1d 2h 3m 4s, ready\ngeneration 4, 9 hosts, 12 connections\n\nLISTENER  CONN"),
+    ("tests/e2e/test_cli.py", "+ new.example.com"),
+    ("tests/e2e/test_cli.py", "edgemux.yaml:4:5: error: unknown key 'pasthrough'"),
+])
+def test_the_readme_shows_what_the_commands_print(test, begins):
+    texts = re.findall(r'(?:R"\(|"""\\\n)(.*?)(?:\)"|""")', (ROOT / test).read_text(), re.DOTALL)
+    shown = [text for text in texts if text.startswith(begins)]
+    assert len(shown) == 1
+    indented = "".join(f"    {line}\n" if line else "\n" for line in shown[0].splitlines())
+    assert indented in (ROOT / "README.md").read_text()

@@ -40,6 +40,11 @@ class StatusTest : public testing::Test {
     metrics_.worker(0).listeners[slot].accepted.add(5);
     metrics_.worker(1).listeners[slot].accepted.add(6);
     metrics_.worker(1).listeners[slot].active.add(2);
+    metrics_.worker(0).listeners[slot].request(200, 10);
+    metrics_.worker(0).listeners[slot].request(502, 10);
+    metrics_.worker(1).listeners[slot].request(404, 10);
+    metrics_.worker(0).listeners[slot].client_received.add(100);
+    metrics_.worker(1).listeners[slot].client_sent.add(7);
     metrics_.reloads_failed = 1;
   }
 
@@ -80,7 +85,11 @@ TEST_F(StatusTest, ListsListenersAndUpstreams) {
                   {"bind", {":443"}},
                   {"hosts", 0},
                   {"connections_total", 11},
-                  {"connections_active", 2}}),
+                  {"connections_active", 2},
+                  {"requests_total", 3},
+                  {"errors_total", 1},
+                  {"bytes_in_total", 100},
+                  {"bytes_out_total", 7}}),
             got["listeners"][0]);
   EXPECT_EQ(json({{"name", "app"},
                   {"origin", "a.yaml:3:5"},

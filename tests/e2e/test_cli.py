@@ -93,3 +93,100 @@ def test_explain_says_why_nobody_answers(tmp_path):
     path.write_text(MAIN + "admin: { bind: off }\n")
     code, _, err = edgemux("explain", "-c", path, "--running", "http://a.example/")
     assert code == 1 and "names no admin socket; set admin.bind to unix:/path" in err
+
+
+def test_check_tells_everything_at_once(tmp_path):
+    (tmp_path / "edgemux.yaml").write_text("""\
+listeners: [{ name: https, bind: [":443"], protocol: tls }]
+routes:
+  - host: a.example.com
+    pasthrough: 10.0.0.1:443
+    rules: [{ path: /, respond: {} }]
+""")
+    code, out, err = edgemux("check", "-c", "edgemux.yaml", cwd=tmp_path)
+    assert (code, err) == (1, "")
+    assert out == """\
+edgemux.yaml:4:5: error: unknown key 'pasthrough'; did you mean 'passthrough'?
+        pasthrough: 10.0.0.1:443
+        ^
+1 error, 0 warnings
+"""
+    code, out, _ = edgemux("check", "-c", "edgemux.yaml", "--format", "json", cwd=tmp_path)
+    told = json.loads(out)
+    assert code == 1 and (told["ok"], told["errors"], told["warnings"]) == (False, 1, 0)
+    assert told["diagnostics"] == [{
+        "severity": "error", "file": "edgemux.yaml", "line": 4, "column": 5, "message": "unknown key 'pasthrough'",
+        "hint": "did you mean 'passthrough'?", "source": "    pasthrough: 10.0.0.1:443"}]
+
+
+def test_check_warns_with_exit_0(tmp_path, authority):
+    soon = authority.issue("a.example.com", days=10)
+    (tmp_path / "edgemux.yaml").write_text(f"""\
+listeners: [{{ name: https, bind: [":443"], protocol: tls }}]
+certificates: [{{ cert: {soon.cert}, key: {soon.key} }}]
+upstreams: {{ unused: {{ endpoints: ["10.0.0.1:80"] }} }}
+routes:
+  - host: a.example.com
+    rules: [{{ path: /, respond: {{}} }}]
+  - host: "*.b.example.com"
+    rules: [{{ path: /, respond: {{}} }}]
+""")
+    code, out, _ = edgemux("check", "-c", "edgemux.yaml", cwd=tmp_path)
+    assert code == 0, out
+    assert "edgemux.yaml:2:16: warning: " in out and "the certificate for a.example.com expires on " in out
+    assert "edgemux.yaml:3:14: warning: no route uses the upstream 'unused'" in out
+    assert "edgemux.yaml:7:11: warning: no certificate serves '*.b.example.com'; its TLS connections are refused" in out
+    assert out.endswith("OK: 1 listener, 2 hosts, 0 upstreams; 3 warnings\n")
+
+
+def test_diff_says_what_changes_hands(tmp_path):
+    (tmp_path / "old.yaml").write_text(MAIN)
+    (tmp_path / "new.yaml").write_text(MAIN.replace("10.0.0.7", "10.0.0.8")
+                                       + "  - { host: new.example.com, passthrough: '10.0.0.1:443' }\n")
+    assert edgemux("diff", "old.yaml", "old.yaml", cwd=tmp_path) == (0, "no host and no listener differs\n", "")
+    code, out, err = edgemux("diff", "old.yaml", "new.yaml", cwd=tmp_path)
+    assert (code, err) == (1, "")
+    assert out == """\
++ new.example.com: passthrough to 10.0.0.1:443, on http, https  (new.yaml:8:5)
+~ shop.example.com: upstream shop [10.0.0.7:8080] -> shop [10.0.0.8:8080]  (old.yaml:7:5 -> new.yaml:7:5)
+hosts: 1 appear, 0 vanish, 1 change
+"""
+    code, out, _ = edgemux("diff", "--format", "json", "new.yaml", "old.yaml", cwd=tmp_path)
+    told = json.loads(out)
+    assert code == 1 and not told["same"]
+    assert told["vanish"] == [{"host": "new.example.com", "listeners": "http, https", "tenant": "", "kind": "passthrough",
+                               "upstream": "10.0.0.1:443", "at": {"file": "new.yaml", "line": 8, "column": 5}}]
+    assert [change["what"] for change in told["change"]] == ["upstream"]
+
+
+def test_diff_of_what_cannot_be_compiled_is_trouble(tmp_path):
+    (tmp_path / "old.yaml").write_text(MAIN)
+    (tmp_path / "new.yaml").write_text("listeners: []\n")
+    code, out, err = edgemux("diff", "old.yaml", "new.yaml", cwd=tmp_path)
+    assert (code, out) == (2, "") and "new.yaml:1:12: error" in err
+    assert edgemux("diff", "old.yaml", "none.yaml", cwd=tmp_path)[0] == 2
+    assert edgemux("diff", "old.yaml", cwd=tmp_path)[0] == 2
+
+
+def test_status_and_top_ask_the_running_process(edge, origin):
+    route = {"host": "a.example", "on_http": "serve", "rules": [{"path": "/", "upstream": f"127.0.0.1:{origin.port}"}]}
+    broken = edge.folder / "broken.yaml"
+    broken.write_text("routes: [{ colour: red }]")
+    edge.start(routes=[route], include=["broken.yaml"])
+    code, out, err = edgemux("status", "-c", edge.path)
+    assert (code, err) == (0, "")
+    assert f"pid {edge.process.pid}, up " in out and ", ready\ngeneration 1, 1 hosts, " in out
+    assert f"\n  127.0.0.1:{origin.port}: 127.0.0.1:{origin.port}  (" in out
+    assert f"\nSET ASIDE: their last good bytes serve, or nothing\n  {broken}\n" in out
+    assert "broken.yaml:1:12: error: unknown key 'colour'" in out
+    code, out, _ = edgemux("status", "--socket", f"{edge.short}/admin.sock", "--format", "json")
+    assert code == 0 and json.loads(out)["set_aside"] == [str(broken)]
+    code, out, err = edgemux("top", "--once", "-c", edge.path)
+    assert (code, err) == (0, "")
+    assert "LISTENER  CONNECTIONS  NEW/S  REQUESTS/S" in out and "\x1b" not in out
+
+
+def test_status_says_why_nobody_answers(tmp_path):
+    for command in ("status", "top"):
+        code, out, err = edgemux(command, "--socket", tmp_path / "none.sock")
+        assert (code, out) == (1, "") and "is edgemux running with this configuration?" in err

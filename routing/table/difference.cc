@@ -1,0 +1,157 @@
+#include "routing/table/difference.h"
+
+#include <algorithm>
+#include <map>
+#include <unordered_map>
+
+namespace edgemux::routing {
+
+namespace {
+
+using Host = Difference::Host;
+using Change = Difference::Change;
+
+void append(std::string& list, const std::string& word, const char* between = ", ") {
+  if (!list.empty()) list += between;
+  list += word;
+}
+
+std::string describe(const Upstream& upstream) {
+  std::string endpoints;
+  for (const auto& endpoint : upstream.endpoints) append(endpoints, endpoint.text);
+  // The name of an inline upstream is its endpoint.
+  return upstream.name == endpoints ? endpoints : upstream.name + " [" + endpoints + "]";
+}
+
+Host describe(const Route& route) {
+  Host host;
+  host.tenant = route.tenant;
+  host.at = route.origin;
+  if (const auto* passthrough = std::get_if<Passthrough>(&route.action)) {
+    host.kind = "passthrough";
+    if (passthrough->upstream != nullptr) host.upstream = describe(*passthrough->upstream);
+    return host;
+  }
+  host.kind = "terminate";
+  std::vector<std::string> seen;
+  for (const auto& rule : std::get<VirtualHost>(route.action).rules) {
+    for_each_upstream(rule, [&](const UpstreamPtr& upstream) {
+      if (upstream == nullptr) return;
+      auto text = describe(*upstream);
+      if (std::find(seen.begin(), seen.end(), text) != seen.end()) return;
+      append(host.upstream, text);
+      seen.push_back(std::move(text));
+    });
+  }
+  return host;
+}
+
+// By name; a host that has several routes, on different listeners, has what they say one behind the other.
+std::map<std::string, Host> hosts_of(const Snapshot& snapshot) {
+  struct Found {
+    std::vector<const Route*> routes;
+    std::vector<std::string> listeners;
+  };
+  std::map<std::string, Found> found;
+  for (const auto& listener : snapshot.listeners) {
+    for (auto& entry : listener->hosts.entries()) {
+      if (entry.route == nullptr) continue;
+      auto& one = found[std::move(entry.name)];
+      if (std::find(one.routes.begin(), one.routes.end(), entry.route.get()) == one.routes.end()) {
+        one.routes.push_back(entry.route.get());
+      }
+      one.listeners.push_back(listener->spec.name);
+    }
+  }
+  std::unordered_map<const Route*, Host> described;
+  std::map<std::string, Host> out;
+  for (auto& [name, one] : found) {
+    Host host;
+    for (const Route* route : one.routes) {
+      const auto [at, fresh] = described.try_emplace(route);
+      if (fresh) at->second = describe(*route);
+      const Host& part = at->second;
+      if (route == one.routes.front()) {
+        host = part;
+        continue;
+      }
+      if (host.tenant != part.tenant) append(host.tenant, part.tenant);
+      append(host.kind, part.kind);
+      append(host.upstream, part.upstream, "; ");
+    }
+    host.name = name;
+    std::sort(one.listeners.begin(), one.listeners.end());
+    for (const auto& listener : one.listeners) append(host.listeners, listener);
+    out.emplace(name, std::move(host));
+  }
+  return out;
+}
+
+void compare_hosts(const Host& before, const Host& after, std::vector<Change>& out) {
+  const auto one = [&](const char* what, const std::string& was, const std::string& is) {
+    if (was != is) out.push_back({after.name, what, was, is, before.at, after.at});
+  };
+  one("tenant", before.tenant, after.tenant);
+  one("kind", before.kind, after.kind);
+  one("upstream", before.upstream, after.upstream);
+  one("listeners", before.listeners, after.listeners);
+}
+
+std::string binds_of(const ListenerSpec& spec) {
+  std::string out;
+  for (const auto& bind : spec.binds) append(out, bind.text);
+  return out;
+}
+
+void compare_listeners(const Snapshot& before, const Snapshot& after, std::vector<Change>& out) {
+  const auto find = [](const Snapshot& in, const std::string& name) -> const ListenerSpec* {
+    for (const auto& listener : in.listeners) {
+      if (listener->spec.name == name) return &listener->spec;
+    }
+    return nullptr;
+  };
+  for (const auto& listener : after.listeners) {
+    const auto& now = listener->spec;
+    const ListenerSpec* was = find(before, now.name);
+    if (was == nullptr) {
+      out.push_back({now.name, "appears", "", binds_of(now), {}, now.origin});
+      continue;
+    }
+    if (was->protocol != now.protocol) {
+      out.push_back({now.name, "protocol", std::string(protocol_name(was->protocol)),
+                     std::string(protocol_name(now.protocol)), was->origin, now.origin});
+    }
+    if (was->binds != now.binds) {
+      out.push_back({now.name, "bind", binds_of(*was), binds_of(now), was->origin, now.origin});
+    }
+  }
+  for (const auto& listener : before.listeners) {
+    const auto& was = listener->spec;
+    if (find(after, was.name) == nullptr) {
+      out.push_back({was.name, "vanishes", binds_of(was), "", was.origin, {}});
+    }
+  }
+}
+
+}  // namespace
+
+Difference compare(const Snapshot& before, const Snapshot& after) {
+  Difference out;
+  const auto old = hosts_of(before);
+  const auto now = hosts_of(after);
+  for (const auto& [name, host] : now) {
+    const auto was = old.find(name);
+    if (was == old.end()) {
+      out.appear.push_back(host);
+    } else {
+      compare_hosts(was->second, host, out.change);
+    }
+  }
+  for (const auto& [name, host] : old) {
+    if (now.count(name) == 0) out.vanish.push_back(host);
+  }
+  compare_listeners(before, after, out.listeners);
+  return out;
+}
+
+}  // namespace edgemux::routing

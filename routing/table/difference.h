@@ -1,0 +1,39 @@
+#pragma once
+// What two tables do differently, by host: which appear, which vanish, which change hands. Pure. For `edgemux diff`.
+
+#include <string>
+#include <vector>
+
+#include "routing/table/snapshot.h"
+
+namespace edgemux::routing {
+
+struct Difference {
+  // What one table does for a host.
+  struct Host {
+    std::string name;
+    std::string listeners;  // "http, https"
+    std::string tenant;
+    std::string kind;      // "passthrough" or "terminate"
+    std::string upstream;  // name and endpoints, of all rules: "shop [10.0.0.7:80]"
+    Origin at;
+  };
+  struct Change {
+    std::string name;
+    std::string what;  // "tenant", "kind", "upstream", "listeners"
+    std::string before;
+    std::string after;
+    Origin at_before;
+    Origin at_after;
+  };
+  std::vector<Host> appear;  // each sorted by name
+  std::vector<Host> vanish;
+  std::vector<Change> change;
+  std::vector<Change> listeners;  // what: "appears", "vanishes", "protocol", "bind"
+
+  [[nodiscard]] bool none() const { return appear.empty() && vanish.empty() && change.empty() && listeners.empty(); }
+};
+
+Difference compare(const Snapshot& before, const Snapshot& after);
+
+}  // namespace edgemux::routing

@@ -1,0 +1,76 @@
+#include "cli/status.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+namespace edgemux::cli {
+namespace {
+
+std::string sample(int requests, int errors, int bytes) {
+  return R"({"version": "1.2.3", "pid": 7, "uptime_seconds": 93784, "ready": true, "generation": 4, "hosts": 9,
+    "connections": 12, "certificates_expire": "2026-12-01T00:00:00Z",
+    "listeners": [{"name": "https", "protocol": "tls", "bind": [":443"], "hosts": 9, "connections_total": 5,
+      "connections_active": 3, "requests_total": )" +
+         std::to_string(requests) + R"(, "errors_total": )" + std::to_string(errors) + R"(, "bytes_in_total": 0,
+      "bytes_out_total": )" +
+         std::to_string(bytes) + R"(}],
+    "upstreams_total": 2,
+    "upstreams": [{"name": "idle", "origin": "a.yaml:1:1", "endpoints": [], "problem": "idle.svc does not resolve",
+                   "connections": 0, "requests": 0},
+                  {"name": "app", "origin": "a.yaml:3:5", "connections": 2, "requests": 1,
+                   "endpoints": ["10.0.0.7:80", "10.0.0.8:80"],
+                   "states": {"10.0.0.7:80": "unchecked", "10.0.0.8:80": "unhealthy"}}],
+    "set_aside": ["/etc/edgemux/routes.d/b.yaml"],
+    "diagnostics_total": 1,
+    "diagnostics": [{"severity": "error", "text": "routes.d/b.yaml:1:1: error: unknown key 'x'"}]})";
+}
+
+TEST(StatusPage, TellsWhatIsServedAndWhatIsWrong) {
+  EXPECT_EQ(status_page(sample(10, 0, 0)), R"(edgemux 1.2.3, pid 7, up 1d 2h 3m 4s, ready
+generation 4, 9 hosts, 12 connections
+the first certificate expires 2026-12-01T00:00:00Z
+
+LISTENER  PROTOCOL  BIND  HOSTS  CONNECTIONS  REQUESTS
+https          tls  :443      9            3        10
+
+UPSTREAMS (2)
+  idle: idle.svc does not resolve  (a.yaml:1:1)
+  app: 10.0.0.7:80, 10.0.0.8:80 (unhealthy)  (a.yaml:3:5)
+
+SET ASIDE: their last good bytes serve, or nothing
+  /etc/edgemux/routes.d/b.yaml
+
+PROBLEMS (1)
+routes.d/b.yaml:1:1: error: unknown key 'x'
+)");
+}
+
+TEST(TopPage, ShowsRatesBetweenTwoSamples) {
+  EXPECT_EQ(top_page(sample(10, 1, 0), sample(210, 4, 4096), 2.0), R"(edgemux 1.2.3, pid 7, up 1d 2h 3m 4s, ready
+generation 4, 9 hosts, 12 connections
+
+LISTENER  CONNECTIONS  NEW/S  REQUESTS/S  5XX/S  IN/S   OUT/S
+https               3      0         100    1.5    0B  2.0KiB
+
+UPSTREAM  CONNECTIONS  IN FLIGHT  USABLE
+app                 2          1     1/2
+idle                0          0     0/0
+)");
+}
+
+// After a restart of the process the totals begin again.
+TEST(TopPage, TotalsThatFellAreNoRate) {
+  const auto page = top_page(sample(1000, 0, 0), sample(5, 0, 0), 1.0);
+  EXPECT_NE(page.find("\nhttps               3      0           0      0    0B     0B\n"), std::string::npos) << page;
+}
+
+TEST(StatusPage, WhatIsNoStatusGivesNoPage) {
+  EXPECT_EQ(status_page("[]"), "");
+  EXPECT_EQ(status_page("<html>"), "");
+  EXPECT_EQ(top_page("{}", "nothing", 1.0), "");
+  EXPECT_NE(status_page("{}"), "");
+}
+
+}  // namespace
+}  // namespace edgemux::cli

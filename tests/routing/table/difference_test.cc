@@ -1,0 +1,120 @@
+#include "routing/table/difference.h"
+
+#include <gtest/gtest.h>
+
+namespace edgemux::routing {
+namespace {
+
+UpstreamPtr upstream(const std::string& name, std::vector<std::string> endpoints) {
+  auto made = std::make_shared<Upstream>();
+  made->name = name;
+  for (auto& text : endpoints) {
+    EndpointSpec endpoint;
+    endpoint.text = std::move(text);
+    made->endpoints.push_back(std::move(endpoint));
+  }
+  return made;
+}
+
+RoutePtr passthrough(const UpstreamPtr& to, const std::string& tenant = "") {
+  auto route = std::make_shared<Route>();
+  route->tenant = tenant;
+  route->action = Passthrough{to};
+  return route;
+}
+
+RoutePtr terminate(const std::vector<UpstreamPtr>& to) {
+  std::vector<Rule> rules;
+  for (const auto& one : to) {
+    Rule rule;
+    rule.path = "/" + one->name;
+    rule.action = Forward{one};
+    rules.push_back(std::move(rule));
+  }
+  VirtualHost host;
+  host.rules = RuleTable(std::move(rules));
+  auto route = std::make_shared<Route>();
+  route->action = std::move(host);
+  return route;
+}
+
+class DifferenceTest : public testing::Test {
+ protected:
+  static void add(Snapshot& to, const std::string& name, std::vector<HostTable::Entry> hosts) {
+    auto listener = std::make_shared<Listener>();
+    listener->spec.name = name;
+    listener->hosts = HostTable(std::move(hosts));
+    to.listeners.push_back(std::move(listener));
+  }
+  std::string told() const {
+    const auto d = compare(before_, after_);
+    std::string out;
+    for (const auto& host : d.appear) out += "+" + host.name + " " + host.kind + " " + host.upstream + "\n";
+    for (const auto& host : d.vanish) out += "-" + host.name + " " + host.kind + " " + host.upstream + "\n";
+    for (const auto& c : d.change) out += "~" + c.name + " " + c.what + " " + c.before + " -> " + c.after + "\n";
+    for (const auto& c : d.listeners) out += "l " + c.name + " " + c.what + "\n";
+    EXPECT_EQ(out.empty(), d.none());
+    return out;
+  }
+  Snapshot before_;
+  Snapshot after_;
+};
+
+TEST_F(DifferenceTest, EqualTablesDoNotDiffer) {
+  // New routes and upstreams, the same in everything that counts.
+  for (auto* snapshot : {&before_, &after_}) {
+    add(*snapshot, "https", {{"a.example", passthrough(upstream("x", {"10.0.0.1:443"}))}, {"b.example", nullptr}});
+  }
+  EXPECT_EQ(told(), "");
+}
+
+TEST_F(DifferenceTest, HostsAppearVanishAndChangeHands) {
+  const auto shop = upstream("shop", {"10.0.0.7:80", "10.0.0.8:80"});
+  add(before_, "https",
+      {{"gone.example", terminate({shop})},
+       {"kind.example", passthrough(shop)},
+       {"owner.example", passthrough(shop, "a")},
+       {"where.example", passthrough(upstream("10.0.0.1:443", {"10.0.0.1:443"}))}});
+  add(after_, "https",
+      {{"new.example", passthrough(shop)},
+       {"kind.example", terminate({shop, shop})},
+       {"owner.example", passthrough(shop, "b")},
+       {"where.example", passthrough(upstream("10.0.0.2:443", {"10.0.0.2:443"}))}});
+  EXPECT_EQ(told(), R"(+new.example passthrough shop [10.0.0.7:80, 10.0.0.8:80]
+-gone.example terminate shop [10.0.0.7:80, 10.0.0.8:80]
+~kind.example kind passthrough -> terminate
+~owner.example tenant a -> b
+~where.example upstream 10.0.0.1:443 -> 10.0.0.2:443
+)");
+}
+
+TEST_F(DifferenceTest, ANamedUpstreamThatMovesIsAChange) {
+  add(before_, "https", {{"a.example", terminate({upstream("shop", {"10.0.0.7:80"})})}});
+  add(after_, "https", {{"a.example", terminate({upstream("shop", {"10.0.0.9:80"})})}});
+  EXPECT_EQ(told(), "~a.example upstream shop [10.0.0.7:80] -> shop [10.0.0.9:80]\n");
+}
+
+TEST_F(DifferenceTest, DetachingAHostFromAListenerIsAChange) {
+  const auto route = passthrough(upstream("x", {"10.0.0.1:443"}));
+  add(before_, "https", {{"a.example", route}});
+  add(before_, "kube-api", {{"a.example", route}});
+  add(after_, "https", {{"a.example", nullptr}});
+  add(after_, "kube-api", {{"a.example", route}});
+  EXPECT_EQ(told(), "~a.example listeners https, kube-api -> kube-api\n");
+}
+
+TEST_F(DifferenceTest, ListenersAreCompared) {
+  add(before_, "a", {});
+  add(before_, "b", {});
+  add(after_, "b", {});
+  add(after_, "c", {});
+  auto changed = std::make_shared<Listener>();
+  changed->spec = after_.listeners[0]->spec;
+  changed->spec.protocol = Protocol::http;
+  changed->spec.binds.push_back({*core::SocketAddress::parse_ip("::", 80), true, ":80"});
+  after_.listeners[0] = changed;
+  EXPECT_EQ(told(), "l b protocol\nl b bind\nl c appears\nl a vanishes\n");
+}
+
+}  // namespace
+}  // namespace edgemux::routing
