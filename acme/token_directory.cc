@@ -1,7 +1,9 @@
 #include "acme/token_directory.h"
 
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <array>
@@ -40,6 +42,7 @@ TokenAnswer error(const std::string& path, const std::string& what) {
 // ENOENT and its kin are an answer, everything else is worth a line in the log.
 TokenAnswer failed_with(int code, const std::string& path) {
   if (code == ENOENT || code == ENOTDIR || code == ENAMETOOLONG) return not_found();
+  if (code == EXDEV) return error(path, "is a symbolic link that leads out of the tenant's folder");
   if (code == ELOOP) return error(path, "is a symbolic link; links are not followed here");
   return error(path, std::generic_category().message(code));
 }
@@ -71,10 +74,25 @@ TokenAnswer read_file(int folder, const std::string& token, const std::string& s
 
 }  // namespace
 
+// -1 and errno.
+int TokenDirectory::open() const {
+  if (root_.empty()) return ::open(path_.c_str(), folder_flags);
+  if (!path_.starts_with(root_ + "/")) {
+    errno = EXDEV;
+    return -1;
+  }
+  const Descriptor root(::open(root_.c_str(), folder_flags));
+  if (!root.valid()) return -1;
+  open_how how{};
+  how.flags = static_cast<unsigned>(folder_flags);
+  how.resolve = RESOLVE_BENEATH;
+  return static_cast<int>(::syscall(SYS_openat2, root.get(), path_.c_str() + root_.size() + 1, &how, sizeof how));
+}
+
 TokenAnswer TokenDirectory::read(std::string_view token) const {
   if (path_.empty() || !is_token(token)) return not_found();
   const std::string name(token);
-  const Descriptor directory(::open(path_.c_str(), folder_flags));
+  const Descriptor directory(open());
   if (!directory.valid()) return failed_with(errno, path_);
 
   TokenAnswer flat = read_file(directory.get(), name, path_ + "/" + name);

@@ -31,8 +31,9 @@ constexpr std::size_t max_token_file = 4096;  // bytes
 // Thread safe: a value that only holds the path.
 class TokenDirectory {
  public:
-  // An empty path is a directory that holds nothing. The directory need not exist yet.
-  explicit TokenDirectory(std::string path) : path_(std::move(path)) {}
+  // An empty path is a directory that holds nothing. The directory need not exist yet. With a `root`, a folder above it
+  // that somebody else may write to, no link on the way from there leads out of it.
+  explicit TokenDirectory(std::string path, std::string root = {}) : path_(std::move(path)), root_(std::move(root)) {}
 
   // `token` need not be checked before: what is no token is not found.
   [[nodiscard]] TokenAnswer read(std::string_view token) const;
@@ -40,7 +41,10 @@ class TokenDirectory {
   [[nodiscard]] const std::string& path() const { return path_; }
 
  private:
+  [[nodiscard]] int open() const;
+
   std::string path_;
+  std::string root_;
 };
 
 }  // namespace edgemux::acme

@@ -200,6 +200,59 @@ void write_workers(Text& text, const Metrics& metrics) {
   text.single("edgemux_workers", "gauge", "Worker threads.", metrics.workers());
 }
 
+// ---- tenants ----
+
+// One line per tenant with figures of its own, and one for all others together.
+template <class Read>
+void write_tenant(Text& text, std::span<const routing::TenantPtr> tenants, std::string_view more, Read read) {
+  std::uint64_t others = 0;
+  bool any_other = false;
+  const auto label = [&](std::string_view name) {
+    std::string out = "tenant=" + quoted(name);
+    if (!more.empty()) out += "," + std::string(more);
+    return out;
+  };
+  for (const auto& tenant : tenants) {
+    const auto value = static_cast<std::uint64_t>(read(*tenant->state));
+    if (tenant->state->labelled()) {
+      text.sample(label(tenant->name), value);
+    } else {
+      others += value;
+      any_other = true;
+    }
+  }
+  if (any_other) text.sample(label(kOtherTenants), others);
+}
+
+void write_tenants(Text& text, std::span<const routing::TenantPtr> tenants) {
+  using State = routing::TenantState;
+  if (tenants.empty()) return;
+  const auto sum = [](auto member) {
+    return [member](const State& state) {
+      return state.sum([member](const State::Figures& f) { return (f.*member).load(std::memory_order_relaxed); });
+    };
+  };
+  text.family("edgemux_tenant_connections_total", "counter", "Client connections by server name.");
+  write_tenant(text, tenants, "", sum(&State::Figures::connections));
+  text.family("edgemux_tenant_connections_active", "gauge", "Of these, open now.");
+  write_tenant(text, tenants, "", [](const State& state) { return state.connections(); });
+  text.family("edgemux_tenant_requests_total", "counter", "HTTP requests finished, by class of the status.");
+  for (std::size_t i = 0; i < 5; ++i) {
+    write_tenant(text, tenants, fmt::format("class=\"{}xx\"", i + 1), [i](const State& state) {
+      return state.sum([i](const State::Figures& f) { return f.requests[i].load(std::memory_order_relaxed); });
+    });
+  }
+  text.family("edgemux_tenant_bytes_total", "counter", "Bytes of bodies and tunnels.");
+  write_tenant(text, tenants, "direction=\"client_received\"", sum(&State::Figures::received));
+  write_tenant(text, tenants, "direction=\"client_sent\"", sum(&State::Figures::sent));
+  text.family("edgemux_tenant_refused_total", "counter", "Connections and requests over a limit of the tenant.");
+  write_tenant(text, tenants, "what=\"connection\"", sum(&State::Figures::refused_connections));
+  write_tenant(text, tenants, "what=\"request\"", sum(&State::Figures::refused_requests));
+  text.family("edgemux_tenant_files_set_aside", "gauge", "Broken files of the tenant.");
+  write_tenant(text, tenants, "",
+               [](const State& state) { return state.files_set_aside.load(std::memory_order_relaxed); });
+}
+
 // ---- the process, by the names that Prometheus clients share ----
 
 std::uint64_t open_descriptors() {
@@ -254,10 +307,12 @@ void write_process(Text& text, const Metrics& metrics, const listeners::AccessLo
 
 }  // namespace
 
-std::string render_metrics(const Metrics& metrics, const listeners::AccessLog& access_log) {
+std::string render_metrics(const Metrics& metrics, const listeners::AccessLog& access_log,
+                           std::span<const routing::TenantPtr> tenants) {
   Text text;
   write_listeners(text, metrics);
   write_workers(text, metrics);
+  write_tenants(text, tenants);
   write_process(text, metrics, access_log);
   return text.take();
 }

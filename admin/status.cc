@@ -16,6 +16,7 @@ using Json = nlohmann::ordered_json;
 
 // The upstreams are told in full up to here; a large table would make a page of megabytes.
 constexpr std::size_t kMaxUpstreams = 1000;
+constexpr std::size_t kMaxTenants = 1000;
 constexpr std::size_t kMaxDiagnostics = 100;
 
 template <class Read>
@@ -72,6 +73,27 @@ Json upstreams_of(const routing::Snapshot& snapshot) {
       one["states"] = std::move(states);
     }
     if (!set->problem.empty()) one["problem"] = set->problem;
+    list.push_back(std::move(one));
+  }
+  return list;
+}
+
+Json tenants_of(const routing::Snapshot& snapshot) {
+  Json list = Json::array();
+  for (const auto& tenant : snapshot.tenants) {
+    if (list.size() == kMaxTenants) break;
+    const auto& state = *tenant->state;
+    Json one{{"name", tenant->name},
+             {"origin", tenant->origin.to_string()},
+             {"connections_active", state.connections()},
+             {"files_set_aside", state.files_set_aside.load(std::memory_order_relaxed)}};
+    const auto limit = [&one](const char* name, std::uint64_t value) {
+      if (value != 0) one["limits"][name] = value;
+    };
+    limit("connections", tenant->limits.connections);
+    limit("new_connections_per_second", tenant->limits.new_connections_per_second);
+    limit("requests_per_second", tenant->limits.requests_per_second);
+    limit("bandwidth", tenant->limits.bandwidth);
     list.push_back(std::move(one));
   }
   return list;
@@ -134,6 +156,8 @@ std::string render_status(const StatusView& view) {
   status["listeners"] = listeners_of(view);
   status["upstreams_total"] = view.snapshot.upstreams.size();
   status["upstreams"] = upstreams_of(view.snapshot);
+  status["tenants_total"] = view.snapshot.tenants.size();
+  status["tenants"] = tenants_of(view.snapshot);
   status["workers"] = workers_of(metrics);
   status["diagnostics_total"] = view.diagnostics.size();
   status["diagnostics"] = diagnostics_of(view.diagnostics);

@@ -209,7 +209,8 @@ std::string Process::not_ready() const {
 admin::AdminSources Process::sources() {
   admin::AdminSources sources;
   sources.metrics = [this] {
-    return admin::render_metrics(*metrics_, *access_log_) + admin::render_upstreams(server_->snapshot()->upstreams);
+    return admin::render_metrics(*metrics_, *access_log_, server_->snapshot()->tenants) +
+           admin::render_upstreams(server_->snapshot()->upstreams);
   };
   sources.unhealthy = [this] { return admin::stale_worker(*metrics_, core::log_clock()); };
   sources.not_ready = [this] { return not_ready(); };

@@ -4,6 +4,8 @@
 #include <cstdlib>
 #include <filesystem>
 #include <map>
+#include <string_view>
+#include <unordered_map>
 
 #include "config/inputs.h"
 #include "config/last_good.h"
@@ -57,6 +59,7 @@ struct Compiler::State {
   CertificatePairs pairs;
   TlsPolicies policies;
   UpstreamRegistry registry;
+  TenantRegistry tenants;
   LastGood last_good;
   std::set<std::string> listed_before;  // includes of the compile before
 
@@ -64,6 +67,8 @@ struct Compiler::State {
   std::vector<SourceFile*> order;
   std::vector<Diagnostic> main_found;  // certificates, defaults, includes that are missing
   std::vector<std::string> missing;    // includes that are named and not there
+  FolderOwners folders;
+  Tenancy tenancy;
 
   // "routes.d/a.yaml" where the main file was given as "edgemux.yaml".
   std::string display_of(const std::string& path) const {
@@ -77,6 +82,8 @@ struct Compiler::State {
     order.clear();
     main_found.clear();
     missing.clear();
+    folders = {};
+    tenancy = {};
     Inputs inputs(*files);
     Compiled out;
     SourceFile& main = load(main_path, inputs, true);
@@ -108,6 +115,9 @@ struct Compiler::State {
       file.display = std::make_shared<const std::string>(is_main ? main_as_given : display_of(path));
     }
     file.use = Use::current;
+    file.binding = {};
+    file.barred.clear();
+    file.barred_hint.clear();
     file.found.clear();
     file.linked.clear();
     order.push_back(&file);
@@ -126,20 +136,34 @@ struct Compiler::State {
   void load_includes(const Settings& settings, Inputs& inputs) {
     const SourceFile& main = *order.front();
     Problems problems(main.display, main.current->bytes);
-    std::set<std::string> seen{main.path};
+    std::map<std::string, const IncludeEntry*> seen{{main.path, nullptr}};
+    folders.add(main.path.substr(0, main.path.rfind('/')), "");
+    const auto take = [&](const std::string& path, const IncludeEntry& include) {
+      Binding binding = binding_of(include, path);
+      const auto [at, fresh] = seen.try_emplace(path, &include);
+      if (!fresh) {
+        if (at->second != nullptr && known[path].binding.tenant != binding.tenant)
+          quarrel(path, binding, problems, include);
+        return;
+      }
+      const auto wild = include.pattern.find_first_of("*?[");
+      folders.add(binding.tenant.empty() ? include.pattern.substr(0, include.pattern.rfind('/', wild)) : binding.folder,
+                  binding.tenant);
+      load(path, inputs, false).binding = std::move(binding);
+    };
     for (const auto& include : settings.includes) {
       inputs.watch_folders(include.pattern);
       if (include.literal()) {
-        if (!seen.insert(include.pattern).second) continue;
-        if (!files->exists(include.pattern)) {
+        const bool fresh = seen.count(include.pattern) == 0;
+        if (fresh && !files->exists(include.pattern)) {
           problems.error(include.place, "included file " + quote(include.text) + " does not exist");
           inputs.watch_file(include.pattern);
           inputs.note("missing " + include.pattern);
           missing.push_back(include.pattern);
         }
-        load(include.pattern, inputs, false);
+        take(include.pattern, include);
         // Its place in the main file says it better.
-        if (!missing.empty() && missing.back() == include.pattern) order.back()->found.clear();
+        if (fresh && !missing.empty() && missing.back() == include.pattern) order.back()->found.clear();
         continue;
       }
       const auto found = files->glob(include.pattern);
@@ -147,17 +171,35 @@ struct Compiler::State {
         problems.error(include.place, "cannot list " + quote(include.text) + ": " + found.error().message);
         continue;
       }
-      for (const auto& path : *found) {
-        const auto normal = resolve_path(path, path);
-        if (seen.insert(normal).second) load(normal, inputs, false);
-      }
+      for (const auto& path : *found) take(resolve_path(path, path), include);
+    }
+    folders.settle();
+    for (SourceFile* file : order) {
+      inputs.note(file->binding.tenant);
+      if (!folders.own(file->binding.folder)) file->binding.folder.clear();
     }
     append(main_found, problems.take());
   }
 
+  // Two entries say whose the file is, and not the same: it is nobody's.
+  void quarrel(const std::string& path, const Binding& binding, Problems& problems, const IncludeEntry& include) {
+    const auto name = [](const std::string& tenant) {
+      return tenant.empty() ? std::string("the platform") : "tenant " + quote(tenant);
+    };
+    SourceFile& file = known[path];
+    file.barred = "this file is included for " + name(file.binding.tenant) + " and for " + name(binding.tenant);
+    problems.error(include.place, *file.display + " is included for " + name(file.binding.tenant) + " already",
+                   "it is left out");
+  }
+
   void report_own(SourceFile& file) {
     if (file.current != nullptr) append(file.found, file.current->diagnostics);
-    if (file.current == nullptr || !file.current->ok) file.use = Use::out;
+    if (!file.barred.empty()) {
+      Problems problems(file.display, file.current == nullptr ? nullptr : file.current->bytes);
+      problems.error({}, file.barred, file.barred_hint);
+      append(file.found, problems.take());
+    }
+    if (file.current == nullptr || !file.current->ok || !file.barred.empty()) file.use = Use::out;
   }
 
   // The next best version of an include whose version in use cannot be.
@@ -169,7 +211,7 @@ struct Compiler::State {
         if (kept->ok) file.good = std::move(kept);
       }
     }
-    const bool other = file.good != nullptr && file.good != file.current;
+    const bool other = file.barred.empty() && file.good != nullptr && file.good != file.current;
     file.use = file.use == Use::current && other ? Use::good : Use::out;
   }
 
@@ -177,15 +219,23 @@ struct Compiler::State {
     SourceFile& main = *order.front();
     Problems problems(main.display, main.current->bytes);
     auto snapshot = std::make_shared<routing::Snapshot>();
-    snapshot->certificates = pairs.load(settings.certificates, inputs, problems);
+    tenancy = Tenancy(settings, folders, tenants, problems);
+    snapshot->certificates = pairs.load(settings, folders, inputs, problems);
     const std::size_t before_tls = problems.errors();
     policies.begin(settings.tls, problems);
     bool main_ok = problems.errors() == before_tls;
     if (!settings.tokens_dir.text.empty() && !files->exists(settings.tokens_dir.text)) {
       problems.warning(settings.tokens_dir.place, "the directory " + settings.tokens_dir.text + " does not exist");
     }
+    for (const auto& tenant : settings.tenants) {
+      const auto& dir = tenant.tokens_dir;
+      if (!dir.text.empty() && !files->exists(dir.text)) {
+        problems.warning(dir.place, "the directory " + dir.text + " does not exist");
+      }
+    }
     for (SourceFile* file : order) {
-      const bool broken = file->current == nullptr || !file->current->ok;
+      bar_unknown(*file);
+      const bool broken = file->current == nullptr || !file->current->ok || !file->barred.empty();
       report_own(*file);
       if (!broken) continue;
       file->use = Use::current;
@@ -204,15 +254,29 @@ struct Compiler::State {
     return snapshot;
   }
 
+  // A folder whose name is no tenant's.
+  void bar_unknown(SourceFile& file) {
+    const auto& tenant = file.binding.tenant;
+    if (!file.barred.empty() || tenant.empty() || tenancy.find(tenant) != nullptr) return;
+    file.barred = "there is no tenant " + quote(tenant) + ", whose folder this is";
+    file.barred_hint = did_you_mean(tenant, tenancy.names());
+    if (file.barred_hint.empty()) file.barred_hint = "name it under 'tenants' in the main file";
+  }
+
+  Linker::Scope scope_of(const SourceFile& file) const {
+    return {tenancy.find(file.binding.tenant), file.binding.folder, &file == order.front()};
+  }
+
   // False: some include was set aside.
   bool link_pass(const Settings& settings, Inputs& inputs, routing::Snapshot& snapshot, bool& main_ok) {
-    Linker::Shared shared{settings, registry, policies, inputs, *snapshot.certificates, {}, false};
+    Linker::Shared shared{settings, registry, policies, inputs, *snapshot.certificates, tenancy, {}};
     for (const SourceFile* file : order) {
       if (file->use == Use::current) continue;
+      auto& doubt = shared.doubts[file->binding.tenant];
       if (file->current == nullptr || !file->current->readable) {
-        shared.any_name = true;
+        doubt.any_name = true;
       } else {
-        shared.doubtful.insert(file->current->spec.upstream_names.begin(), file->current->spec.upstream_names.end());
+        doubt.names.insert(file->current->spec.upstream_names.begin(), file->current->spec.upstream_names.end());
       }
     }
     Linker linker(std::move(shared));
@@ -233,12 +297,12 @@ struct Compiler::State {
     };
     for (SourceFile* file : order) {
       file->linked.clear();
-      admit(*file, [&](const FileSpec& spec, Problems& p) { return linker.admit_upstreams(spec, p); });
+      admit(*file, [&](const FileSpec& spec, Problems& p) { return linker.admit_upstreams(spec, scope_of(*file), p); });
     }
     // With a file's upstreams gone, what the routes would complain of is no fault of theirs.
     if (!done) return false;
     for (SourceFile* file : order) {
-      admit(*file, [&](const FileSpec& spec, Problems& p) { return linker.admit_routes(spec, p); });
+      admit(*file, [&](const FileSpec& spec, Problems& p) { return linker.admit_routes(spec, scope_of(*file), p); });
     }
     if (done && main_ok) linker.finish(snapshot);
     return done;
@@ -258,7 +322,9 @@ struct Compiler::State {
     set_aside(file);
   }
 
-  void fill(const Settings& settings, routing::Snapshot& snapshot) const {
+  void fill(const Settings& settings, routing::Snapshot& snapshot) {
+    snapshot.tenants = tenancy.tenants();
+    snapshot.claims = tenancy.take_claims();
     snapshot.tokens_dir = settings.tokens_dir.text;
     snapshot.timeouts = settings.timeouts;
     snapshot.limits = settings.limits;
@@ -271,6 +337,7 @@ struct Compiler::State {
   }
 
   void finish(Compiled& out, Inputs& inputs) {
+    std::unordered_map<std::string_view, std::uint32_t> set_aside;
     for (SourceFile* file : order) {
       auto all = std::move(file->found);
       file->found.clear();
@@ -282,10 +349,14 @@ struct Compiler::State {
       if (file == order.front()) append(all, std::move(main_found));
       by_line(all);
       append(out.diagnostics, std::move(all));
-      if (file != order.front() && file->use != Use::current) out.set_aside.push_back(file->path);
+      if (file != order.front() && file->use != Use::current) {
+        out.set_aside.push_back(file->path);
+        ++set_aside[file->binding.tenant];
+      }
       // What is in force belongs to the fingerprint: after a repair elsewhere the same bytes may mean more.
       inputs.note(file->use == Use::current ? "current" : file->use == Use::good ? *file->good->bytes : "out");
     }
+    for (const auto& tenant : tenancy.tenants()) tenant->state->files_set_aside = set_aside[tenant->name];
     out.files.assign(inputs.paths().begin(), inputs.paths().end());
     out.directories.assign(inputs.folders().begin(), inputs.folders().end());
     out.fingerprint = inputs.fingerprint();
@@ -307,6 +378,7 @@ struct Compiler::State {
     if (listed != listed_before) last_good.prune({listed.begin(), listed.end()});
     listed_before = std::move(listed);
     registry.prune();
+    tenants.prune();
     if (problem.empty()) return;
     const SourceFile& main = *order.front();
     Problems problems(main.display, main.current->bytes);

@@ -3,8 +3,10 @@
 #include <fcntl.h>
 #include <fnmatch.h>
 #include <glob.h>
+#include <linux/openat2.h>
 #include <pwd.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -53,7 +55,7 @@ class DiskFiles final : public Files {
                        [](const auto& entry) { return stat_signature(entry.first) == entry.second; });
   }
 
-  core::Result<std::string> read(const std::string& path) override {
+  core::Result<std::string> read(const std::string& path, const std::string& folder) override {
     const std::string real = through_volume(path);
     read_[real] = stat_signature(real);
     struct Descriptor {
@@ -63,7 +65,8 @@ class DiskFiles final : public Files {
       }
     };
     // Not blocking: a FIFO in the place of a file must not hold the compiler up.
-    const Descriptor file{::open(real.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)};
+    const Descriptor file{open_file(real, folder)};
+    if (file.fd < 0 && errno == EXDEV) return core::fail("it is a link that leads out of " + folder);
     if (file.fd < 0) return core::fail(reason(errno));
     struct stat info {};
     if (::fstat(file.fd, &info) != 0) return core::fail(reason(errno));
@@ -85,6 +88,14 @@ class DiskFiles final : public Files {
     }
     bytes.resize(used);
     return bytes;
+  }
+
+  bool leads_inside(const std::string& folder, const std::string& path) override {
+    std::error_code error;
+    const auto real = fs::canonical(path, error).string();
+    if (error) return true;  // there is nothing: loading it says so
+    const auto root = fs::canonical(folder, error).string();
+    return !error && real.starts_with(root + "/");
   }
 
   bool exists(const std::string& path) override { return ::access(path.c_str(), F_OK) == 0; }
@@ -137,6 +148,27 @@ class DiskFiles final : public Files {
   std::string signature(const std::string& path) override { return stat_signature(path); }
 
  private:
+  // -1 and errno; EXDEV: it leads out of the folder.
+  static int open_file(const std::string& path, const std::string& folder) {
+    constexpr int flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+    if (folder.empty()) return ::open(path.c_str(), flags);
+    if (!path.starts_with(folder + "/")) {
+      errno = EXDEV;
+      return -1;
+    }
+    const int root = ::open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (root < 0) return -1;
+    // The kernel follows the links and refuses the one that leaves: nothing can be swapped between a check and a read.
+    open_how how{};
+    how.flags = static_cast<unsigned>(flags);
+    how.resolve = RESOLVE_BENEATH;
+    const auto fd = ::syscall(SYS_openat2, root, path.c_str() + folder.size() + 1, &how, sizeof how);
+    const int error = errno;
+    ::close(root);
+    errno = error;
+    return static_cast<int>(fd);
+  }
+
   static std::string stat_signature(const std::string& path) {
     struct stat info {};
     if (::stat(path.c_str(), &info) != 0) return {};
@@ -223,7 +255,8 @@ class MemoryFiles final : public Files {
 
   void begin() override {}
   bool settled() override { return true; }
-  core::Result<std::string> read(const std::string& path) override {
+  bool leads_inside(const std::string&, const std::string&) override { return true; }
+  core::Result<std::string> read(const std::string& path, const std::string&) override {
     const auto found = contents_.find(path);
     if (found == contents_.end()) return core::fail(reason(ENOENT));
     return found->second;

@@ -26,7 +26,10 @@ class Files {
   virtual bool settled() = 0;
 
   // The whole file. Errors name the reason, without the path. A file that everybody may write is refused.
-  virtual core::Result<std::string> read(const std::string& path) = 0;
+  // With a `folder` it must be that one's, links followed: one that is absolute or leads out of it is an error.
+  virtual core::Result<std::string> read(const std::string& path, const std::string& folder = {}) = 0;
+  // Whether the path exists and, links followed, is in that folder.
+  virtual bool leads_inside(const std::string& folder, const std::string& path) = 0;
   // Whether the path exists (a dangling link does not).
   virtual bool exists(const std::string& path) = 0;
   // The regular files that match, sorted by name; names that begin with a dot are passed over. Nothing matches: empty.

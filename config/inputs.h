@@ -15,9 +15,10 @@ class Inputs {
  public:
   explicit Inputs(Files& files) : files_(files) {}
 
-  core::Result<std::string> read(const std::string& path) {
+  // `folder`: where the path must not lead out of, by links either; empty = wherever.
+  core::Result<std::string> read(const std::string& path, const std::string& folder = {}) {
     watch_file(path);
-    auto bytes = files_.read(path);
+    auto bytes = files_.read(path, folder);
     digest_.add(path);
     digest_.add(bytes ? *bytes : bytes.error().message);
     return bytes;

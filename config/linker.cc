@@ -17,47 +17,71 @@ Linker::Linker(Shared shared) : shared_(std::move(shared)) {
   }
 }
 
-bool Linker::admit_upstreams(const FileSpec& file, Problems& problems) {
-  bool ok = true;
+Linker::Space& Linker::space_of(const Scope& scope) {
+  const auto [at, fresh] = spaces_.try_emplace(scope.tenant.get());
+  if (fresh) {
+    at->second.tenant = scope.tenant;
+    const auto doubt = shared_.doubts.find(scope.tenant == nullptr ? std::string() : scope.tenant->name);
+    if (doubt != shared_.doubts.end()) at->second.doubt = &doubt->second;
+  }
+  return at->second;
+}
+
+bool Linker::admit_upstreams(const FileSpec& file, const Scope& scope, Problems& problems) {
+  bool ok = check_scope(file, scope, problems);
+  auto& named = space_of(scope).named;
   for (const auto& upstream : file.upstreams) {
-    const auto found = named_.find(upstream.name.text);
-    if (found == named_.end()) continue;
+    const auto found = named.find(upstream.name.text);
+    if (found == named.end()) continue;
     problems.error(upstream.name.place, "a second upstream " + quote(upstream.name.text) + "; the first stands at " +
                                             found->second.origin.to_string());
     ok = false;
   }
   if (!ok) return false;
   for (const auto& upstream : file.upstreams) {
-    named_.emplace(upstream.name.text, Named{&upstream, problems.origin(upstream.name.place), nullptr});
+    check_networks(upstream, scope.tenant.get(), upstream.name.place, problems);
+    named.emplace(upstream.name.text, Named{&upstream, problems.origin(upstream.name.place), nullptr});
   }
   return true;
 }
 
-routing::UpstreamPtr Linker::make(const UpstreamSpec& spec, const routing::Origin& origin, std::string_view lineage) {
+routing::UpstreamPtr Linker::make(const UpstreamSpec& spec, const routing::Origin& origin,
+                                  const routing::TenantPtr& tenant, std::string_view lineage) {
   routing::Upstream upstream = spec.value;
   upstream.origin = origin;
+  upstream.tenant = tenant;
   if (!spec.own_connect_timeout) upstream.connect_timeout = shared_.settings.timeouts.connect;
   return shared_.registry.make(std::move(upstream), lineage);
 }
 
 routing::UpstreamPtr Linker::resolve(const TargetSpec& target, Problems& problems) {
-  if (target.inline_upstream != nullptr) return make(*target.inline_upstream, problems.origin(target.name.place), {});
+  if (target.inline_upstream != nullptr) {
+    check_networks(*target.inline_upstream, tenant_.get(), target.name.place, problems);
+    return make(*target.inline_upstream, problems.origin(target.name.place), tenant_, {});
+  }
   const auto& name = target.name.text;
-  if (const auto found = named_.find(name); found != named_.end()) {
+  if (const auto found = space_->named.find(name); found != space_->named.end()) {
     auto& named = found->second;
-    if (named.made == nullptr) named.made = make(*named.spec, named.origin, found->first);
+    if (named.made == nullptr) {
+      const std::string lineage = (space_->tenant == nullptr ? "" : space_->tenant->name + "/") + name;
+      named.made = make(*named.spec, named.origin, space_->tenant, lineage);
+    }
     return named.made;
   }
-  if (shared_.any_name || shared_.doubtful.count(name) != 0) {
+  if (space_->doubt != nullptr && (space_->doubt->any_name || space_->doubt->names.count(name) != 0)) {
     const std::string problem = "upstream " + quote(name) + " is defined in a file that is set aside";
     problems.warning(target.name.place, problem, "it has no endpoints until that file is repaired");
     return shared_.registry.make_empty(name, problems.origin(target.name.place), problem);
   }
   std::vector<std::string_view> names;
-  for (const auto& [known, entry] : named_) names.push_back(known);
+  for (const auto& [known, entry] : space_->named) names.push_back(known);
   std::sort(names.begin(), names.end());
   auto hint = did_you_mean(name, names);
-  if (hint.empty()) hint = "name one of 'upstreams', or write host:port";
+  if (hint.empty() && space_->tenant != nullptr) {
+    hint = "a tenant's files see the upstreams of that tenant's files only";
+  } else if (hint.empty()) {
+    hint = "name one of 'upstreams', or write host:port";
+  }
   problems.error(target.name.place, "unknown upstream " + quote(name), hint);
   return nullptr;
 }
@@ -66,6 +90,7 @@ routing::UpstreamPtr Linker::resolve(const TargetSpec& target, Problems& problem
 routing::UpstreamPtr Linker::backend_solver(const routing::Upstream& backend, const routing::Origin& origin) {
   routing::Upstream solver;
   solver.origin = origin;
+  solver.tenant = backend.tenant;
   solver.connect_timeout = backend.connect_timeout;
   for (const auto& endpoint : backend.endpoints) {
     if (endpoint.service) continue;  // its ports are its own
@@ -135,7 +160,7 @@ void Linker::make_host(const RouteSpec& spec, routing::Route& route, Problems& p
   rules.reserve(spec.rules.size());
   for (const auto& from : spec.rules) rules.push_back(make_rule(from, problems));
   host.rules = routing::RuleTable(std::move(rules));
-  const auto& answer = shared_.policies.get(spec.tls, shared_.inputs);
+  const auto& answer = shared_.policies.get(spec.tls, scope_->tenant == nullptr ? "" : scope_->folder, shared_.inputs);
   host.tls = answer.policy;
   if (answer.policy == nullptr) problems.error(spec.tls ? spec.tls->place : spec.place, "bad 'tls': " + answer.error);
   route.refused = answer.refused;
@@ -146,6 +171,8 @@ std::shared_ptr<const routing::Route> Linker::make_route(const RouteSpec& spec, 
   auto route = std::make_shared<routing::Route>();
   if (!spec.hosts.empty()) route->name = spec.hosts.front().text;
   route->origin = problems.origin(spec.place);
+  route->owner = tenant_;
+  if (tenant_ != nullptr) route->tenant = tenant_->name;
   route->access = spec.access;
   route->on_http = spec.on_http;
   if (spec.passthrough) {
@@ -164,9 +191,12 @@ std::shared_ptr<const routing::Route> Linker::make_route(const RouteSpec& spec, 
   return route;
 }
 
-void Linker::claim(const RouteSpec& spec, std::uint64_t listeners, Problems& problems) {
+std::size_t Linker::claim(const RouteSpec& spec, std::uint64_t listeners, Problems& problems) {
   const auto route = static_cast<std::uint32_t>(routes_.size());
+  std::size_t got = 0;
   for (const auto& host : spec.hosts) {
+    if (!belongs(host, problems)) continue;
+    ++got;
     const auto [at, fresh] = host_index_.try_emplace(host.text, static_cast<std::uint32_t>(hosts_.size()));
     if (fresh) hosts_.push_back({host.text, 0});
     auto& newest = hosts_[at->second].claim;
@@ -182,9 +212,11 @@ void Linker::claim(const RouteSpec& spec, std::uint64_t listeners, Problems& pro
                          routing::Origin{files_[other.file], other.place.line, other.place.column}.to_string());
       break;
     }
-    claims_.push_back({listeners, route, newest, static_cast<std::uint32_t>(files_.size() - 1), host.place});
+    claims_.push_back(
+        {listeners, route, newest, static_cast<std::uint32_t>(files_.size() - 1), at->second, host.place});
     newest = static_cast<std::uint32_t>(claims_.size());
   }
+  return got;
 }
 
 // What is no error, but hardly meant.
@@ -198,7 +230,8 @@ void Linker::remind(const RouteSpec& spec, const routing::Route& route, std::uin
   }
   if (spec.passthrough || (listeners & tls_mask_) == 0) return;
   for (const auto& host : spec.hosts) {
-    if (host.text.front() == '*' || shared_.certificates.find(host.text)) continue;
+    if (host.text.front() == '*' || shared_.certificates.find(host.text, route.tenant)) continue;
+    if (shared_.tenancy.claims().owner(host.text) != route.owner.get()) continue;  // said already
     if (reminded_++ < max_reminders) {
       problems.warning(host.place, "no certificate serves " + quote(host.text) + "; its TLS connections are refused");
     }
@@ -215,7 +248,9 @@ void Linker::grow(std::size_t routes) {
   shared_.registry.reserve(routes);
 }
 
-bool Linker::admit_routes(const FileSpec& file, Problems& problems) {
+bool Linker::admit_routes(const FileSpec& file, const Scope& scope, Problems& problems) {
+  scope_ = &scope;
+  space_ = &space_of(scope);
   const std::size_t before = problems.errors();
   const std::size_t first_claim = claims_.size();
   const std::size_t first_route = routes_.size();
@@ -225,6 +260,7 @@ bool Linker::admit_routes(const FileSpec& file, Problems& problems) {
   files_.push_back(problems.origin({}).file);
   grow(file.routes.size());
   reminded_ = 0;
+  tenant_ = scope.tenant;
   for (const auto& tcp : file.tcp_listeners) {
     auto upstream = resolve(tcp.target, problems);
     use(upstream);
@@ -232,22 +268,16 @@ bool Linker::admit_routes(const FileSpec& file, Problems& problems) {
   }
   for (const auto& spec : file.routes) {
     const std::uint64_t listeners = listeners_of(spec, problems);
-    claim(spec, listeners, problems);
+    tenant_ = tenant_of(spec, scope, problems);
+    const std::size_t hosts = claim(spec, listeners, problems);
     masks.push_back(listeners);
-    routes_.push_back(make_route(spec, problems));
+    routes_.push_back(hosts == 0 && !spec.hosts.empty() ? nullptr : make_route(spec, problems));
   }
   if (problems.errors() != before) {
     // Newest first, so that each host's chain is left as it was.
     for (std::size_t i = claims_.size(); i > first_claim; --i) {
       const auto& claim = claims_[i - 1];
-      const auto& spec = file.routes[claim.route - first_route];
-      for (const auto& host : spec.hosts) {
-        auto& newest = hosts_[host_index_.find(host.text)->second].claim;
-        if (newest == i) {
-          newest = claim.next;
-          break;
-        }
-      }
+      hosts_[claim.host].claim = claim.next;
     }
     claims_.resize(first_claim);
     routes_.resize(first_route);
@@ -256,6 +286,7 @@ bool Linker::admit_routes(const FileSpec& file, Problems& problems) {
     return false;
   }
   for (std::size_t i = 0; i < file.routes.size(); ++i) {
+    if (routes_[first_route + i] == nullptr) continue;
     const auto& route = *routes_[first_route + i];
     remind(file.routes[i], route, masks[i], problems);
     use(route.acme_solver);
@@ -276,18 +307,20 @@ void Linker::use(const routing::UpstreamPtr& upstream) {
   if (upstream != nullptr && upstream_ids_.insert(upstream->id).second) upstreams_.push_back(upstream);
 }
 
+routing::RoutePtr Linker::route_on(const Host& host, std::size_t listener) const {
+  for (std::uint32_t i = host.claim; i != 0; i = claims_[i - 1].next) {
+    if ((claims_[i - 1].listeners >> listener & 1U) != 0) return routes_[claims_[i - 1].route];
+  }
+  return nullptr;  // owned, but not here
+}
+
 void Linker::finish(routing::Snapshot& snapshot) {
   const auto& listeners = shared_.settings.listeners;
   for (std::size_t l = 0; l < listeners.size(); ++l) {
     std::vector<routing::HostTable::Entry> entries;
     entries.reserve(hosts_.size());
-    for (const auto& host : hosts_) {
-      routing::RoutePtr route;  // null: owned, but not here
-      for (std::uint32_t i = host.claim; i != 0; i = claims_[i - 1].next) {
-        if ((claims_[i - 1].listeners >> l & 1U) != 0) route = routes_[claims_[i - 1].route];
-      }
-      entries.push_back({std::string(host.name), std::move(route)});
-    }
+    for (const auto& host : hosts_) entries.push_back({std::string(host.name), route_on(host, l)});
+    add_claims(entries, l);
     auto listener = std::make_shared<routing::Listener>();
     listener->spec = listeners[l];
     listener->hosts = routing::HostTable(std::move(entries));

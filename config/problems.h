@@ -23,6 +23,11 @@ class Problems {
   void error(Place place, std::string message, std::string hint = {}) {
     add(Severity::error, place, std::move(message), std::move(hint));
   }
+  // An error that costs its own part only: the file goes on without it, and errors() does not count it.
+  void flaw(Place place, std::string message, std::string hint = {}) {
+    add(Severity::error, place, std::move(message), std::move(hint));
+    --errors_;
+  }
   void warning(Place place, std::string message, std::string hint = {}) {
     add(Severity::warning, place, std::move(message), std::move(hint));
   }

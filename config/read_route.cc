@@ -56,12 +56,11 @@ TlsSpec read_tls(const Node& node, const std::string& path, Problems& problems) 
   return tls;
 }
 
-namespace {
-
-void read_host(const Node& node, RouteSpec& route, Problems& problems) {
-  if (!node.is_scalar() || node.is_null()) return;
+std::optional<std::string> read_host(const Node& node, Problems& problems) {
+  if (!node.is_scalar() || node.is_null()) return std::nullopt;
   const auto refuse = [&](const std::string& why) {
     problems.error(node.place, "bad host " + quote(node.text) + ": " + why);
+    return std::nullopt;
   };
   const std::string_view text = node.text;
   const auto star = text.find('*');
@@ -82,7 +81,13 @@ void read_host(const Node& node, RouteSpec& route, Problems& problems) {
         "a name has labels of letters, digits, '-' and '_' between dots, at most 253 characters, and no number as its "
         "last label");
   }
-  route.hosts.push_back({std::string(name), node.place});
+  return std::string(name);
+}
+
+namespace {
+
+void add_host(const Node& node, RouteSpec& route, Problems& problems) {
+  if (auto name = read_host(node, problems)) route.hosts.push_back({std::move(*name), node.place});
 }
 
 void read_hosts(const Node& node, RouteSpec& route, Problems& problems) {
@@ -90,9 +95,9 @@ void read_hosts(const Node& node, RouteSpec& route, Problems& problems) {
   const Node* hosts = node.get("hosts");
   if (host != nullptr && hosts != nullptr) problems.error(hosts->place, "a route has either 'host' or 'hosts'");
   if (host == nullptr && hosts == nullptr) problems.error(node.place, "a route needs 'host' or 'hosts'");
-  if (host != nullptr) read_host(*host, route, problems);
+  if (host != nullptr) add_host(*host, route, problems);
   if (hosts != nullptr && hosts->is_list()) {
-    for (const Node* item = hosts->first; item != nullptr; item = item->next) read_host(*item, route, problems);
+    for (const Node* item = hosts->first; item != nullptr; item = item->next) add_host(*item, route, problems);
   }
 }
 
@@ -136,6 +141,9 @@ RouteSpec read_route(const Node& node, const std::string& path, Problems& proble
   RouteSpec route;
   route.place = node.place;
   read_hosts(node, route, problems);
+  if (const Node* tenant = node.get("tenant"); tenant != nullptr && tenant->is_scalar()) {
+    route.tenant = {std::string(tenant->text), tenant->place};
+  }
   if (const Node* list = node.get("listeners"); list != nullptr && list->is_list()) {
     route.listeners.emplace();
     for (const Node* item = list->first; item != nullptr; item = item->next) {
@@ -211,6 +219,9 @@ void read_networks(const Node* node, std::vector<core::Network>& out, Problems& 
 
 FileSpec read_file_spec(const Node& root, const std::string& path, Problems& problems) {
   FileSpec spec;
+  if (const Node* tenant = root.get("tenant"); tenant != nullptr && tenant->is_scalar()) {
+    spec.tenant = {std::string(tenant->text), tenant->place};
+  }
   if (const Node* upstreams = root.get("upstreams"); upstreams != nullptr && upstreams->is_map()) {
     for (const Node* key = upstreams->first; key != nullptr; key = key->next->next) {
       spec.upstream_names.emplace_back(key->text);

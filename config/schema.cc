@@ -235,7 +235,7 @@ const Type route{
     .fields = {
         {"host", &text, "a name, or a wildcard like *.example.com, which covers one or more labels and never the apex"},
         {"hosts", &texts_one, "several names"},
-        later("tenant"),
+        {"tenant", &text, "whose the hosts are: in the main file only; in an included file it may only agree"},
         {"listeners", &texts_one, "where these hosts are served; absent: on every listener"},
         {"passthrough", &target,
          "TLS goes untouched to this upstream: a name of upstreams, host:port, or an upstream written here"},
@@ -295,10 +295,32 @@ const Type acme{.kind = Kind::map,
                 .fields = {{"tokens_dir", &text, "folder with a file per HTTP-01 token, where ACME clients write"}}};
 const Type include_map{
     .kind = Kind::map,
-    .fields = {{.name = "files", .type = &text, .help = "a path or a pattern like routes.d/*.yaml", .need = required},
-               later("tenant")}};
+    .fields = {
+        {.name = "files",
+         .type = &text,
+         .help = "a path or a pattern like routes.d/*.yaml; {tenant} stands for a folder that is named like a tenant",
+         .need = required},
+        {"tenant", &text, "the files are that tenant's"}}};
 const Type include_entry{.kind = Kind::either, .scalar = &text, .map = &include_map};
 const Type include{.kind = Kind::list, .element = &include_entry};
+const Type bandwidth{.kind = Kind::size, .max = 1ULL << 40};
+const Type tenant_limits{
+    .kind = Kind::map,
+    .fields = {{"connections", &count, "open connections to tls listeners; 0 is no limit"},
+               {"new_connections_per_second", &count, "to tls listeners; 0 is no limit"},
+               {"requests_per_second", &count, "one more is answered with 429; 0 is no limit"},
+               {"bandwidth", &bandwidth, "bytes per second, both directions together; 0 is no limit"}}};
+const Type tenant{
+    .kind = Kind::map,
+    .fields = {{.name = "hosts",
+                .type = &texts_one,
+                .help = "its claims: names and wildcards that only its routes may serve",
+                .need = required},
+               {"networks", &texts_one, "where its endpoints may be, checked after every resolution"},
+               {"certificates", &certificates, "pairs that serve this tenant's hosts only"},
+               {"tokens_dir", &text, "folder with a file per HTTP-01 token, for this tenant's hosts only"},
+               {"limits", &tenant_limits, "of the whole process"}}};
+const Type tenants{.kind = Kind::dictionary, .element = &tenant};
 const Type timeouts{.kind = Kind::map,
                     .fields = {{"client_hello", &duration, "until the ClientHello is whole"},
                                {"tls_handshake", &duration, "until the TLS handshake is over"},
@@ -346,39 +368,40 @@ const Type admin{
 
 const Type configuration{
     .kind = Kind::map,
-    .fields = {{"version", &version, "of this format; 1"},
-               {.name = "listeners",
-                .type = &listeners,
-                .help = "sockets that clients connect to",
-                .need = required,
-                .main_only = true},
-               {.name = "workers",
-                .type = &workers,
-                .help = "threads; auto follows the processors and the cgroup's quota",
-                .main_only = true},
-               {.name = "state_dir",
-                .type = &text,
-                .help = "where last good bytes of included files are kept",
-                .main_only = true},
-               {.name = "certificates",
-                .type = &certificates,
-                .help = "pairs; their names decide which hosts they serve. Watched",
-                .main_only = true},
-               {.name = "tls", .type = &tls_defaults, .help = "defaults of every host", .main_only = true},
-               {.name = "acme", .type = &acme, .help = "HTTP-01 challenges", .main_only = true},
-               {"upstreams", &upstreams, "named, for routes to share"},
-               {.name = "tenants", .supported = false, .main_only = true},
-               {.name = "include", .type = &include, .help = "more files with routes and upstreams", .main_only = true},
-               {"routes", &routes, "hosts, and what they get"},
-               later("tenant"),
-               {.name = "timeouts", .type = &timeouts, .help = "deadlines", .main_only = true},
-               {.name = "limits",
-                .type = &limits,
-                .help = "bounds for everything that a stranger can send",
-                .main_only = true},
-               {.name = "reload", .type = &reload, .help = "how changes are taken up", .main_only = true},
-               {.name = "log", .type = &log, .help = "process log and access log", .main_only = true},
-               {.name = "admin", .type = &admin, .help = "the admin socket and the probes", .main_only = true}}};
+    .fields = {
+        {"version", &version, "of this format; 1"},
+        {.name = "listeners",
+         .type = &listeners,
+         .help = "sockets that clients connect to",
+         .need = required,
+         .main_only = true},
+        {.name = "workers",
+         .type = &workers,
+         .help = "threads; auto follows the processors and the cgroup's quota",
+         .main_only = true},
+        {.name = "state_dir",
+         .type = &text,
+         .help = "where last good bytes of included files are kept",
+         .main_only = true},
+        {.name = "certificates",
+         .type = &certificates,
+         .help = "pairs; their names decide which hosts they serve. Watched",
+         .main_only = true},
+        {.name = "tls", .type = &tls_defaults, .help = "defaults of every host", .main_only = true},
+        {.name = "acme", .type = &acme, .help = "HTTP-01 challenges", .main_only = true},
+        {"upstreams", &upstreams, "named, for routes to share"},
+        {.name = "tenants", .type = &tenants, .help = "who may serve which hosts, from where", .main_only = true},
+        {.name = "include", .type = &include, .help = "more files with routes and upstreams", .main_only = true},
+        {"routes", &routes, "hosts, and what they get"},
+        {"tenant", &text, "of an included file; may only agree with its include entry"},
+        {.name = "timeouts", .type = &timeouts, .help = "deadlines", .main_only = true},
+        {.name = "limits",
+         .type = &limits,
+         .help = "bounds for everything that a stranger can send",
+         .main_only = true},
+        {.name = "reload", .type = &reload, .help = "how changes are taken up", .main_only = true},
+        {.name = "log", .type = &log, .help = "process log and access log", .main_only = true},
+        {.name = "admin", .type = &admin, .help = "the admin socket and the probes", .main_only = true}}};
 
 }  // namespace
 

@@ -29,37 +29,59 @@ std::string key_of(const core::TlsPolicy& policy, std::string_view ca) {
 
 }  // namespace
 
-std::shared_ptr<const core::CertificateStore> CertificatePairs::load(const std::vector<CertificateEntry>& entries,
-                                                                     Inputs& inputs, Problems& problems) {
+std::shared_ptr<const core::CertificateStore> CertificatePairs::load(const Settings& settings,
+                                                                     const FolderOwners& folders, Inputs& inputs,
+                                                                     Problems& problems) {
   for (auto& [names, pair] : pairs_) pair.used = false;
-  std::vector<core::CertifiedKeyPtr> loaded;
+  std::vector<core::ScopedPair> loaded;
+  const std::string platform;
+  load_all(settings.certificates, {platform, folders}, inputs, problems, loaded);
+  for (const auto& tenant : settings.tenants) {
+    load_all(tenant.certificates, {tenant.name.text, folders}, inputs, problems, loaded);
+  }
+  for (auto at = pairs_.begin(); at != pairs_.end();) at = at->second.used ? std::next(at) : pairs_.erase(at);
+  return std::make_shared<const core::CertificateStore>(std::move(loaded));
+}
+
+void CertificatePairs::load_all(const std::vector<CertificateEntry>& entries, const Owner& owner, Inputs& inputs,
+                                Problems& problems, std::vector<core::ScopedPair>& out) {
   for (const auto& entry : entries) {
     if (entry.directory.empty()) {
-      load_one({entry.cert, entry.key}, entry.place, inputs, problems, loaded);
+      load_one({entry.cert, entry.key}, entry.place, owner, inputs, problems, out);
       continue;
     }
     inputs.watch_folders(entry.directory + "/.");
     auto listed = inputs.files().list_pairs(entry.directory);
     if (!listed) {
       inputs.note(listed.error().message);
-      problems.error(entry.place, listed.error().message);
+      problems.flaw(entry.place, listed.error().message);
       continue;
     }
     if (listed->empty()) problems.warning(entry.place, "there is no certificate in " + entry.directory + " yet");
-    for (const auto& names : *listed) load_one(names, entry.place, inputs, problems, loaded);
+    for (const auto& names : *listed) load_one(names, entry.place, owner, inputs, problems, out);
   }
-  for (auto at = pairs_.begin(); at != pairs_.end();) at = at->second.used ? std::next(at) : pairs_.erase(at);
-  return std::make_shared<const core::CertificateStore>(std::move(loaded));
 }
 
-void CertificatePairs::load_one(const core::PairFiles& names, Place place, Inputs& inputs, Problems& problems,
-                                std::vector<core::CertifiedKeyPtr>& out) {
+void CertificatePairs::load_one(const core::PairFiles& names, Place place, const Owner& owner, Inputs& inputs,
+                                Problems& problems, std::vector<core::ScopedPair>& out) {
   inputs.watch_file(names.cert);
   inputs.watch_file(names.key);
-  Pair& pair = pairs_[{names.cert, names.key}];
-  if (pair.used) return;  // named twice
-  pair.used = true;
   auto& files = inputs.files();
+  if (!owner.tenant.empty()) {
+    for (const auto* path : {&names.cert, &names.key}) {
+      const auto folder = owner.folders.around(*path, owner.tenant);
+      if (folder.empty() || files.leads_inside(folder, *path)) continue;
+      problems.flaw(place, *path + " is a link that leads out of the tenant's folder " + folder);
+      inputs.note("link");
+      return;
+    }
+  }
+  Pair& pair = pairs_[{names.cert, names.key}];
+  if (pair.used) {  // named twice
+    if (pair.good != nullptr) out.push_back({pair.good, owner.tenant});
+    return;
+  }
+  pair.used = true;
   const std::string signature = files.signature(names.cert) + "/" + files.signature(names.key);
   if (signature != pair.signature || pair.good == nullptr || !pair.error.empty()) {
     auto loaded = files.load_pair(names.cert, names.key);
@@ -69,12 +91,12 @@ void CertificatePairs::load_one(const core::PairFiles& names, Place place, Input
     if (loaded) pair.good = std::move(loaded->pair);
   }
   if (!pair.error.empty()) {
-    problems.error(place, pair.error, pair.good != nullptr ? "the pair that was loaded before stays in use" : "");
+    problems.flaw(place, pair.error, pair.good != nullptr ? "the pair that was loaded before stays in use" : "");
   }
   for (const auto& warning : pair.warnings) problems.warning(place, warning);
   inputs.note(pair.good != nullptr ? pair.good->fingerprint : std::string());
   inputs.note(pair.error);
-  if (pair.good != nullptr) out.push_back(pair.good);
+  if (pair.good != nullptr) out.push_back({pair.good, owner.tenant});
 }
 
 void TlsPolicies::begin(const TlsSpec& defaults, Problems& problems) {
@@ -99,21 +121,23 @@ const core::Result<core::TlsPolicyPtr>& TlsPolicies::sealed(const core::TlsPolic
   return at->second.second;
 }
 
-const TlsPolicies::Bundle& TlsPolicies::bundle(const std::string& path, Inputs& inputs) {
-  const auto [at, fresh] = bundles_.try_emplace(path);
+const TlsPolicies::Bundle& TlsPolicies::bundle(const std::string& path, const std::string& folder, Inputs& inputs) {
+  const auto [at, fresh] = bundles_.try_emplace(folder + '\n' + path);
   if (fresh) {
-    auto bytes = inputs.read(path);
+    auto bytes = inputs.read(path, folder);
     at->second = {bytes.has_value(), bytes ? std::move(*bytes) : bytes.error().message};
   }
   return at->second;
 }
 
-const TlsPolicies::Answer& TlsPolicies::get(const std::optional<TlsSpec>& spec, Inputs& inputs) {
+const TlsPolicies::Answer& TlsPolicies::get(const std::optional<TlsSpec>& spec, const std::string& folder,
+                                            Inputs& inputs) {
   auto policy = spec ? overlay(defaults_, *spec) : defaults_;
   const bool client_ca = spec && !spec->client_ca.text.empty();
   const std::string key =
-      key_of(policy, "") +
-      (client_ca ? ";" + spec->client_ca.text + (spec->client_auth == core::ClientAuth::optional ? "?" : "!") : "");
+      key_of(policy, "") + (client_ca ? ";" + folder + ";" + spec->client_ca.text +
+                                            (spec->client_auth == core::ClientAuth::optional ? "?" : "!")
+                                      : "");
   const auto [at, fresh] = answers_.try_emplace(key);
   Answer& answer = at->second;
   if (!fresh) return answer;
@@ -124,7 +148,7 @@ const TlsPolicies::Answer& TlsPolicies::get(const std::optional<TlsSpec>& spec, 
   }
   answer.policy = *base;
   if (!client_ca) return answer;
-  const auto& ca = bundle(spec->client_ca.text, inputs);
+  const auto& ca = bundle(spec->client_ca.text, folder, inputs);
   if (!ca.ok) {
     answer.refused = "cannot read the client CA " + spec->client_ca.text + ": " + ca.bytes;
     return answer;

@@ -10,6 +10,7 @@
 #include "config/inputs.h"
 #include "config/problems.h"
 #include "config/settings.h"
+#include "config/tenancy.h"
 #include "core/tls/policy.h"
 
 namespace edgemux::config {
@@ -17,10 +18,11 @@ namespace edgemux::config {
 // The pairs of `certificates:`. One that cannot be loaded is a problem at its entry and harms nothing else; while this
 // object lives, its last good pair stays in use for as long as the files are named (a renewal replaces two files, one
 // after the other).
+// Those of a tenant serve its own hosts only. Where they lie in the tenant's own folder, no link may lead out of it.
 class CertificatePairs {
  public:
-  std::shared_ptr<const core::CertificateStore> load(const std::vector<CertificateEntry>& entries, Inputs& inputs,
-                                                     Problems& problems);
+  std::shared_ptr<const core::CertificateStore> load(const Settings& settings, const FolderOwners& folders,
+                                                     Inputs& inputs, Problems& problems);
 
  private:
   struct Pair {
@@ -30,8 +32,14 @@ class CertificatePairs {
     std::vector<std::string> warnings;
     bool used = false;
   };
-  void load_one(const core::PairFiles& names, Place place, Inputs& inputs, Problems& problems,
-                std::vector<core::CertifiedKeyPtr>& out);
+  struct Owner {
+    const std::string& tenant;  // empty = the platform
+    const FolderOwners& folders;
+  };
+  void load_all(const std::vector<CertificateEntry>& entries, const Owner& owner, Inputs& inputs, Problems& problems,
+                std::vector<core::ScopedPair>& out);
+  void load_one(const core::PairFiles& names, Place place, const Owner& owner, Inputs& inputs, Problems& problems,
+                std::vector<core::ScopedPair>& out);
 
   std::map<std::pair<std::string, std::string>, Pair> pairs_;
 };
@@ -47,14 +55,15 @@ class TlsPolicies {
 
   // Starts a compile. Problems of the defaults are reported.
   void begin(const TlsSpec& defaults, Problems& problems);
-  const Answer& get(const std::optional<TlsSpec>& spec, Inputs& inputs);
+  // `folder`: of a tenant's file, the folder that its paths must not lead out of, by links either; else empty.
+  const Answer& get(const std::optional<TlsSpec>& spec, const std::string& folder, Inputs& inputs);
 
  private:
   struct Bundle {
     bool ok = false;
     std::string bytes;  // or the reason
   };
-  const Bundle& bundle(const std::string& path, Inputs& inputs);
+  const Bundle& bundle(const std::string& path, const std::string& folder, Inputs& inputs);
   const core::Result<core::TlsPolicyPtr>& sealed(const core::TlsPolicy& policy);
 
   core::TlsPolicy defaults_;

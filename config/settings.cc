@@ -5,51 +5,6 @@
 namespace edgemux::config {
 namespace {
 
-// A path in the file: not empty, made absolute. Empty: a problem was reported.
-std::string path_of(const Node* node, std::string_view key, const std::string& file, Problems& problems) {
-  if (node == nullptr || !node->is_scalar() || node->is_null()) return {};
-  if (node->text.empty()) {
-    problems.error(node->place, quote(key) + " is empty; it names a path");
-    return {};
-  }
-  return resolve_path(file, std::string(node->text));
-}
-
-void read_certificates(const Node& list, const std::string& file, Settings& settings, Problems& problems) {
-  for (const Node* item = list.first; item != nullptr; item = item->next) {
-    if (!item->is_map()) continue;
-    const Node* cert = item->get("cert");
-    const Node* key = item->get("key");
-    const Node* directory = item->get("directory");
-    if (directory != nullptr ? cert != nullptr || key != nullptr : cert == nullptr || key == nullptr) {
-      problems.error(item->place, "a certificate needs 'cert' and 'key', or 'directory' alone");
-      continue;
-    }
-    CertificateEntry entry;
-    entry.place = item->place;
-    entry.cert = path_of(cert, "cert", file, problems);
-    entry.key = path_of(key, "key", file, problems);
-    entry.directory = path_of(directory, "directory", file, problems);
-    if (!entry.directory.empty() || (!entry.cert.empty() && !entry.key.empty())) {
-      settings.certificates.push_back(std::move(entry));
-    }
-  }
-}
-
-void read_includes(const Node& list, const std::string& file, Settings& settings, Problems& problems) {
-  for (const Node* item = list.first; item != nullptr; item = item->next) {
-    const Node* files = item->is_map() ? item->get("files") : item;
-    if (files == nullptr) continue;
-    const std::string pattern = path_of(files, "include", file, problems);
-    if (pattern.empty()) continue;
-    if (files->text.find('{') != std::string_view::npos) {
-      problems.error(files->place, "'{tenant}' in include is not supported yet");
-      continue;
-    }
-    settings.includes.push_back({files->place, std::string(files->text), pattern});
-  }
-}
-
 routing::Timeouts read_timeouts(const Node& node) {
   routing::Timeouts t;
   t.client_hello = duration_or(node.get("client_hello"), t.client_hello);
@@ -101,7 +56,7 @@ routing::LogSpec read_log(const Node& node, const std::string& file, Problems& p
   if (access == nullptr) return log;
   if (const Node* path = access->get("path"); path != nullptr && path->is_scalar()) {
     log.access.path = path->text == "stdout" || path->text == "stderr" ? std::string(path->text)
-                                                                       : path_of(path, "path", file, problems);
+                                                                       : read_path(path, "path", file, problems);
   }
   if (const Node* format = access->get("format")) {
     log.access.format = format->text == "text"  ? routing::AccessFormat::text
@@ -155,17 +110,20 @@ Settings read_settings(const Node& root, const std::string& path, Problems& prob
     settings.workers = static_cast<unsigned>(number_or(workers, 1));
   }
   if (const Node* dir = root.get("state_dir"))
-    settings.state_dir = {path_of(dir, "state_dir", path, problems), dir->place};
+    settings.state_dir = {read_path(dir, "state_dir", path, problems), dir->place};
   if (const Node* list = root.get("certificates"); list != nullptr && list->is_list()) {
-    read_certificates(*list, path, settings, problems);
+    settings.certificates = read_certificates(*list, path, problems);
+  }
+  if (const Node* map = root.get("tenants"); map != nullptr && map->is_map()) {
+    settings.tenants = read_tenants(*map, path, problems);
   }
   if (const Node* list = root.get("include"); list != nullptr && list->is_list()) {
-    read_includes(*list, path, settings, problems);
+    settings.includes = read_includes(*list, path, settings.tenants, problems);
   }
   if (const Node* tls = root.get("tls"); tls != nullptr && tls->is_map()) settings.tls = read_tls(*tls, path, problems);
   if (const Node* acme = root.get("acme")) {
     if (const Node* dir = acme->get("tokens_dir")) {
-      settings.tokens_dir = {path_of(dir, "tokens_dir", path, problems), dir->place};
+      settings.tokens_dir = {read_path(dir, "tokens_dir", path, problems), dir->place};
     }
   }
   if (const Node* timeouts = root.get("timeouts")) settings.timeouts = read_timeouts(*timeouts);

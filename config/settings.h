@@ -10,6 +10,7 @@
 #include "config/problems.h"
 #include "config/spec.h"
 #include "routing/table/snapshot.h"
+#include "routing/table/tenant.h"
 
 namespace edgemux::config {
 
@@ -23,9 +24,20 @@ struct CertificateEntry {
 
 struct IncludeEntry {
   Place place;
-  std::string text;     // as written
-  std::string pattern;  // absolute
+  std::string text;                  // as written
+  std::string pattern;               // absolute; "{tenant}" is a '*'
+  std::string tenant;                // the files are that tenant's; empty = the platform's, or by folder
+  std::size_t tenant_component = 0;  // of the pattern, from 1: the folder whose name is the tenant's; 0 = none
   [[nodiscard]] bool literal() const { return pattern.find_first_of("*?[") == std::string::npos; }
+};
+
+struct TenantSpec {
+  Name name;
+  std::vector<Name> hosts;  // normalised
+  std::vector<core::Network> networks;
+  std::vector<CertificateEntry> certificates;
+  Name tokens_dir;  // absolute; empty = none
+  routing::TenantLimits limits;
 };
 
 struct Settings {
@@ -33,6 +45,7 @@ struct Settings {
   std::optional<unsigned> workers;  // absent = auto
   Name state_dir;                   // absolute; empty = not said
   std::vector<CertificateEntry> certificates;
+  std::vector<TenantSpec> tenants;
   std::vector<IncludeEntry> includes;
   TlsSpec tls;
   Name tokens_dir;  // absolute; empty = none
@@ -45,6 +58,15 @@ struct Settings {
 
 // `path` is the main file's, absolute. The schema was checked; what is wrong beyond it goes to `problems`.
 Settings read_settings(const Node& root, const std::string& path, Problems& problems);
+
+// `tenants:` alone.
+std::vector<TenantSpec> read_tenants(const Node& map, const std::string& path, Problems& problems);
+// `include:` alone. `tenants` are those that exist.
+std::vector<IncludeEntry> read_includes(const Node& list, const std::string& path,
+                                        const std::vector<TenantSpec>& tenants, Problems& problems);
+std::vector<CertificateEntry> read_certificates(const Node& list, const std::string& path, Problems& problems);
+// A path in the file: not empty, made absolute. Empty: a problem was reported.
+std::string read_path(const Node* node, std::string_view key, const std::string& path, Problems& problems);
 
 // `listeners:` alone.
 std::vector<routing::ListenerSpec> read_listeners(const Node& list, Problems& problems);

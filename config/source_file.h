@@ -9,6 +9,7 @@
 #include "config/problems.h"
 #include "config/settings.h"
 #include "config/spec.h"
+#include "config/tenancy.h"
 
 namespace edgemux::config {
 
@@ -35,6 +36,9 @@ struct SourceFile {
   bool asked_disk = false;                     // for a good version of an earlier process
 
   // Of the compile at hand.
+  Binding binding;
+  std::string barred;  // not empty: why no version of it may be used
+  std::string barred_hint;
   Use use = Use::current;
   std::vector<Diagnostic> found;   // what holds however the linking ends
   std::vector<Diagnostic> linked;  // of the last pass of linking

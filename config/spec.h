@@ -61,6 +61,7 @@ struct TlsSpec {
 
 struct RouteSpec {
   Place place;
+  Name tenant;              // empty = not said
   std::vector<Name> hosts;  // normalised
   std::optional<std::vector<Name>> listeners;
   std::optional<TargetSpec> passthrough;
@@ -80,6 +81,7 @@ struct TcpListenerSpec {
 };
 
 struct FileSpec {
+  Name tenant;                              // empty = not said
   std::vector<std::string> upstream_names;  // all, those with errors included
   std::vector<UpstreamSpec> upstreams;
   std::vector<RouteSpec> routes;
@@ -89,6 +91,11 @@ struct FileSpec {
 // Reads the lists of routes and upstreams of a file whose schema was checked. `path` is absolute; paths in the file
 // are relative to its folder.
 FileSpec read_file_spec(const Node& root, const std::string& path, Problems& problems);
+
+// A host name or wildcard, normalised. Nothing: a problem was reported.
+std::optional<std::string> read_host(const Node& node, Problems& problems);
+// Networks in CIDR form; those that are none are reported.
+void read_networks(const Node* list, std::vector<core::Network>& out, Problems& problems);
 
 // For the main file's own `tls:` as well as a route's.
 TlsSpec read_tls(const Node& node, const std::string& path, Problems& problems);

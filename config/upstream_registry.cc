@@ -50,7 +50,8 @@ void add_balance(std::string& out, const routing::Upstream& upstream) {
 std::string identity_of(const routing::Upstream& upstream) {
   std::string out;
   out.reserve(40 + upstream.endpoints.size() * 32);
-  out = "http1";
+  if (upstream.tenant != nullptr) out = upstream.tenant->name + "/";  // nothing is shared between tenants
+  out += "http1";
   for (const auto& endpoint : upstream.endpoints) {
     out += endpoint.service ? "|srv:" : "|";
     out += endpoint.host;
@@ -115,7 +116,10 @@ routing::UpstreamPtr UpstreamRegistry::make(routing::Upstream upstream, std::str
   if (attach(upstream, lineage)) {
     auto set = std::make_shared<routing::EndpointSet>();
     for (const auto& endpoint : upstream.endpoints) {
-      if (endpoint.address) {
+      if (endpoint.address && upstream.tenant != nullptr && upstream.tenant->refuses(*endpoint.address) != nullptr) {
+        set->problem = "tenant " + upstream.tenant->name + " may not use it: " + endpoint.text + " " +
+                       upstream.tenant->refuses(*endpoint.address);
+      } else if (endpoint.address) {
         set->endpoints.push_back({*endpoint.address, endpoint.text, endpoint.weight, nullptr, endpoint.host});
       } else if (set->problem.empty()) {
         set->problem = endpoint.host + " is not resolved yet";

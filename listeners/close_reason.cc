@@ -35,6 +35,7 @@ constexpr std::array<std::string_view, kCloseReasons> kNames{
     "misdirected",
     "too_many_connections",
     "flood",
+    "tenant_limit",
     "no_certificate",
     "refused",
     "no_rule",

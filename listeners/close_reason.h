@@ -37,6 +37,7 @@ enum class CloseReason : std::uint8_t {
   misdirected,           // 421: the Host belongs to another route than this connection
   too_many_connections,  // a limit on client connections
   flood,                 // HTTP/2: more resets, pings, settings, tiny windows, ... than work (flood_guard.h)
+  tenant_limit,          // a limit of the tenant: connections, or the rate of connections or requests
   // the route
   no_certificate,  // the host has no usable certificate
   refused,         // the route's security material is broken

@@ -62,9 +62,11 @@ Exchange::Exchange(Worker& worker)
     : worker_(worker),
       upstream_stream_(static_cast<routing::UpstreamStream::Observer&>(*this)),
       tries_(worker.loop().timers(), static_cast<Tries::Observer&>(*this)),
-      body_deadline_([](void* self) { static_cast<Exchange*>(self)->body_timed_out(); }, this) {}
+      body_deadline_([](void* self) { static_cast<Exchange*>(self)->body_timed_out(); }, this),
+      throttle_([](void* self) { static_cast<Exchange*>(self)->unthrottle(); }, this) {}
 
 void Exchange::reset() {
+  throttle_.cancel();
   session_ = nullptr;
   route_.reset();
   rule_ = nullptr;
@@ -232,6 +234,7 @@ void Exchange::upload_ended() {
 void Exchange::on_upstream_ready() {
   go(saved_.request());
   upstream_stream_.flush();
+  throttle();
   if (early_body_.size() > kMostPending) tries_.give_up_retries();
   if (!tries_.may_follow()) early_body_.clear();
   give_back_window();
@@ -257,6 +260,7 @@ void Exchange::retry() {
   worker_.metrics().upstream_retries.add();
   send(saved_.request(), true);
   upstream_stream_.flush();
+  throttle();
 }
 
 bool Exchange::pay_for_retry() { return upstream_->state->runtime().retries.take(); }
@@ -285,6 +289,7 @@ void Exchange::on_request_body(std::span<const char> data, bool end) {
   body_bytes_ += data.size();
   bytes_in_ += data.size();
   unconsumed_ += data.size();
+  charge_bandwidth(data.size());
   if (end) {
     request_done_ = true;
     body_deadline_.cancel();
@@ -323,19 +328,23 @@ void Exchange::on_request_trailers(core::FieldList& fields) {
 
 void Exchange::flush_upstream() {
   upstream_stream_.flush();
+  throttle();
   give_back_window();
 }
 
 void Exchange::give_back_window() {
-  if (unconsumed_ == 0 || stage_ == Stage::connecting || upstream_stream_.pending() > 0) return;
+  if (unconsumed_ == 0 || throttle_.armed() || stage_ == Stage::connecting || upstream_stream_.pending() > 0) return;
   session_->codec().consumed(stream_, std::exchange(unconsumed_, 0));
 }
 
 bool Exchange::wants_input() const {
-  return (stage_ == Stage::connecting ? early_body_.size() : 0) + upstream_stream_.pending() < kMostPending;
+  return !throttle_.armed() &&
+         (stage_ == Stage::connecting ? early_body_.size() : 0) + upstream_stream_.pending() < kMostPending;
 }
 
-void Exchange::on_client_writable() { upstream_stream_.resume(); }
+void Exchange::on_client_writable() {
+  if (!throttle_.armed()) upstream_stream_.resume();
+}
 
 void Exchange::await_body(milliseconds time) {
   worker_.loop().timers().arm(body_deadline_, worker_.now() + static_cast<std::uint64_t>(time.count()));
@@ -397,6 +406,7 @@ void Exchange::on_upstream_response(core::ResponseHead& head, bool end) {
 void Exchange::on_upstream_body(std::span<const char> data, bool end) {
   if (stage_ == Stage::over) return;
   bytes_out_ += data.size();
+  charge_bandwidth(data.size());
   session_->codec().send_body(stream_, data);
   if (end) {
     session_->codec().send_end(stream_);
@@ -427,10 +437,12 @@ void Exchange::on_upstream_event_end() {
     worker_.metrics().closes[static_cast<std::size_t>(CloseReason::done)].add();
     session->listener().metrics().request(status_, monotonic_us() - began_us_);
     write_log(CloseReason::done);
+    count_for_tenant();
     session->upgrade(*this, std::move(taken));
     return;
   }
   if (answer_done_) return finish(CloseReason::done);
+  throttle();
   if (session_->pending(stream_) > 0) upstream_stream_.pause();
 }
 
@@ -553,6 +565,7 @@ void Exchange::finish(CloseReason reason) {
   if (worker_.shared().access_log.enabled()) write_log(reason);
   body_deadline_.cancel();
   tries_.end();
+  count_for_tenant();
   session_->exchange_done(*this, reason);
 }
 
@@ -566,6 +579,7 @@ void Exchange::cancel(CloseReason reason, std::string_view detail) {
   session_->listener().metrics().request(status_, monotonic_us() - began_us_);
   worker_.metrics().closes[static_cast<std::size_t>(reason)].add();
   if (worker_.shared().access_log.enabled()) write_log(reason);
+  count_for_tenant();
 }
 
 void Exchange::write_log(CloseReason reason) {

@@ -76,6 +76,8 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   void dispatch_http(core::RequestHead& head, std::string_view path, bool end);
   void dispatch_tls(core::RequestHead& head, std::string_view path, bool end);
   void serve(core::RequestHead& head, std::string_view path, bool end);
+  // False: the tenant's rate of requests is used up, and the request has been answered so.
+  bool within_rate();
   void challenge(core::RequestHead& head, bool end);
   void redirect_to_https(const core::RequestHead& head);
   void answer_preflight(const core::RequestHead& head);
@@ -94,6 +96,13 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   void mirror(const core::OutgoingRequest& request);
   void feed_mirrors(std::span<const char> data, bool end);
   void give_back_window();
+  // Null: nobody's limits count.
+  [[nodiscard]] routing::TenantState* tenant() const;
+  void charge_bandwidth(std::size_t bytes);
+  // Holds both directions up where the tenant's bandwidth is used up.
+  void throttle();
+  void unthrottle();
+  void count_for_tenant();
   void await_body(std::chrono::milliseconds time);
   void body_timed_out();
 
@@ -142,6 +151,7 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   std::string detail_;
   std::string endpoint_;
   core::Timer body_deadline_;
+  core::Timer throttle_;          // armed: nothing is moved until then
   Exchange* next_fed_ = nullptr;  // in the session's list
   Text host_, method_, path_, user_agent_, referer_, origin_;
   std::string_view protocol_;

@@ -40,6 +40,7 @@ void Exchange::dispatch_tls(core::RequestHead& head, std::string_view path, bool
     }
   }
   if (!route_->refused.empty()) return refuse(503, CloseReason::refused, "the host's security settings are broken");
+  if (!within_rate()) return;
   serve(head, path, end);
 }
 
@@ -50,6 +51,7 @@ void Exchange::dispatch_http(core::RequestHead& head, std::string_view path, boo
   const routing::RoutePtr* found = host.empty() ? nullptr : session_->listener().hosts().find(host);
   if (found == nullptr) return refuse(404, CloseReason::unknown_host, "no such host here");
   route_ = *found;
+  if (!within_rate()) return;
   switch (route_->on_http) {
     case routing::OnHttp::redirect:
       return redirect_to_https(head);
@@ -67,10 +69,15 @@ void Exchange::dispatch_http(core::RequestHead& head, std::string_view path, boo
 void Exchange::challenge(core::RequestHead& head, bool end) {
   const auto token = head.has_query ? std::nullopt : acme::token_of(head.path);
   if (!token) return refuse(404, CloseReason::done, "no such challenge");
-  const auto& tokens_dir = worker_.snapshot().tokens_dir;
-  if (!tokens_dir.empty()) {
+  std::array<char, 256> buffer;
+  const std::string_view host = routing::normalise_host(head.host, buffer.data());
+  // Tokens belong to whoever the name belongs to, whether or not there is a route for it.
+  const routing::Tenant* owner = host.empty() ? nullptr : worker_.snapshot().claims.owner(host);
+  const acme::TokenDirectory tokens = owner != nullptr ? acme::TokenDirectory(owner->tokens_dir, owner->tokens_root)
+                                                       : acme::TokenDirectory(worker_.snapshot().tokens_dir);
+  if (!tokens.path().empty()) {
     if (!worker_.may_read_token()) return refuse(503, CloseReason::done, "too many challenges; try again in a second");
-    const acme::TokenAnswer answer = acme::TokenDirectory(tokens_dir).read(*token);
+    const acme::TokenAnswer answer = tokens.read(*token);
     if (answer.kind == acme::TokenAnswer::Kind::found) {
       LocalReply token_reply;
       token_reply.status = 200;
@@ -82,11 +89,10 @@ void Exchange::challenge(core::RequestHead& head, bool end) {
       core::log_limited(core::LogLevel::warn, "token", "ACME token cannot be served: {}", answer.text);
     }
   }
-  std::array<char, 256> buffer;
-  const std::string_view host = routing::normalise_host(head.host, buffer.data());
   const routing::RoutePtr* found = host.empty() ? nullptr : session_->listener().hosts().find(host);
   if (found != nullptr && (*found)->acme_solver != nullptr) {
     route_ = *found;
+    if (!within_rate()) return;
     drop_forwarding_fields(head.fields);
     return forward(head, head.path, route_->acme_solver, end);
   }

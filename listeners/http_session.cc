@@ -56,24 +56,27 @@ void HttpSession::begin_tls(Listener& listener, const core::SocketAddress& clien
                             std::string sni, std::uint64_t began_us) {
   Worker& worker = listener.worker();
   const auto& policy = std::get<routing::VirtualHost>(route->action).tls;
-  auto tls = worker.tls().accept(std::move(stream), hello, policy, *worker.snapshot().certificates, name);
+  auto tls =
+      worker.tls().accept(std::move(stream), hello, policy, *worker.snapshot().certificates, name, route->tenant);
   if (!tls) {
     core::log_limited(core::LogLevel::error, "tls accept", "listener {}: {}: {}", listener.name(), name,
                       tls.error().message);
     worker.metrics().closes[static_cast<std::size_t>(CloseReason::internal)].add();
     worker.shared().admission.leave(client);
     listener.metrics().active.sub();
+    if (route->owner != nullptr) route->owner->state->leave();
     return;
   }
   core::TlsStream* stream_of_tls = tls->get();
   std::unique_ptr<HttpSession> session(new HttpSession(listener, client, destination, std::move(*tls)));
   session->tls_ = stream_of_tls;
   session->tls_route_ = std::move(route);
+  session->take_over(session->tls_route_->owner.get());
   session->sni_ = std::move(sni);
   session->began_us_ = began_us;
   session->stage_.emplace<Handshaking>();
   session->await(Waiting::handshake, worker.snapshot().timeouts.tls_handshake);
-  if (!worker.snapshot().certificates->find(name)) {
+  if (!worker.snapshot().certificates->find(name, session->tls_route_->tenant)) {
     session->detail_ = "no certificate covers " + std::string(name);
     core::log_limited(core::LogLevel::warn, name, "listener {}: no certificate covers {}; its connections are refused",
                       listener.name(), name);
@@ -426,6 +429,7 @@ void HttpSession::discard() {
 }
 
 void HttpSession::upgrade(Exchange& exchange, routing::UpstreamStream::Upgraded upstream) {
+  routing::TenantPtr tenant = exchange.route_ == nullptr ? nullptr : exchange.route_->owner;
   drop_exchange(exchange);
   deadline_.cancel();
   waiting_ = Waiting::nothing;
@@ -438,6 +442,8 @@ void HttpSession::upgrade(Exchange& exchange, routing::UpstreamStream::Upgraded 
   stage.tunnel.to_client().prepend(received);
   stage.tunnel.to_upstream().prepend(stash_);
   stash_.clear();
+  if (tenant != nullptr) stage.tunnel.count_for(tenant->state.get());
+  stage.tenant = std::move(tenant);
   stage.tunnel.opened(listener().metrics());
   stage.tunnel.start();
 }

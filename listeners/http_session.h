@@ -83,6 +83,7 @@ class HttpSession final : public Session,
         : upstream(std::move(from.stream)), place(std::move(from.place)), tunnel(worker, observer, client, *upstream) {}
     std::unique_ptr<core::Stream> upstream;
     routing::UpstreamPlace place;
+    routing::TenantPtr tenant;
     Tunnel tunnel;
   };
   struct Lingering {

@@ -158,8 +158,10 @@ void PassthroughSession::route_hello(const core::ClientHello& hello, std::span<c
   }
   if (const auto* passthrough = std::get_if<routing::Passthrough>(&route_->action)) {
     if (!route_->access.admits(client())) return refuse(CloseReason::access_denied);
+    if (!enter(route_->owner.get())) return over_limit();
     return connect(passthrough->upstream, bytes);
   }
+  if (!enter(route_->owner.get())) return over_limit();
   // The HTTP side takes the connection over, its place included; this session ends without a line of its own.
   closed_ = true;
   deadline_.cancel();
@@ -222,6 +224,7 @@ void PassthroughSession::on_connected(std::unique_ptr<core::TcpStream> stream, c
   auto endpoints = connecting.connector.endpoints();
   Tunnel::Observer& observer = *this;
   auto& stage = stage_.emplace<Tunnelling>(std::move(stream), std::move(endpoints), worker(), observer, *stream_);
+  stage.tunnel.count_for(tenant_state());
   stage.tunnel.opened(listener().metrics());
   stage.tunnel.to_upstream().prepend(hello);
   stage.tunnel.start();
@@ -261,6 +264,13 @@ void PassthroughSession::refuse(CloseReason reason) {
     (void)stream_->write({&piece, 1});
   }
   close(reason);
+}
+
+void PassthroughSession::over_limit() {
+  detail_ = "tenant " + route_->owner->name + " has reached a limit on its connections";
+  core::log_limited(core::LogLevel::warn, route_->owner->name, "listener {}: connections are closed: {}",
+                    listener().name(), detail_);
+  close(CloseReason::tenant_limit);
 }
 
 void PassthroughSession::timed_out() {

@@ -82,6 +82,7 @@ class PassthroughSession final : public Session,
   void connect(const routing::UpstreamPtr& upstream, std::span<const char> hello);
   [[nodiscard]] std::string whose() const;  // for messages: the route or the listener
   void refuse(CloseReason reason);
+  void over_limit();
   void on_connected(std::unique_ptr<core::TcpStream> stream, const routing::Endpoint& endpoint,
                     unsigned attempts) override;
   void on_connect_failed(const routing::ConnectFailure& failure) override;

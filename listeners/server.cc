@@ -90,6 +90,7 @@ core::Result<void> Server::publish(const routing::SnapshotPtr& snapshot, std::fu
 void Server::adopt(const routing::SnapshotPtr& snapshot, Sockets opened, std::function<void()> done) {
   sockets_.merge(opened);
   admission_.configure(snapshot->limits, connection_limit(snapshot->limits));
+  for (const auto& tenant : snapshot->tenants) tenant->state->configure(tenant->limits);
   std::vector<std::string> wanted;
   for (const auto& listener : snapshot->listeners) {
     for (const auto& bind : listener->spec.binds) {

@@ -19,10 +19,23 @@ core::SocketAddress Session::destination(const core::TcpStream& stream) const {
   return destination_ != nullptr ? *destination_ : stream.local_address();
 }
 
+bool Session::enter(const routing::Tenant* tenant) {
+  if (tenant == nullptr) return true;
+  auto& figures = tenant->state->figures(worker().index());
+  if (!tenant->state->enter(worker().now())) {
+    figures.refused_connections.fetch_add(1, std::memory_order_relaxed);
+    return false;
+  }
+  figures.connections.fetch_add(1, std::memory_order_relaxed);
+  tenant_ = tenant;
+  return true;
+}
+
 void Session::retire() {
   if (holds_place_) {
     worker().shared().admission.leave(client_);
     listener_.metrics().active.sub();
+    if (tenant_ != nullptr) tenant_->state->leave();
   }
   worker().remove(*this);
 }

@@ -9,6 +9,7 @@
 #include "core/io/retirable.h"
 #include "core/io/tcp_stream.h"
 #include "listeners/close_reason.h"
+#include "routing/table/tenant.h"
 
 namespace edgemux::listeners {
 
@@ -44,11 +45,21 @@ class Session : public core::Retirable {
   // Gives the client's place (admission, gauges) to a session that takes the connection over.
   void hand_over() { holds_place_ = false; }
 
+  // Counts the connection for the tenant, which must live as long as the session. False: a limit is reached.
+  bool enter(const routing::Tenant* tenant);
+  // The place that a session before this one had entered.
+  void take_over(const routing::Tenant* tenant) { tenant_ = tenant; }
+  // Null: the platform.
+  [[nodiscard]] routing::TenantState* tenant_state() const {
+    return tenant_ == nullptr ? nullptr : tenant_->state.get();
+  }
+
  private:
   friend class Worker;
   Listener& listener_;
   core::SocketAddress client_;
   std::unique_ptr<const core::SocketAddress> destination_;  // rare
+  const routing::Tenant* tenant_ = nullptr;                 // whose limits count this connection
   Session* previous_ = nullptr;
   Session* next_ = nullptr;
   bool holds_place_ = true;

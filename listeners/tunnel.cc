@@ -48,31 +48,52 @@ void Tunnel::closed(core::ListenerMetrics& metrics, std::uint64_t own) const {
   metrics.upstream_sent.add(up_.bytes());
   metrics.client_sent.add(down_.bytes());
   metrics.upstream_received.add(down_.bytes());
+  if (tenant_ == nullptr) return;
+  auto& figures = tenant_->figures(worker_.index());
+  figures.received.fetch_add(up_.bytes() - std::min(own, up_.bytes()), std::memory_order_relaxed);
+  figures.sent.fetch_add(down_.bytes(), std::memory_order_relaxed);
 }
 
 bool Tunnel::half_closed() const { return up_.state() == Relay::State::done || down_.state() == Relay::State::done; }
 
 void Tunnel::on_ready(core::Stream&) { pump(); }
 
+bool Tunnel::may_move() {
+  const std::uint64_t wait = tenant_->bandwidth_wait(worker_.now());
+  if (wait == 0) return true;
+  if (pause_ == nullptr) {
+    pause_ = std::make_unique<core::Timer>([](void* self) { static_cast<Tunnel*>(self)->pump(); }, this);
+  }
+  if (!pause_->armed()) worker_.loop().timers().arm(*pause_, worker_.now() + wait);
+  return false;
+}
+
 void Tunnel::pump() {
+  const bool limited = tenant_ != nullptr && tenant_->bandwidth_limited();
+  if (limited && !may_move()) return;
+  const std::size_t budget = limited ? tenant_->bandwidth_step() : core::Relay::kBudget;
   bool again = false;
   Relay::State up = Relay::State::open;
   Relay::State down = Relay::State::open;
   if (tcp_client_ != nullptr) {
     if (up_.state() == Relay::State::done) down_.close_follows();
     if (down_.state() == Relay::State::done) up_.close_follows();
-    up = up_.pump(*tcp_client_, *tcp_upstream_, again);
-    down = down_.pump(*tcp_upstream_, *tcp_client_, again);
+    up = up_.pump(*tcp_client_, *tcp_upstream_, again, budget);
+    down = down_.pump(*tcp_upstream_, *tcp_client_, again, budget);
   } else {
-    up = up_.pump(client_, upstream_, again);
-    down = down_.pump(upstream_, client_, again);
+    up = up_.pump(client_, upstream_, again, budget);
+    down = down_.pump(upstream_, client_, again, budget);
+  }
+  if (limited) {
+    const std::uint64_t moved = up_.bytes() + down_.bytes();
+    tenant_->charge_bandwidth(moved - charged_, worker_.now());
+    charged_ = moved;
   }
   const auto lost = [](Relay::State state) {
     return state == Relay::State::source_lost || state == Relay::State::sink_lost;
   };
   if (lost(up) || lost(down)) {
-    again_.cancel();
-    deadline_.cancel();
+    stop();
     // A reset is passed on as one: the other side must not take what it got for the whole.
     const bool client_lost = up == Relay::State::source_lost || down == Relay::State::sink_lost;
     (client_lost ? upstream_ : client_).abort();
@@ -83,8 +104,7 @@ void Tunnel::pump() {
   }
   if (up == Relay::State::done && down == Relay::State::done) {
     if (client_.unsent() == 0 && upstream_.unsent() == 0) {
-      again_.cancel();
-      deadline_.cancel();
+      stop();
       observer_.on_tunnel_closed(CloseReason::done, "");
       return;
     }
@@ -95,8 +115,14 @@ void Tunnel::pump() {
   if (again) again_.request();
 }
 
-void Tunnel::timed_out() {
+void Tunnel::stop() {
   again_.cancel();
+  deadline_.cancel();
+  if (pause_ != nullptr) pause_->cancel();
+}
+
+void Tunnel::timed_out() {
+  stop();
   observer_.on_tunnel_closed(half_closed() ? CloseReason::half_closed_timeout : CloseReason::tunnel_idle, "");
 }
 

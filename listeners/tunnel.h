@@ -9,6 +9,7 @@
 // is called once, as a last statement, and never from inside start().
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "core/base/metrics.h"
@@ -16,6 +17,7 @@
 #include "core/io/relay.h"
 #include "core/io/stream.h"
 #include "listeners/close_reason.h"
+#include "routing/table/tenant.h"
 
 namespace edgemux::listeners {
 
@@ -39,6 +41,8 @@ class Tunnel final : private core::StreamObserver {
   // What was read before the tunnel and goes first; call before start().
   core::Relay& to_upstream() { return up_; }
   core::Relay& to_client() { return down_; }
+  // Bytes are the tenant's, and move no faster than its limit; call before start(). It outlives the tunnel.
+  void count_for(routing::TenantState* tenant) { tenant_ = tenant; }
   void start();
 
   // Begins and ends the tunnel's part in the listener's figures.
@@ -52,6 +56,9 @@ class Tunnel final : private core::StreamObserver {
  private:
   void on_ready(core::Stream& stream) override;
   void pump();
+  void stop();
+  // False: the tenant's bandwidth is used up for now; the tunnel goes on by itself.
+  bool may_move();
   void timed_out();
   [[nodiscard]] bool half_closed() const;
 
@@ -65,6 +72,9 @@ class Tunnel final : private core::StreamObserver {
   core::Relay down_;
   core::Timer deadline_;
   core::Deferred again_;
+  routing::TenantState* tenant_ = nullptr;
+  std::uint64_t charged_ = 0;           // bytes that the tenant's bandwidth was charged with
+  std::unique_ptr<core::Timer> pause_;  // made where the bandwidth was used up once
 };
 
 }  // namespace edgemux::listeners

@@ -69,6 +69,7 @@ class Worker {
   [[nodiscard]] std::size_t session_count() const { return session_count_.load(std::memory_order_relaxed); }
 
   // ---- for sessions ----
+  [[nodiscard]] unsigned index() const { return index_; }
   [[nodiscard]] core::EventLoop& loop() { return loop_; }
   [[nodiscard]] std::uint64_t now() const { return loop_.now(); }
   [[nodiscard]] const routing::Snapshot& snapshot() const { return *snapshot_; }

@@ -56,7 +56,12 @@ class Network {
  public:
   static Result<Network> parse(std::string_view text);
   [[nodiscard]] bool contains(const SocketAddress& address) const;
+  // Every address of this one lies in `other`.
+  [[nodiscard]] bool within(const Network& other) const { return prefix_ >= other.prefix_ && other.contains(base_); }
+  // One address alone.
+  [[nodiscard]] bool single() const { return prefix_ == (base_.is_v4() ? 32 : 128); }
   [[nodiscard]] std::string to_string() const;
+  friend bool operator==(const Network& a, const Network& b) { return a.prefix_ == b.prefix_ && a.base_ == b.base_; }
 
  private:
   SocketAddress base_;

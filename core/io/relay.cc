@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 namespace edgemux::core {
@@ -70,7 +71,7 @@ Relay::Step Relay::finish(Stream& sink) {
   return Step::ended;
 }
 
-Relay::Step Relay::copy(Stream& source, Stream& sink, std::size_t& moved) {
+Relay::Step Relay::copy(Stream& source, Stream& sink, std::size_t& moved, std::size_t budget) {
   if (!pending_.empty()) {
     if (const Step step = flush(sink); step != Step::more) return step;
   }
@@ -78,7 +79,7 @@ Relay::Step Relay::copy(Stream& source, Stream& sink, std::size_t& moved) {
   // A stream that still holds bytes of ours is a stream that is full.
   if (sink.unsent() > 0) return Step::wait;
   if (!source.readable()) return Step::wait;
-  const IoResult result = source.read(scratch_.buffer);
+  const IoResult result = source.read(scratch_.buffer.first(std::min(scratch_.buffer.size(), budget - moved)));
   switch (result.status) {
     case IoStatus::ok: {
       full_reads_ =
@@ -119,7 +120,7 @@ Relay::Step Relay::drain_pipe(TcpStream& sink) {
   return Step::more;
 }
 
-Relay::Step Relay::splice_once(TcpStream& source, TcpStream& sink, std::size_t& moved) {
+Relay::Step Relay::splice_once(TcpStream& source, TcpStream& sink, std::size_t& moved, std::size_t budget) {
   if (in_pipe_ > 0) {
     if (const Step step = drain_pipe(sink); step != Step::more) return step;
   }
@@ -136,8 +137,9 @@ Relay::Step Relay::splice_once(TcpStream& source, TcpStream& sink, std::size_t& 
     full_reads_ = 0;
     return Step::more;  // by copying
   }
-  const ssize_t n = splice(source.fd(), nullptr, pipe_.write_end, nullptr, static_cast<std::size_t>(pipe_.capacity),
-                           SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+  const ssize_t n =
+      splice(source.fd(), nullptr, pipe_.write_end, nullptr,
+             std::min(static_cast<std::size_t>(pipe_.capacity), budget - moved), SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
   if (n > 0) {
     moved += static_cast<std::size_t>(n);
     in_pipe_ = static_cast<std::size_t>(n);
@@ -164,7 +166,7 @@ Relay::Step Relay::splice_once(TcpStream& source, TcpStream& sink, std::size_t& 
 Relay::State Relay::pump(Stream& source, Stream& sink, bool& again, std::size_t budget) {
   std::size_t moved = 0;
   Step step = Step::more;
-  while (state_ == State::open && step == Step::more && moved < budget) step = copy(source, sink, moved);
+  while (state_ == State::open && step == Step::more && moved < budget) step = copy(source, sink, moved, budget);
   if (step == Step::more && state_ == State::open) again = true;
   return state_;
 }
@@ -177,9 +179,9 @@ Relay::State Relay::pump(TcpStream& source, TcpStream& sink, bool& again, std::s
   while (state_ == State::open && step == Step::more && moved < budget) {
     const bool in_kernel = in_pipe_ > 0 || (full_reads_ >= kFullReads && pending_.empty());
     if (in_kernel) {
-      step = splice_once(source, sink, moved);
+      step = splice_once(source, sink, moved, budget);
     } else {
-      step = copy(static_cast<Stream&>(source), static_cast<Stream&>(sink), moved);
+      step = copy(static_cast<Stream&>(source), static_cast<Stream&>(sink), moved, budget);
     }
   }
   if (in_pipe_ == 0) drop_pipe();

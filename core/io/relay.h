@@ -55,6 +55,8 @@ struct RelayScratch {
 
 class Relay {
  public:
+  static constexpr std::size_t kBudget = 4 * 1024 * 1024;  // bytes that one pump() moves at most, about
+
   enum class State : std::uint8_t {
     open,         // more may come
     done,         // the source has ended, everything is flushed, the sink's write half is shut
@@ -77,9 +79,9 @@ class Relay {
 
   // Moves what can be moved now; call it whenever either stream becomes ready. It stops after `budget` bytes, so that
   // one bulk transfer does not starve the others: then `again` is set, and the caller comes back by itself.
-  State pump(Stream& source, Stream& sink, bool& again, std::size_t budget = 4 * 1024 * 1024);
+  State pump(Stream& source, Stream& sink, bool& again, std::size_t budget = kBudget);
   // The same with splice allowed.
-  State pump(TcpStream& source, TcpStream& sink, bool& again, std::size_t budget = 4 * 1024 * 1024);
+  State pump(TcpStream& source, TcpStream& sink, bool& again, std::size_t budget = kBudget);
 
   // Both streams are closed as soon as this direction is done, and the sink is a plain TCP stream: no shutdown before
   // that.
@@ -93,8 +95,8 @@ class Relay {
   enum class Step : std::uint8_t { more, wait, ended };
   static constexpr unsigned kFullReads = 1;  // more to copy first is dearer, even for bodies of 1 MiB
 
-  Step copy(Stream& source, Stream& sink, std::size_t& moved);
-  Step splice_once(TcpStream& source, TcpStream& sink, std::size_t& moved);
+  Step copy(Stream& source, Stream& sink, std::size_t& moved, std::size_t budget);
+  Step splice_once(TcpStream& source, TcpStream& sink, std::size_t& moved, std::size_t budget);
   Step flush(Stream& sink);
   Step drain_pipe(TcpStream& sink);
   Step finish(Stream& sink);

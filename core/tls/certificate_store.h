@@ -59,13 +59,21 @@ struct PairFiles {
 };
 Result<std::vector<PairFiles>> list_pairs(const std::string& directory);
 
+// A pair that serves the names of one owner only, or of everybody where `scope` is empty.
+struct ScopedPair {
+  CertifiedKeyPtr pair;
+  std::string scope;
+};
+
 class CertificateStore {
  public:
   CertificateStore() = default;
   explicit CertificateStore(std::vector<CertifiedKeyPtr> pairs);
+  explicit CertificateStore(std::vector<ScopedPair> pairs);
 
-  // `name` is normalised (lower case, no trailing dot).
-  [[nodiscard]] CertificateChoice find(std::string_view name) const;
+  // `name` is normalised (lower case, no trailing dot) and belongs to `scope`: the pairs of that scope come first, then
+  // those of everybody; those of other scopes never.
+  [[nodiscard]] CertificateChoice find(std::string_view name, std::string_view scope = {}) const;
   [[nodiscard]] const std::vector<CertifiedKeyPtr>& pairs() const { return pairs_; }
 
  private:
@@ -74,10 +82,19 @@ class CertificateStore {
     std::uint32_t ecdsa = 0;  // index + 1 into pairs_; 0 = none
     std::uint32_t rsa = 0;
   };
-  [[nodiscard]] const Slot* probe(std::string_view name) const;
+  struct Scope {
+    std::string name;
+    std::size_t begin = 0;  // into slots_
+    std::size_t end = 0;
+  };
+  [[nodiscard]] CertificateChoice find_in(std::string_view name, const Scope& scope) const;
+  [[nodiscard]] const Scope* scope_of(std::string_view name) const;
+  [[nodiscard]] const Slot* probe(std::string_view name, const Scope& scope) const;
+  void add_scope(std::string name, std::size_t first_pair);
 
   std::vector<CertifiedKeyPtr> pairs_;
-  std::vector<Slot> slots_;  // sorted by name
+  std::vector<Slot> slots_;    // sorted by name, scope by scope
+  std::vector<Scope> scopes_;  // sorted by name
 };
 
 }  // namespace edgemux::core

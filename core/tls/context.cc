@@ -219,7 +219,7 @@ void TlsWorker::settle(ssl_st* ssl) {
 
 Result<std::unique_ptr<TlsStream>> TlsWorker::accept(std::unique_ptr<Stream> inner, std::span<const char> already_read,
                                                      const TlsPolicyPtr& policy, const CertificateStore& certificates,
-                                                     std::string_view server_name) {
+                                                     std::string_view server_name, std::string_view scope) {
   ERR_clear_error();
   auto used = context(policy);
   if (!used) return tl::unexpected<Error>(used.error());
@@ -238,7 +238,7 @@ Result<std::unique_ptr<TlsStream>> TlsWorker::accept(std::unique_ptr<Stream> inn
   }
 
   auto pending = std::make_unique<TlsStream::Pending>();
-  const CertificateChoice choice = certificates.find(server_name);
+  const CertificateChoice choice = certificates.find(server_name, scope);
   if (choice.ecdsa != nullptr) pending->ecdsa = *choice.ecdsa;
   if (choice.rsa != nullptr) pending->rsa = *choice.rsa;
   pending->server_name = server_name;

@@ -13,6 +13,7 @@
 #include "core/tls/policy.h"
 #include "routing/table/origin.h"
 #include "routing/table/rule_table.h"
+#include "routing/table/tenant.h"
 #include "routing/table/upstream.h"
 
 namespace edgemux::routing {
@@ -43,8 +44,9 @@ struct VirtualHost {
 };
 
 struct Route {
-  std::string name;  // the first of its hosts, for logs
-  std::string tenant;
+  std::string name;         // the first of its hosts, for logs
+  TenantPtr owner;          // null = the platform
+  std::string_view tenant;  // its name, or empty
   Origin origin;
   std::variant<Passthrough, VirtualHost> action;
   AccessList access;

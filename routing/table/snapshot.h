@@ -12,6 +12,7 @@
 
 #include "core/base/address.h"
 #include "core/tls/certificate_store.h"
+#include "routing/table/claims.h"
 #include "routing/table/host_table.h"
 #include "routing/table/route.h"
 
@@ -103,7 +104,9 @@ struct Snapshot {
   std::vector<std::shared_ptr<const Listener>> listeners;
   std::shared_ptr<const core::CertificateStore> certificates;  // never null
   std::vector<UpstreamPtr> upstreams;                          // every one that a route uses, for discovery
-  std::string tokens_dir;                                      // absolute; empty = none
+  ClaimTable claims;                                           // which tenant a name belongs to
+  std::vector<TenantPtr> tenants;                              // in the order of the main file
+  std::string tokens_dir;                                      // of hosts of no tenant; absolute; empty = none
   Timeouts timeouts;
   Limits limits;
   LogSpec log;

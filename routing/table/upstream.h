@@ -15,6 +15,7 @@
 
 #include "routing/table/endpoint.h"
 #include "routing/table/origin.h"
+#include "routing/table/tenant.h"
 #include "routing/table/upstream_state.h"
 #include "routing/table/upstream_transport.h"
 
@@ -74,6 +75,7 @@ struct Upstream {
   std::string identity;  // see above
   std::uint32_t id = 0;  // small, unique per identity in this process, never reused while the identity is in use
   Origin origin;
+  TenantPtr tenant;  // whose it is: says where its endpoints may be; null = the platform's, anywhere
   std::vector<EndpointSpec> endpoints;
   milliseconds connect_timeout{3'000};  // per attempt
   Keepalive keepalive;

@@ -53,10 +53,16 @@ namespace {
 // Collects the endpoints of one upstream.
 class Assembly {
  public:
+  explicit Assembly(const Tenant* tenant) : tenant_(tenant) {}
+
   void add(const core::SocketAddress& address, std::string text, std::uint32_t weight, const std::string& host) {
-    const bool known = std::any_of(set.endpoints.begin(), set.endpoints.end(),
+    if (const char* why = tenant_ == nullptr ? nullptr : tenant_->refuses(address)) {
+      refused_ += (refused_.empty() ? "" : "; ") + text + " " + why;
+      return;
+    }
+    const bool known = std::any_of(set_.endpoints.begin(), set_.endpoints.end(),
                                    [&address](const Endpoint& endpoint) { return endpoint.address == address; });
-    if (!known) set.endpoints.push_back({address, std::move(text), weight, nullptr, host});
+    if (!known) set_.endpoints.push_back({address, std::move(text), weight, nullptr, host});
   }
 
   // All addresses of a name. False: it has none.
@@ -93,20 +99,30 @@ class Assembly {
     if (std::find(told_.begin(), told_.end(), &host) != told_.end()) return;
     if (std::any_of(told_.begin(), told_.end(), [&host](const std::string* other) { return *other == host; })) return;
     told_.push_back(&host);
-    if (!set.problem.empty()) set.problem += "; ";
-    set.problem += host + (problem.empty() ? " is not resolved yet" : " does not resolve: " + problem);
+    if (!set_.problem.empty()) set_.problem += "; ";
+    set_.problem += host + (problem.empty() ? " is not resolved yet" : " does not resolve: " + problem);
   }
 
-  EndpointSet set;
+  EndpointSet take() {
+    if (!refused_.empty()) {
+      if (!set_.problem.empty()) set_.problem += "; ";
+      set_.problem += "tenant " + tenant_->name + " may not use it: " + refused_;
+    }
+    if (!set_.endpoints.empty()) set_.problem.clear();
+    return std::move(set_);
+  }
 
  private:
+  const Tenant* tenant_;  // null: its endpoints may be anywhere
+  EndpointSet set_;
+  std::string refused_;
   std::vector<const std::string*> told_;
 };
 
 }  // namespace
 
 EndpointSet assemble_endpoints(const Upstream& upstream, std::span<const NameState* const> names) {
-  Assembly assembly;
+  Assembly assembly(upstream.tenant.get());
   for (std::size_t i = 0; i < upstream.endpoints.size(); ++i) {
     const EndpointSpec& spec = upstream.endpoints[i];
     if (spec.address.has_value()) {
@@ -121,8 +137,7 @@ EndpointSet assemble_endpoints(const Upstream& upstream, std::span<const NameSta
       assembly.complain(spec.host, name.problem);
     }
   }
-  if (!assembly.set.endpoints.empty()) assembly.set.problem.clear();
-  return std::move(assembly.set);
+  return assembly.take();
 }
 
 std::vector<core::SocketAddress> keep_order(const std::vector<core::SocketAddress>& known,

@@ -158,5 +158,29 @@ TEST_F(TokenDirectoryTest, SaysWhatCannotBeRead) {
   EXPECT_NE(unreadable.text.find("tokens/tok: Permission denied"), std::string::npos) << unreadable.text;
 }
 
+TEST_F(TokenDirectoryTest, NoLinkLeadsOutOfTheRoot) {
+  // What a tenant may write to: it can put a link in the place of its folder of tokens.
+  const auto tenant = base_ / "tenant";
+  const auto own = tenant / "tokens";
+  fs::create_directories(tenant / "real");
+  write(directory_ / "tok", "somebody else's");
+  write(tenant / "real" / "tok", "its own");
+  const auto read_own = [&] { return TokenDirectory(own.string(), tenant.string()).read("tok"); };
+  EXPECT_EQ(read_own().kind, Kind::not_found);
+  fs::create_directory_symlink("real", own);
+  EXPECT_EQ(read_own().text, "its own");
+  for (const fs::path& target : {fs::path("../tokens"), directory_}) {
+    fs::remove(own);
+    fs::create_directory_symlink(target, own);
+    EXPECT_EQ(read_own().kind, Kind::error);
+    EXPECT_NE(read_own().text.find("leads out of the tenant's folder"), std::string::npos) << read_own().text;
+  }
+  fs::remove(own);
+  fs::create_directory(own);
+  write(own / "tok", "plain");
+  EXPECT_EQ(read_own().text, "plain");
+  EXPECT_EQ(TokenDirectory((base_ / "tenant-b").string(), tenant.string()).read("tok").kind, Kind::error);
+}
+
 }  // namespace
 }  // namespace edgemux::acme

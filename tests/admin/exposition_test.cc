@@ -136,6 +136,32 @@ std::uint64_t value_of(const std::string& text, const std::string& name) {
   return at == std::string::npos ? 0 : std::stoull(text.substr(at + name.size() + 2));
 }
 
+TEST_F(ExpositionTest, TenantsBeyondTheThousandthStandTogether) {
+  std::vector<routing::TenantPtr> tenants;
+  for (std::uint32_t i = 0; i < 1003; ++i) {
+    auto tenant = std::make_shared<routing::Tenant>();
+    tenant->name = "t" + std::to_string(i);
+    tenant->state = std::make_shared<routing::TenantState>(i);
+    tenant->state->figures(i).connections += 10;
+    tenant->state->figures(i + 1).requests[3] += 1;
+    tenants.push_back(std::move(tenant));
+  }
+  tenants[2]->state->files_set_aside = 4;
+  const auto got = render_metrics(metrics_, log_, tenants);
+  for (const auto* line : {
+           "edgemux_tenant_connections_total{tenant=\"t0\"} 10\n",
+           "edgemux_tenant_connections_total{tenant=\"t999\"} 10\n",
+           "edgemux_tenant_connections_total{tenant=\"(other)\"} 30\n",
+           "edgemux_tenant_requests_total{tenant=\"(other)\",class=\"4xx\"} 3\n",
+           "edgemux_tenant_requests_total{tenant=\"t7\",class=\"2xx\"} 0\n",
+           "edgemux_tenant_files_set_aside{tenant=\"t2\"} 4\n",
+       }) {
+    EXPECT_THAT(got, HasSubstr(line));
+  }
+  EXPECT_THAT(got, Not(HasSubstr("t1000")));
+  EXPECT_THAT(text(), Not(HasSubstr("edgemux_tenant")));
+}
+
 TEST_F(ExpositionTest, TellsOfTheProcessItself) {
   const auto got = text();
   EXPECT_GT(value_of(got, "process_resident_memory_bytes"), 1'000'000U);

@@ -1,0 +1,117 @@
+// Linker, the part about tenants: whose a file, a route and a host are, and where endpoints may be.
+
+#include "config/linker.h"
+
+namespace edgemux::config {
+namespace {
+
+std::string of_tenant(const routing::Tenant& tenant) { return "tenant " + quote(tenant.name); }
+
+}  // namespace
+
+bool Linker::check_scope(const FileSpec& file, const Scope& scope, Problems& problems) const {
+  bool ok = true;
+  const auto refuse = [&](Place place, const std::string& message, const std::string& hint) {
+    problems.error(place, message, hint);
+    ok = false;
+  };
+  if (const auto& said = file.tenant; !said.text.empty()) {
+    if (scope.main) {
+      refuse(said.place, "the main file belongs to the platform", "write 'tenant' on a route");
+    } else if (scope.tenant == nullptr) {
+      refuse(said.place, "this file belongs to the platform, not to tenant " + quote(said.text),
+             "its 'include' entry binds a file to a tenant: { files: ..., tenant: NAME }");
+    } else if (scope.tenant->name != said.text) {
+      refuse(said.place, "this file belongs to " + of_tenant(*scope.tenant) + ", not to " + quote(said.text),
+             "its 'include' entry says so; leave the line out");
+    }
+  }
+  if (scope.tenant == nullptr) return ok;
+  for (const auto& route : file.routes) {
+    if (!route.tls || route.tls->client_ca.text.empty()) continue;
+    const auto& path = route.tls->client_ca;
+    if (inside(scope.folder, path.text)) continue;
+    if (scope.folder.empty()) {
+      refuse(path.place, of_tenant(*scope.tenant) + " has no folder of its own that a file could be named in",
+             "include its files from a folder where nobody else's are");
+    } else {
+      refuse(path.place, quote(path.text) + " lies outside the tenant's folder " + scope.folder, "");
+    }
+  }
+  return ok;
+}
+
+routing::TenantPtr Linker::tenant_of(const RouteSpec& spec, const Scope& scope, Problems& problems) const {
+  const auto& said = spec.tenant;
+  if (said.text.empty()) return scope.tenant;
+  if (scope.main) {
+    auto tenant = shared_.tenancy.find(said.text);
+    if (tenant == nullptr) {
+      problems.error(said.place, "unknown tenant " + quote(said.text),
+                     did_you_mean(said.text, shared_.tenancy.names()));
+    }
+    return tenant;
+  }
+  if (scope.tenant == nullptr) {
+    problems.error(said.place, "this file belongs to the platform, not to tenant " + quote(said.text),
+                   "its 'include' entry binds a file to a tenant: { files: ..., tenant: NAME }");
+  } else if (scope.tenant->name != said.text) {
+    problems.error(said.place, "this file belongs to " + of_tenant(*scope.tenant) + ", not to " + quote(said.text),
+                   "its 'include' entry says so; leave the line out");
+  }
+  return scope.tenant;
+}
+
+bool Linker::belongs(const Name& host, Problems& problems) const {
+  const routing::Claim* claim = shared_.tenancy.claims().find(host.text);
+  if (claim == nullptr ? tenant_ == nullptr : claim->tenant == tenant_) return true;
+  std::string message = "host " + quote(host.text);
+  std::string hint;
+  if (claim != nullptr) {
+    message += " belongs to " + of_tenant(*claim->tenant) + ", which claims " + quote(claim->host) + " at " +
+               claim->origin.to_string();
+    if (tenant_ == nullptr) {
+      hint = scope_->main ? "write 'tenant: " + claim->tenant->name + "' on the route, or claim less"
+                          : "write the route into a file of that tenant";
+    }
+  } else {
+    message += " is outside what " + of_tenant(*tenant_) + " claims at " + tenant_->origin.to_string();
+  }
+  scope_->main ? problems.error(host.place, std::move(message), std::move(hint))
+               : problems.flaw(host.place, std::move(message), std::move(hint));
+  return false;
+}
+
+void Linker::check_networks(const UpstreamSpec& spec, const routing::Tenant* tenant, Place place, Problems& problems) {
+  if (tenant == nullptr) return;
+  for (const auto& endpoint : spec.value.endpoints) {
+    const char* why = endpoint.address ? tenant->refuses(*endpoint.address) : nullptr;
+    if (why == nullptr) continue;
+    problems.flaw(place,
+                  "endpoint " + quote(endpoint.text) + " " + why + ", so " + of_tenant(*tenant) + " may not use it",
+                  "what it may use stands at " + tenant->origin.to_string());
+  }
+}
+
+// What a tenant claims falls to no wildcard of anybody else, even where the tenant has no route for it: it gets an
+// entry of its own, with the tenant's nearest wildcard route or with none.
+void Linker::add_claims(std::vector<routing::HostTable::Entry>& entries, std::size_t listener) const {
+  for (const auto& claim : shared_.tenancy.claims().claims()) {
+    if (host_index_.count(claim.host) != 0 || shared_.tenancy.claims().find(claim.host) != &claim) continue;
+    bool covered = false;
+    routing::RoutePtr route;
+    for (auto dot = claim.host.find('.', claim.host.front() == '*' ? 2 : 0); dot != std::string::npos;
+         dot = claim.host.find('.', dot + 1)) {
+      const auto found = host_index_.find("*" + claim.host.substr(dot));
+      if (found == host_index_.end()) continue;
+      covered = true;
+      const Host& host = hosts_[found->second];
+      if (routes_[claims_[host.claim - 1].route]->owner != claim.tenant) continue;
+      route = route_on(host, listener);
+      break;
+    }
+    if (covered) entries.push_back({claim.host, std::move(route)});
+  }
+}
+
+}  // namespace edgemux::config

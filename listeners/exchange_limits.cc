@@ -1,0 +1,64 @@
+// Exchange, the limits of tenants: the rate of requests, and bandwidth.
+
+#include "listeners/exchange.h"
+#include "listeners/http_session.h"
+#include "listeners/local_reply.h"
+#include "listeners/worker.h"
+
+namespace edgemux::listeners {
+
+routing::TenantState* Exchange::tenant() const {
+  return route_ == nullptr || route_->owner == nullptr ? nullptr : route_->owner->state.get();
+}
+
+bool Exchange::within_rate() {
+  routing::TenantState* state = tenant();
+  if (state == nullptr || state->take_request(worker_.now())) return true;
+  state->figures(worker_.index()).refused_requests.fetch_add(1, std::memory_order_relaxed);
+  static const std::vector<std::pair<std::string, std::string>> retry_after{{"retry-after", "1"}};
+  const std::string body = describe(429, "this host gets more requests than it may");
+  detail_ = "tenant " + route_->owner->name + " has reached limits.requests_per_second";
+  LocalReply answer;
+  answer.status = 429;
+  answer.body = body;
+  answer.headers = retry_after;
+  answer.reason = CloseReason::tenant_limit;
+  reply(answer);
+  return false;
+}
+
+void Exchange::charge_bandwidth(std::size_t bytes) {
+  if (routing::TenantState* state = tenant()) state->charge_bandwidth(bytes, worker_.now());
+}
+
+void Exchange::throttle() {
+  const routing::TenantState* state = tenant();
+  if (state == nullptr || stage_ == Stage::over) return;
+  if (!throttle_.armed()) {
+    const std::uint64_t wait = state->bandwidth_wait(worker_.now());
+    if (wait == 0) return;
+    worker_.loop().timers().arm(throttle_, worker_.now() + wait);
+  }
+  upstream_stream_.pause();
+}
+
+void Exchange::unthrottle() {
+  if (stage_ == Stage::over) return;
+  body_began_ = worker_.now();  // it was not the client that was slow
+  body_bytes_ = 0;
+  if (session_->pending(stream_) == 0) upstream_stream_.resume();
+  give_back_window();
+  session_->resume_reading();
+}
+
+void Exchange::count_for_tenant() {
+  throttle_.cancel();
+  routing::TenantState* state = tenant();
+  if (state == nullptr) return;
+  auto& figures = state->figures(worker_.index());
+  if (status_ >= 100 && status_ < 600) figures.requests[status_ / 100 - 1U].fetch_add(1, std::memory_order_relaxed);
+  figures.received.fetch_add(bytes_in_, std::memory_order_relaxed);
+  figures.sent.fetch_add(bytes_out_, std::memory_order_relaxed);
+}
+
+}  // namespace edgemux::listeners

@@ -1,0 +1,129 @@
+#pragma once
+// Tenant: what a tenant may do, as an immutable value, and TenantState: what is known of it at run time, shared by all
+// workers and kept over reloads by its name.
+//
+// A session holds the Tenant through its Route; neither holds certificates or tables.
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/base/address.h"
+#include "core/base/rate.h"
+#include "routing/table/networks.h"
+#include "routing/table/origin.h"
+
+namespace edgemux::routing {
+
+// Of the whole process; 0 = no limit.
+struct TenantLimits {
+  std::uint32_t connections = 0;  // open connections to tls listeners
+  std::uint32_t new_connections_per_second = 0;
+  std::uint32_t requests_per_second = 0;
+  std::uint64_t bandwidth = 0;  // bytes per second, both directions together
+  friend bool operator==(const TenantLimits&, const TenantLimits&) = default;
+};
+
+// Thread safe.
+class TenantState {
+ public:
+  // How many tenants have figures of their own; the others share those of `other`.
+  static constexpr std::uint32_t kLabelled = 1000;
+
+  explicit TenantState(std::uint32_t number) : number_(number) {}
+
+  // Small, unique among the tenants that exist at one time.
+  [[nodiscard]] std::uint32_t number() const { return number_; }
+  [[nodiscard]] bool labelled() const { return number_ < kLabelled; }
+
+  // The limits of the table in force.
+  void configure(const TenantLimits& limits) {
+    most_connections_.store(limits.connections, std::memory_order_relaxed);
+    new_connections_.set_rate(limits.new_connections_per_second);
+    requests_.set_rate(limits.requests_per_second);
+    bandwidth_.set_rate(limits.bandwidth);
+  }
+
+  // `now` in milliseconds of one clock for all workers. True: the connection counts until leave().
+  bool enter(std::uint64_t now) {
+    const auto most = most_connections_.load(std::memory_order_relaxed);
+    const auto before = connections_.fetch_add(1, std::memory_order_relaxed);
+    if ((most != 0 && before >= most) || !new_connections_.take(now * kMs)) {
+      connections_.fetch_sub(1, std::memory_order_relaxed);
+      return false;
+    }
+    return true;
+  }
+  void leave() { connections_.fetch_sub(1, std::memory_order_relaxed); }
+  [[nodiscard]] std::uint32_t connections() const { return connections_.load(std::memory_order_relaxed); }
+
+  bool take_request(std::uint64_t now) { return requests_.take(now * kMs); }
+
+  [[nodiscard]] bool bandwidth_limited() const { return bandwidth_.rate() != 0; }
+  // Milliseconds to wait before more bytes are moved; 0 = none.
+  [[nodiscard]] std::uint64_t bandwidth_wait(std::uint64_t now) const {
+    return (bandwidth_.wait(now * kMs) + kMs - 1) / kMs;
+  }
+  // How much one connection may move in one go, so that the debt of all stays small.
+  [[nodiscard]] std::size_t bandwidth_step() const {
+    return std::clamp<std::size_t>(bandwidth_.rate() / 100, 4 * 1024, 4 * 1024 * 1024);
+  }
+  void charge_bandwidth(std::uint64_t bytes, std::uint64_t now) { bandwidth_.charge(bytes, now * kMs); }
+
+  // Figures, in some cells so that workers seldom meet.
+  struct alignas(64) Figures {
+    std::atomic<std::uint64_t> connections{0};
+    std::array<std::atomic<std::uint64_t>, 5> requests{};  // by class of the status
+    std::atomic<std::uint64_t> received{0};                // bytes from clients
+    std::atomic<std::uint64_t> sent{0};                    // bytes to clients
+    std::atomic<std::uint64_t> refused_connections{0};     // by a limit
+    std::atomic<std::uint64_t> refused_requests{0};
+  };
+  [[nodiscard]] Figures& figures(unsigned worker) { return figures_[worker % figures_.size()]; }
+  template <class Read>
+  [[nodiscard]] std::uint64_t sum(Read read) const {
+    std::uint64_t total = 0;
+    for (const auto& cell : figures_) total += read(cell);
+    return total;
+  }
+
+  // Its configuration files that are broken.
+  std::atomic<std::uint32_t> files_set_aside{0};
+
+ private:
+  static constexpr std::uint64_t kMs = 1'000'000;
+  static constexpr std::uint64_t kBandwidthWindow = 50 * kMs;
+
+  std::uint32_t number_;
+  std::atomic<std::uint32_t> connections_{0};
+  std::atomic<std::uint32_t> most_connections_{0};
+  core::RateBucket new_connections_;
+  core::RateBucket requests_;
+  core::RateBucket bandwidth_{kBandwidthWindow};
+  std::array<Figures, 8> figures_;
+};
+
+struct Tenant {
+  std::string name;
+  Origin origin;
+  std::vector<core::Network> networks;      // where its endpoints may be; see networks.h
+  std::shared_ptr<const OwnAddresses> own;  // may be null
+  std::string tokens_dir;                   // absolute; empty = none
+  std::string tokens_root;                  // tokens_dir lies below and no link leads out of it; empty = wherever
+  TenantLimits limits;
+  std::shared_ptr<TenantState> state;  // never null
+
+  // Null: one of its endpoints may be there. Otherwise what speaks against it.
+  [[nodiscard]] const char* refuses(const core::SocketAddress& address) const {
+    return endpoint_refusal(address, networks, own.get());
+  }
+};
+
+using TenantPtr = std::shared_ptr<const Tenant>;
+
+}  // namespace edgemux::routing

@@ -1,0 +1,408 @@
+// Tenants on a real disk: whose files and hosts are whose, certificates, paths, and what a broken file costs.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include "config/compiler.h"
+#include "tests/config/disk_fixture.h"
+#include "tests/support/test_certificates.h"
+
+namespace edgemux::config {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+
+constexpr const char* kMain =
+    "listeners:\n"
+    "  - { name: http, bind: [\":80\"], protocol: http }\n"
+    "  - { name: https, bind: [\":443\"], protocol: tls }\n"
+    "tenants:\n"
+    "  a: { hosts: [a.example, \"*.a.example\"], networks: [10.1.0.0/16] }\n"
+    "  b: { hosts: [b.example, \"*.b.a.example\"], networks: [10.2.0.0/16] }\n"
+    "include:\n"
+    "  - \"platform.d/*.yaml\"\n"
+    "  - { files: \"tenants.d/{tenant}/*.yaml\" }\n";
+
+class TenantsTest : public DiskTest {
+ protected:
+  TenantsTest() {
+    for (const char* name : {"platform.d", "tenants.d/a", "tenants.d/b"}) folder(name);
+    write("edgemux.yaml", kMain);
+  }
+  std::unique_ptr<Compiler> compiler() const {
+    CompilerOptions o;
+    o.state_dir = path("state");
+    o.auto_workers = [] { return 2U; };
+    return std::make_unique<Compiler>(path("edgemux.yaml"), o);
+  }
+  Compiled compile() const { return compiler()->compile(); }
+  std::string text(const Compiled& c) const {
+    std::string out;
+    for (const auto& d : c.diagnostics) out += d.headline() + "\n";
+    const std::string top = root_.string() + "/";
+    for (auto at = out.find(top); at != std::string::npos; at = out.find(top, at)) out.erase(at, top.size());
+    return out;
+  }
+  static routing::RoutePtr route(const Compiled& c, const std::string& host, std::size_t listener = 1) {
+    const auto* found = c.snapshot->listeners[listener]->hosts.find(host);
+    return found == nullptr ? nullptr : *found;
+  }
+  // "tenant: first host of the route", or empty.
+  static std::string owner(const Compiled& c, const std::string& host, std::size_t listener = 1) {
+    const auto found = route(c, host, listener);
+    return found == nullptr ? "" : std::string(found->tenant) + ": " + found->name;
+  }
+  static const routing::Upstream& upstream(const Compiled& c, const std::string& host) {
+    return *std::get<routing::Passthrough>(route(c, host)->action).upstream;
+  }
+  void pair(const std::string& stem, const std::vector<std::string>& names) const {
+    const auto made = edgemux::testing::make_certificate({.names = names});
+    write(stem + ".pem", made.cert_pem());
+    write(stem + ".key", made.key_pem());
+    ::chmod(path(stem + ".key").c_str(), 0600);
+  }
+};
+
+TEST_F(TenantsTest, FilesServeTheHostsThatTheirTenantClaims) {
+  write("tenants.d/a/x.yaml", "routes: [{ hosts: [a.example, \"*.a.example\"], passthrough: \"10.1.0.1:443\" }]\n");
+  write("tenants.d/b/x.yaml", "tenant: b\nroutes: [{ host: b.example, tenant: b, passthrough: \"10.2.0.1:443\" }]\n");
+  write("platform.d/x.yaml", "routes: [{ host: \"*.example\", passthrough: \"127.0.0.1:443\" }]\n");
+  const auto c = compile();
+  ASSERT_TRUE(c.main_ok) << text(c);
+  EXPECT_THAT(text(c), IsEmpty());
+  EXPECT_EQ(owner(c, "a.example"), "a: a.example");
+  EXPECT_EQ(owner(c, "www.a.example"), "a: a.example");
+  EXPECT_EQ(owner(c, "b.example"), "b: b.example");
+  // Claimed by b, which has no route for it: neither a's wildcard nor the platform's gets it.
+  EXPECT_EQ(owner(c, "www.b.a.example"), "");
+  EXPECT_EQ(owner(c, "b.a.example"), "a: a.example");
+  EXPECT_EQ(owner(c, "c.example"), ": *.example");
+  EXPECT_EQ(c.snapshot->tenants.size(), 2U);
+  EXPECT_EQ(c.snapshot->host_count, 4U);
+}
+
+TEST_F(TenantsTest, ATenantsOwnNarrowerClaimDoesNotShadowItsWildcardRoute) {
+  write(
+      "edgemux.yaml",
+      "listeners: [{ name: http, bind: [\":80\"], protocol: http }, { name: https, bind: [\":443\"], protocol: tls }]\n"
+      "tenants:\n"
+      "  a: { hosts: [\"*.a.example\", x.b.a.example], networks: [10.0.0.0/8] }\n"
+      "  b: { hosts: [\"*.b.a.example\"], networks: [10.0.0.0/8] }\n"
+      "include: [{ files: \"tenants.d/{tenant}/*.yaml\" }]\n");
+  write("tenants.d/a/x.yaml",
+        "routes: [{ host: \"*.a.example\", listeners: [https], passthrough: \"10.1.0.1:443\" }]\n");
+  const auto c = compile();
+  EXPECT_EQ(owner(c, "x.b.a.example"), "a: *.a.example");
+  EXPECT_EQ(owner(c, "y.b.a.example"), "");
+  EXPECT_EQ(owner(c, "y.a.example"), "a: *.a.example");
+  EXPECT_EQ(owner(c, "x.b.a.example", 0), "");
+}
+
+TEST_F(TenantsTest, AHostOutsideTheClaimIsRefusedAndNoOther) {
+  write("tenants.d/a/x.yaml",
+        "routes:\n"
+        "  - { hosts: [good.a.example, b.example], passthrough: \"10.1.0.1:443\" }\n"
+        "  - { host: example.org, passthrough: \"10.1.0.1:443\" }\n"
+        "  - { host: \"*.example\", passthrough: \"10.1.0.1:443\" }\n"
+        "  - { host: x.b.a.example, passthrough: \"10.1.0.1:443\" }\n");
+  write("tenants.d/b/x.yaml", "routes: [{ host: b.example, passthrough: \"10.2.0.1:443\" }]\n");
+  write("platform.d/x.yaml", "routes: [{ hosts: [p.example, www.a.example], passthrough: \"10.9.0.1:443\" }]\n");
+  const auto c = compile();
+  ASSERT_TRUE(c.main_ok);
+  EXPECT_EQ(
+      text(c),
+      "platform.d/x.yaml:1:31: error: host 'www.a.example' belongs to tenant 'a', which claims '*.a.example' at "
+      "edgemux.yaml:5:27; write the route into a file of that tenant\n"
+      "tenants.d/a/x.yaml:2:31: error: host 'b.example' belongs to tenant 'b', which claims 'b.example' at "
+      "edgemux.yaml:6:16\n"
+      "tenants.d/a/x.yaml:3:13: error: host 'example.org' is outside what tenant 'a' claims at edgemux.yaml:5:3\n"
+      "tenants.d/a/x.yaml:4:13: error: host '*.example' is outside what tenant 'a' claims at edgemux.yaml:5:3\n"
+      "tenants.d/a/x.yaml:5:13: error: host 'x.b.a.example' belongs to tenant 'b', which claims '*.b.a.example' at "
+      "edgemux.yaml:6:27\n");
+  EXPECT_THAT(c.set_aside, IsEmpty());
+  EXPECT_EQ(owner(c, "good.a.example"), "a: good.a.example");
+  EXPECT_EQ(owner(c, "b.example"), "b: b.example");
+  EXPECT_EQ(owner(c, "p.example"), ": p.example");
+  EXPECT_EQ(owner(c, "www.a.example"), "");
+  EXPECT_EQ(owner(c, "example.org"), "");
+}
+
+TEST_F(TenantsTest, RoutesOfTheMainFileSayWhoseTheyAre) {
+  const std::string main = kMain;
+  write("edgemux.yaml", main +
+                            "upstreams: { u: { endpoints: [\"10.9.0.1:443\"] } }\n"
+                            "routes:\n"
+                            "  - { host: a.example, tenant: a, passthrough: \"10.1.0.1:443\" }\n"
+                            "  - { host: www.a.example, tenant: a, passthrough: u }\n");
+  auto c = compile();
+  ASSERT_TRUE(c.main_ok) << text(c);
+  EXPECT_EQ(owner(c, "a.example"), "a: a.example");
+  EXPECT_EQ(upstream(c, "a.example").tenant->name, "a");
+  EXPECT_EQ(upstream(c, "www.a.example").tenant, nullptr) << "the platform's own upstream";
+  write("edgemux.yaml", main +
+                            "routes:\n"
+                            "  - { host: a.example, passthrough: \"10.1.0.1:443\" }\n"
+                            "  - { host: b.example, tenant: a, passthrough: \"10.1.0.1:443\" }\n"
+                            "  - { host: c.example, tenant: ab, passthrough: \"10.1.0.1:443\" }\n");
+  c = compile();
+  EXPECT_FALSE(c.main_ok);
+  EXPECT_THAT(
+      text(c),
+      HasSubstr("edgemux.yaml:11:13: error: host 'a.example' belongs to tenant 'a', which claims 'a.example' at "
+                "edgemux.yaml:5:16; write 'tenant: a' on the route, or claim less\n"));
+  EXPECT_THAT(text(c), HasSubstr("edgemux.yaml:12:13: error: host 'b.example' belongs to tenant 'b'"));
+  EXPECT_THAT(text(c), HasSubstr("edgemux.yaml:13:32: error: unknown tenant 'ab'"));
+}
+
+TEST_F(TenantsTest, ATenantLineMayOnlyAgree) {
+  write("tenants.d/a/x.yaml", "tenant: b\nroutes: [{ host: a.example, passthrough: \"10.1.0.1:443\" }]\n");
+  write("tenants.d/b/x.yaml", "routes: [{ host: b.example, tenant: a, passthrough: \"10.2.0.1:443\" }]\n");
+  write("platform.d/x.yaml", "tenant: a\nroutes: [{ host: c.example, passthrough: \"10.9.0.1:443\" }]\n");
+  folder("tenants.d/nobody");
+  write("tenants.d/nobody/x.yaml", "routes: [{ host: n.example, passthrough: \"10.2.0.1:443\" }]\n");
+  const auto c = compile();
+  ASSERT_TRUE(c.main_ok);
+  EXPECT_THAT(text(c), HasSubstr("tenants.d/a/x.yaml:1:9: error: this file belongs to tenant 'a', not to 'b'"));
+  EXPECT_THAT(text(c), HasSubstr("tenants.d/b/x.yaml:1:37: error: this file belongs to tenant 'b', not to 'a'"));
+  EXPECT_THAT(text(c), HasSubstr("platform.d/x.yaml:1:9: error: this file belongs to the platform, not to tenant 'a'"));
+  EXPECT_THAT(text(c),
+              HasSubstr("tenants.d/nobody/x.yaml: error: there is no tenant 'nobody', whose folder this is; name it"));
+  EXPECT_EQ(c.set_aside.size(), 4U);
+  for (const char* host : {"a.example", "b.example", "c.example", "n.example"}) EXPECT_EQ(owner(c, host), "") << host;
+}
+
+TEST_F(TenantsTest, AFileOfTwoOwnersIsNobodys) {
+  write(
+      "edgemux.yaml",
+      "listeners: [{ name: http, bind: [\":80\"], protocol: http }, { name: https, bind: [\":443\"], protocol: tls }]\n"
+      "tenants: { a: { hosts: [a.example], networks: [10.0.0.0/8] }, b: { hosts: [b.example], networks: [10.0.0.0/8] "
+      "} }\n"
+      "include:\n"
+      "  - { files: \"tenants.d/a/*.yaml\", tenant: a }\n"
+      "  - { files: \"tenants.d/*/x.yaml\", tenant: b }\n");
+  write("tenants.d/a/x.yaml", "routes: [{ host: a.example, passthrough: \"10.1.0.1:443\" }]\n");
+  write("tenants.d/a/y.yaml", "routes: []\n");
+  const auto c = compile();
+  EXPECT_THAT(text(c), HasSubstr("edgemux.yaml:5:14: error: tenants.d/a/x.yaml is included for tenant 'a' already"));
+  EXPECT_THAT(c.set_aside, ElementsAre(path("tenants.d/a/x.yaml")));
+  EXPECT_EQ(c.snapshot->host_count, 0U);
+}
+
+TEST_F(TenantsTest, EqualClaimsAreAnErrorAndTheFirstHolds) {
+  write(
+      "edgemux.yaml",
+      "listeners: [{ name: http, bind: [\":80\"], protocol: http }, { name: https, bind: [\":443\"], protocol: tls }]\n"
+      "tenants:\n"
+      "  a: { hosts: [x.example], networks: [10.0.0.0/8] }\n"
+      "  b: { hosts: [\"*.b.example\", X.example.], networks: [10.0.0.0/8] }\n"
+      "include: [{ files: \"tenants.d/{tenant}/*.yaml\" }]\n");
+  write("tenants.d/a/x.yaml", "routes: [{ host: x.example, passthrough: \"10.1.0.1:443\" }]\n");
+  write("tenants.d/b/x.yaml", "routes: [{ hosts: [x.example, y.b.example], passthrough: \"10.2.0.1:443\" }]\n");
+  const auto c = compile();
+  ASSERT_TRUE(c.main_ok);
+  EXPECT_THAT(text(c), HasSubstr("edgemux.yaml:4:31: error: tenant 'b' claims 'x.example', as tenant 'a' does at "
+                                 "edgemux.yaml:3:16; the first claim holds"));
+  EXPECT_EQ(owner(c, "x.example"), "a: x.example");
+  EXPECT_EQ(owner(c, "y.b.example"), "b: x.example");
+}
+
+TEST_F(TenantsTest, UpstreamNamesAreScoped) {
+  const std::string main = kMain;
+  write("edgemux.yaml", main + "upstreams: { p: { endpoints: [\"10.9.0.1:443\"] } }\n");
+  write("tenants.d/a/1.yaml", "upstreams: { u: { endpoints: [\"10.1.0.1:443\"] } }\n");
+  write("tenants.d/a/2.yaml", "routes: [{ host: a.example, passthrough: u }]\n");
+  write("tenants.d/b/1.yaml",
+        "upstreams: { u: { endpoints: [\"10.2.0.1:443\"] } }\nroutes: [{ host: b.example, passthrough: u }]\n");
+  auto c = compile();
+  EXPECT_THAT(text(c), IsEmpty());
+  EXPECT_EQ(upstream(c, "a.example").endpoints.front().host, "10.1.0.1");
+  EXPECT_EQ(upstream(c, "b.example").endpoints.front().host, "10.2.0.1");
+  write("tenants.d/b/1.yaml", "routes: [{ host: b.example, passthrough: u }]\n");
+  write("tenants.d/a/2.yaml", "routes: [{ host: a.example, passthrough: p }]\n");
+  c = compile();
+  EXPECT_THAT(text(c), HasSubstr("tenants.d/b/1.yaml:1:42: error: unknown upstream 'u'; a tenant's files see"));
+  EXPECT_THAT(text(c), HasSubstr("tenants.d/a/2.yaml:1:42: error: unknown upstream 'p'"));
+  // A file of a that cannot be read excuses nothing in b's.
+  write("tenants.d/a/1.yaml", "upstreams: {");
+  c = compile();
+  EXPECT_THAT(text(c), HasSubstr("tenants.d/b/1.yaml:1:42: error: unknown upstream 'u'"));
+}
+
+TEST_F(TenantsTest, EqualUpstreamsOfTwoTenantsShareNothing) {
+  write(
+      "edgemux.yaml",
+      "listeners: [{ name: http, bind: [\":80\"], protocol: http }, { name: https, bind: [\":443\"], protocol: tls }]\n"
+      "tenants: { a: { hosts: [a.example], networks: [10.0.0.0/8] }, b: { hosts: [b.example], networks: [10.0.0.0/8] "
+      "} }\n"
+      "include: [{ files: \"tenants.d/{tenant}/*.yaml\" }]\n"
+      "routes: [{ host: c.example, passthrough: \"10.1.0.1:443\" }]\n");
+  write("tenants.d/a/x.yaml", "routes: [{ host: a.example, passthrough: \"10.1.0.1:443\" }]\n");
+  write("tenants.d/b/x.yaml", "routes: [{ host: b.example, passthrough: \"10.1.0.1:443\" }]\n");
+  const auto c = compile();
+  EXPECT_NE(upstream(c, "a.example").state, upstream(c, "b.example").state);
+  EXPECT_NE(upstream(c, "a.example").state, upstream(c, "c.example").state);
+}
+
+TEST_F(TenantsTest, EndpointsOutsideTheNetworksAreLeftOut) {
+  write("tenants.d/a/x.yaml",
+        "upstreams:\n"
+        "  u: { endpoints: [\"10.1.0.1:443\", \"127.0.0.1:443\", \"10.2.0.1:443\"] }\n"
+        "routes:\n"
+        "  - { host: a.example, passthrough: u, acme_solver: backend }\n"
+        "  - { host: www.a.example, passthrough: \"169.254.169.254:80\" }\n");
+  const auto c = compile();
+  EXPECT_THAT(c.set_aside, IsEmpty());
+  EXPECT_EQ(
+      text(c),
+      "tenants.d/a/x.yaml:2:3: error: endpoint '127.0.0.1:443' is a loopback address, so tenant 'a' may not use it; "
+      "what it may use stands at edgemux.yaml:5:3\n"
+      "tenants.d/a/x.yaml:2:3: error: endpoint '10.2.0.1:443' is outside its networks, so tenant 'a' may not use it; "
+      "what it may use stands at edgemux.yaml:5:3\n"
+      "tenants.d/a/x.yaml:5:41: error: endpoint '169.254.169.254:80' is the address of a metadata service, so tenant "
+      "'a' may not use it; what it may use stands at edgemux.yaml:5:3\n");
+  const auto set = upstream(c, "a.example").state->published();
+  ASSERT_EQ(set->endpoints.size(), 1U);
+  EXPECT_EQ(set->endpoints[0].text, "10.1.0.1:443");
+  EXPECT_EQ(route(c, "a.example")->acme_solver->state->published()->endpoints.size(), 1U);
+  const auto none = upstream(c, "www.a.example").state->published();
+  EXPECT_THAT(none->endpoints, IsEmpty());
+  EXPECT_THAT(none->problem,
+              HasSubstr("tenant a may not use it: 169.254.169.254:80 is the address of a metadata service"));
+}
+
+TEST_F(TenantsTest, PathsStayInTheTenantsFolder) {
+  const auto ca = edgemux::testing::make_certificate({.names = {}, .ca = true});
+  write("tenants.d/a/ca.pem", ca.cert_pem());
+  write("ca.pem", ca.cert_pem());
+  write("tenants.d/b/ca.pem", ca.cert_pem());
+  const auto says = [&](const std::string& file) {
+    write("tenants.d/a/x.yaml",
+          "routes: [{ host: a.example, tls: { client_ca: " + file + " }, rules: [{ respond: {} }] }]\n");
+    return compile();
+  };
+  const auto refused = [](const Compiled& c) { return route(c, "a.example")->refused; };
+  auto c = says("ca.pem");
+  EXPECT_EQ(refused(c), "") << text(c);
+  EXPECT_THAT(c.set_aside, IsEmpty());
+  fs::remove_all(path("state"));
+  for (const char* out : {"../../ca.pem", "../b/ca.pem", "/etc/ssl/cert.pem", "../a-not/ca.pem"}) {
+    c = says(out);
+    EXPECT_THAT(text(c), HasSubstr("lies outside the tenant's folder tenants.d/a")) << out;
+    EXPECT_THAT(c.set_aside, ElementsAre(path("tenants.d/a/x.yaml"))) << out;
+  }
+  // Links: inside the folder as Kubernetes makes them, and out of it.
+  folder("tenants.d/a/..v1");
+  write("tenants.d/a/..v1/k.pem", ca.cert_pem());
+  fs::create_symlink("..v1", path("tenants.d/a/..data"));
+  fs::create_symlink("..data/k.pem", path("tenants.d/a/k.pem"));
+  EXPECT_EQ(refused(says("k.pem")), "");
+  for (const char* target : {"../../ca.pem", "../b/ca.pem"}) {
+    fs::create_symlink(target, path("tenants.d/a/out.pem"));
+    EXPECT_THAT(refused(says("out.pem")), HasSubstr("is a link that leads out of")) << target;
+    fs::remove(path("tenants.d/a/out.pem"));
+  }
+  fs::create_directory_symlink("../b", path("tenants.d/a/sub"));
+  EXPECT_THAT(refused(says("sub/ca.pem")), HasSubstr("is a link that leads out of"));
+}
+
+TEST_F(TenantsTest, AFolderThatOthersShareIsNobodysOwn) {
+  const auto ca = edgemux::testing::make_certificate({.names = {}, .ca = true});
+  write("ca.pem", ca.cert_pem());
+  write(
+      "edgemux.yaml",
+      "listeners: [{ name: http, bind: [\":80\"], protocol: http }, { name: https, bind: [\":443\"], protocol: tls }]\n"
+      "tenants: { a: { hosts: [a.example], networks: [10.0.0.0/8] } }\n"
+      "include: [{ files: a.yaml, tenant: a }]\n");
+  write("a.yaml", "routes: [{ host: a.example, tls: { client_ca: ca.pem }, rules: [{ respond: {} }] }]\n");
+  const auto c = compile();
+  EXPECT_THAT(text(c), HasSubstr("a.yaml:1:47: error: tenant 'a' has no folder of its own"));
+  EXPECT_EQ(route(c, "a.example"), nullptr);
+}
+
+TEST_F(TenantsTest, CertificatesServeTheHostsOfTheirTenantOnly) {
+  for (const char* name : {"platform.d", "certs", "tenants.d/a/certs", "tenants.d/b/certs"}) folder(name);
+  pair("certs/platform", {"*.example", "www.a.example"});
+  pair("tenants.d/a/certs/wide", {"*.example", "*.a.example", "b.example"});
+  pair("tenants.d/b/certs/own", {"c.example"});
+  write(
+      "edgemux.yaml",
+      "listeners: [{ name: http, bind: [\":80\"], protocol: http }, { name: https, bind: [\":443\"], protocol: tls }]\n"
+      "certificates: [{ directory: certs }]\n"
+      "tenants:\n"
+      "  a: { hosts: [a.example, \"*.a.example\"], networks: [10.0.0.0/8], certificates: [{ directory: "
+      "tenants.d/a/certs }] }\n"
+      "  b: { hosts: [b.example, c.x.example], networks: [10.0.0.0/8], certificates: [{ directory: tenants.d/b/certs "
+      "}] "
+      "}\n"
+      "include: [{ files: \"tenants.d/{tenant}/*.yaml\" }]\n");
+  write("tenants.d/a/x.yaml", "routes: [{ hosts: [a.example, www.a.example], rules: [{ respond: {} }] }]\n");
+  write("tenants.d/b/x.yaml", "routes: [{ hosts: [b.example, c.x.example], rules: [{ respond: {} }] }]\n");
+  const auto it = compiler();
+  const auto c = it->compile();
+  ASSERT_TRUE(c.main_ok) << text(c);
+  const auto file = [&](const Compiled& from, const char* name, const char* tenant) {
+    const auto choice = from.snapshot->certificates->find(name, tenant);
+    return choice.ecdsa == nullptr ? "" : fs::path((*choice.ecdsa)->cert_file).filename().string();
+  };
+  EXPECT_EQ(file(c, "a.example", "a"), "wide.pem");
+  EXPECT_EQ(file(c, "www.a.example", "a"), "wide.pem") << "its own, before the platform's";
+  EXPECT_EQ(file(c, "b.example", "b"), "platform.pem") << "a's names it too, and must not serve it";
+  EXPECT_EQ(file(c, "c.example", ""), "platform.pem");
+  EXPECT_EQ(file(c, "www.a.example", ""), "platform.pem");
+  EXPECT_EQ(file(c, "x.b.example", "b"), "");
+  EXPECT_THAT(text(c), HasSubstr("no certificate serves 'c.x.example'"));
+  EXPECT_THAT(text(c), Not(HasSubstr("no certificate serves 'b.example'")));
+
+  // A link to somebody else's key is none of its own.
+  fs::create_symlink("../../../certs/platform.pem", path("tenants.d/a/certs/stolen.pem"));
+  fs::create_symlink("../../../certs/platform.key", path("tenants.d/a/certs/stolen.key"));
+  const auto stolen = it->compile();
+  EXPECT_THAT(text(stolen), HasSubstr("stolen.pem is a link that leads out of the tenant's folder tenants.d/a"));
+  EXPECT_EQ(stolen.snapshot->certificates->pairs().size(), 3U);
+}
+
+TEST_F(TenantsTest, ABrokenFileKeepsItsLastGoodBytesUnderTodaysClaims) {
+  write("tenants.d/a/x.yaml", "routes: [{ hosts: [a.example, www.a.example], passthrough: \"10.1.0.1:443\" }]\n");
+  write("tenants.d/b/x.yaml", "routes: [{ host: b.example, passthrough: \"10.2.0.1:443\" }]\n");
+  const auto before = compile();
+  EXPECT_THAT(text(before), IsEmpty());
+  write("tenants.d/a/x.yaml", "routes: [{ hosts: [");
+  // Over a restart, and with a claim and a network taken away meanwhile.
+  std::string main = kMain;
+  const auto swap = [&main](const std::string& from, const std::string& to) {
+    main.replace(main.find(from), from.size(), to);
+  };
+  swap("[a.example, \"*.a.example\"]", "[a.example]");
+  swap("10.1.0.0/16", "10.7.0.0/16");
+  write("edgemux.yaml", main);
+  const auto c = compile();
+  ASSERT_TRUE(c.main_ok);
+  EXPECT_THAT(c.set_aside, ElementsAre(path("tenants.d/a/x.yaml")));
+  EXPECT_THAT(text(c), HasSubstr("in the last good version: host 'www.a.example' is outside what tenant 'a' claims"));
+  EXPECT_THAT(text(c), HasSubstr("in the last good version: endpoint '10.1.0.1:443' is outside its networks"));
+  EXPECT_EQ(owner(c, "a.example"), "a: a.example");
+  EXPECT_EQ(owner(c, "www.a.example"), "");
+  EXPECT_THAT(upstream(c, "a.example").state->published()->endpoints, IsEmpty());
+  EXPECT_EQ(owner(c, "b.example"), "b: b.example");
+  EXPECT_EQ(c.snapshot->tenants[0]->state->files_set_aside, 1U);
+  EXPECT_EQ(c.snapshot->tenants[1]->state->files_set_aside, 0U);
+}
+
+TEST_F(TenantsTest, TenantsAndTheirStatesSurviveReloads) {
+  const auto it = compiler();
+  const auto first = it->compile();
+  EXPECT_EQ(it->compile().snapshot->tenants[0], first.snapshot->tenants[0]);
+  std::string main = kMain;
+  main.replace(main.find("10.1.0.0/16"), 11, "10.3.0.0/16");
+  write("edgemux.yaml", main);
+  const auto second = it->compile();
+  EXPECT_NE(second.snapshot->tenants[0], first.snapshot->tenants[0]);
+  EXPECT_EQ(second.snapshot->tenants[0]->state, first.snapshot->tenants[0]->state);
+  EXPECT_EQ(second.snapshot->tenants[1], first.snapshot->tenants[1]);
+}
+
+}  // namespace
+}  // namespace edgemux::config

@@ -1,0 +1,428 @@
+"""Tenants of one process: none gets another's names, certificates, tokens or share of the machine."""
+
+import os
+import ssl
+import subprocess
+import threading
+import time
+
+import pytest
+import yaml
+from support.hello import hello
+from support.waiting import patience, until
+from support.wire import Wire
+
+ACME = "/.well-known/acme-challenge/"
+
+
+def says(host, text, **more):
+    return {"host": host, "on_http": "serve", "rules": [{"path": "/", "respond": {"status": 200, "body": text}}], **more}
+
+
+class House:
+    """A proxy with two tenants, a and b, each with a folder of its own that holds routes, certificates and tokens."""
+
+    def __init__(self, edge, authority):
+        self.edge, self.authority = edge, authority
+        self.tenants = {}
+        for name in ("a", "b"):
+            folder = edge.folder / "tenants.d" / name
+            for part in ("certs", "tokens"):
+                (folder / part).mkdir(parents=True)
+            self.tenants[name] = {
+                "hosts": [f"{name}.example.test", f"*.{name}.example.test"],
+                "networks": ["127.0.0.0/8"],
+                "certificates": [{"directory": str(folder / "certs")}],
+                "tokens_dir": str(folder / "tokens"),
+            }
+            self.certify(name, f"{name}.example.test", f"*.{name}.example.test")
+
+    def folder(self, tenant):
+        return self.edge.folder / "tenants.d" / tenant
+
+    def certify(self, tenant, *names, stem="own"):
+        pair = self.authority.issue(*names)
+        pair.install(self.folder(tenant) / "certs" / f"{stem}.pem", self.folder(tenant) / "certs" / f"{stem}.key")
+        return pair
+
+    def write(self, tenant, content, file="routes.yaml"):
+        """In one rename; a list is the routes."""
+        if isinstance(content, list):
+            content = yaml.safe_dump({"routes": content})
+        fresh = self.folder(tenant) / f".{file}.new"
+        fresh.write_text(content)
+        os.replace(fresh, self.folder(tenant) / file)
+
+    def config(self, **over):
+        return {"tenants": self.tenants, "include": [{"files": "tenants.d/{tenant}/*.yaml"}], **over}
+
+    def start(self, **over):
+        self.edge.start(**self.config(**over))
+        return self
+
+    def restart(self):
+        self.edge.stop()
+        self.edge.spawn()
+        self.edge.wait_ready()
+
+    def ask(self, host):
+        """(status, body) of a request over TLS, or None where the connection was refused."""
+        try:
+            with Wire.connect(self.edge.https, tls=self.authority.client_context(), name=host) as wire:
+                answer = wire.ask("/", host)
+                return answer.status, answer.body.decode()
+        except (OSError, ssl.SSLError, AssertionError):
+            return None
+
+    def plain(self, path, host):
+        with Wire.connect(self.edge.http) as wire:
+            return wire.ask(path, host)
+
+
+@pytest.fixture
+def house(edge, authority):
+    return House(edge, authority)
+
+
+@pytest.mark.sanitizer
+def test_a_tenant_cannot_take_anothers_name(house):
+    edge = house.edge
+    house.write("a", [says("a.example.test", "a"), says("b.example.test", "stolen"), says("*.b.example.test", "stolen"),
+                      says("*.example.test", "stolen"), says("free.test", "stolen")])
+    house.write("b", [says("b.example.test", "b")])
+    house.start()
+    assert house.ask("a.example.test") == (200, "a")
+    assert house.ask("b.example.test") == (200, "b")
+    for name in ("x.b.example.test", "c.example.test", "free.test"):
+        assert house.ask(name) is None, name
+        assert house.plain("/", name).status == 404
+    assert "host 'b.example.test' belongs to tenant 'b'" in edge.log()
+    line = edge.wait_access(host="b.example.test", status=200)[0]
+    assert line["tenant"] == "b"
+
+
+def test_a_wildcard_shadows_nothing_that_another_tenant_claims(house):
+    """Nor does the platform's, even while the owner has no route."""
+    house.tenants["b"]["hosts"] = ["*.b.a.example.test"]
+    house.certify("a", "*.b.a.example.test", stem="more")
+    house.write("a", [says("*.a.example.test", "a")])
+    house.write("b", [])
+    house.start(routes=[says("*.example.test", "platform")])
+    assert house.ask("x.a.example.test") == (200, "a")
+    assert house.ask("x.b.a.example.test") is None
+    assert house.plain("/", "x.b.a.example.test").status == 404
+    assert house.plain("/", "x.example.test").body == b"platform"
+    assert house.plain("/", "x.a.example.test").body == b"a"
+
+
+@pytest.mark.sanitizer
+def test_a_broken_file_touches_nobody_else_and_keeps_its_last_good_bytes_over_a_restart(house):
+    edge = house.edge
+    house.write("a", [says("a.example.test", "a1")])
+    house.write("b", [says("b.example.test", "b1")])
+    house.start()
+    house.write("a", "routes: [{ host: a.example.test, rules: [")
+    edge.wait_log(r"tenants\.d/a/routes\.yaml:\d+:\d+: error")
+    until(lambda: edge.metrics().total("edgemux_config_files_set_aside") == 1, "the file is set aside")
+    assert edge.metrics().total("edgemux_tenant_files_set_aside", tenant="a") == 1
+    assert edge.metrics().total("edgemux_tenant_files_set_aside", tenant="b") == 0
+    house.write("b", [says("b.example.test", "b2")])
+    until(lambda: house.ask("b.example.test") == (200, "b2"), "the change of b is in force")
+    assert house.ask("a.example.test") == (200, "a1")
+    house.restart()
+    assert house.ask("a.example.test") == (200, "a1")
+    assert house.ask("b.example.test") == (200, "b2")
+    # What the claims say today holds for the last good bytes too.
+    house.tenants["a"]["hosts"] = ["other.example.test"]
+    edge.reload(**house.config())
+    assert house.ask("a.example.test") is None
+    assert house.ask("b.example.test") == (200, "b2")
+    house.write("a", [says("other.example.test", "a3")])
+    house.certify("a", "other.example.test", stem="more")
+    until(lambda: house.ask("other.example.test") == (200, "a3"), "the repaired file is in force")
+    until(lambda: edge.metrics().total("edgemux_config_files_set_aside") == 0, "nothing is set aside")
+
+
+def test_check_reports_each_tenants_faults(house):
+    house.write("a", [says("b.example.test", "stolen")])
+    house.write("b", "tenant: a\nroutes: []\n")
+    house.edge.write(house.edge.base(**house.config()))
+    from support.proxy import edgemux
+
+    checked = edgemux("check", "--config", house.edge.path)
+    assert checked.returncode == 1
+    assert "tenants.d/a/routes.yaml:2:9: error: host 'b.example.test' belongs to tenant 'b'" in checked.stdout
+    assert "tenants.d/b/routes.yaml:1:9: error: this file belongs to tenant 'b', not to 'a'" in checked.stdout
+
+
+def served(edge, name):
+    """The subject alternative names that openssl s_client is shown for a name, or empty."""
+    shown = subprocess.run(
+        ["openssl", "s_client", "-connect", f"127.0.0.1:{edge.https}", "-servername", name],
+        input="", capture_output=True, text=True, timeout=patience(20),
+    ).stdout
+    if "BEGIN CERTIFICATE" not in shown:
+        return ""
+    return subprocess.run(["openssl", "x509", "-noout", "-ext", "subjectAltName"], input=shown, capture_output=True,
+                          text=True, timeout=patience(20)).stdout
+
+
+def test_a_tenants_certificates_serve_its_own_hosts_only(house, tmp_path):
+    edge = house.edge
+    # a brings a certificate for everything; b has none for x.b.example.test, and the platform one for *.example.test.
+    house.certify("a", "a.example.test", "b.example.test", "*.b.example.test", "*.example.test", stem="greedy")
+    (house.folder("b") / "certs" / "own.pem").unlink()
+    (house.folder("b") / "certs" / "own.key").unlink()
+    platform = house.authority.issue("*.example.test", "platform.example.test")
+    house.write("a", [says("a.example.test", "a")])
+    house.write("b", [says("b.example.test", "b"), says("x.b.example.test", "x")])
+    house.start(certificates=[{"cert": str(platform.cert), "key": str(platform.key)}],
+                routes=[says("c.example.test", "c")])
+    assert "DNS:b.example.test" in served(edge, "a.example.test"), "its own comes before the platform's"
+    assert "platform.example.test" in served(edge, "b.example.test"), "the platform's serves everybody"
+    assert "platform.example.test" in served(edge, "c.example.test")
+    assert served(edge, "x.b.example.test") == "", "a's covers it, and must not be shown"
+    # A certificate that comes later serves its tenant without a reload of anything else.
+    house.certify("b", "x.b.example.test")
+    until(lambda: "x.b.example.test" in served(edge, "x.b.example.test"), "b's own certificate is served")
+
+
+def test_tokens_belong_to_the_owner_of_the_name(house, tmp_path):
+    platform = tmp_path / "tokens"
+    platform.mkdir()
+    (platform / "token").write_text("token.platform")
+    for name in ("a", "b"):
+        (house.folder(name) / "tokens" / f"token-{name}").write_text(f"token.{name}")
+    house.write("a", [says("a.example.test", "a")])
+    house.write("b", [])
+    house.start(acme={"tokens_dir": str(platform)})
+    assert house.plain(ACME + "token-a", "a.example.test").body == b"token.a"
+    # Claimed, and without a route: the first certificate is asked for before there is one.
+    assert house.plain(ACME + "token-b", "x.b.example.test").body == b"token.b"
+    assert house.plain(ACME + "token", "c.example.test").body == b"token.platform"
+    for token, host in (("token-b", "a.example.test"), ("token-a", "b.example.test"), ("token", "a.example.test"),
+                        ("token-a", "c.example.test")):
+        assert house.plain(ACME + token, host).status == 404, (token, host)
+    # A link in the place of the folder leads nowhere.
+    tokens = house.folder("a") / "tokens"
+    tokens.rename(house.folder("a") / "old")
+    tokens.symlink_to(platform)
+    assert house.plain(ACME + "token", "a.example.test").status == 404
+
+
+@pytest.mark.sanitizer
+def test_endpoints_outside_the_networks_are_not_dialled(house, tap):
+    edge = house.edge
+    house.tenants["a"]["networks"] = ["10.0.0.0/8", "0.0.0.0/0"]
+    house.write("a", [{"host": "a.example.test", "passthrough": tap.address},
+                      {"host": "n.a.example.test", "passthrough": f"localhost:{tap.port}"}])
+    house.write("b", [{"host": "b.example.test", "passthrough": tap.address}])
+    house.start()
+    for host, why in (("a.example.test", f"{tap.address} is a loopback address"),
+                      ("n.a.example.test", "is a loopback address")):
+        with Wire.connect(edge.https) as client:
+            client.send(hello(host))
+            assert client.rest_or_reset() == b""
+        line = edge.wait_access(sni=host, reason="no_endpoint")[0]
+        if host == "a.example.test":
+            assert why in line["detail"] or "may not use it" in line["detail"]
+    assert tap.nobody_comes()
+    until(lambda: "tenant a may not use it" in edge.log(), "the log says why")
+    with Wire.connect(edge.https) as client:
+        first = hello("b.example.test")
+        client.send(first)
+        assert tap.accept().take(len(first)) == first
+    # Widened by name, it holds at once.
+    house.tenants["a"]["networks"] = ["127.0.0.1"]
+    edge.reload(**house.config())
+    with Wire.connect(edge.https) as client:
+        first = hello("a.example.test")
+        client.send(first)
+        assert tap.accept().take(len(first)) == first
+
+
+# limits
+
+
+def forwards(host, origin):
+    return {"host": host, "on_http": "serve", "rules": [{"path": "/", "upstream": origin.address}]}
+
+
+@pytest.mark.sanitizer
+def test_connections_over_the_limit_are_closed_before_tls(house, taps):
+    edge = house.edge
+    a, b = taps(), taps()
+    house.tenants["a"]["limits"] = {"connections": 2}
+    house.write("a", [{"host": "a.example.test", "passthrough": a.address}])
+    house.write("b", [{"host": "b.example.test", "passthrough": b.address}])
+    house.start()
+
+    def tunnel(name, tap, closing):
+        closing.append(Wire.connect(edge.https))
+        closing[-1].send(hello(name))
+        return tap.accept()
+
+    opened = []
+    try:
+        backend = tunnel("a.example.test", a, opened)
+        tunnel("a.example.test", a, opened)
+        with Wire.connect(edge.https) as client:
+            client.send(hello("a.example.test"))
+            assert client.rest_or_reset() == b""
+        line = edge.wait_access(reason="tenant_limit")[0]
+        assert line["tenant"] == "a" and not line.get("endpoint")
+        assert a.nobody_comes()
+        for _ in range(4):
+            tunnel("b.example.test", b, opened)
+        until(lambda: edge.metrics().total("edgemux_tenant_connections_active", tenant="a") == 2, "two are counted")
+        assert edge.metrics().total("edgemux_tenant_refused_total", tenant="a", what="connection") == 1
+        # The limit outlives a reload, and so does the count.
+        edge.reload(**house.config(timeouts={"drain": "2s"}))
+        with Wire.connect(edge.https) as client:
+            client.send(hello("a.example.test"))
+            assert client.rest_or_reset() == b""
+        opened.pop(0).close()
+        backend.close()
+        until(lambda: edge.metrics().total("edgemux_tenant_connections_active", tenant="a") == 1, "one has gone")
+        tunnel("a.example.test", a, opened)
+    finally:
+        for wire in opened:
+            wire.close()
+
+
+def test_new_connections_over_the_rate_are_closed(house):
+    house.tenants["a"]["limits"] = {"new_connections_per_second": 1}
+    house.write("a", [says("a.example.test", "a")])
+    house.write("b", [says("b.example.test", "b")])
+    house.start()
+    assert house.ask("a.example.test") == (200, "a")
+    answers = [house.ask("a.example.test") for _ in range(10)]
+    assert None in answers
+    assert [house.ask("b.example.test") for _ in range(10)] == [(200, "b")] * 10
+    until(lambda: house.ask("a.example.test") == (200, "a"), "another one comes in", every=0.3)
+
+
+@pytest.mark.sanitizer
+def test_requests_over_the_rate_get_429(house, origin):
+    edge = house.edge
+    house.tenants["a"]["limits"] = {"requests_per_second": 2}
+    house.write("a", [forwards("a.example.test", origin)])
+    house.write("b", [says("b.example.test", "b")])
+    house.start()
+    answers = []
+    with Wire.connect(edge.https, tls=house.authority.client_context(["http/1.1"]), name="a.example.test") as wire:
+        for _ in range(200):
+            answers.append(wire.ask("/echo", "a.example.test"))
+    statuses = [answer.status for answer in answers]
+    assert set(statuses) == {200, 429}
+    assert statuses[:2] == [200, 200]
+    assert len(origin.requests) == statuses.count(200), "a refused request goes nowhere"
+    refused = next(answer for answer in answers if answer.status == 429)
+    assert refused.get("retry-after") == "1"
+    until(lambda: house.plain("/echo", "a.example.test").status == 429, "the rate is the tenant's on every listener")
+    assert [house.ask("b.example.test") for _ in range(10)] == [(200, "b")] * 10
+    line = edge.wait_access(status=429)[0]
+    assert (line["tenant"], line["reason"]) == ("a", "tenant_limit")
+    metrics = edge.metrics()
+    assert metrics.total("edgemux_tenant_refused_total", tenant="a", what="request") >= 1
+    assert metrics.total("edgemux_tenant_requests_total", tenant="a", **{"class": "4xx"}) >= 1
+    assert metrics.total("edgemux_tenant_requests_total", tenant="b", **{"class": "2xx"}) == 10
+
+
+@pytest.mark.parametrize("way", ["download", "upload", "tunnel"])
+def test_bandwidth_is_shared_out_by_pausing(house, origin, tap, way):
+    edge = house.edge
+    size, rate = 1 << 20, 512 * 1024
+    house.tenants["a"]["limits"] = {"bandwidth": "512KiB"}
+    for name in ("a", "b"):
+        house.write(name, [forwards(f"{name}.example.test", origin),
+                           {"host": f"t.{name}.example.test", "passthrough": tap.address}])
+    house.start()
+
+    def took(name):
+        began = time.monotonic()
+        if way == "tunnel":
+            with Wire.connect(edge.https) as client:
+                first = hello(f"t.{name}.example.test")
+                client.send(first)
+                backend = tap.accept()
+                backend.take(len(first))
+                sender = threading.Thread(target=backend.send, args=(b"x" * size,))
+                sender.start()
+                client.take(size)
+                sender.join()
+                backend.close()
+            return time.monotonic() - began
+        with Wire.connect(edge.http) as wire:
+            if way == "download":
+                answer = wire.ask(f"/bytes/{size}", f"{name}.example.test")
+                assert answer.status == 200 and len(answer.body) == size
+            else:
+                answer = wire.ask("/upload", f"{name}.example.test", method="POST", body=b"x" * size)
+                assert answer.status == 200 and origin.requests[-1].body_length == size
+        return time.monotonic() - began
+
+    # The last of it may still be on its way through the kernel's buffers, and a little may come at once.
+    slow = took("a")
+    assert slow > 0.5 * size / rate, f"{slow:.2f} s for {size / rate:.1f} s worth of bytes"
+    assert slow < patience(10) + size / rate
+    assert took("b") < slow
+    moved = {"download": ("client_sent",), "upload": ("client_received",), "tunnel": ("client_sent",)}[way]
+    until(lambda: all(edge.metrics().total("edgemux_tenant_bytes_total", tenant="a", direction=d) >= size for d in moved),
+          "the bytes are counted")
+
+
+@pytest.mark.full
+def test_one_tenant_saturated_leaves_the_others_alone(house, origin, record_property):
+    """b asks steadily while a is silent and while a sends far more than it may; b always gets its answers."""
+    edge = house.edge
+    house.tenants["a"]["limits"] = {"requests_per_second": 100, "connections": 20, "new_connections_per_second": 50}
+    house.write("a", [forwards("a.example.test", origin)])
+    house.write("b", [says("b.example.test", "b")])
+    house.start()
+    stop = threading.Event()
+    on = threading.Event()
+
+    def flood():
+        while not stop.is_set():
+            if not on.wait(0.1):
+                continue
+            try:
+                with Wire.connect(edge.https, tls=house.authority.client_context(), name="a.example.test") as wire:
+                    for _ in range(50):
+                        if not on.is_set():
+                            break
+                        wire.ask("/echo", "a.example.test")
+            except (OSError, ssl.SSLError, AssertionError):
+                stop.wait(0.01)  # it was refused; a flood that only spins would measure this process
+
+    def latencies(count):
+        out = []
+        with Wire.connect(edge.https, tls=house.authority.client_context(), name="b.example.test") as wire:
+            for _ in range(count):
+                began = time.perf_counter()
+                answer = wire.ask("/", "b.example.test")
+                out.append(time.perf_counter() - began)
+                assert (answer.status, answer.body) == (200, b"b")
+        return out
+
+    threads = [threading.Thread(target=flood) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    quiet, loud = [], []
+    try:
+        for _ in range(5):
+            on.clear()
+            quiet += latencies(300)
+            on.set()
+            loud += latencies(300)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    p99 = [sorted(each)[int(len(each) * 0.99)] * 1e3 for each in (quiet, loud)]
+    record_property("p99_ms_quiet_loud", p99)
+    print(f"b's p99: {p99[0]:.2f} ms alone, {p99[1]:.2f} ms beside a flood, ratio {p99[1] / p99[0]:.2f}")
+    metrics = edge.metrics()
+    assert metrics.total("edgemux_tenant_refused_total", tenant="a") > 0, "a was not saturated"
+    assert metrics.total("edgemux_tenant_refused_total", tenant="b") == 0
