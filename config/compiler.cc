@@ -313,12 +313,6 @@ struct Compiler::State {
       linker.remind_of_unused(file->in_force()->spec, problems);
       append(file->linked, problems.take());
     }
-    for (SourceFile* file : order) {
-      if (!done || !main_ok || file->in_force() == nullptr) continue;
-      Problems problems(file->display, file->in_force()->bytes);
-      linker.remind_of_unused(file->in_force()->spec, problems);
-      append(file->linked, problems.take());
-    }
     if (done && main_ok) linker.finish(snapshot);
     return done;
   }

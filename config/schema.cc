@@ -115,14 +115,6 @@ const Type tls_of_upstream{
 const Type dns{.kind = Kind::map,
                .fields = {{"min_ttl", &duration, "no sooner, and SRV records after this time; default 1s"},
                           {"max_ttl", &duration, "no later; default 5m"}}};
-const Type tls_of_upstream{
-    .kind = Kind::map,
-    .fields = {{"server_name", &text,
-                "the name that is asked for and must stand in the certificate; default the endpoint's host"},
-               {"ca", &text, "bundle of the authorities that are trusted; default the system's"},
-               {"cert", &text, "PEM file of the certificate that is shown to the upstream"},
-               {"key", &text, "PEM file of its key"},
-               {"insecure_skip_verify", &yes_or_no, "true takes whoever answers for the upstream"}}};
 const Type upstream{
     .kind = Kind::map,
     .fields = {{.name = "endpoints",

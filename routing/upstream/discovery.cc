@@ -63,7 +63,7 @@ class Assembly {
     }
     const bool known = std::any_of(set.endpoints.begin(), set.endpoints.end(),
                                    [&address](const Endpoint& endpoint) { return endpoint.address == address; });
-    if (!known) set_.endpoints.push_back({address, std::move(text), weight, nullptr, host});
+    if (!known) set.endpoints.push_back({address, std::move(text), weight, nullptr, host});
   }
 
   // All addresses of a name. False: it has none.
@@ -100,8 +100,8 @@ class Assembly {
     if (std::find(told_.begin(), told_.end(), &host) != told_.end()) return;
     if (std::any_of(told_.begin(), told_.end(), [&host](const std::string* other) { return *other == host; })) return;
     told_.push_back(&host);
-    if (!set_.problem.empty()) set_.problem += "; ";
-    set_.problem += host + (problem.empty() ? " is not resolved yet" : " does not resolve: " + problem);
+    if (!set.problem.empty()) set.problem += "; ";
+    set.problem += host + (problem.empty() ? " is not resolved yet" : " does not resolve: " + problem);
   }
 
   EndpointSet set;
