@@ -1,11 +1,14 @@
 """TLS to upstreams: who is trusted, whom we are, sessions, and what becomes of a request when there is no TLS to be had."""
 
 import hashlib
+import re
 import socket
 import ssl
 import threading
+from pathlib import Path
 
 import pytest
+import yaml
 from support.origin import Origin
 from support.ports import free_port
 from support.proxy import edgemux
@@ -267,3 +270,25 @@ def socket_of_ipv6(closing):
             self._listener.close()
 
     return closing(Six())
+
+
+# ---- egress
+
+
+def test_the_egress_of_the_documentation(site, edge, nginx, authority):
+    text = (Path(__file__).resolve().parents[2] / "docs" / "upstreams.md").read_text()
+    block = yaml.safe_load(re.search(r"## Egress.*?```yaml\n(.*?)```", text, re.S)[1])
+    # The same, with servers of ours in the place of those of the other network.
+    for name, upstream in block["upstreams"].items():
+        host = upstream["endpoints"][0].split(":")[0]
+        server = nginx(name, authority.issue(host), server='location / { return 200 "$host $request_uri $ssl_server_name"; }')
+        upstream["endpoints"], upstream["tls"] = [server.address], {"ca": str(authority.path), "server_name": host}
+    edge.start(certificates=site.certificates, **block)
+    host = block["routes"][0]["host"]
+    with Wire.connect(edge.https, tls=authority.client_context(["http/1.1"]), name=host) as wire:
+        for service in ("grafana", "wiki"):
+            name = f"{service}.tail1234.ts.net"
+            answer = wire.ask(f"/tailscale/{service}/api/health?x=1", host)
+            assert answer.body.decode() == f"{name} /api/health?x=1 {name}"
+        assert wire.ask("/tailscale/grafana", host).body.decode().split()[1] == "/"
+        assert wire.ask("/tailscale/other/", host).status == 404
