@@ -195,7 +195,7 @@ void PassthroughSession::connect(const routing::UpstreamPtr& upstream, std::span
                                            upstream->connect_timeout);
   charge(stage.connector.endpoints()->endpoints.empty() ? nullptr
                                                         : &stage.connector.endpoints()->endpoints[pick.first]);
-  stage.connector.start();
+  stage.connector.start(!stage.hello.empty());
 }
 
 void PassthroughSession::charge(const routing::Endpoint* endpoint) {

@@ -24,7 +24,8 @@ Connector::~Connector() {
   }
 }
 
-void Connector::start() {
+void Connector::start(bool speaks_first) {
+  speaks_first_ = speaks_first;
   if (endpoints_->endpoints.empty()) {
     failure_.kind = ConnectFailure::Kind::no_endpoint;
     failure_.detail = endpoints_->problem.empty() ? "it has no endpoints" : endpoints_->problem;
@@ -40,7 +41,7 @@ void Connector::try_next() {
     const Endpoint& endpoint = endpoints[next_ % endpoints.size()];
     ++failure_.attempts;
     if (failure_.attempts > 1) metrics_.upstream_retries.add();
-    auto stream = core::TcpStream::connect(loop_, endpoint.address, {.speaks_first = true});
+    auto stream = core::TcpStream::connect(loop_, endpoint.address, {.speaks_first = speaks_first_});
     if (stream) {
       stream_ = std::move(*stream);
       stream_->set_observer(this);

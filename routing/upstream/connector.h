@@ -44,7 +44,8 @@ class Connector final : private core::StreamObserver {
   Connector(const Connector&) = delete;
   Connector& operator=(const Connector&) = delete;
 
-  void start();
+  // `speaks_first`: bytes of ours follow as soon as the connection stands.
+  void start(bool speaks_first = true);
   [[nodiscard]] const std::shared_ptr<const EndpointSet>& endpoints() const { return endpoints_; }
 
  private:
@@ -65,6 +66,7 @@ class Connector final : private core::StreamObserver {
   core::Timer deadline_;
   core::Deferred later_;
   ConnectFailure failure_;
+  bool speaks_first_ = true;
 };
 
 }  // namespace edgemux::routing
