@@ -239,6 +239,7 @@ void HttpSession::send() {
   sending_ = false;
   codec_->produce();
   const std::size_t before = output_.pending();
+  if (codec_->finished()) stream_->end_follows();
   const core::IoResult result = output_.flush(*stream_);
   listener().metrics().client_sent.add(before - output_.pending());
   if (result.status == core::IoStatus::error) {

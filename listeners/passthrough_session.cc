@@ -198,7 +198,7 @@ void PassthroughSession::connect(const routing::UpstreamPtr& upstream, std::span
       stage_.emplace<Connecting>(std::move(kept), worker(), observer, std::move(pick.endpoints), pick.first, *upstream);
   charge(stage.connector.endpoints()->endpoints.empty() ? nullptr
                                                         : &stage.connector.endpoints()->endpoints[pick.first]);
-  stage.connector.start();
+  stage.connector.start(!stage.hello.empty());
 }
 
 void PassthroughSession::charge(const routing::Endpoint* endpoint) {

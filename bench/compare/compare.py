@@ -38,7 +38,8 @@ def parse_arguments():
     parser.add_argument("--peers", type=names, metavar="NAME,...", help="of " + ", ".join(KINDS) + "; default: all")
     parser.add_argument("--peer", action="append", default=[], metavar="NAME=BINARY",
                         help="another build; NAME is a kind of the above (replaces it) or starts with one and a dash (stands beside it)")
-    parser.add_argument("--two-workers", action="store_true", help="edgemux with two workers as well, as edgemux-2w, on the same core")
+    parser.add_argument("--two-workers", action=argparse.BooleanOptionalAction,
+                        help="edgemux with two workers as well, as edgemux-2w, on the same core; default: yes, but not with --quick or --peers")
     parser.add_argument("--connections", type=int, help="of idle rows; default 8000, quick 1000")
     parser.add_argument("--log", action="store_true", help="every proxy writes an access log into a file")
     parser.add_argument("--no-trace", action="store_true", help="no system calls (strace)")
@@ -50,6 +51,8 @@ def parse_arguments():
     options.rounds = options.rounds or (1 if options.quick else 5)
     options.seconds = options.seconds or (0.25 if options.quick else 3)
     options.warmup = min(0.3, options.seconds / 5)
+    if options.two_workers is None:
+        options.two_workers = not options.quick and not options.peers
     options.connections = options.connections or (1000 if options.quick else 8000)
     known = {row.key for row in ROWS}
     if options.only and not set(options.only) <= known:

@@ -99,6 +99,7 @@ class Peer:
         self.serves = KINDS[kind][2]
         self.cert, self.key = certificate(self.directory, "term.test")
         self.processes = []
+        self.prefix = []  # what runs it: nothing, or a profiler
 
     def version(self):
         if self.kind == "floor":
@@ -106,7 +107,7 @@ class Peer:
         done = subprocess.run([self.binary, *KINDS[self.kind][3]], capture_output=True, text=True, errors="replace", check=False)
         return (done.stdout + done.stderr).strip().split("\n")[0]
 
-    def start(self):
+    def start(self, patience=10):
         if self.binary is None or not os.access(self.binary, os.X_OK):
             raise Failure("not installed" if self.binary is None else f"{self.binary} is not there")
         busy = [self.ports[port] for port in self.serves if not port_is_free(self.ports[port])]
@@ -117,7 +118,7 @@ class Peer:
         else:
             self._start_proxy()
         for port in self.serves:
-            wait_for_port(self.ports[port], self.processes[-1], self.output)
+            wait_for_port(self.ports[port], self.processes[-1], self.output, patience)
 
     def _start_proxy(self):
         template, arguments, _, _ = KINDS[self.kind]
@@ -129,7 +130,7 @@ class Peer:
         if self.kind == "nginx" and os.geteuid() == 0:
             arguments += ["-g", "user root;"]
         environment = {"GOMAXPROCS": "1", "XDG_DATA_HOME": str(self.directory), "XDG_CONFIG_HOME": str(self.directory)}
-        self.processes = [start([self.binary, *arguments], PROXY_CPU, self.output, environment)]
+        self.processes = [start([*self.prefix, self.binary, *arguments], PROXY_CPU, self.output, environment)]
 
     def _start_floor(self):
         for port, origin, more in (("HTTP", "ORIGIN_HTTP", []), ("PASS", "ORIGIN_RAW", []), ("BULK", "ORIGIN_RAW", ["--splice"])):

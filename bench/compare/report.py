@@ -7,6 +7,7 @@ import chart
 from rows import ROWS
 
 BINDING_CLIENTS = (32, 256)  # where the bound counts; one client alone is shown
+TWO_WORKERS = 1.05  # what two workers may cost, of one
 MISSING = "-"
 BUSY = 0.7  # load average
 
@@ -127,6 +128,23 @@ def call_table(comparison):
     return table(["path", "clients", *names], lines)
 
 
+def two_workers(comparison):
+    """[(row, clients, ratio, whether it is kept)]: what the same work costs with two workers over what it costs with one."""
+    for row in comparison.rows:
+        for clients in [] if row.idle else comparison.options.clients:
+            cell = medians(comparison, row.key, clients)
+            if "edgemux" in cell and "edgemux-2w" in cell:
+                ratio = cell["edgemux-2w"]["figure"] / cell["edgemux"]["figure"]
+                yield row, clients, ratio, round(ratio, 2) <= TWO_WORKERS if clients in BINDING_CLIENTS else None
+
+
+def two_workers_table(comparison):
+    mark = {True: "pass", False: "FAIL", None: MISSING}
+    return table(["path", "clients", "two / one", "must", ""],
+                 [[row.title, clients, number(ratio), number(TWO_WORKERS), mark[kept]]
+                  for row, clients, ratio, kept in two_workers(comparison)])
+
+
 def troubles(comparison):
     for name, why in comparison.trouble.items():
         yield f"{name}: {why}"
@@ -165,6 +183,8 @@ def text(comparison, about):
         parts.append("Rate per second, p50/p99 in ms, share of its core that the proxy used.\n\n" + rate_table(comparison))
     if comparison.rated:
         parts.append("p50/p99 in ms at a fixed rate, the same for all; counted from when a request was due.\n\n" + fixed_rate_table(comparison))
+    if any(two_workers(comparison)):
+        parts.append("CPU time per unit with two workers, over that with one; both on the same core.\n\n" + two_workers_table(comparison))
     if comparison.traces:
         parts.append("System calls per request: data/waiting/all.\n\n" + call_table(comparison))
     problems = list(troubles(comparison))
@@ -180,6 +200,7 @@ def write(comparison, about, directory):
                 **{k: e[k] for k in ("cell", "best", "ratio", "to_floor", "kept")}} for e in entries]
     (directory / "results.json").write_text(json.dumps(
         {"about": about, "summary": summary, "cells": flat(comparison.cells), "fixed_rate": flat(comparison.rated),
-         "rates": comparison.rates, "system_calls": flat(comparison.traces), "trouble": list(troubles(comparison))}, indent=1) + "\n")
+         "rates": comparison.rates,
+         "two_workers": [{"row": row.key, "clients": c, "ratio": r, "kept": k} for row, c, r, k in two_workers(comparison)], "system_calls": flat(comparison.traces), "trouble": list(troubles(comparison))}, indent=1) + "\n")
     (directory / "table.md").write_text(text(comparison, about) + "\n")
     (directory / "chart.svg").write_text(chart.draw(entries, names_of(comparison), about))

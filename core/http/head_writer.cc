@@ -1,5 +1,6 @@
 #include "core/http/head_writer.h"
 
+#include <algorithm>
 #include <charconv>
 
 #include "core/http/bytes.h"
@@ -26,24 +27,28 @@ struct Decimal {
 
 }  // namespace
 
-// Eight bytes at a time: a word without a byte below 0x10 has none.
+// Words without a byte below 0x10 have none; the last word overlaps the one before it.
 bool breaks_line(std::string_view text) {
   constexpr std::uint64_t kOnes = 0x0101010101010101;
   constexpr std::uint64_t kHigh = 0x8080808080808080;
+  const auto suspect = [](std::uint64_t word) { return ((word - kOnes * 0x10) & ~word & kHigh) != 0; };
+  const auto load = [](const char* from, auto word) {
+    std::memcpy(&word, from, sizeof word);
+    return word;
+  };
   const char* p = text.data();
-  std::size_t left = text.size();
-  for (; left >= 8; p += 8, left -= 8) {
-    std::uint64_t word = 0;
-    std::memcpy(&word, p, 8);
-    if (((word - kOnes * 0x10) & ~word & kHigh) == 0) continue;
-    for (std::size_t i = 0; i < 8; ++i) {
-      if (p[i] == '\r' || p[i] == '\n' || p[i] == '\0') return true;
-    }
+  const char* const end = p + text.size();
+  bool any = false;
+  if (text.size() >= 8) {
+    for (; end - p > 8; p += 8) any = any || suspect(load(p, std::uint64_t{}));
+    any = any || suspect(load(end - 8, std::uint64_t{}));
+  } else if (text.size() >= 4) {
+    any = suspect(std::uint64_t{load(p, std::uint32_t{})} << 32 | load(end - 4, std::uint32_t{}));
+  } else {
+    any = true;
   }
-  for (; left > 0; ++p, --left) {
-    if (*p == '\r' || *p == '\n' || *p == '\0') return true;
-  }
-  return false;
+  if (!any) return false;
+  return std::any_of(text.begin(), text.end(), [](char c) { return c == '\r' || c == '\n' || c == '\0'; });
 }
 
 void HeadWriter::request_line(std::string_view method, std::string_view path, bool has_query, std::string_view query) {

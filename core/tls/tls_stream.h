@@ -73,6 +73,7 @@ class TlsStream final : public Stream, private StreamObserver {
   [[nodiscard]] bool broken() const override { return broken_ || inner_->broken(); }
   IoResult write(std::span<const iovec> pieces) override;
   [[nodiscard]] std::size_t unsent() const override { return tail_.size(); }
+  void end_follows() override { inner_->end_follows(); }
   void shutdown_write() override;
   void abort() override;
 

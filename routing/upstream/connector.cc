@@ -32,7 +32,8 @@ void Connector::end(Attempt& attempt) {
   loop_.retire(std::move(attempt.stream));
 }
 
-void Connector::start() {
+void Connector::start(bool speaks_first) {
+  speaks_first_ = speaks_first;
   if (endpoints_->endpoints.empty()) {
     failure_.kind = ConnectFailure::Kind::no_endpoint;
     failure_.detail = endpoints_->problem.empty() ? "it has no endpoints" : endpoints_->problem;
@@ -64,7 +65,7 @@ std::size_t Connector::other_family(std::size_t endpoint) const {
 bool Connector::begin(Attempt& attempt, std::size_t endpoint) {
   tried_[failure_.attempts++] = endpoint;
   const core::SocketAddress& address = endpoints_->endpoints[endpoint].address;
-  auto stream = core::TcpStream::connect(loop_, address, {.speaks_first = true}, source_ ? &*source_ : nullptr);
+  auto stream = core::TcpStream::connect(loop_, address, {.speaks_first = speaks_first_}, source_ ? &*source_ : nullptr);
   if (!stream) {
     attempt_failed(endpoint, core::ConnectResult::failed, stream.error().message);
     return false;

@@ -50,7 +50,8 @@ class Connector final : private core::StreamObserver {
 
   static constexpr std::uint64_t kStagger = 250;  // ms
 
-  void start();
+  // `speaks_first`: bytes of ours follow as soon as the connection stands.
+  void start(bool speaks_first = true);
   [[nodiscard]] const std::shared_ptr<const EndpointSet>& endpoints() const { return endpoints_; }
 
  private:
@@ -93,6 +94,7 @@ class Connector final : private core::StreamObserver {
   core::Timer stagger_;
   core::Deferred later_;
   ConnectFailure failure_;
+  bool speaks_first_ = true;
 };
 
 }  // namespace edgemux::routing

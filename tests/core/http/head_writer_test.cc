@@ -92,6 +92,22 @@ TEST(HeadWriter, NothingThatEndsALineGetsOut) {
   EXPECT_TRUE(writer.ok());
 }
 
+TEST(HeadWriter, FindsWhatBreaksALineWhereverItStands) {
+  for (std::size_t size = 1; size <= 40; ++size) {
+    for (int byte = 0; byte < 256; ++byte) {
+      const bool breaks = byte == 0 || byte == 10 || byte == 13;
+      for (std::size_t at = 0; at < size; ++at) {
+        for (const char others : {'a', '\t', '\xff', '\x10'}) {
+          std::string text(size, others);
+          text[at] = static_cast<char>(byte);
+          ASSERT_EQ(breaks_line(text), breaks) << size << ' ' << byte << ' ' << at;
+        }
+      }
+    }
+  }
+  EXPECT_FALSE(breaks_line(""));
+}
+
 TEST(HeadWriter, AnUnsafeRequestLineIsNeverOk) {
   const auto ok = [](std::string_view method, std::string_view path, std::string_view query) {
     char out[256];
