@@ -96,6 +96,11 @@ std::shared_ptr<UpstreamSpec> read_upstream(const Node& node, Name name, Problem
     k.max_requests = number_or(keepalive->get("max_requests"), k.max_requests);
     k.connections = static_cast<std::uint32_t>(number_or(keepalive->get("connections"), k.connections));
   }
+  if (const Node* protocol = node.get("protocol")) {
+    upstream.transport.version = protocol->text == "h2"     ? routing::HttpVersion::http2
+                                 : protocol->text == "auto" ? routing::HttpVersion::automatic
+                                                            : routing::HttpVersion::http1;
+  }
   if (const Node* version = node.get("proxy_protocol")) {
     upstream.transport.proxy_protocol = version->text == "v1"   ? core::ProxyVersion::v1
                                         : version->text == "v2" ? core::ProxyVersion::v2

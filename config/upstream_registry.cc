@@ -28,7 +28,8 @@ void add_balance(std::string& out, const routing::Upstream& upstream) {
 std::string identity_of(const routing::Upstream& upstream) {
   std::string out;
   out.reserve(40 + upstream.endpoints.size() * 32);
-  out = "http1";
+  constexpr std::string_view kVersions[] = {"http1", "h2", "auto"};
+  out = kVersions[static_cast<std::size_t>(upstream.transport.version)];
   for (const auto& endpoint : upstream.endpoints) {
     out += '|';
     out += endpoint.host;
