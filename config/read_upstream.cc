@@ -125,6 +125,11 @@ std::shared_ptr<UpstreamSpec> read_upstream(const Node& node, Name name, Problem
     k.max_requests = number_or(keepalive->get("max_requests"), k.max_requests);
     k.connections = static_cast<std::uint32_t>(number_or(keepalive->get("connections"), k.connections));
   }
+  if (const Node* protocol = node.get("protocol")) {
+    upstream.transport.version = protocol->text == "h2"     ? routing::HttpVersion::http2
+                                 : protocol->text == "auto" ? routing::HttpVersion::automatic
+                                                            : routing::HttpVersion::http1;
+  }
   read_transport(node, *spec, problems);
   if (const Node* timeouts = node.get("timeouts"); timeouts != nullptr && timeouts->get("connect") != nullptr) {
     spec->own_connect_timeout = true;

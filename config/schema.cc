@@ -60,7 +60,7 @@ const Type endpoint_map{.kind = Kind::map,
                                    {"weight", &weight, "its share, beside the other endpoints' weights"}}};
 const Type endpoint{.kind = Kind::either, .scalar = &text, .map = &endpoint_map};
 const Type endpoints{.kind = Kind::list, .min = 1, .element = &endpoint};
-const Type upstream_protocol{.kind = Kind::choice, .words = {{"http1"}, {"h2", false}, {"auto", false}}};
+const Type upstream_protocol{.kind = Kind::choice, .words = {{"http1"}, {"h2"}, {"auto"}}};
 const Type balance{.kind = Kind::choice,
                    .words = {{"round_robin"}, {"least_connections"}, {"random_two"}, {"source_hash"}}};
 const Type share{.kind = Kind::percent};
@@ -121,7 +121,9 @@ const Type upstream{
                 .type = &endpoints,
                 .help = "where it is: host:port, by address or by name, or unix:/path",
                 .need = required},
-               {"protocol", &upstream_protocol, "the version of HTTP spoken to it"},
+               {"protocol", &upstream_protocol,
+                "the version of HTTP spoken to it: h2 without asking first, or by ALPN over TLS; auto is h2 where ALPN "
+                "agrees on it"},
                {"tls", &tls_of_upstream, "TLS to the upstream; without it connections are plain"},
                {"balance", &balance, "which endpoint is taken next"},
                {"slow_start", &duration_or_zero, "a new or recovered endpoint reaches its full share after this time"},

@@ -51,7 +51,8 @@ std::string identity_of(const routing::Upstream& upstream) {
   std::string out;
   out.reserve(40 + upstream.endpoints.size() * 32);
   if (upstream.tenant != nullptr) out = upstream.tenant->name + "/";  // nothing is shared between tenants
-  out += "http1";
+  constexpr std::string_view kVersions[] = {"http1", "h2", "auto"};
+  out += kVersions[static_cast<std::size_t>(upstream.transport.version)];
   for (const auto& endpoint : upstream.endpoints) {
     out += endpoint.service ? "|srv:" : "|";
     out += endpoint.host;

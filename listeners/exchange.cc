@@ -7,6 +7,7 @@
 #include "listeners/actions.h"
 #include "listeners/clock.h"
 #include "listeners/forwarding.h"
+#include "listeners/grpc.h"
 #include "listeners/http_session.h"
 #include "listeners/local_reply.h"
 #include "listeners/worker.h"
@@ -23,6 +24,7 @@ using std::chrono::milliseconds;
 
 constexpr std::size_t kMostPending = 64 * 1024;
 constexpr milliseconds kBodyGrace{10'000};
+constexpr std::uint32_t kMostUntouched = 3;  // attempts after which "I did nothing with it" is an error
 constexpr milliseconds kBodyCheck{2'000};
 
 struct FailureAnswer {
@@ -74,7 +76,7 @@ void Exchange::reset() {
   upstream_.reset();
   pool_ = nullptr;
   text_.clear();
-  repeatable_ = false;
+  repeatable_ = whole_ = false;
   mirrors_.clear();
   early_body_.clear();
   if (early_body_.capacity() > kMostPending) early_body_.shrink_to_fit();
@@ -87,7 +89,7 @@ void Exchange::reset() {
   attempts_ = 0;
   status_ = 0;
   stage_ = Stage::over;
-  has_id_ = request_done_ = head_sent_ = answer_done_ = wants_upgrade_ = false;
+  has_id_ = request_done_ = head_sent_ = answer_done_ = wants_upgrade_ = grpc_ = false;
 }
 
 Exchange::Text Exchange::keep(std::string_view text) {
@@ -128,6 +130,7 @@ void Exchange::start(HttpSession& session, core::StreamId stream, core::RequestH
   const auto& trusted = session.listener().spec().trusted_proxies;
   from_trusted_ = !trusted.empty() && contains(trusted, client_);
   if (from_trusted_) client_ = client_behind(head.fields, client_, trusted);
+  if (const Field* type = head.fields.find(FieldId::content_type)) grpc_ = is_grpc(type->value);
   if (head.method == core::Method::connect) {
     return refuse(405, CloseReason::bad_request, "CONNECT is not served here");
   }
@@ -194,6 +197,7 @@ void Exchange::forward(core::RequestHead& head, std::string_view path, const rou
   request.content_length = head.content_length;
   request.has_content_length = head.has_content_length;
   request.te_trailers = head.te_trailers;
+  request.scheme = upstream_->transport.tls != nullptr ? "https" : "http";
   wants_upgrade_ = head.upgrade;
   if (wants_upgrade_) request.upgrade_protocol = head.upgrade_protocol;
   request_done_ = end;
@@ -220,14 +224,18 @@ void Exchange::send(const core::OutgoingRequest& request, bool fresh) {
       return fail_upstream({UpstreamFailure::Kind::tls, upstream_->transport.refused});
     case routing::UpstreamPool::Acquired::waiting:
       if (&request != &saved_.request()) saved_.save(request);
+      whole_ = request_done_ && bytes_in_ == 0;
       stage_ = Stage::connecting;
       return;
     case routing::UpstreamPool::Acquired::ready:
       break;
   }
-  // A pooled connection may turn out to have been closed by the upstream just before: the request goes out again.
-  repeatable_ = upstream_stream_.reused() && request_done_ && idempotent(request.kind) && !wants_upgrade_;
-  if (repeatable_ || tries_.may_follow()) saved_.save(request);
+  // A pooled connection may turn out to have been closed by the upstream just before: the request goes out again. So
+  // does one with which a shared connection did nothing.
+  const bool bodiless = request_done_ && bytes_in_ == 0 && !wants_upgrade_;
+  repeatable_ = upstream_stream_.reused() && bodiless && idempotent(request.kind);
+  whole_ = upstream_stream_.shared() && bodiless;
+  if (repeatable_ || whole_ || tries_.may_follow()) saved_.save(request);
   go(request);
 }
 
@@ -472,7 +480,8 @@ void Exchange::on_upstream_failed(const UpstreamFailure& failure) {
   if (upstream_stream_.attempts() > 1) attempts_ += upstream_stream_.attempts() - 1;
   const bool stale = failure.reused && !failure.answered &&
                      (failure.kind == UpstreamFailure::Kind::reset || failure.kind == UpstreamFailure::Kind::closed);
-  if (stale && repeatable_ && !head_sent_) {
+  const bool untouched = failure.unprocessed && whole_ && attempts_ <= kMostUntouched;
+  if (((stale && repeatable_) || untouched) && !head_sent_) {
     repeatable_ = false;
     return retry();
   }
@@ -514,9 +523,22 @@ void Exchange::refuse(std::uint16_t status, CloseReason reason, std::string_view
   }
   if (reason == CloseReason::no_upstream || reason == CloseReason::request_timeout) body = describe(status, detail_);
   if (body.empty()) body = describe(status, upstream_ != nullptr && status >= 500 ? std::string_view() : detail);
+  if (grpc_) return refuse_grpc(status, reason, body);
   LocalReply answer;
   answer.status = status;
   answer.body = body;
+  answer.reason = reason;
+  reply(answer);
+}
+
+void Exchange::refuse_grpc(std::uint16_t status, CloseReason reason, std::string_view message) {
+  LocalReply answer;
+  answer.status = 200;
+  answer.content_type = "application/grpc";
+  const std::array<std::pair<std::string, std::string>, 3> headers{{{"content-type", "application/grpc"},
+                                                                    {"grpc-status", std::string(grpc_status(status))},
+                                                                    {"grpc-message", grpc_message(message)}}};
+  answer.headers = headers;
   answer.reason = reason;
   reply(answer);
 }

@@ -109,6 +109,7 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   void body_timed_out();
 
   void reply(const LocalReply& reply);
+  void refuse_grpc(std::uint16_t status, CloseReason reason, std::string_view message);
   void fail_upstream(const routing::UpstreamFailure& failure);
   void finish(CloseReason reason);
   void write_log(CloseReason reason);
@@ -174,6 +175,7 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   std::uint16_t status_ = 0;
   Stage stage_ = Stage::over;
   bool repeatable_ = false;  // what is saved has no body and is safe to repeat
+  bool whole_ = false;  // a copy without a body is there: it may be sent elsewhere if the upstream did nothing with it
   bool has_id_ = false;
   bool request_done_ = false;
   bool head_sent_ = false;
@@ -181,6 +183,7 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   bool fed_ = false;
   bool wants_upgrade_ = false;
   bool from_trusted_ = false;
+  bool grpc_ = false;  // errors are told in grpc-status
 };
 
 }  // namespace edgemux::listeners

@@ -1,10 +1,12 @@
 #include "listeners/http_session.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "core/base/log.h"
 #include "listeners/clock.h"
 #include "listeners/exchange.h"
+#include "listeners/stream_tunnel.h"
 #include "listeners/worker.h"
 
 namespace edgemux::listeners {
@@ -131,7 +133,26 @@ void HttpSession::choose_codec() {
   http2_ = std::make_unique<core::Http2Server>(observer, output_, worker().http_scratch(),
                                                worker().snapshot().limits.request_head);
   codec_ = http2_.get();
+  announce_origins();
   flush();
+}
+
+// The names of the certificate that may be asked for on this connection without a 421 (RFC 8336).
+void HttpSession::announce_origins() {
+  constexpr std::size_t kMost = 64;
+  std::array<char, 256> buffer;
+  const std::string_view name = routing::normalise_host(sni_, buffer.data());
+  const core::CertificateChoice choice = worker().snapshot().certificates->find(name);
+  if (!choice) return;
+  const std::uint16_t port = destination().port();
+  const std::string suffix = port == 443 ? std::string() : ":" + std::to_string(port);
+  std::vector<std::string> origins;
+  for (const std::string& covered : (choice.ecdsa != nullptr ? *choice.ecdsa : *choice.rsa)->names) {
+    if (covered.starts_with('*') || origins.size() == kMost) continue;
+    const routing::RoutePtr* route = listener().hosts().find(covered);
+    if (route != nullptr && *route == tls_route_) origins.push_back("https://" + covered + suffix);
+  }
+  if (!origins.empty()) http2_->announce({origins.begin(), origins.end()});
 }
 
 void HttpSession::serve() {
@@ -149,6 +170,7 @@ void HttpSession::serve() {
     for (const auto& exchange : exchanges_) {
       if (exchange != nullptr && codec_->pending(exchange->stream()) == 0) exchange->on_client_writable();
     }
+    for (std::size_t i = 0; i < stream_tunnels_.size(); ++i) stream_tunnels_[i]->client().may_write();
   }
   read();
 }
@@ -313,7 +335,10 @@ void HttpSession::on_request(core::StreamId stream, core::RequestHead& head, boo
 
 void HttpSession::on_request_body(core::StreamId stream, std::span<const char> data, bool end) {
   Exchange* exchange = exchange_of(stream);
-  if (exchange == nullptr) return codec_->consumed(stream, data.size());
+  if (exchange == nullptr) {
+    if (StreamTunnel* tunnel = tunnel_of(stream)) return tunnel->client().received(data, end);
+    return codec_->consumed(stream, data.size());
+  }
   feed(*exchange);
   exchange->on_request_body(data, end);
 }
@@ -327,16 +352,22 @@ void HttpSession::on_request_trailers(core::StreamId stream, core::FieldList& fi
 
 void HttpSession::on_request_reset(core::StreamId stream) {
   Exchange* exchange = exchange_of(stream);
-  if (exchange == nullptr) return;
+  if (exchange == nullptr) {
+    if (StreamTunnel* tunnel = tunnel_of(stream)) tunnel->client().was_reset();
+    return;
+  }
   exchange->cancel(CloseReason::client_reset, "the client took the request back");
   drop_exchange(*exchange);
   if (!busy()) await_next();
 }
 
 void HttpSession::on_stream_writable(core::StreamId stream) {
-  Exchange* exchange = exchange_of(stream);
-  if (exchange == nullptr) return;
   if (congested()) return again_.request();  // as soon as that is sent
+  Exchange* exchange = exchange_of(stream);
+  if (exchange == nullptr) {
+    if (StreamTunnel* tunnel = tunnel_of(stream)) tunnel->client().may_write();
+    return;
+  }
   exchange->on_client_writable();
 }
 
@@ -429,8 +460,35 @@ void HttpSession::discard() {
   if (stream_->readable()) again_.request();
 }
 
+StreamTunnel* HttpSession::tunnel_of(core::StreamId stream) {
+  for (const auto& tunnel : stream_tunnels_) {
+    if (tunnel->id() == stream) return tunnel.get();
+  }
+  return nullptr;
+}
+
+void HttpSession::stream_tunnel_done(StreamTunnel& tunnel, CloseReason reason, std::string_view detail) {
+  const auto place = std::find_if(stream_tunnels_.begin(), stream_tunnels_.end(),
+                                  [&](const auto& one) { return one.get() == &tunnel; });
+  std::unique_ptr<StreamTunnel> gone = std::move(*place);
+  stream_tunnels_.erase(place);
+  tunnel.tunnel().closed(listener().metrics());
+  log_tunnel(tunnel, reason, detail);
+  worker().loop().retire(std::move(gone));
+  if (closed_) return;
+  if (codec_->finished() && !busy()) return finish(CloseReason::done);
+  if (!busy()) await_next();
+}
+
 void HttpSession::upgrade(Exchange& exchange, routing::UpstreamStream::Upgraded upstream) {
   routing::TenantPtr tenant = exchange.route_ == nullptr ? nullptr : exchange.route_->owner;
+  if (codec_->multiplexed()) {
+    const core::StreamId stream = exchange.stream();
+    drop_exchange(exchange);
+    stream_tunnels_.push_back(std::make_unique<StreamTunnel>(*this, stream, std::move(upstream), std::move(tenant)));
+    stream_tunnels_.back()->tunnel().opened(listener().metrics());
+    return;
+  }
   drop_exchange(exchange);
   deadline_.cancel();
   waiting_ = Waiting::nothing;
@@ -555,6 +613,11 @@ void HttpSession::close(CloseReason reason) {
       exchange->cancel(reason, detail_);
       drop_exchange(*exchange);
     }
+    while (!stream_tunnels_.empty()) {
+      StreamTunnel& tunnel = *stream_tunnels_.back();
+      tunnel.cut();
+      stream_tunnel_done(tunnel, reason, detail_);
+    }
   } else if (auto* upgraded = std::get_if<std::unique_ptr<Upgraded>>(&stage_)) {
     Upgraded* stage = upgraded->get();
     stage->tunnel.closed(listener().metrics());
@@ -566,6 +629,32 @@ void HttpSession::close(CloseReason reason) {
   if (tls_ != nullptr && !is_failure(reason)) stream_->shutdown_write();
   stream_->set_observer(nullptr);
   retire();
+}
+
+void HttpSession::log_tunnel(const StreamTunnel& tunnel, CloseReason reason, std::string_view detail) {
+  if (!worker().shared().access_log.enabled()) return;
+  AccessRecord record;
+  record.kind = AccessKind::connection;
+  record.reason = reason;
+  record.client = &client();
+  record.listener = listener().name();
+  record.sni = sni_;
+  record.alpn = alpn();
+  record.tls_version = tls_version();
+  record.tls_resumed = tls_resumed();
+  if (tls_route_ != nullptr) {
+    record.host = tls_route_->name;
+    record.route = tls_route_->name;
+    record.tenant = tls_route_->tenant;
+  }
+  record.bytes_in = tunnel.tunnel().bytes_to_upstream();
+  record.bytes_out = tunnel.tunnel().bytes_to_client();
+  record.upstream = tunnel.place().upstream_name();
+  record.endpoint = tunnel.place().endpoint_text();
+  record.protocol = "upgrade";
+  record.detail = detail;
+  record.duration_us = monotonic_us() - tunnel.began_us();
+  worker().log(record);
 }
 
 // A connection that ended before its first request, or an upgraded one.

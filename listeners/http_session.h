@@ -28,6 +28,7 @@
 namespace edgemux::listeners {
 
 class Exchange;
+class StreamTunnel;
 
 class HttpSession final : public Session,
                           private core::StreamObserver,
@@ -64,6 +65,8 @@ class HttpSession final : public Session,
   void resume_reading();
   // The exchange agreed on an upgrade and is over: from now on bytes.
   void upgrade(Exchange& exchange, routing::UpstreamStream::Upgraded upstream);
+  // For stream tunnels: it is over and may be taken apart.
+  void stream_tunnel_done(StreamTunnel& tunnel, CloseReason reason, std::string_view detail);
 
   // What the client connected to.
   [[nodiscard]] core::SocketAddress destination() const;
@@ -124,6 +127,7 @@ class HttpSession final : public Session,
   void await_windows();
   void windows_timed_out();
   void choose_codec();
+  void announce_origins();
   // The second and last notice of a drain (RFC 9113 6.8).
   void say_goodbye();
   // Ends a connection that is broken, so that the client gets to see why.
@@ -131,7 +135,9 @@ class HttpSession final : public Session,
   Exchange* exchange_of(core::StreamId stream) {
     return stream <= exchanges_.size() ? exchanges_[stream - 1].get() : nullptr;
   }
-  [[nodiscard]] bool busy() const { return open_ > 0; }
+  StreamTunnel* tunnel_of(core::StreamId stream);
+  void log_tunnel(const StreamTunnel& tunnel, CloseReason reason, std::string_view detail);
+  [[nodiscard]] bool busy() const { return open_ > 0 || !stream_tunnels_.empty(); }
   Exchange& open_exchange(core::StreamId stream);
   void drop_exchange(Exchange& exchange);
   // The exchange has bytes for its upstream: they are sent when what was received is dealt with.
@@ -152,6 +158,7 @@ class HttpSession final : public Session,
   core::ServerCodec* codec_;
   std::string stash_;  // received and not yet taken by the codec: an incomplete head, or a pipelined request
   std::vector<std::unique_ptr<Exchange>> exchanges_;  // by StreamId - 1; null where there is none
+  std::vector<std::unique_ptr<StreamTunnel>> stream_tunnels_;
   Exchange* fed_ = nullptr;
   std::variant<Serving, Handshaking, std::unique_ptr<Upgraded>, Lingering> stage_;  // Upgraded is large and rare
   routing::RoutePtr tls_route_;

@@ -4,6 +4,7 @@ namespace edgemux::core {
 
 std::size_t Http2Client::capacity() const {
   if (broken() || stopped_ || goaway_received_ || nghttp2_session_check_request_allowed(session_) == 0) return 0;
+  if (!settled_) return open_streams() == 0 ? 1 : 0;
   const std::size_t theirs = nghttp2_session_get_remote_settings(session_, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
   const std::size_t most = theirs < kMaxStreams ? theirs : kMaxStreams;
   return open_streams() < most ? most - open_streams() : 0;

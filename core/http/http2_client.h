@@ -1,6 +1,7 @@
 #pragma once
 // Http2Client: the ClientCodec of HTTP/2 (RFC 9113) with prior knowledge, which is also what ALPN "h2" leads to. It
-// speaks first: produce() and flush right after making it. Requests may go before the upstream's SETTINGS have come.
+// speaks first: produce() and flush right after making it. One request may go before the upstream's SETTINGS have come;
+// how many it takes is not known earlier.
 
 #include <string>
 
@@ -18,6 +19,7 @@ class Http2Client final : public ClientCodec, private Http2Connection {
       : Http2Connection(Side::client, output, scratch, kHeadLimit, clock), observer_(observer) {}
 
   [[nodiscard]] std::size_t capacity() const override;
+  [[nodiscard]] bool settled() const { return settled_; }
   StreamId send_request(const OutgoingRequest& request, bool end) override;
   void send_body(StreamId stream, std::span<const char> data) override;
   void send_end(StreamId stream) override;

@@ -123,7 +123,8 @@ Http2Connection::Http2Connection(Side side, Output& output, HttpScratch& scratch
   const std::span<const nghttp2_settings_entry> ours =
       side == Side::server ? std::span<const nghttp2_settings_entry>(server) : client;
   nghttp2_submit_settings(session_, NGHTTP2_FLAG_NONE, ours.data(), ours.size());
-  nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, 0, kConnectionWindow);
+  nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, 0,
+                                        side == Side::server ? kConnectionWindow : kUpstreamWindow);
 }
 
 Http2Connection::~Http2Connection() {
@@ -337,6 +338,7 @@ int Http2Connection::frame_received(const nghttp2_frame& frame) {
       on_room();
       break;
     case NGHTTP2_SETTINGS:
+      settled_ = true;
       on_room();
       break;
     default:
@@ -532,7 +534,7 @@ int Http2Connection::frame_sent(const nghttp2_frame& frame) {
       if (!end) break;
       stream->end_sent = true;
       // The answer is out and the request is not whole: the rest of it is of no use (RFC 9113 8.1).
-      if (side_ == Side::server && !stream->input_ended) {
+      if (side_ == Side::server && !stream->input_ended && !stream->tunnel) {
         stream->abandoned = true;
         nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, stream->id,
                                   stream->broken_input ? NGHTTP2_PROTOCOL_ERROR : NGHTTP2_NO_ERROR);

@@ -40,6 +40,9 @@ class Http2Connection {
   // What a peer may send on one stream, and on all, before it was taken: the memory that a slow other side costs.
   static constexpr std::uint32_t kStreamWindow = 64 * 1024;
   static constexpr std::int32_t kConnectionWindow = 192 * 1024;
+  // An upstream's connection is shared by clients: one that does not read must not hold the others' answers up, so only
+  // the streams' windows bind.
+  static constexpr std::int32_t kUpstreamWindow = static_cast<std::int32_t>(kMaxStreams * kStreamWindow);
 
   Http2Connection(Side side, Output& output, HttpScratch& scratch, std::size_t head_limit, Http2Clock clock);
   virtual ~Http2Connection();
@@ -91,6 +94,7 @@ class Http2Connection {
   FloodGuard guard_;
   bool stopped_ = false;
   bool goaway_received_ = false;
+  bool settled_ = false;  // the peer's SETTINGS have come
 
  private:
   friend struct Http2Callbacks;

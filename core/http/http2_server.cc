@@ -56,10 +56,10 @@ nghttp2_extpri priority_of(const RequestHead& head) {
 
 }  // namespace
 
-void Http2Server::announce(std::span<const std::string_view> origins) {
+void Http2Server::announce(std::span<const std::string> origins) {
   std::vector<nghttp2_origin_entry> entries;
   entries.reserve(origins.size());
-  for (const std::string_view origin : origins) {
+  for (const std::string& origin : origins) {
     entries.push_back({reinterpret_cast<std::uint8_t*>(const_cast<char*>(origin.data())), origin.size()});
   }
   if (!broken()) nghttp2_submit_origin(session_, NGHTTP2_FLAG_NONE, entries.data(), entries.size());
@@ -101,7 +101,7 @@ void Http2Server::refuse(Http2Stream& stream, HeadProblem problem) {
 void Http2Server::on_broken_body(Http2Stream& stream, const char* reason) { refuse(stream, {400, reason}); }
 
 void Http2Server::on_body(Http2Stream& stream, std::span<const char> data, bool end) {
-  if (stream.upgrade && !stream.head_sent) {
+  if (stream.upgrade && !stream.tunnel && !stream.head_sent) {
     // RFC 8441 5: nothing may come before the answer.
     give_back(stream, data.size());
     return refuse(stream, {400, "data before the answer to CONNECT"});
@@ -110,7 +110,7 @@ void Http2Server::on_body(Http2Stream& stream, std::span<const char> data, bool 
 }
 
 void Http2Server::on_lost(Http2Stream& stream, std::uint32_t) {
-  if (stream.head_seen && !stream.output_ended) observer_.on_request_reset(stream.slot);
+  if (stream.head_seen && (!stream.output_ended || stream.tunnel)) observer_.on_request_reset(stream.slot);
 }
 
 // ---- answers
@@ -153,7 +153,7 @@ void Http2Server::send_head(StreamId id, const ResponseHead& head, BodyPlan plan
 void Http2Server::send_upgrade(StreamId id, const ResponseHead& head) {
   Http2Stream* to = stream(id);
   if (to == nullptr || to->abandoned || to->head_sent || broken()) return;
-  to->with_body = true;
+  to->with_body = to->tunnel = true;
   Http2FieldList list;
   list.add(":status", "200");
   for (const Field& field : head.fields) {
@@ -170,7 +170,7 @@ void Http2Server::send_body(StreamId id, std::span<const char> data) {
 void Http2Server::send_end(StreamId id) {
   Http2Stream* to = stream(id);
   if (to == nullptr || to->abandoned) return;
-  if (!to->input_ended && !to->upgrade) to->drop_input = true;
+  if (!to->input_ended && !to->tunnel) to->drop_input = true;
   put_end(*to);
 }
 

@@ -6,7 +6,7 @@
 // before that reset the stream.
 
 #include <span>
-#include <string_view>
+#include <string>
 
 #include "core/http/http2_connection.h"
 
@@ -20,7 +20,7 @@ class Http2Server final : public ServerCodec, private Http2Connection {
       : Http2Connection(Side::server, output, scratch, head_limit, clock), observer_(observer) {}
 
   // ORIGIN (RFC 8336): what may be asked for on this connection beside the name of the handshake ("https://a.example").
-  void announce(std::span<const std::string_view> origins);
+  void announce(std::span<const std::string> origins);
 
   std::size_t receive(std::span<char> bytes) override {
     receive_bytes(bytes);

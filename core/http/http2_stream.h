@@ -49,6 +49,7 @@ struct Http2Stream : InHttp2Memory {
   bool abandoned = false;  // the owner has given it up: no calls any more
   bool head_request = false;
   bool upgrade = false;  // asked to become a tunnel
+  bool tunnel = false;   // is one
   bool begun = false;    // its HEADERS are on the wire (client)
   Method method = Method::other;
 };

@@ -12,7 +12,11 @@
 
 namespace edgemux::routing {
 
+// Which HTTP an upstream speaks. automatic: HTTP/2 where TLS agrees on it, else HTTP/1.
+enum class HttpVersion : std::uint8_t { http1, http2, automatic };
+
 struct UpstreamTransport {
+  HttpVersion version = HttpVersion::http1;
   core::TlsClientPolicyPtr tls{};  // null = plain
   // Not empty: the files of `tls` are broken, and nothing is ever sent to this upstream. Never plain instead.
   std::string refused{};

@@ -77,17 +77,14 @@ void UpstreamConnection::detach(UpstreamStream& stream) {
   if (id != 0) streams_[id - 1] = nullptr;
   if (state_ != State::open) return;
   if (!codec_->multiplexed()) return pool_.take_back(*this);
-  if (id != 0 && !stream.complete_) {
-    codec_->cancel(id);
-  } else if (id != 0 && stream.unconsumed_ > 0) {
-    codec_->consumed(id, std::exchange(stream.unconsumed_, 0));
-  }
-  again_.request();  // sends what the codec has to say
-  pool_.take_back(*this);
+  if (id != 0) codec_->cancel(id);  // of a stream that is over there is nothing left to cancel
+  stream.unconsumed_ = 0;
+  flush();  // what the codec has to say
+  if (state_ == State::open) pool_.take_back(*this);
 }
 
 void UpstreamConnection::park(std::uint64_t until) {
-  again_.cancel();
+  if (!codec_->multiplexed()) again_.cancel();
   context_.loop.timers().arm(deadline_, until);
 }
 
@@ -182,17 +179,34 @@ void UpstreamConnection::secure() {
 void UpstreamConnection::open() {
   connected_at_ = context_.loop.now();
   core::ClientCodec::Observer& observer = *this;
-  codec_ = &http1_.emplace(observer, output_, context_.http);
+  const HttpVersion version = pool_.upstream().transport.version;
+  const bool agreed = tls_ != nullptr && tls_->alpn() == "h2";
+  if (version == HttpVersion::http2 && tls_ != nullptr && !agreed) {
+    return fail(UpstreamFailure::Kind::tls, "it does not agree on h2 (ALPN)");
+  }
+  if (version == HttpVersion::http2 || (version == HttpVersion::automatic && agreed)) {
+    http2_ = std::make_unique<core::Http2Client>(observer, output_, context_.http);
+    codec_ = http2_.get();
+  } else {
+    codec_ = &http1_.emplace(observer, output_, context_.http);
+  }
   state_ = State::open;
   // What came together with the connection (its end, say) is not reported again.
   if (stream_->readable()) again_.request();
+  admit();
+  if (state_ != State::open || !codec_->multiplexed()) return;
+  flush();
+  if (state_ == State::open) pool_.take_back(*this);
+}
+
+void UpstreamConnection::admit() {
   while (state_ == State::open && !waiting_.empty() && codec_->capacity() > 0) {
     UpstreamStream& first = *waiting_.front();
     waiting_.erase(waiting_.begin());
     attach(first);
     first.observer_.on_upstream_ready();
   }
-  if (codec_->multiplexed()) flush();
+  while (state_ == State::open && !in_the_making() && !waiting_.empty()) pool_.move_on(*waiting_.front());
 }
 
 void UpstreamConnection::on_connect_failed(const ConnectFailure& failure) {
@@ -294,6 +308,11 @@ bool UpstreamConnection::receive(std::span<char> bytes) {
     }
   }
   end_event();
+  // Streams that are over have been tidied up: their numbers may be given again.
+  if (state_ == State::open && codec_->multiplexed() && (std::exchange(room_, false) || !codec_->reusable())) {
+    admit();
+    if (state_ == State::open) pool_.take_back(*this);
+  }
   return state_ == State::open && (in_use_ > 0 || codec_->multiplexed());
 }
 
@@ -352,7 +371,8 @@ void UpstreamConnection::on_response_reset(core::StreamId id, bool unprocessed, 
   UpstreamStream* stream = stream_of(id);
   if (stream == nullptr) return;
   stream->complete_ = true;  // there is nothing to cancel
-  fail_stream(*stream, {UpstreamFailure::Kind::reset, reason, stream->reused_, stream->answered_, unprocessed});
+  // Not `reused`: the connection is alive, so it was not too old.
+  fail_stream(*stream, {UpstreamFailure::Kind::reset, reason, false, stream->answered_, unprocessed});
 }
 
 void UpstreamConnection::on_bad_response(core::StreamId id, const char* reason) {
@@ -362,7 +382,7 @@ void UpstreamConnection::on_bad_response(core::StreamId id, const char* reason) 
   fail_stream(*stream, {UpstreamFailure::Kind::bad_response, reason, stream->reused_, stream->answered_, false});
 }
 
-void UpstreamConnection::on_capacity() { pool_.take_back(*this); }
+void UpstreamConnection::on_capacity() { room_ = true; }
 
 void UpstreamConnection::fail_stream(UpstreamStream& stream, UpstreamFailure failure) {
   if (!codec_->multiplexed()) return fail(failure.kind, failure.detail);

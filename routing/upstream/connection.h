@@ -16,6 +16,7 @@
 #include "core/base/metrics.h"
 #include "core/http/codec.h"
 #include "core/http/http1_client.h"
+#include "core/http/http2_client.h"
 #include "core/io/event_loop.h"
 #include "core/io/output.h"
 #include "core/io/stream.h"
@@ -63,7 +64,7 @@ class UpstreamConnection final : public core::Retirable,
   void attach(UpstreamStream& stream);
   // The stream leaves, whatever it was doing.
   void detach(UpstreamStream& stream);
-  [[nodiscard]] bool idle() const { return state_ == State::open && in_use_ == 0; }
+  [[nodiscard]] bool idle() const { return state_ == State::open && in_use_ == 0 && waiting_.empty(); }
   [[nodiscard]] bool has_room() const { return state_ == State::open && codec_->capacity() > 0; }
   // Nobody uses it: closed at `until`, loop milliseconds, or when the upstream says anything.
   void park(std::uint64_t until);
@@ -80,6 +81,15 @@ class UpstreamConnection final : public core::Retirable,
   bool introduce(core::TcpStream& stream);
   void secure();
   void open();
+  // Requests may wait for it: it does not stand, or has not said yet how many it takes.
+  [[nodiscard]] bool in_the_making() const {
+    return state_ == State::connecting || state_ == State::securing ||
+           (state_ == State::open && http2_ != nullptr && !http2_->settled());
+  }
+  // Gives those that wait what room there is; the others get a connection of their own.
+  void admit();
+  // Where it goes, as far as that is known.
+  [[nodiscard]] const Endpoint* aim() const { return endpoint_ != nullptr ? endpoint_ : expected_; }
   void on_response(core::StreamId stream, core::ResponseHead& head, bool end) override;
   void on_response_body(core::StreamId stream, std::span<const char> data, bool end) override;
   void on_response_trailers(core::StreamId stream, core::FieldList& fields) override;
@@ -108,6 +118,7 @@ class UpstreamConnection final : public core::Retirable,
   core::TlsStream* tls_ = nullptr;  // the same, where it is one
   core::Output output_;
   std::optional<core::Http1Client> http1_;
+  std::unique_ptr<core::Http2Client> http2_;
   core::ClientCodec* codec_ = nullptr;  // null before the connection stands
   std::string stash_;                   // an incomplete head
   std::unique_ptr<Connector> connector_;
@@ -127,6 +138,7 @@ class UpstreamConnection final : public core::Retirable,
   std::size_t slot_ = SIZE_MAX;  // of its endpoint in the pool's present set; SIZE_MAX = not in it
   unsigned attempts_ = 0;
   State state_ = State::connecting;
+  bool room_ = false;          // on_capacity() was called in this event
   bool listed_ = false;        // the pool may lend it
   bool parked_ = false;        // counted as idle
   bool write_failed_ = false;  // the upstream takes no more; its answer may be there all the same

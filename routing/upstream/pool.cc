@@ -80,7 +80,8 @@ std::size_t UpstreamPool::slot_of(const UpstreamConnection& connection) const {
 
 UpstreamConnection* UpstreamPool::find_room(std::size_t turn) {
   if (room_.empty() || endpoints_->endpoints.empty()) return nullptr;
-  const auto found = std::find_if(room_.rbegin(), room_.rend(), [&](const auto* one) { return one->slot_ == turn; });
+  const auto found = std::find_if(room_.rbegin(), room_.rend(),
+                                  [&](const auto* one) { return one->slot_ == turn && one->has_room(); });
   return found == room_.rend() ? nullptr : *found;
 }
 
@@ -165,6 +166,10 @@ UpstreamPool::Acquired UpstreamPool::acquire(UpstreamStream& stream, const Wish&
       return Acquired::ready;
     }
   }
+  if (UpstreamConnection* connection = find_in_the_making(choice); connection != nullptr) {
+    connection->expect(stream);
+    return Acquired::waiting;
+  }
   if (!lease()) return wait_for_place(stream, wish);
   connect(stream, std::move(choice));
   return Acquired::waiting;
@@ -207,6 +212,35 @@ UpstreamPool::Acquired UpstreamPool::wait_for_place(UpstreamStream& stream, cons
   // A place that was given up before others could see us waiting is found now.
   serve_.request();
   return Acquired::waiting;
+}
+
+UpstreamConnection* UpstreamPool::find_in_the_making(const Pick& choice) const {
+  const UpstreamTransport& transport = upstream_->transport;
+  const bool may_share = transport.version == HttpVersion::http2 ||
+                         (transport.version == HttpVersion::automatic && transport.tls != nullptr);
+  if (!may_share || transport.proxy_protocol != core::ProxyVersion::off) return nullptr;
+  if (choice.first >= choice.endpoints->endpoints.size()) return nullptr;
+  const core::SocketAddress& address = choice.endpoints->endpoints[choice.first].address;
+  for (const auto& connection : all_) {
+    if (!connection->in_the_making() || connection->waiting_.size() >= kMostWaiting) continue;
+    if (const Endpoint* aim = connection->aim(); aim != nullptr && aim->address == address) return connection.get();
+  }
+  return nullptr;
+}
+
+void UpstreamPool::move_on(UpstreamStream& stream) {
+  auto& waiting = stream.connection_->waiting_;
+  waiting.erase(std::find(waiting.begin(), waiting.end(), &stream));
+  Pick choice = pick({});
+  if (UpstreamConnection* connection = find_in_the_making(choice); connection != nullptr) {
+    return connection->expect(stream);
+  }
+  if (lease()) return connect(stream, std::move(choice));
+  stream.connection_ = nullptr;
+  stream.state_ = UpstreamStream::State::none;
+  end_request(stream);
+  (void)overflow("limits.connections is reached");
+  stream.observer_.on_upstream_failed({UpstreamFailure::Kind::limit, limit_reason_});
 }
 
 void UpstreamPool::stop_waiting(UpstreamStream& stream) {

@@ -78,6 +78,11 @@ class UpstreamPool final : private PlaceBoard::Member {
   void end_request(UpstreamStream& stream);
   // Where the connection's endpoint stands in the present set.
   [[nodiscard]] std::size_t slot_of(const UpstreamConnection& connection) const;
+  static constexpr std::size_t kMostWaiting = 100;  // requests for one connection in the making
+  // A connection to that endpoint which is being made and may turn out to be shared.
+  UpstreamConnection* find_in_the_making(const Pick& choice) const;
+  // It waited for a connection that has no room for it: it gets one of its own.
+  void move_on(UpstreamStream& stream);
   // A connection with room to the endpoint whose turn it is.
   UpstreamConnection* find_room(std::size_t turn);
   void list(UpstreamConnection& connection);

@@ -30,6 +30,8 @@ void UpstreamStream::send_end() { connection_->codec_->send_end(id_); }
 
 void UpstreamStream::send_trailers(const core::FieldList& fields) { connection_->codec_->send_trailers(id_, fields); }
 
+bool UpstreamStream::shared() const { return state_ == State::ready && connection_->codec_->multiplexed(); }
+
 void UpstreamStream::flush() {
   if (state_ == State::ready) connection_->flush();
 }

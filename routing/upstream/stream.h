@@ -115,6 +115,8 @@ class UpstreamStream {
 
   // ---- what became of it; kept after release() until the next acquire() ----
   [[nodiscard]] bool reused() const { return reused_; }
+  // Its connection carries other streams beside it.
+  [[nodiscard]] bool shared() const;
   [[nodiscard]] unsigned attempts() const { return attempts_; }  // endpoints tried for a new connection; 0 = none yet
   // Empty before an endpoint was found. Valid until the connection is freed: not after this turn of the loop, once
   // released.

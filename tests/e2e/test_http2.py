@@ -2,14 +2,15 @@
 
 import hashlib
 import json
-import re
 import signal
 import subprocess
 
 import pytest
-from support.curl import curl, curl_ok
-from support.http2 import H2Client
+from h2.settings import SettingCodes
+from support.curl import curl_ok
+from support.http2 import H2Client, H2Origin
 from support.origin import pattern
+from support.ports import free_port
 from support.waiting import patience, until
 
 HOST = "own.example.com"
@@ -198,3 +199,207 @@ def test_coalesced_connections_are_refused_with_421(site, h2):
     assert client.get("/bytes/1", authority="other.example.com").status == 421
     assert client.get("/bytes/1").status == 200
     assert client.get("/bytes/1", authority="nobody.example.net").status == 404
+
+
+# ---- upstreams that speak HTTP/2
+
+
+@pytest.fixture
+def h2_origin(closing):
+    return closing(H2Origin(free_port()))
+
+
+def to_h2(origin, **more):
+    return {"path": "/", "upstream": {"endpoints": [origin.address], "protocol": "h2", **more}}
+
+
+@pytest.mark.sanitizer
+@pytest.mark.parametrize("transport", ["h1", "h2"])
+def test_to_an_http2_upstream(site, h2, h2_origin, transport):
+    site.start(site.route(to_h2(h2_origin)))
+    if transport == "h2":
+        client = h2()
+        seen = json.loads(client.post("/echo?q=1", b"hello" * 1000, headers=[("x-a", "b")]).body)
+        big = bytes(client.get(f"/bytes/{2 << 20}").body)
+        assert client.get("/bytes/100", method="HEAD").get("content-length") == "100"
+        assert client.get("/status/404").status == 404
+        trailers = client.get("/trailers")
+        assert bytes(trailers.body) == b"body\n" and trailers.trailer("x-trailer") == "yes"
+        hints = client.get("/hints")
+        assert dict(hints.interim[0])["link"] == "</a.css>" and hints.status == 200
+        early = client.ask("/early", method="POST", end=False)
+        client.send(early, b"x" * 200_000)
+        assert client.wait(early).status == 413
+    else:
+        with site.wire("https") as wire:
+            seen = json.loads(wire.ask("/echo?q=1", HOST, method="POST", headers=[("x-a", "b")], body=b"hello" * 1000).body)
+            big = wire.ask(f"/bytes/{2 << 20}", HOST).body
+            assert wire.ask("/trailers", HOST).body == b"body\n"
+            assert wire.ask("/status/404", HOST).status == 404
+            assert wire.ask("/hints", HOST).interim[0][0] == 103
+    head = dict(seen["headers"])
+    assert (head[":method"], head[":path"], head[":authority"]) == ("POST", "/echo?q=1", HOST) and head["x-a"] == "b"
+    assert seen["length"] == 5000 and seen["sha256"] == hashlib.sha256(b"hello" * 1000).hexdigest()
+    assert not {"connection", "host", "transfer-encoding"} & set(head)
+    assert big == pattern(2 << 20)
+
+
+@pytest.mark.sanitizer
+def test_streams_share_the_upstreams_connection(site, h2, h2_origin):
+    site.start(site.route(to_h2(h2_origin)), workers=1)
+    clients = [h2() for _ in range(4)]
+    asked = [(client, [client.ask("/bytes/20000") for _ in range(20)]) for client in clients]
+    for client, streams in asked:
+        for answer in client.wait(*streams):
+            assert bytes(answer.body) == pattern(20_000)
+    assert h2_origin.connections == 1
+    assert len(h2_origin.requests) == 80
+
+
+def test_the_upstreams_limit_of_streams_holds(site, h2, closing):
+    narrow = closing(H2Origin(free_port(), streams=3))
+    site.start(site.route(to_h2(narrow)), workers=1)
+    client = h2()
+    client.get("/bytes/1")
+    streams = [client.ask("/bytes/50000") for _ in range(30)]
+    for answer in client.wait(*streams):
+        assert bytes(answer.body) == pattern(50_000)
+    assert narrow.most <= 3
+
+
+def test_what_the_upstream_did_not_touch_is_sent_again(site, h2, h2_origin):
+    site.start(site.route(to_h2(h2_origin)), workers=1)
+    client = h2()
+    assert client.get("/bytes/1").status == 200
+    refused = client.get("/refuse", method="POST")
+    assert refused.status == 200 and h2_origin.refused
+    assert [dict(r)[":path"] for r in h2_origin.requests].count("/refuse") == 2
+    failed = client.get("/reset")
+    assert failed.status == 502
+    assert [dict(r)[":path"] for r in h2_origin.requests].count("/reset") == 1
+    h2_origin.goaway_after = 1
+    for _ in range(5):
+        assert client.get("/bytes/10").status == 200
+    assert h2_origin.connections > 1
+
+
+def test_a_reset_travels_to_the_upstream(site, h2, h2_origin):
+    site.start(site.route(to_h2(h2_origin)))
+    client = h2()
+    stream = client.ask("/hang")
+    until(lambda: h2_origin.requests, "the request arrived")
+    client.h2.reset_stream(stream)
+    client.flush()
+    until(lambda: h2_origin.resets, "the upstream is told")
+    assert h2_origin.resets[0][1] == 8
+
+
+def test_a_slow_reader_stops_an_http2_upstream(site, h2, h2_origin):
+    site.start(site.route(to_h2(h2_origin)))
+    client = h2(manual=True)
+    before = site.edge.pss()
+    streams = [client.ask(f"/bytes/{8 << 20}") for _ in range(20)]
+    client.until(lambda: client.h2.inbound_flow_control_window < 100, "the connection's window is used up")
+    good = h2()
+    assert bytes(good.get("/bytes/300000").body) == pattern(300_000)
+    assert site.edge.pss() - before < 16 * 1024
+    client.manual = False
+    for stream in streams:
+        client.h2.increment_flow_control_window(16 << 20, stream)
+    client.h2.increment_flow_control_window(500 << 20)
+    client.flush()
+    client.wait(streams[0], streams[-1])
+    assert bytes(client.streams[streams[-1]].body) == pattern(8 << 20)
+
+
+# ---- WebSocket over a stream (RFC 8441), and bytes that must not wait
+
+
+@pytest.mark.sanitizer
+def test_websocket_over_http2(site, h2, websocket_echo):
+    site.start(site.route({"path": "/", "upstream": f"127.0.0.1:{websocket_echo.port}"}))
+    client = h2()
+    client.until(lambda: client.h2.remote_settings.get(SettingCodes.ENABLE_CONNECT_PROTOCOL), "RFC 8441 is offered")
+    stream = client.ask("/chat", method="CONNECT", pseudo=[(":protocol", "websocket")], end=False,
+                        headers=[("sec-websocket-version", "13"), ("origin", f"https://{HOST}")])
+    answer = client.streams[stream]
+    client.until(lambda: answer.headers, "an answer")
+    assert answer.status == 200 and answer.get("sec-websocket-accept") is None
+    for size in (5, 300, 70_000):
+        text = bytes(i % 251 for i in range(size))
+        client.send(stream, websocket_frame(text))
+        expected = websocket_frame(text, masked=False)
+        client.until(lambda: len(answer.body) >= len(expected), f"the echo of {size} bytes")
+        assert bytes(answer.body) == expected
+        answer.body.clear()
+    client.send(stream, websocket_frame(b"\x03\xe8", opcode=8), end=True)
+    client.wait(stream)
+    assert answer.ended and websocket_echo.paths == ["/chat"]
+    site.edge.wait_access(kind="connection", protocol="upgrade", reason="done")
+    dropped = client.ask("/chat", method="CONNECT", pseudo=[(":protocol", "websocket")], end=False,
+                         headers=[("sec-websocket-version", "13")])
+    client.until(lambda: client.streams[dropped].headers, "an answer")
+    client.h2.reset_stream(dropped)
+    client.flush()
+    site.edge.wait_access(kind="connection", protocol="upgrade", reason="client_reset")
+    assert site.edge.metrics().total("edgemux_tunnels_active") == 0
+
+
+def websocket_frame(data, opcode=2, masked=True):
+    size = len(data)
+    head = bytes([0x80 | opcode])
+    mask = 0x80 if masked else 0
+    if size < 126:
+        head += bytes([mask | size])
+    elif size < 65536:
+        head += bytes([mask | 126]) + size.to_bytes(2, "big")
+    else:
+        head += bytes([mask | 127]) + size.to_bytes(8, "big")
+    return head + (bytes(4) if masked else b"") + data
+
+
+def test_server_sent_events_are_not_held_back(site, h2):
+    first, second = b"data: 1\n\n", b"data: 2\n\n"
+
+    def events(call):
+        call.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+        call.send(b"9\r\n" + first + b"\r\n")
+        call.gate("next")
+        call.send(b"9\r\n" + second + b"\r\n0\r\n\r\n")
+
+    site.origin.scripts["/events"] = events
+    site.start()
+    client = h2()
+    stream = client.ask("/events")
+    client.until(lambda: bytes(client.streams[stream].body) == first, "the first event alone")
+    site.origin.gate("next").set()
+    assert bytes(client.wait(stream).body) == first + second
+
+
+def test_the_origin_frame_names_what_may_be_asked_for(site, h2):
+    site.start()
+    client = h2()
+    client.get("/bytes/1")
+    assert client.origins == [f"https://{HOST}:{site.edge.https}"]
+
+
+# ---- a browser
+
+
+def test_chromium_speaks_http2(site, tmp_path):
+    site.origin.scripts["/page"] = lambda call: call.answer(
+        body=b"<title>t</title><img src=/status/204><script>document.title='ready'</script>", content_type="text/html")
+    site.start()
+    log = tmp_path / "net.json"
+    done = subprocess.run(
+        ["/usr/bin/chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+         "--disable-background-networking", "--disable-component-update", "--disable-sync",
+         "--ignore-certificate-errors", f"--user-data-dir={tmp_path}/profile", f"--log-net-log={log}",
+         f"--host-resolver-rules=MAP {HOST} 127.0.0.1", "--virtual-time-budget=3000", "--dump-dom",
+         f"https://{HOST}:{site.edge.https}/page"],
+        capture_output=True, text=True, timeout=patience(90))
+    assert "ready" in done.stdout, done.stdout + done.stderr[-2000:]
+    text = log.read_text(errors="replace")
+    assert "HTTP2_SESSION_RECV_HEADERS" in text or "HTTP2_SESSION" in text
+    line = site.edge.wait_access(path="/page", status=200)[0]
+    assert (line["alpn"], line["protocol"]) == ("h2", "HTTP/2")

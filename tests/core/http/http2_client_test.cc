@@ -88,7 +88,7 @@ TEST(Http2Client, AnswersWithoutABody) {
 
 TEST(Http2Client, HasRoomForAsManyAsTheUpstreamTakes) {
   Http2ClientTalk c;
-  EXPECT_EQ(c.codec.capacity(), 100U);
+  EXPECT_EQ(c.codec.capacity(), 1U) << "how many it takes is not known yet";
   c.greet({{3, 2}});
   EXPECT_EQ(c.codec.capacity(), 2U);
   c.request();

@@ -337,7 +337,7 @@ TEST(Http2Server, AClientThatSaysGoodbyeGetsItsAnswers) {
 TEST(Http2Server, AnnouncesItsOrigins) {
   Http2ServerTalk s;
   s.greet();
-  const std::string_view origins[] = {"https://a.example", "https://b.example"};
+  const std::string origins[] = {"https://a.example", "https://b.example"};
   s.codec.announce(origins);
   s.flush();
   const auto sent = split_frames(s.wire.sent);

@@ -256,7 +256,7 @@ class _Server:
     def __init__(self, origin, sock):
         self.origin, self.sock = origin, sock
         self.number = origin.connections
-        self.open, self.waiting = {}, {}
+        self.open, self.waiting, self.goaway = {}, {}, None
         config = h2.config.H2Configuration(client_side=False, header_encoding="utf-8")
         self.h2 = h2.connection.H2Connection(config)
         self.h2.local_settings = h2.settings.Settings(client=False, initial_values={
@@ -271,6 +271,9 @@ class _Server:
                 self.take(event)
             self.drain()
             self.sock.sendall(self.h2.data_to_send())
+            if self.goaway is not None:  # by hand: python-h2 says nothing more after one
+                self.sock.sendall(b"\0\0\x08\x07\0\0\0\0\0" + struct.pack(">II", self.goaway, 0))
+                return
 
     def take(self, event):
         stream = getattr(event, "stream_id", None)
@@ -334,7 +337,7 @@ class _Server:
         self.h2.send_headers(stream, head)
         self.waiting[stream] = (memoryview(body), trailers)
         if self.origin.goaway_after is not None and stream >= self.origin.goaway_after:
-            self.h2.close_connection(last_stream_id=stream)
+            self.goaway = stream
 
     def drain(self):
         for stream, (body, trailers) in list(self.waiting.items()):

@@ -1,0 +1,84 @@
+#include "listeners/stream_tunnel.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "listeners/clock.h"
+#include "listeners/http_session.h"
+#include "listeners/worker.h"
+
+namespace edgemux::listeners {
+
+void CodecStream::received(std::span<const char> data, bool end) {
+  input_.append(data.data(), data.size());
+  ended_ = ended_ || end;
+  tell();
+}
+
+void CodecStream::was_reset() {
+  reset_ = finished_ = true;
+  tell();
+}
+
+core::IoResult CodecStream::read(std::span<char> buffer) {
+  if (reset_) return {core::IoStatus::error, 0, ECONNRESET};
+  if (input_.empty()) return {ended_ ? core::IoStatus::eof : core::IoStatus::again, 0, 0};
+  const std::size_t count = std::min(buffer.size(), input_.size() - taken_);
+  std::memcpy(buffer.data(), input_.data() + taken_, count);
+  taken_ += count;
+  if (taken_ == input_.size()) {
+    input_.clear();
+    taken_ = 0;
+  }
+  session_.codec().consumed(id_, count);
+  session_.flush();
+  return {core::IoStatus::ok, count, 0};
+}
+
+core::IoResult CodecStream::write(std::span<const iovec> pieces) {
+  if (reset_) return {core::IoStatus::error, 0, ECONNRESET};
+  if (session_.pending(id_) > 0) return {};
+  std::size_t count = 0;
+  for (const iovec& piece : pieces) {
+    session_.codec().send_body(id_, {static_cast<const char*>(piece.iov_base), piece.iov_len});
+    count += piece.iov_len;
+  }
+  session_.flush();
+  if (reset_) return {core::IoStatus::error, 0, ECONNRESET};
+  return count > 0 ? core::IoResult{core::IoStatus::ok, count, 0} : core::IoResult{};
+}
+
+void CodecStream::shutdown_write() {
+  if (std::exchange(finished_, true)) return;
+  session_.codec().send_end(id_);
+  session_.flush();
+}
+
+void CodecStream::abort() {
+  if (std::exchange(reset_, true)) return;
+  session_.codec().reset(id_, core::StreamError::cancel);
+  session_.flush();
+}
+
+StreamTunnel::StreamTunnel(HttpSession& session, core::StreamId id, routing::UpstreamStream::Upgraded upstream,
+                           routing::TenantPtr tenant)
+    : session_(session),
+      id_(id),
+      began_us_(monotonic_us()),
+      client_(session, id),
+      upstream_(std::move(upstream.stream)),
+      place_(std::move(upstream.place)),
+      tenant_(std::move(tenant)),
+      tunnel_(session.worker(), *this, client_, *upstream_) {  // NOLINT: the observer is a private base
+  tunnel_.to_client().prepend(upstream.received);
+  if (tenant_ != nullptr) tunnel_.count_for(tenant_->state.get());
+  tunnel_.start();
+}
+
+void StreamTunnel::on_tunnel_closed(CloseReason reason, const char* detail) {
+  if (reason != CloseReason::done) client_.abort();
+  session_.stream_tunnel_done(*this, reason, detail);
+}
+
+}  // namespace edgemux::listeners

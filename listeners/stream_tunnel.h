@@ -1,0 +1,84 @@
+#pragma once
+// StreamTunnel: an upgraded stream of a connection that carries others beside it (WebSocket over HTTP/2, RFC 8441). One
+// stream of the codec looks like a connection of its own (CodecStream), so that Tunnel does the rest.
+//
+// Made and owned by the session, which passes on what its codec says of the stream, and takes the tunnel apart when it
+// is told stream_tunnel_done().
+
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "core/http/codec.h"
+#include "core/io/retirable.h"
+#include "core/io/stream.h"
+#include "listeners/tunnel.h"
+#include "routing/upstream/stream.h"
+
+namespace edgemux::listeners {
+
+class HttpSession;
+
+// What the client sends is kept until it is read; the stream's window bounds it.
+class CodecStream final : public core::Stream {
+ public:
+  CodecStream(HttpSession& session, core::StreamId id) : session_(session), id_(id) {}
+
+  // ---- from the session
+  void received(std::span<const char> data, bool end);
+  void was_reset();
+  void may_write() { tell(); }
+
+  void set_observer(core::StreamObserver* observer) override { observer_ = observer; }
+  core::IoResult read(std::span<char> buffer) override;
+  [[nodiscard]] bool readable() const override { return !input_.empty() || ended_ || reset_; }
+  [[nodiscard]] bool broken() const override { return reset_; }
+  core::IoResult write(std::span<const iovec> pieces) override;
+  [[nodiscard]] std::size_t unsent() const override { return 0; }
+  void shutdown_write() override;
+  void abort() override;
+
+ private:
+  void tell() {
+    if (observer_ != nullptr) observer_->on_ready(*this);
+  }
+
+  HttpSession& session_;
+  core::StreamId id_;
+  core::StreamObserver* observer_ = nullptr;
+  std::string input_;
+  std::size_t taken_ = 0;  // of it
+  bool ended_ = false;     // the client's half
+  bool reset_ = false;
+  bool finished_ = false;  // our half
+};
+
+class StreamTunnel final : public core::Retirable, private Tunnel::Observer {
+ public:
+  // `tenant`: whose bytes these are; null = the platform.
+  StreamTunnel(HttpSession& session, core::StreamId id, routing::UpstreamStream::Upgraded upstream,
+               routing::TenantPtr tenant);
+
+  [[nodiscard]] core::StreamId id() const { return id_; }
+  [[nodiscard]] CodecStream& client() { return client_; }
+  [[nodiscard]] const routing::UpstreamPlace& place() const { return place_; }
+  [[nodiscard]] const Tunnel& tunnel() const { return tunnel_; }
+  [[nodiscard]] std::uint64_t began_us() const { return began_us_; }
+  // The connection is closing: the upstream's side ends with it.
+  void cut() { upstream_->abort(); }
+
+ private:
+  void on_tunnel_closed(CloseReason reason, const char* detail) override;
+
+  HttpSession& session_;
+  core::StreamId id_;
+  std::uint64_t began_us_;
+  CodecStream client_;
+  std::unique_ptr<core::Stream> upstream_;
+  routing::UpstreamPlace place_;
+  routing::TenantPtr tenant_;
+  Tunnel tunnel_;
+};
+
+}  // namespace edgemux::listeners
