@@ -196,7 +196,8 @@ class Explainer {
   }
 
   void add_owner(const routing::Route& route) {
-    step("tenant", route.tenant.empty() ? std::string("none: a route of the platform") : std::string(route.tenant), route.origin);
+    step("tenant", route.tenant.empty() ? std::string("none: a route of the platform") : std::string(route.tenant),
+         route.origin);
     if (route.origin.file == nullptr) return;
     const auto broken =
         std::find_if(view_.diagnostics.begin(), view_.diagnostics.end(), [&](const config::Diagnostic& diagnostic) {

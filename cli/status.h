@@ -7,10 +7,10 @@
 namespace edgemux::cli {
 
 struct StatusOptions {
-  std::string config;  // names the socket
-  std::string socket;  // the socket itself; beats `config`
-  bool json = false;   // status: as the process says it
-  bool once = false;   // top: one interval, one page
+  std::string config;     // names the socket
+  std::string socket;     // the socket itself; beats `config`
+  bool json = false;      // status: as the process says it
+  bool once = false;      // top: one interval, one page
   unsigned interval = 1;  // top: seconds
 };
 

@@ -122,7 +122,7 @@ routing::UpstreamPtr Linker::backend_solver(const routing::Upstream& backend, co
   solver.connect_timeout = backend.connect_timeout;
   for (const auto& endpoint : backend.endpoints) {
     if (endpoint.address && endpoint.address->is_unix()) continue;  // it has no port 80
-    if (endpoint.service) continue;  // its ports are its own
+    if (endpoint.service) continue;                                 // its ports are its own
     const bool twice = std::any_of(solver.endpoints.begin(), solver.endpoints.end(),
                                    [&](const auto& other) { return other.host == endpoint.host; });
     if (twice) continue;

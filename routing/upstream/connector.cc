@@ -65,7 +65,8 @@ std::size_t Connector::other_family(std::size_t endpoint) const {
 bool Connector::begin(Attempt& attempt, std::size_t endpoint) {
   tried_[failure_.attempts++] = endpoint;
   const core::SocketAddress& address = endpoints_->endpoints[endpoint].address;
-  auto stream = core::TcpStream::connect(loop_, address, {.speaks_first = speaks_first_}, source_ ? &*source_ : nullptr);
+  auto stream =
+      core::TcpStream::connect(loop_, address, {.speaks_first = speaks_first_}, source_ ? &*source_ : nullptr);
   if (!stream) {
     attempt_failed(endpoint, core::ConnectResult::failed, stream.error().message);
     return false;

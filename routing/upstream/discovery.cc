@@ -132,8 +132,8 @@ EndpointSet assemble_endpoints(const Upstream& upstream, std::span<const NameSta
   }
   EndpointSet& set = assembly.set;
   if (!assembly.refused.empty()) {
-    set.problem +=
-        (set.problem.empty() ? "" : "; ") + ("tenant " + upstream.tenant->name + " may not use it: ") + assembly.refused;
+    set.problem += (set.problem.empty() ? "" : "; ") + ("tenant " + upstream.tenant->name + " may not use it: ") +
+                   assembly.refused;
   }
   if (!set.endpoints.empty()) set.problem.clear();
   return std::move(set);

@@ -229,8 +229,8 @@ UpstreamConnection* UpstreamPool::find_in_the_making(const Pick& choice) const {
 }
 
 void UpstreamPool::move_on(UpstreamStream& stream) {
-  auto& waiting = stream.connection_->waiting_;
-  waiting.erase(std::find(waiting.begin(), waiting.end(), &stream));
+  auto& others = stream.connection_->waiting_;
+  others.erase(std::find(others.begin(), others.end(), &stream));
   Pick choice = pick({});
   if (UpstreamConnection* connection = find_in_the_making(choice); connection != nullptr) {
     return connection->expect(stream);

@@ -169,8 +169,7 @@ TEST_F(AdminServerTest, ExplainsOnTheUnixSocketOnly) {
   EXPECT_THAT(get(local(socket_path()), "/explain?url=https%3A%2F%2Fa%2F%3Fb"),
               AllOf(HasSubstr("content-type: application/json\r\n"), EndsWith("\r\n\r\njson of https://a/?b")));
   EXPECT_THAT(get(local(socket_path()), "/explain?format=text&url=x"), EndsWith("\r\n\r\ntext of x"));
-  EXPECT_THAT(get(local(socket_path()), "/explain"),
-              AllOf(StartsWith("HTTP/1.1 400 "), EndsWith("\r\n\r\nno URL\n")));
+  EXPECT_THAT(get(local(socket_path()), "/explain"), AllOf(StartsWith("HTTP/1.1 400 "), EndsWith("\r\n\r\nno URL\n")));
   EXPECT_THAT(get(local(socket_path()), "/explain?colour=red"),
               AllOf(StartsWith("HTTP/1.1 400 "), EndsWith("unknown parameter 'colour'\n")));
   EXPECT_THAT(get(tcp(), "/explain?url=x"), StartsWith("HTTP/1.1 404 "));

@@ -8,9 +8,9 @@
 #include <set>
 
 #include "config/compiler.h"
-#include "tests/config/disk_fixture.h"
 #include "config/schema.h"
 #include "config/yaml.h"
+#include "tests/config/disk_fixture.h"
 
 namespace edgemux::config {
 namespace {
@@ -97,7 +97,8 @@ TEST(Wrong, EveryKeyWithoutAValueIsTold) {
     const auto& type = *spot.field->type;
     if (type.kind == Type::Kind::text && !type.words.empty()) continue;  // empty is a word of its own there
     const std::string text = spot.before + "~" + spot.after;
-    const auto* told = at_column(checked(text), spot.before.size() + 1);
+    const auto all = checked(text);
+    const auto* told = at_column(all, spot.before.size() + 1);
     ASSERT_NE(told, nullptr) << text;
     EXPECT_NE(told->message.find("'" + spot.key + "' has no value"), std::string::npos) << told->render();
   }
@@ -107,7 +108,8 @@ TEST(Wrong, EveryMisspelledKeyIsGuessed) {
   for (const auto& spot : every_key()) {
     const std::size_t key = spot.before.size() - spot.key.size() - 2;
     const std::string text = spot.before.substr(0, key) + spot.key + "q: 1" + spot.after;
-    const auto* told = at_column(checked(text), key + 1);
+    const auto all = checked(text);
+    const auto* told = at_column(all, key + 1);
     ASSERT_NE(told, nullptr) << text;
     EXPECT_EQ(told->message, "unknown key '" + spot.key + "q'");
     EXPECT_EQ(told->hint, "did you mean '" + spot.key + "'?");
@@ -138,7 +140,8 @@ TEST(Wrong, EveryNumberTimeSizeShareAndWordSaysHowToWriteIt) {
         continue;
     }
     const std::string text = spot.before + "wrong" + spot.after;
-    const auto* told = at_column(checked(text), spot.before.size() + 1);
+    const auto all = checked(text);
+    const auto* told = at_column(all, spot.before.size() + 1);
     ASSERT_NE(told, nullptr) << text;
     EXPECT_NE(told->message.find(how), std::string::npos) << told->render();
     ++asked;

@@ -107,8 +107,8 @@ routes:
     assert (code, err) == (1, "")
     assert out == """\
 edgemux.yaml:4:5: error: unknown key 'pasthrough'; did you mean 'passthrough'?
-    pasthrough: 10.0.0.1:443
-    ^
+        pasthrough: 10.0.0.1:443
+        ^
 1 error, 0 warnings
 """
     code, out, _ = edgemux("check", "-c", "edgemux.yaml", "--format", "json", cwd=tmp_path)
