@@ -478,9 +478,10 @@ void Exchange::on_upstream_writable() {
 void Exchange::on_upstream_failed(const UpstreamFailure& failure) {
   endpoint_ = upstream_stream_.endpoint_text();
   if (upstream_stream_.attempts() > 1) attempts_ += upstream_stream_.attempts() - 1;
-  const bool stale = failure.reused && !failure.answered &&
-                     (failure.kind == UpstreamFailure::Kind::reset || failure.kind == UpstreamFailure::Kind::closed);
-  const bool untouched = failure.unprocessed && whole_ && attempts_ <= kMostUntouched;
+  // A connection that did not come to stand has tried every endpoint already.
+  const bool lost = failure.kind == UpstreamFailure::Kind::reset || failure.kind == UpstreamFailure::Kind::closed;
+  const bool stale = failure.reused && !failure.answered && lost;
+  const bool untouched = failure.unprocessed && lost && whole_ && attempts_ <= kMostUntouched;
   if (((stale && repeatable_) || untouched) && !head_sent_) {
     repeatable_ = false;
     return retry();

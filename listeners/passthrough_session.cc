@@ -54,8 +54,9 @@ PassthroughSession::Connecting::Connecting(std::string bytes, Worker& worker, ro
                                            std::shared_ptr<const routing::EndpointSet> endpoints, std::size_t first,
                                            const routing::Upstream& upstream)
     : hello(std::move(bytes)),
-      connector(worker.loop(), worker.metrics(), observer, std::move(endpoints), first, upstream.connect_timeout,
-                upstream.transport.source_address) {}
+      connector(std::make_unique<routing::Connector>(worker.loop(), worker.metrics(), observer, std::move(endpoints),
+                                                     first, upstream.connect_timeout,
+                                                     upstream.transport.source_address)) {}
 
 PassthroughSession::~PassthroughSession() = default;
 
@@ -196,9 +197,9 @@ void PassthroughSession::connect(const routing::UpstreamPtr& upstream, std::span
   kept.append(hello.data(), hello.size());
   auto& stage =
       stage_.emplace<Connecting>(std::move(kept), worker(), observer, std::move(pick.endpoints), pick.first, *upstream);
-  charge(stage.connector.endpoints()->endpoints.empty() ? nullptr
-                                                        : &stage.connector.endpoints()->endpoints[pick.first]);
-  stage.connector.start(!stage.hello.empty());
+  charge(stage.connector->endpoints()->endpoints.empty() ? nullptr
+                                                         : &stage.connector->endpoints()->endpoints[pick.first]);
+  stage.connector->start(!stage.hello.empty());
 }
 
 void PassthroughSession::charge(const routing::Endpoint* endpoint) {
@@ -222,7 +223,7 @@ void PassthroughSession::on_connected(std::unique_ptr<core::TcpStream> stream, c
   connect_us_ = static_cast<std::uint32_t>(monotonic_us() - began_us_);
   auto& connecting = std::get<Connecting>(stage_);
   const std::string hello = std::move(connecting.hello);
-  auto endpoints = connecting.connector.endpoints();
+  auto endpoints = connecting.connector->endpoints();
   Tunnel::Observer& observer = *this;
   auto& stage = stage_.emplace<Tunnelling>(std::move(stream), std::move(endpoints), worker(), observer, *stream_);
   stage.tunnel.count_for(tenant_state());

@@ -58,7 +58,7 @@ class PassthroughSession final : public Session,
                std::shared_ptr<const routing::EndpointSet> endpoints, std::size_t first,
                const routing::Upstream& upstream);
     std::string hello;
-    routing::Connector connector;
+    std::unique_ptr<routing::Connector> connector;  // large, and short-lived
   };
   // The names of what the tunnel leads to live in `endpoints`.
   struct Tunnelling {

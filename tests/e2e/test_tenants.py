@@ -351,6 +351,7 @@ def test_bandwidth_is_shared_out_by_pausing(house, origin, tap, way):
                 sender.start()
                 client.take(size)
                 sender.join()
+                backend.close()
             return time.monotonic() - began
         with Wire.connect(edge.http) as wire:
             if way == "download":
