@@ -21,7 +21,7 @@ STRUCTURAL = re.compile(
     r"unknown key|is missing in|the file has no '|must be (a|an|one of|at least|[0-9])|must not be empty|has no value; it must"
     r"|is not a (time|size|whole number)|has no unit|not supported yet|belongs into the main file")
 # The same words where it takes more than one node: the value of a text, or two keys together.
-ELSEWHERE = re.compile(r"'alpn'|endpoints with|'weight'|'\{tenant\}'|client CA|which needs a token|bad bind|bad endpoint")
+ELSEWHERE = re.compile(r"admin API over TCP|'alpn'|endpoints with|'weight'|'\{tenant\}'|client CA|which needs a token|bad bind|bad endpoint")
 
 
 def schema(*arguments):
