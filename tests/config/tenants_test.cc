@@ -308,6 +308,24 @@ TEST_F(TenantsTest, PathsStayInTheTenantsFolder) {
   EXPECT_THAT(refused(says("sub/ca.pem")), HasSubstr("is a link that leads out of"));
 }
 
+TEST_F(TenantsTest, FilesOfAnUpstreamsTlsStayInTheTenantsFolder) {
+  pair("platform", {"platform.example"});
+  pair("tenants.d/a/own", {"own.example"});
+  const auto says = [&](const std::string& cert, const std::string& key) {
+    fs::remove_all(path("state"));
+    write("tenants.d/a/x.yaml", "routes: [{ host: a.example, rules: [{ upstream: { endpoints: [\"10.1.0.1:443\"], tls: { cert: " +
+                                    cert + ", key: " + key + " } } }] }]\n");
+    return compile();
+  };
+  EXPECT_THAT(says("own.pem", "own.key").set_aside, IsEmpty());
+  EXPECT_THAT(text(says("../../platform.pem", "../../platform.key")), HasSubstr("lies outside the tenant's folder"));
+  fs::create_symlink("../../platform.pem", path("tenants.d/a/out.pem"));
+  fs::create_symlink("../../platform.key", path("tenants.d/a/out.key"));
+  const auto c = says("out.pem", "out.key");
+  EXPECT_THAT(text(c), HasSubstr("is a link that leads out of the tenant's folder tenants.d/a"));
+  EXPECT_THAT(c.set_aside, ElementsAre(path("tenants.d/a/x.yaml")));
+}
+
 TEST_F(TenantsTest, AFolderThatOthersShareIsNobodysOwn) {
   const auto ca = edgemux::testing::make_certificate({.names = {}, .ca = true});
   write("ca.pem", ca.cert_pem());
