@@ -196,8 +196,13 @@ class Explainer {
   }
 
   void add_owner(const routing::Route& route) {
-    step("tenant", route.tenant.empty() ? std::string("none: a route of the platform") : std::string(route.tenant),
-         route.origin);
+    if (route.tenant.empty()) {
+      step("tenant", "none: a route of the platform", route.origin);
+    } else {
+      const auto* claim = view_.snapshot.claims.find(out_.host);
+      step("tenant", std::string(route.tenant) + (claim == nullptr ? "" : ", by its claim on " + claim->host),
+           claim == nullptr ? route.origin : claim->origin);
+    }
     if (route.origin.file == nullptr) return;
     const auto broken =
         std::find_if(view_.diagnostics.begin(), view_.diagnostics.end(), [&](const config::Diagnostic& diagnostic) {
@@ -402,17 +407,24 @@ class Explainer {
       return refuse(404, CloseReason::done, "no such challenge");
     }
     step("acme", "an HTTP-01 challenge; never redirected");
-    const auto& folder = view_.snapshot.tokens_dir;
-    if (folder.empty()) {
-      step("tokens", "acme.tokens_dir is not set");
+    // Tokens belong to whoever the name belongs to, whether or not there is a route for it.
+    std::array<char, 256> buffer;
+    const auto name = routing::normalise_host(head.host, buffer.data());
+    const routing::Tenant* owner = name.empty() ? nullptr : view_.snapshot.claims.owner(name);
+    const acme::TokenDirectory tokens = owner != nullptr ? acme::TokenDirectory(owner->tokens_dir, owner->tokens_root)
+                                                         : acme::TokenDirectory(view_.snapshot.tokens_dir);
+    const std::string whose = owner == nullptr ? "" : " of tenant " + owner->name;
+    if (tokens.path().empty()) {
+      step("tokens", owner == nullptr ? "acme.tokens_dir is not set" : "there is no tokens_dir" + whose);
     } else {
-      const auto answer = acme::TokenDirectory(folder).read(*token);
+      const auto answer = tokens.read(*token);
       if (answer.kind == acme::TokenAnswer::Kind::found) {
-        step("tokens", "the token is in " + folder);
+        step("tokens", "the token is in " + tokens.path() + whose);
         out_.status = 200;
-        return end("challenge", "200 with the token's file from " + folder);
+        return end("challenge", "200 with the token's file from " + tokens.path());
       }
-      step("tokens", answer.kind == acme::TokenAnswer::Kind::error ? answer.text : "no such token in " + folder);
+      step("tokens",
+           answer.kind == acme::TokenAnswer::Kind::error ? answer.text : "no such token in " + tokens.path() + whose);
     }
     const auto* found = find_host(head.host, "host");
     if (found == nullptr || (*found)->acme_solver == nullptr) {

@@ -90,6 +90,8 @@ Json upstreams_of(const routing::Snapshot& snapshot) {
 }
 
 Json tenants_of(const routing::Snapshot& snapshot) {
+  using Figures = routing::TenantState::Figures;
+  const auto read = [](const std::atomic<std::uint64_t>& value) { return value.load(std::memory_order_relaxed); };
   Json list = Json::array();
   for (const auto& tenant : snapshot.tenants) {
     if (list.size() == kMaxTenants) break;
@@ -97,6 +99,13 @@ Json tenants_of(const routing::Snapshot& snapshot) {
     Json one{{"name", tenant->name},
              {"origin", tenant->origin.to_string()},
              {"connections_active", state.connections()},
+             {"connections_total", state.sum([&](const Figures& f) { return read(f.connections); })},
+             {"requests_total", state.sum([&](const Figures& f) {
+                std::uint64_t requests = 0;
+                for (const auto& one : f.requests) requests += read(one);
+                return requests;
+              })},
+             {"bytes_total", state.sum([&](const Figures& f) { return read(f.received) + read(f.sent); })},
              {"files_set_aside", state.files_set_aside.load(std::memory_order_relaxed)}};
     const auto limit = [&one](const char* name, std::uint64_t value) {
       if (value != 0) one["limits"][name] = value;

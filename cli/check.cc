@@ -13,7 +13,10 @@ std::string counted(std::size_t n, const std::string& what) {
 }
 
 void print_text(const config::Compiled& compiled, std::ostream& out) {
-  for (const auto& diagnostic : compiled.diagnostics) out << diagnostic.render() << "\n";
+  for (const auto& diagnostic : compiled.diagnostics) {
+    out << diagnostic.render() << "\n";
+    if (!diagnostic.tenant.empty()) out << "    tenant: " << diagnostic.tenant << "\n";
+  }
   const auto warnings = compiled.warnings();
   if (const auto errors = compiled.errors(); errors != 0) {
     out << counted(errors, "error") << ", " << counted(warnings, "warning") << "\n";
@@ -35,6 +38,7 @@ void print_json(const config::Compiled& compiled, std::ostream& out) {
                     {"column", d.origin.column},
                     {"message", d.message},
                     {"hint", d.hint},
+                    {"tenant", d.tenant},
                     {"source", d.source_line}});
   }
   nlohmann::json report{{"ok", compiled.errors() == 0},

@@ -357,6 +357,7 @@ struct Compiler::State {
       file->linked.clear();
       if (file == order.front()) append(all, std::move(main_found));
       by_line(all);
+      for (auto& diagnostic : all) diagnostic.tenant = file->binding.tenant;
       append(out.diagnostics, std::move(all));
       if (file != order.front() && file->use != Use::current) {
         out.set_aside.push_back(file->path);

@@ -24,6 +24,7 @@ struct Diagnostic {
   std::string message;
   std::string hint;         // "did you mean 'passthrough'?"; may be empty
   std::string source_line;  // the line that `origin` points into; empty where there is none
+  std::string tenant = {};  // whose file it is in; empty = the platform's
 
   // "FILE:LINE:COLUMN: error: MESSAGE; HINT": one line, for logs.
   [[nodiscard]] std::string headline() const;

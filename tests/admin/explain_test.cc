@@ -47,6 +47,9 @@ class ExplainTest : public testing::Test {
   void compile(std::map<std::string, std::string> includes = {}) {
     std::map<std::string, std::string> files{{"/e/edgemux.yaml", kMain}};
     for (auto& [name, bytes] : includes) files["/e/routes.d/" + name] = std::move(bytes);
+    compile_files(std::move(files));
+  }
+  void compile_files(std::map<std::string, std::string> files) {
     config::CompilerOptions options;
     options.state_dir = "";
     options.files = config::memory_files(std::move(files));
@@ -204,6 +207,24 @@ TEST_F(ExplainTest, AConnectionForAnotherRoutesHostIsMisdirected) {
   const auto e = ask({.url = "https://inner.example.org/app", .sni = "shop.example.com"});
   EXPECT_EQ(e.status, 421);
   EXPECT_EQ(e.reason, "misdirected");
+}
+
+TEST_F(ExplainTest, ATenantIsNamedWithTheClaimThatDecides) {
+  compile_files({{"/e/edgemux.yaml", R"(listeners:
+  - { name: http, bind: [":80"], protocol: http }
+  - { name: https, bind: [":443"], protocol: tls }
+tenants:
+  a: { hosts: ["*.a.example"], networks: [100.65.0.0/24], tokens_dir: tenants.d/a/tokens }
+include: [{ files: "tenants.d/{tenant}/*.yaml" }]
+)"},
+                 {"/e/tenants.d/a/r.yaml", "routes: [{ host: x.a.example, passthrough: \"100.65.0.5:443\" }]\n"}});
+  const auto e = ask({.sni = "x.a.example"});
+  EXPECT_EQ(e.tenant, "a");
+  EXPECT_EQ(e.summary, "passed through to upstream 100.65.0.5:443");
+  const auto out = text({.url = "https://x.a.example/"});
+  EXPECT_NE(out.find("  tenant       a, by its claim on *.a.example  (edgemux.yaml:5:"), std::string::npos) << out;
+  const auto challenge = text({.url = "http://y.a.example/.well-known/acme-challenge/token"});
+  EXPECT_NE(challenge.find("no such token in tenants.d/a/tokens of tenant a"), std::string::npos) << challenge;
 }
 
 TEST_F(ExplainTest, AFileThatIsSetAsideIsNamed) {
