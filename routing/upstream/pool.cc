@@ -314,6 +314,7 @@ void UpstreamPool::take_back(UpstreamConnection& connection) {
     // Shared with other streams.
     if (worth && connection.has_room()) {
       list(connection);
+      if (!waiting_.empty()) serve_.request();
     } else {
       unlist(connection);
     }
