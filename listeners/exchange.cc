@@ -254,6 +254,8 @@ void Exchange::upload_ended() {
   upstream_stream_.expect_answer();
 }
 
+std::size_t Exchange::upstream_read_limit() const { return session_->read_limit(); }
+
 void Exchange::on_upstream_ready() {
   go(saved_.request());
   upstream_stream_.flush();

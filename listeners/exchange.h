@@ -117,6 +117,7 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   void count_upstream_bytes();
 
   void on_upstream_ready() override;
+  [[nodiscard]] std::size_t upstream_read_limit() const override;
   void on_upstream_response(core::ResponseHead& head, bool end) override;
   void on_upstream_body(std::span<const char> data, bool end) override;
   void on_upstream_trailers(core::FieldList& fields) override;

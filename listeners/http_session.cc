@@ -577,6 +577,7 @@ void HttpSession::windows_timed_out() {
   if (!http2_->waiting() || http2_->stalled_ms() < most) return await_windows();
   detail_ = "the client opens no window for what it asked for";
   codec_->close_after();
+  codec_->produce();
   cut(CloseReason::response_too_slow);
 }
 

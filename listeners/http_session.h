@@ -56,6 +56,10 @@ class HttpSession final : public Session,
   [[nodiscard]] std::size_t pending(core::StreamId stream) const {
     return (congested() ? unsent() : 0) + codec_->pending(stream);
   }
+  // How much of an answer may be read at once: little, when much waits for the client's windows already.
+  [[nodiscard]] std::size_t read_limit() const {
+    return http2_ != nullptr && http2_->held() >= kMostHeld ? kLittleRead : SIZE_MAX;
+  }
   // The exchange is over and may be taken apart: the next request may come. The session must not be used after it by
   // the exchange.
   void exchange_done(Exchange& exchange, CloseReason reason);
@@ -94,6 +98,8 @@ class HttpSession final : public Session,
   };
   // What the deadline stands for.
   enum class Waiting : std::uint8_t { nothing, handshake, first_head, head, idle, write, window, drain, linger };
+  static constexpr std::size_t kMostHeld = 128 * 1024;
+  static constexpr std::size_t kLittleRead = 1024;
   static constexpr std::size_t kGathered = 16 * 1024;  // bytes of several streams that wait for the end of the turn
 
   HttpSession(Listener& listener, const core::SocketAddress& client, const core::SocketAddress& destination,

@@ -169,7 +169,7 @@ class Comparison:
                               lambda: self.measure.cell(peer, row, RATED_CLIENTS, o.seconds, o.warmup, self.rates[row.key]))
 
     def run_traces(self):
-        for row in (row for row in self.rows if not row.idle):
+        for row in (row for row in self.rows if not row.idle and not row.streams):
             for peer in self.able(row):
                 self.say(f"system calls: {row.key}, {peer.name}")
                 self.note(self.traces, (row.key, TRACED_CLIENTS, peer.name),

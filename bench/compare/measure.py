@@ -72,6 +72,8 @@ class Measure:
 
     def cell(self, peer, row, clients, seconds, warmup, rate=None):
         """CPU time per unit, rate and latencies; with `rate`, requests are due at that rate."""
+        if row.streams:
+            return self.streams_cell(peer, row, clients, seconds)
         more = ["--rate", rate] if rate else []
         with Client(self.load, self.log, peer, row, clients, seconds + 60, "--seconds", seconds, "--warmup", warmup, *more) as client:
             time.sleep(SETTLE)
@@ -86,6 +88,33 @@ class Measure:
         return {"figure": per_unit, "rate": done, "p50_us": result["p50_us"], "p99_us": result["p99_us"],
                 "requests": result["requests"], "cpu_ns": cost, "busy": cost / 1e9 / result["seconds"],
                 "reconnects": result["reconnects"], "tls": result["tls"]}
+
+    def streams_cell(self, peer, row, clients, seconds):
+        """The same by h2load, which speaks HTTP/2; its handshakes are in the figure, for all alike."""
+        log = self.log.with_name("h2load.tsv")
+        log.unlink(missing_ok=True)
+        connections = max(1, clients // 2)
+        count = int(max(500, seconds * 15_000) // connections * connections)
+        command = ["h2load", "-n", str(count), "-c", str(connections), "-m", str(row.streams), "--connect-to",
+                   f"127.0.0.1:{peer.ports[row.port]}", f"--log-file={log}", f"https://{row.host}:{peer.ports[row.port]}/{row.body}"]
+        before = cpu_ns(peer.pids)
+        client = start(command, OTHER_CPU, self.log, stdout=subprocess.PIPE)
+        try:
+            said = client.communicate(timeout=seconds * 20 + 60)[0].decode(errors="replace")
+        except subprocess.TimeoutExpired as error:
+            raise Failure("h2load does not end") from error
+        finally:
+            stop(client)
+        time.sleep(SETTLE)
+        cost = cpu_ns(peer.pids) - before
+        finished = re.search(r"finished in ([\d.]+)(us|ms|s),", said)
+        if f"{count} succeeded, 0 failed, 0 errored" not in said or not finished or "Application protocol: h2" not in said:
+            raise Failure("h2load: " + " ".join(said.split())[-200:])
+        took = float(finished[1]) * {"us": 1e-6, "ms": 1e-3, "s": 1}[finished[2]]
+        times = sorted(int(line.split("\t")[2]) for line in log.read_text().splitlines())
+        return {"figure": cost / 1000 / count, "rate": count / took, "p50_us": times[len(times) // 2],
+                "p99_us": times[len(times) * 99 // 100], "requests": count, "cpu_ns": cost, "busy": cost / 1e9 / took,
+                "reconnects": 0, "tls": " ".join(re.findall(r"^(?:TLS Protocol|Cipher|Server Temp Key): (\S+)", said, re.M))}
 
     def idle(self, peer, row, connections):
         """KiB of Pss per connection that has answered once and waits; the peer must be fresh, and is asked once before."""

@@ -150,7 +150,7 @@ Http2Stream* Http2Connection::open_stream() {
 
 void Http2Connection::close_stream(Http2Stream& stream) {
   if (stream.dirty) std::erase(dirty_, &stream);
-  if (stream.waiting) --waiting_;
+  drop_kept(stream);
   std::erase(drained_, stream.slot);
   streams_[stream.slot - 1] = nullptr;
   freed_slots_.push_back(stream.slot);
@@ -414,10 +414,7 @@ void Http2Connection::put_reset(Http2Stream& stream, std::uint32_t error) {
   if (stream.abandoned) return;
   stream.abandoned = stream.output_ended = true;
   stream.borrowed = {};
-  if (stream.waiting) --waiting_;
-  stream.waiting = false;
-  std::string().swap(stream.kept);
-  stream.kept_at = 0;
+  drop_kept(stream);
   if (!broken_) nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, stream.id, error);
 }
 
@@ -502,6 +499,7 @@ int Http2Connection::write_data(Http2Stream& stream, const std::uint8_t* frame_h
   if (const std::size_t kept = std::min(length, stream.kept_size()); kept > 0) {
     output_.append({stream.kept.data() + stream.kept_at, kept});
     stream.kept_at += kept;
+    kept_ -= kept;
     length -= kept;
     if (stream.kept_size() == 0) {
       std::string().swap(stream.kept);
@@ -586,7 +584,16 @@ void Http2Connection::keep(Http2Stream& stream) {
     stream.kept_at = 0;
   }
   stream.kept.append(stream.borrowed.data(), stream.borrowed.size());
+  kept_ += stream.borrowed.size();
   stream.borrowed = {};
+}
+
+void Http2Connection::drop_kept(Http2Stream& stream) {
+  kept_ -= stream.kept_size();
+  if (stream.waiting) --waiting_;
+  stream.waiting = false;
+  std::string().swap(stream.kept);
+  stream.kept_at = 0;
 }
 
 // What is left of the borrowed bytes is copied.

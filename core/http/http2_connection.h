@@ -70,6 +70,7 @@ class Http2Connection {
   // GOAWAY was exchanged and no stream is left.
   [[nodiscard]] bool exhausted() const;
   [[nodiscard]] bool waiting_for_windows() const { return waiting_ > 0; }
+  [[nodiscard]] std::size_t kept_bytes() const { return kept_; }
   [[nodiscard]] std::uint64_t stalled() const { return guard_.stalled_ms(clock_()); }
   void halt() { stopped_ = true; }
   void break_off(std::uint32_t error, std::uint16_t status, const char* reason);
@@ -110,7 +111,9 @@ class Http2Connection {
   // False: too much; the callback must fail.
   bool within(const char* reason);
   bool note(FloodGuard::Kind kind) { return within(guard_.note(kind, clock_())); }
-  static void keep(Http2Stream& stream);
+  void keep(Http2Stream& stream);
+  // Forgets what was copied for the stream.
+  void drop_kept(Http2Stream& stream);
   void resume(Http2Stream& stream);
   void submit_trailers(Http2Stream& stream);
 
@@ -140,6 +143,7 @@ class Http2Connection {
   const char* flood_ = nullptr;
   std::size_t open_ = 0;
   std::size_t waiting_ = 0;  // streams with something kept
+  std::size_t kept_ = 0;     // bytes, of all streams
   std::uint32_t goaway_error_ = 0;
   bool receiving_ = false;
   bool pumping_ = false;

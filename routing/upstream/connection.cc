@@ -256,6 +256,9 @@ void UpstreamConnection::read() {
     if (budget == 0) return again_.request();
     --budget;
     std::span<char> buffer = context_.buffer;
+    if (!codec_->multiplexed() && !streams_.empty() && streams_[0] != nullptr) {
+      buffer = buffer.first(std::min(buffer.size(), streams_[0]->observer_.upstream_read_limit()));
+    }
     const std::size_t kept = stash_.size();
     if (kept > 0) {
       // An incomplete head: it grows in the stash until it is whole (its size is bounded by the codec).

@@ -238,8 +238,7 @@ void UpstreamPool::move_on(UpstreamStream& stream) {
   if (lease()) return connect(stream, std::move(choice));
   stream.connection_ = nullptr;
   stream.state_ = UpstreamStream::State::none;
-  end_request(stream);
-  (void)overflow("limits.connections is reached");
+  if (wait_for_place(stream, {}) == Acquired::waiting) return;
   stream.observer_.on_upstream_failed({UpstreamFailure::Kind::limit, limit_reason_});
 }
 
@@ -261,7 +260,10 @@ void UpstreamPool::serve_waiting() {
       continue;
     }
     // At the limit any connection will do.
-    if (connection == nullptr && !room_.empty()) connection = room_.back();
+    if (connection == nullptr) {
+      const auto any = std::find_if(room_.rbegin(), room_.rend(), [](const auto* one) { return one->has_room(); });
+      if (any != room_.rend()) connection = *any;
+    }
     if (connection == nullptr) return;
     stop_waiting(*first.stream);
     lend(*connection, *first.stream);
@@ -314,6 +316,7 @@ void UpstreamPool::take_back(UpstreamConnection& connection) {
     // Shared with other streams.
     if (worth && connection.has_room()) {
       list(connection);
+      if (!waiting_.empty()) serve_.request();
     } else {
       unlist(connection);
     }

@@ -73,6 +73,8 @@ class UpstreamStream {
   class Observer {
    public:
     virtual void on_upstream_ready() = 0;
+    // The most that should be read at once from a connection that carries this answer alone.
+    [[nodiscard]] virtual std::size_t upstream_read_limit() const { return SIZE_MAX; }
     // Any head: 1xx (the final one follows), 101, or the final one. `end`: no body follows.
     virtual void on_upstream_response(core::ResponseHead& head, bool end) = 0;
     virtual void on_upstream_body(std::span<const char> data, bool end) = 0;
