@@ -102,7 +102,7 @@ Json tenants_of(const routing::Snapshot& snapshot) {
              {"connections_total", state.sum([&](const Figures& f) { return read(f.connections); })},
              {"requests_total", state.sum([&](const Figures& f) {
                 std::uint64_t requests = 0;
-                for (const auto& one : f.requests) requests += read(one);
+                for (const auto& count : f.requests) requests += read(count);
                 return requests;
               })},
              {"bytes_total", state.sum([&](const Figures& f) { return read(f.received) + read(f.sent); })},
