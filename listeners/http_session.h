@@ -20,6 +20,7 @@
 #include "core/io/output.h"
 #include "core/io/tcp_stream.h"
 #include "core/tls/tls_stream.h"
+#include "listeners/access_record.h"
 #include "listeners/session.h"
 #include "listeners/tunnel.h"
 #include "routing/table/route.h"
@@ -142,7 +143,9 @@ class HttpSession final : public Session,
     return stream <= exchanges_.size() ? exchanges_[stream - 1].get() : nullptr;
   }
   StreamTunnel* tunnel_of(core::StreamId stream);
-  void log_tunnel(const StreamTunnel& tunnel, CloseReason reason, std::string_view detail);
+  [[nodiscard]] AccessRecord record(CloseReason reason, std::string_view detail) const;
+  void log_tunnel(const Tunnel& tunnel, const routing::UpstreamPlace& place, std::uint64_t began_us,
+                  AccessRecord record);
   [[nodiscard]] bool busy() const { return open_ > 0 || !stream_tunnels_.empty(); }
   Exchange& open_exchange(core::StreamId stream);
   void drop_exchange(Exchange& exchange);
@@ -154,7 +157,6 @@ class HttpSession final : public Session,
   void await(Waiting what, std::chrono::milliseconds time);
   void await_next();
   void timed_out();
-  void write_log(CloseReason reason);
 
   std::unique_ptr<core::Stream> stream_;
   core::TlsStream* tls_ = nullptr;  // the same, where it is one

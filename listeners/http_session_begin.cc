@@ -1,0 +1,110 @@
+// HttpSession, its beginning: the handshake, and which protocol was agreed on.
+
+#include "listeners/http_session.h"
+
+#include <array>
+
+#include "core/base/log.h"
+#include "listeners/clock.h"
+#include "listeners/worker.h"
+
+namespace edgemux::listeners {
+
+void HttpSession::begin_plain(Listener& listener, const core::SocketAddress& client,
+                              const core::SocketAddress& destination, std::unique_ptr<core::TcpStream> stream) {
+  std::unique_ptr<HttpSession> session(new HttpSession(listener, client, destination, std::move(stream)));
+  session->await(Waiting::first_head, listener.worker().snapshot().timeouts.request_head);
+  listener.worker().add(std::move(session));
+}
+
+void HttpSession::begin_tls(Listener& listener, const core::SocketAddress& client,
+                            const core::SocketAddress& destination, std::unique_ptr<core::TcpStream> stream,
+                            std::span<const char> hello, routing::RoutePtr route, std::string_view name,
+                            std::string sni, std::uint64_t began_us) {
+  Worker& worker = listener.worker();
+  const auto& policy = std::get<routing::VirtualHost>(route->action).tls;
+  auto tls =
+      worker.tls().accept(std::move(stream), hello, policy, *worker.snapshot().certificates, name, route->tenant);
+  if (!tls) {
+    core::log_limited(core::LogLevel::error, "tls accept", "listener {}: {}: {}", listener.name(), name,
+                      tls.error().message);
+    worker.metrics().closes[static_cast<std::size_t>(CloseReason::internal)].add();
+    worker.shared().admission.leave(client);
+    listener.metrics().active.sub();
+    if (route->owner != nullptr) route->owner->state->leave();
+    return;
+  }
+  core::TlsStream* stream_of_tls = tls->get();
+  std::unique_ptr<HttpSession> session(new HttpSession(listener, client, destination, std::move(*tls)));
+  session->tls_ = stream_of_tls;
+  session->tls_route_ = std::move(route);
+  session->take_over(session->tls_route_->owner.get());
+  session->sni_ = std::move(sni);
+  session->began_us_ = began_us;
+  session->stage_.emplace<Handshaking>();
+  session->await(Waiting::handshake, worker.snapshot().timeouts.tls_handshake);
+  if (!worker.snapshot().certificates->find(name, session->tls_route_->tenant)) {
+    session->detail_ = "no certificate covers " + std::string(name);
+    core::log_limited(core::LogLevel::warn, name, "listener {}: no certificate covers {}; its connections are refused",
+                      listener.name(), name);
+  }
+  HttpSession& begun = *session;
+  worker.add(std::move(session));
+  begun.handshake();
+}
+
+void HttpSession::handshake() {
+  auto& metrics = listener().metrics();
+  switch (tls_->handshake()) {
+    case core::HandshakeStatus::again:
+      return;
+    case core::HandshakeStatus::failed: {
+      metrics.handshakes_failed.add();
+      const bool no_certificate = !detail_.empty();
+      if (!no_certificate) detail_ = tls_->failure();
+      // The alert must arrive: what the client sent meanwhile is taken, so that closing is a FIN and no reset.
+      tls_->shutdown_write();
+      for (int i = 0; i < 4 && tls_->inner().readable(); ++i) {
+        if (tls_->inner().read(worker().buffer()).status != core::IoStatus::ok) break;
+      }
+      return close(no_certificate ? CloseReason::no_certificate : CloseReason::handshake_failed);
+    }
+    case core::HandshakeStatus::done:
+      break;
+  }
+  (tls_->resumed() ? metrics.handshakes_resumed : metrics.handshakes_full).add();
+  stage_.emplace<Serving>();
+  await(Waiting::first_head, worker().snapshot().timeouts.request_head);
+  choose_codec();
+  serve();
+}
+
+void HttpSession::choose_codec() {
+  if (tls_->alpn() != "h2") return;
+  core::ServerCodec::Observer& observer = *this;
+  http2_ = std::make_unique<core::Http2Server>(observer, output_, worker().http_scratch(),
+                                               worker().snapshot().limits.request_head);
+  codec_ = http2_.get();
+  announce_origins();
+  flush();
+}
+
+// The names of the certificate that may be asked for on this connection without a 421 (RFC 8336).
+void HttpSession::announce_origins() {
+  constexpr std::size_t kMost = 64;
+  std::array<char, 256> buffer;
+  const std::string_view name = routing::normalise_host(sni_, buffer.data());
+  const core::CertificateChoice choice = worker().snapshot().certificates->find(name);
+  if (!choice) return;
+  const std::uint16_t port = destination().port();
+  const std::string suffix = port == 443 ? std::string() : ":" + std::to_string(port);
+  std::vector<std::string> origins;
+  for (const std::string& covered : (choice.ecdsa != nullptr ? *choice.ecdsa : *choice.rsa)->names) {
+    if (covered.starts_with('*') || origins.size() == kMost) continue;
+    const routing::RoutePtr* route = listener().hosts().find(covered);
+    if (route != nullptr && *route == tls_route_) origins.push_back("https://" + covered + suffix);
+  }
+  if (!origins.empty()) http2_->announce({origins.begin(), origins.end()});
+}
+
+}  // namespace edgemux::listeners

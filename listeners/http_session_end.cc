@@ -1,0 +1,228 @@
+// HttpSession, its deadlines and its ends.
+
+#include "listeners/http_session.h"
+
+#include "listeners/clock.h"
+#include "listeners/exchange.h"
+#include "listeners/stream_tunnel.h"
+#include "listeners/worker.h"
+
+namespace edgemux::listeners {
+
+using std::chrono::milliseconds;
+
+namespace {
+
+constexpr milliseconds kLingerTime{5'000};
+constexpr milliseconds kDrainGrace{1'000};
+
+}  // namespace
+
+void HttpSession::cut(CloseReason reason) {
+  codec_->stop();
+  send();
+  if (closed_) return;
+  stream_->shutdown_write();
+  // What the client sent meanwhile is taken, so that closing is a FIN and no reset, and the GOAWAY arrives.
+  for (int i = 0; i < 4 && stream_->readable(); ++i) {
+    if (stream_->read(worker().buffer()).status != core::IoStatus::ok) break;
+  }
+  close(reason);
+}
+
+void HttpSession::finish(CloseReason reason) {
+  // After a refusal the client may still be sending, or about to.
+  const bool refused = reason == CloseReason::bad_request || reason == CloseReason::head_too_large ||
+                       reason == CloseReason::body_too_large || reason == CloseReason::body_too_slow;
+  if (refused || codec_->mid_message() || !stash_.empty() || (stream_->readable() && !input_ended_)) {
+    return linger(reason);
+  }
+  close(reason);
+}
+
+void HttpSession::linger(CloseReason reason) {
+  stage_.emplace<Lingering>(Lingering{reason});
+  stash_.clear();
+  stream_->shutdown_write();
+  await(Waiting::linger, kLingerTime);
+  discard();
+}
+
+void HttpSession::discard() {
+  const CloseReason reason = std::get<Lingering>(stage_).reason;
+  // Bounded per turn, so that a client that sends without end does not keep the worker to itself.
+  for (int i = 0; i < 16 && stream_->readable(); ++i) {
+    const auto result = stream_->read(worker().buffer());
+    if (result.status == core::IoStatus::again) return;
+    if (result.status != core::IoStatus::ok) return close(reason);
+  }
+  if (stream_->readable()) again_.request();
+}
+
+void HttpSession::await(Waiting what, milliseconds time) {
+  waiting_ = what;
+  worker().loop().timers().arm(deadline_, worker().now() + static_cast<std::uint64_t>(time.count()));
+}
+
+void HttpSession::await_next() {
+  const auto& timeouts = worker().snapshot().timeouts;
+  if (draining_ && codec_->multiplexed()) {
+    if (waiting_ != Waiting::drain) await(Waiting::drain, kDrainGrace);
+  } else if (busy()) {
+    waiting_ = Waiting::nothing;
+  } else if (codec_->mid_message()) {
+    await(Waiting::head, timeouts.request_head);
+  } else {
+    await(Waiting::idle, timeouts.idle);
+  }
+}
+
+void HttpSession::timed_out() {
+  switch (waiting_) {
+    case Waiting::nothing:
+      return;
+    case Waiting::handshake:
+      listener().metrics().handshakes_failed.add();
+      return close(CloseReason::handshake_timeout);
+    case Waiting::idle:
+      if (codec_->multiplexed()) {
+        codec_->close_after();
+        codec_->close_after();
+        send();
+      }
+      return close(CloseReason::idle_timeout);
+    case Waiting::drain:
+      return say_goodbye();
+    case Waiting::window:
+      return windows_timed_out();
+    case Waiting::first_head:
+      if (!codec_->mid_message()) return close(CloseReason::idle_timeout);
+      [[fallthrough]];
+    case Waiting::head:
+      codec_->close_after();
+      if (codec_->multiplexed()) {
+        detail_ = "a frame or a header block did not come in time";
+        flush();
+        return close(CloseReason::head_timeout);
+      }
+      open_exchange(core::Http1Server::kStream)
+          .start_refused(*this, core::Http1Server::kStream, 408, CloseReason::head_timeout,
+                         "the request's head did not come in time");
+      return;
+    case Waiting::write:
+      stream_->abort();
+      return close(CloseReason::response_too_slow);
+    case Waiting::linger:
+      stream_->abort();
+      return close(std::get<Lingering>(stage_).reason);
+  }
+}
+
+// Answers that wait for the client's windows may wait as long as unsent bytes (a stall of all of them, RFC 9113 10.5).
+void HttpSession::await_windows() {
+  if (!http2_->waiting()) return;
+  const auto most = static_cast<std::uint64_t>(worker().snapshot().timeouts.idle.count());
+  const std::uint64_t stalled = http2_->stalled_ms();
+  await(Waiting::window, milliseconds(stalled < most ? most - stalled : 1));
+}
+
+void HttpSession::windows_timed_out() {
+  waiting_ = Waiting::nothing;
+  const auto most = static_cast<std::uint64_t>(worker().snapshot().timeouts.idle.count());
+  if (!http2_->waiting() || http2_->stalled_ms() < most) return await_windows();
+  detail_ = "the client opens no window for what it asked for";
+  codec_->close_after();
+  codec_->produce();
+  cut(CloseReason::response_too_slow);
+}
+
+void HttpSession::say_goodbye() {
+  waiting_ = Waiting::nothing;
+  codec_->close_after();
+  send();
+}
+
+void HttpSession::drain() {
+  if (closed_ || draining_) return;
+  draining_ = true;
+  codec_->close_after();
+  if (!std::holds_alternative<Serving>(stage_)) return;
+  if (codec_->multiplexed()) {
+    send();
+    if (!closed_ && waiting_ != Waiting::write) await(Waiting::drain, kDrainGrace);
+    return;
+  }
+  // A client that has just come in gets a moment to say what it wants.
+  if (waiting_ == Waiting::first_head) return await(Waiting::first_head, kDrainGrace);
+  if (!busy() && !codec_->mid_message() && stash_.empty() && output_.empty()) close(CloseReason::draining);
+}
+
+void HttpSession::close(CloseReason reason) {
+  if (closed_) return;
+  closed_ = true;
+  const bool logged = worker().shared().access_log.enabled();
+  codec_->stop();
+  deadline_.cancel();
+  again_.cancel();
+  if (busy()) {
+    for (const auto& exchange : exchanges_) {
+      if (exchange == nullptr) continue;
+      exchange->cancel(reason, detail_);
+      drop_exchange(*exchange);
+    }
+    while (!stream_tunnels_.empty()) {
+      StreamTunnel& tunnel = *stream_tunnels_.back();
+      tunnel.cut();
+      stream_tunnel_done(tunnel, reason, detail_);
+    }
+  } else if (auto* upgraded = std::get_if<std::unique_ptr<Upgraded>>(&stage_)) {
+    Upgraded* stage = upgraded->get();
+    stage->tunnel.closed(listener().metrics());
+    if (logged) log_tunnel(stage->tunnel, stage->place, began_us_, record(reason, detail_));
+  } else if (requests_ == 0) {
+    worker().metrics().closes[static_cast<std::size_t>(reason)].add();
+    if (logged) {
+      AccessRecord line = record(reason, detail_);
+      line.duration_us = monotonic_us() - began_us_;
+      worker().log(line);
+    }
+  }
+  if (tls_ != nullptr && !is_failure(reason)) stream_->shutdown_write();
+  stream_->set_observer(nullptr);
+  retire();
+}
+
+// What the lines of this connection have in common.
+AccessRecord HttpSession::record(CloseReason reason, std::string_view detail) const {
+  AccessRecord record;
+  record.kind = AccessKind::connection;
+  record.reason = reason;
+  record.client = &client();
+  record.listener = listener().name();
+  record.sni = sni_;
+  if (tls_ != nullptr && !std::holds_alternative<Handshaking>(stage_)) {
+    record.alpn = alpn();
+    record.tls_version = tls_version();
+    record.tls_resumed = tls_resumed();
+  }
+  if (tls_route_ != nullptr) {
+    record.host = tls_route_->name;
+    record.route = tls_route_->name;
+    record.tenant = tls_route_->tenant;
+  }
+  record.detail = detail;
+  return record;
+}
+
+void HttpSession::log_tunnel(const Tunnel& tunnel, const routing::UpstreamPlace& place, std::uint64_t began_us,
+                             AccessRecord record) {
+  record.bytes_in = tunnel.bytes_to_upstream();
+  record.bytes_out = tunnel.bytes_to_client();
+  record.upstream = place.upstream_name();
+  record.endpoint = place.endpoint_text();
+  record.protocol = "upgrade";
+  record.duration_us = monotonic_us() - began_us;
+  worker().log(record);
+}
+
+}  // namespace edgemux::listeners
