@@ -36,7 +36,14 @@ bool Linker::check_scope(const FileSpec& file, const Scope& scope, Problems& pro
       refuse(path.place, quote(path.text) + " lies outside the tenant's folder " + scope.folder, "");
     }
   };
-  const auto confine_tls = [&](const UpstreamSpec& upstream) {
+  const auto confine_upstream = [&](const UpstreamSpec& upstream) {
+    // Others trust the gateway's addresses; which one a tenant's connections come from is not its own to say.
+    if (upstream.value.transport.source_address) {
+      refuse(upstream.source_place,
+             "a tenant's file may not choose source_address, the gateway's address that connections come from",
+             "leave it out, or ask for the upstream and its route to be written into the main file, with 'tenant: " +
+                 scope.tenant->name + "'");
+    }
     if (!upstream.tls) return;
     for (const Name* path : {&upstream.tls->ca, &upstream.tls->cert, &upstream.tls->key}) {
       confine(*path);
@@ -45,9 +52,9 @@ bool Linker::check_scope(const FileSpec& file, const Scope& scope, Problems& pro
     }
   };
   const auto confine_target = [&](const TargetSpec& target) {
-    if (target.inline_upstream != nullptr) confine_tls(*target.inline_upstream);
+    if (target.inline_upstream != nullptr) confine_upstream(*target.inline_upstream);
   };
-  for (const auto& upstream : file.upstreams) confine_tls(upstream);
+  for (const auto& upstream : file.upstreams) confine_upstream(upstream);
   for (const auto& route : file.routes) {
     if (route.tls) confine(route.tls->client_ca);
     if (route.passthrough) confine_target(*route.passthrough);

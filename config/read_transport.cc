@@ -56,6 +56,7 @@ void read_source(const Node& node, UpstreamSpec& spec, Problems& problems) {
     return;
   }
   spec.value.transport.source_address = *source;
+  spec.source_place = node.place;
 }
 
 }  // namespace

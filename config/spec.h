@@ -39,6 +39,7 @@ struct UpstreamSpec {
   routing::Upstream value;  // without origin, identity, id and state
   bool own_connect_timeout = false;
   std::optional<UpstreamTlsSpec> tls;
+  Place source_place;  // of value.transport.source_address
 };
 
 // Where a route or a rule sends its traffic.

@@ -180,11 +180,11 @@ void HealthChecks::begin(Check& check) {
   loop_.timers().arm(check.timer, loop_.now() + static_cast<std::uint64_t>(std::max(pause, milliseconds(1)).count()));
   if (check.probe != nullptr) return;  // the one before is still under way
   ++in_flight_;
-  check.probe =
-      std::make_unique<Probe>(loop_, tls_.get(),
-                              Probe::Target{check.endpoint.address, check.endpoint.text, upstream.health_check,
-                                            check.watched.tls, upstream.transport.proxy_protocol},
-                              [this, &check](const std::string& problem) { finished(check, problem); });
+  check.probe = std::make_unique<Probe>(
+      loop_, tls_.get(),
+      Probe::Target{check.endpoint.address, check.endpoint.text, upstream.health_check, check.watched.tls,
+                    upstream.transport.proxy_protocol, upstream.transport.source_address},
+      [this, &check](const std::string& problem) { finished(check, problem); });
   check.probe->start();
 }
 

@@ -34,7 +34,7 @@ std::string_view Probe::written() const { return std::string_view(target_.text).
 
 void Probe::start() {
   loop_.timers().arm(deadline_, loop_.now() + static_cast<std::uint64_t>(target_.check->timeout.count()));
-  auto stream = core::TcpStream::connect(loop_, target_.address, {});
+  auto stream = core::TcpStream::connect(loop_, target_.address, {}, target_.source ? &*target_.source : nullptr);
   if (!stream) return finish(stream.error().message);
   tcp_ = stream->get();
   stream_ = std::move(*stream);

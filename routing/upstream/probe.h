@@ -8,6 +8,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "core/http/chunked.h"
@@ -32,6 +33,7 @@ class Probe final : private core::StreamObserver {
     std::shared_ptr<const HealthCheck> check;
     core::TlsClientPolicyPtr tls;  // null = plain
     core::ProxyVersion proxy_protocol = core::ProxyVersion::off;
+    std::optional<core::SocketAddress> source{};  // where it connects from
   };
   using Done = std::function<void(const std::string& problem)>;
 

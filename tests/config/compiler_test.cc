@@ -1,13 +1,7 @@
 // The compiler on a real disk: what it makes of a configuration, what it keeps, what it sets aside.
-#include "config/compiler.h"
-
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include "tests/config/disk_fixture.h"
-#include "tests/support/test_certificates.h"
+#include "tests/config/compiler_fixture.h"
 
 namespace edgemux::config {
 namespace {
@@ -17,38 +11,16 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-constexpr const char* kListeners =
-    "listeners:\n"
-    "  - { name: http, bind: [\":80\"], protocol: http }\n"
-    "  - { name: https, bind: [\":443\"], protocol: tls }\n"
-    "  - { name: kube, bind: [\"127.0.0.1:6443\"], protocol: tls }\n";
-
-class CompilerTest : public DiskTest {
+class CompilerTest : public CompilingTest {
  protected:
-  CompilerOptions options() const {
-    CompilerOptions o;
-    o.state_dir = path("state");
-    o.auto_workers = [] { return 3U; };
-    return o;
-  }
   void main_file(const std::string& rest) const { write("edgemux.yaml", kListeners + rest); }
-  std::unique_ptr<Compiler> compiler() const { return std::make_unique<Compiler>(path("edgemux.yaml"), options()); }
+  static inline const std::string kListeners =
+      std::string(kHttpAndHttps) + "  - { name: kube, bind: [\"127.0.0.1:6443\"], protocol: tls }\n";
 
   // Empty: unknown there.
   static std::string route_of(const Compiled& c, std::size_t listener, const std::string& host) {
     const auto* route = c.snapshot->listeners[listener]->hosts.find(host);
     return route == nullptr || *route == nullptr ? "" : (*route)->name;
-  }
-  static std::string text(const Compiled& c) {
-    std::string out;
-    for (const auto& d : c.diagnostics) out += d.headline() + "\n";
-    return out;
-  }
-  void pair(const std::string& cert, const std::string& key, const std::string& name) const {
-    const auto made = edgemux::testing::make_certificate({{name}});
-    write(cert, made.cert_pem());
-    write(key, made.key_pem());
-    ::chmod(path(key).c_str(), 0600);
   }
 };
 
@@ -325,9 +297,9 @@ TEST_F(CompilerTest, AStateDirectoryThatCannotBeWrittenIsAWarning) {
 
 TEST_F(CompilerTest, CertificatesComeFromFilesAndDirectories) {
   folder("certs.d");
-  pair("a.pem", "a.key", "a.example.com");
-  pair("certs.d/b.pem", "certs.d/b.key", "b.example.com");
-  pair("certs.d/broken.pem", "certs.d/other.key", "x.example.com");
+  pair("a.pem", "a.key", {"a.example.com"});
+  pair("certs.d/b.pem", "certs.d/b.key", {"b.example.com"});
+  pair("certs.d/broken.pem", "certs.d/other.key", {"x.example.com"});
   fs::rename(path("certs.d/other.key"), path("certs.d/broken.key"));
   write("certs.d/broken.pem", "nothing");
   main_file(

@@ -1,24 +1,16 @@
 // Tenants on a real disk: whose files and hosts are whose, certificates, paths, and what a broken file costs.
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-#include <sys/stat.h>
-
-#include "config/compiler.h"
-#include "tests/config/disk_fixture.h"
-#include "tests/support/test_certificates.h"
+#include "tests/config/compiler_fixture.h"
 
 namespace edgemux::config {
 namespace {
 
+using ::testing::ContainsRegex;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 
-constexpr const char* kMain =
-    "listeners:\n"
-    "  - { name: http, bind: [\":80\"], protocol: http }\n"
-    "  - { name: https, bind: [\":443\"], protocol: tls }\n"
+constexpr const char* kTenants =
     "tenants:\n"
     "  a: { hosts: [a.example, \"*.a.example\"], networks: [10.1.0.0/16] }\n"
     "  b: { hosts: [b.example, \"*.b.a.example\"], networks: [10.2.0.0/16] }\n"
@@ -26,22 +18,18 @@ constexpr const char* kMain =
     "  - \"platform.d/*.yaml\"\n"
     "  - { files: \"tenants.d/{tenant}/*.yaml\" }\n";
 
-class TenantsTest : public DiskTest {
+class TenantsTest : public CompilingTest {
  protected:
+  static inline const std::string kMain = std::string(kHttpAndHttps) + kTenants;
+
   TenantsTest() {
     for (const char* name : {"platform.d", "tenants.d/a", "tenants.d/b"}) folder(name);
     write("edgemux.yaml", kMain);
   }
-  std::unique_ptr<Compiler> compiler() const {
-    CompilerOptions o;
-    o.state_dir = path("state");
-    o.auto_workers = [] { return 2U; };
-    return std::make_unique<Compiler>(path("edgemux.yaml"), o);
-  }
   Compiled compile() const { return compiler()->compile(); }
+  // With files as the configuration names them.
   std::string text(const Compiled& c) const {
-    std::string out;
-    for (const auto& d : c.diagnostics) out += d.headline() + "\n";
+    std::string out = CompilingTest::text(c);
     const std::string top = root_.string() + "/";
     for (auto at = out.find(top); at != std::string::npos; at = out.find(top, at)) out.erase(at, top.size());
     return out;
@@ -59,10 +47,7 @@ class TenantsTest : public DiskTest {
     return *std::get<routing::Passthrough>(route(c, host)->action).upstream;
   }
   void pair(const std::string& stem, const std::vector<std::string>& names) const {
-    const auto made = edgemux::testing::make_certificate({.names = names});
-    write(stem + ".pem", made.cert_pem());
-    write(stem + ".key", made.key_pem());
-    ::chmod(path(stem + ".key").c_str(), 0600);
+    CompilingTest::pair(stem + ".pem", stem + ".key", names);
   }
 };
 
@@ -308,13 +293,34 @@ TEST_F(TenantsTest, PathsStayInTheTenantsFolder) {
   EXPECT_THAT(refused(says("sub/ca.pem")), HasSubstr("is a link that leads out of"));
 }
 
+TEST_F(TenantsTest, TheGatewaysAddressesAreNotATenantsToChoose) {
+  for (const char* routes :
+       {"routes: [{ host: a.example, passthrough: { endpoints: [\"10.1.0.1:443\"], source_address: 10.9.9.9 } }]\n",
+        "upstreams: { u: { endpoints: [\"10.1.0.1:443\"], source_address: 10.9.9.9 } }\n"}) {
+    fs::remove_all(path("state"));
+    write("tenants.d/a/x.yaml", routes);
+    const auto c = compile();
+    EXPECT_THAT(text(c), ContainsRegex("tenants.d/a/x.yaml:1:[0-9]+: .*a tenant's file may not choose source_address"));
+    EXPECT_THAT(c.set_aside, ElementsAre(path("tenants.d/a/x.yaml")));
+  }
+  // Where the operator writes it, for the tenant or for everybody, it holds.
+  fs::remove(path("tenants.d/a/x.yaml"));
+  write("edgemux.yaml", kMain +
+                            "routes: [{ host: a.example, tenant: a, passthrough: { endpoints: [\"10.1.0.1:443\"], "
+                            "source_address: 10.9.9.9 } }]\n");
+  const auto c = compile();
+  EXPECT_THAT(text(c), IsEmpty());
+  ASSERT_TRUE(upstream(c, "a.example").transport.source_address);
+}
+
 TEST_F(TenantsTest, FilesOfAnUpstreamsTlsStayInTheTenantsFolder) {
   pair("platform", {"platform.example"});
   pair("tenants.d/a/own", {"own.example"});
   const auto says = [&](const std::string& cert, const std::string& key) {
     fs::remove_all(path("state"));
-    write("tenants.d/a/x.yaml", "routes: [{ host: a.example, rules: [{ upstream: { endpoints: [\"10.1.0.1:443\"], tls: { cert: " +
-                                    cert + ", key: " + key + " } } }] }]\n");
+    write("tenants.d/a/x.yaml",
+          "routes: [{ host: a.example, rules: [{ upstream: { endpoints: [\"10.1.0.1:443\"], tls: { cert: " + cert +
+              ", key: " + key + " } } }] }]\n");
     return compile();
   };
   EXPECT_THAT(says("own.pem", "own.key").set_aside, IsEmpty());

@@ -242,6 +242,16 @@ def test_a_source_address(edge, site, origin):
     edge.wait_log(r"cannot come from 192\.0\.2\.1: Cannot assign requested address")
 
 
+def test_health_checks_come_from_the_source_address(site, origin):
+    peers = []
+    origin.scripts["/healthz"] = lambda call: (peers.append(call.sock.getpeername()[0]), call.answer(body=b"x"))
+    check = {"http": "/healthz", "interval": "100ms"}
+    site.start(site.route({"path": "/", "upstream": {"endpoints": [origin.address], "source_address": "127.0.0.77",
+                                                     "health_check": check}}))
+    until(lambda: len(peers) >= 2, "two checks")
+    assert set(peers) == {"127.0.0.77"}
+
+
 def test_ipv6_endpoints(site, closing):
     six = socket_of_ipv6(closing)
     site.start(site.route({"path": "/", "upstream": f"[::1]:{six.port}"}))

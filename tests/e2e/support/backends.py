@@ -11,7 +11,32 @@ from .waiting import patience, until
 from .wire import Wire
 
 
-class Nginx:
+class _Server:
+    """A server program on a port of its own, from the time it listens until close()."""
+
+    def __init__(self, command, port, what):
+        self.port, self.address = port, f"127.0.0.1:{port}"
+        self._what = what
+        self._process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        until(self._is_up, f"{what} listens")
+
+    def _is_up(self):
+        if self._process.poll() is not None:
+            raise AssertionError(f"{self._what} ended: {self._process.stderr.read().decode()}")
+        try:
+            Wire.connect(self.port).close()
+            return True
+        except OSError:
+            return False
+
+    def close(self):
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        self._process.stderr.close()
+
+
+class Nginx(_Server):
     """An nginx of its own. With a pair it speaks TLS; /upload goes on to `origin` unbuffered, files come from `root`.
 
     Every answer of `/` names it: "NAME HOST\\n". `options` are further words of its listen line, `server` further lines
@@ -19,8 +44,7 @@ class Nginx:
     """
 
     def __init__(self, folder, port, name, pair=None, origin=None, keepalive=True, options="", server="", unix=None):
-        self.folder, self.port, self.name, self.pair = Path(folder), port, name, pair
-        self.address = f"127.0.0.1:{port}"
+        self.folder, self.name, self.pair = Path(folder), name, pair
         self.root = self.folder / "root"
         self.root.mkdir(parents=True)
         tls = f"ssl_certificate {pair.cert}; ssl_certificate_key {pair.key};" if pair else ""
@@ -52,33 +76,14 @@ http {{
   }}
 }}
 """)
-        self._process = subprocess.Popen(
-            ["nginx", "-p", str(self.folder), "-c", str(self.folder / "nginx.conf")],
-            stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
-        )
-        until(self._is_up, f"nginx {name} listens")
-
-    def _is_up(self):
-        if self._process.poll() is not None:
-            raise AssertionError(f"nginx {self.name} ended: {self._process.stderr.read().decode()}")
-        try:
-            Wire.connect(self.port).close()
-            return True
-        except OSError:
-            return False
-
-    def close(self):
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.wait()
-        self._process.stderr.close()
+        super().__init__(["nginx", "-p", str(self.folder), "-c", str(self.folder / "nginx.conf")], port, f"nginx {name}")
 
 
-class Haproxy:
+class Haproxy(_Server):
     """A haproxy that speaks TLS and answers every request with `answer`, a log-format string."""
 
     def __init__(self, folder, port, pair, answer, options=""):
-        self.folder, self.port, self.address = Path(folder), port, f"127.0.0.1:{port}"
+        self.folder = Path(folder)
         self.folder.mkdir(parents=True)
         (self.folder / "pair.pem").write_bytes(pair.cert_pem + pair.key_pem)
         (self.folder / "haproxy.cfg").write_text(f"""
@@ -93,25 +98,7 @@ frontend it
   bind 127.0.0.1:{port} ssl crt {self.folder}/pair.pem {options}
   http-request return status 200 content-type text/plain lf-string "{answer}"
 """)
-        self._process = subprocess.Popen(
-            ["haproxy", "-db", "-f", str(self.folder / "haproxy.cfg")], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
-        )
-        until(self._is_up, "haproxy listens")
-
-    def _is_up(self):
-        if self._process.poll() is not None:
-            raise AssertionError(f"haproxy ended: {self._process.stderr.read().decode()}")
-        try:
-            Wire.connect(self.port).close()
-            return True
-        except OSError:
-            return False
-
-    def close(self):
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.wait()
-        self._process.stderr.close()
+        super().__init__(["haproxy", "-db", "-f", str(self.folder / "haproxy.cfg")], port, "haproxy")
 
 
 class WebSocketEcho:

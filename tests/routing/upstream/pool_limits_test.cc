@@ -1,0 +1,179 @@
+// UpstreamPool at its limits: places that several pools share, and the queue for them.
+#include "tests/routing/upstream/pool_fixture.h"
+
+namespace edgemux::routing {
+namespace {
+
+using UpstreamPoolLimitsTest = PoolFixture;
+
+TEST_F(UpstreamPoolLimitsTest, HoldsItsLimitAndGivesEveryPlaceBack) {
+  spec.max_connections = 2;
+  origin.on_bytes = nullptr;  // no answers
+  Borrower a(pool());
+  Borrower b(pool());
+  Borrower c(pool());
+  EXPECT_TRUE(a.get());
+  EXPECT_TRUE(b.get());
+  EXPECT_FALSE(c.get());
+  EXPECT_EQ(places(), 2U);
+  EXPECT_FALSE(pool().take_place());
+  a.stream.release();  // given up while it connects
+  EXPECT_EQ(places(), 1U);
+  EXPECT_TRUE(pool().take_place());
+  EXPECT_FALSE(c.get());
+  pool().give_place();
+  b.stream.release();
+  EXPECT_EQ(places(), 0U);
+  int turns = 0;
+  run_until([&] { return ++turns > 10; });
+  EXPECT_FALSE(a.failed || b.failed || a.status != 0);
+}
+
+// Idle connections of this worker must not keep its own requests or tunnels out.
+TEST_F(UpstreamPoolLimitsTest, AnIdleConnectionMakesRoom) {
+  spec.max_connections = 2;
+  Borrower first(pool());
+  const auto nothing_more = [] { return true; };
+  const auto then = [&] {
+    EXPECT_EQ(places(), 1U);
+    EXPECT_TRUE(pool().take_place());
+    EXPECT_TRUE(pool().take_place()) << "in the place of the idle one";
+    EXPECT_FALSE(pool().take_place());
+    EXPECT_EQ(pool().connections(), 0U);
+    pool().give_place();
+    pool().give_place();
+  };
+  ask(first, then, nothing_more);
+  EXPECT_EQ(places(), 0U);
+}
+
+// Two workers share the limit: what one holds idle at the limit would keep the other out for as long as it idles.
+TEST_F(UpstreamPoolLimitsTest, AtTheLimitWhatIdlesShutsNobodyOut) {
+  spec.max_connections = 1;
+  const auto shared = upstream();
+  UpstreamPool here(context, shared);
+  UpstreamPool there(context, shared);
+  Borrower first(here);
+  Borrower second(there);
+  ASSERT_TRUE(first.get());
+  EXPECT_FALSE(second.get());
+  bool asked = false;
+  run_until([&] {
+    if (first.done && !asked) {
+      asked = true;
+      EXPECT_TRUE(second.get());
+    }
+    return second.done;
+  });
+  EXPECT_EQ(places(), 1U);
+}
+
+// A passthrough connection keeps its place for hours without asking for another.
+TEST_F(UpstreamPoolLimitsTest, IsInUseWhileATunnelHoldsAPlace) {
+  UpstreamPools pools(context);
+  spec.id = 3;
+  const auto shared = upstream();
+  UpstreamPool& pool = pools.of(shared);
+  ASSERT_TRUE(pool.take_place());
+  for (int i = 0; i < 5; ++i) pools.sweep();
+  EXPECT_EQ(&pools.of(shared), &pool);
+  EXPECT_FALSE(pool.unused());
+  pool.give_place();
+  EXPECT_TRUE(pool.unused());
+  std::weak_ptr<const Upstream> watched = shared;
+  pools.sweep();
+  EXPECT_EQ(shared.use_count(), 1) << "the pool is gone";
+}
+
+TEST_F(UpstreamPoolLimitsTest, WhoWaitsGetsTheConnectionInTurn) {
+  spec.max_connections = 1;
+  spec.max_pending = 2;
+  Borrower a(pool());
+  Borrower b(pool());
+  Borrower c(pool());
+  Borrower d(pool());
+  EXPECT_TRUE(a.get());
+  EXPECT_TRUE(b.get());
+  EXPECT_TRUE(c.get());
+  EXPECT_EQ(spec.state->runtime().pending, 2U);
+  EXPECT_FALSE(d.get());
+  EXPECT_STREQ(pool().limit_reason(), "limits.pending is reached");
+  run_until([&] {
+    EXPECT_FALSE(c.done && !b.done) << "in order";
+    return a.done && b.done && c.done;
+  });
+  EXPECT_EQ(spec.state->runtime().pending, 0U);
+  EXPECT_EQ(origin.connections.size(), 1U);
+  EXPECT_EQ(places(), 1U);
+}
+
+TEST_F(UpstreamPoolLimitsTest, WhoWaitsTooLongFailsAndWhoGivesUpLeavesTheQueue) {
+  spec.max_connections = 1;
+  spec.max_pending = 5;
+  spec.pending_timeout = 50ms;
+  origin.on_bytes = nullptr;
+  Borrower a(pool());
+  Borrower b(pool());
+  Borrower c(pool());
+  EXPECT_TRUE(a.get());
+  EXPECT_TRUE(b.get());
+  EXPECT_TRUE(c.get());
+  c.stream.release();
+  EXPECT_EQ(spec.state->runtime().pending, 1U);
+  run_until([&] { return b.failed; });
+  EXPECT_EQ(b.failure.kind, UpstreamFailure::Kind::limit);
+  EXPECT_EQ(b.failure.detail, "limits.connections is reached, and no connection became free within 50 ms");
+  EXPECT_EQ(spec.state->runtime().pending, 0U);
+  EXPECT_FALSE(c.failed);
+  EXPECT_FALSE(a.failed);
+}
+
+// Another worker's pool: the same loop will do, since what goes between them is posted.
+TEST_F(UpstreamPoolLimitsTest, AnotherPoolsIdleConnectionMakesRoom) {
+  spec.max_connections = 1;
+  UpstreamPool one(context, upstream());
+  UpstreamPool two(context, upstream());
+  Borrower a(one);
+  Borrower b(two);
+  ask(
+      a,
+      [&] {
+        EXPECT_EQ(one.connections(), 1U);
+        EXPECT_TRUE(b.get()) << "although nothing may wait";
+      },
+      [&] { return b.done; });
+  EXPECT_EQ(one.connections(), 0U);
+  EXPECT_EQ(two.connections(), 1U);
+  EXPECT_EQ(places(), 1U);
+}
+
+TEST_F(UpstreamPoolLimitsTest, APlaceThatAnotherPoolGivesUpGoesToWhoWaits) {
+  spec.max_connections = 1;
+  spec.max_pending = 1;
+  UpstreamPool one(context, upstream());
+  UpstreamPool two(context, upstream());
+  Borrower a(one);
+  Borrower b(two);
+  ASSERT_TRUE(a.get());
+  ASSERT_TRUE(b.get());  // waits while the other one is busy
+  run_until([&] { return a.done && b.done; });
+  EXPECT_EQ(one.connections(), 0U) << "it did not keep what somebody waited for";
+  EXPECT_EQ(places(), 1U);
+}
+
+TEST_F(UpstreamPoolLimitsTest, HoldsTheLimitOfRequests) {
+  spec.max_requests = 1;
+  Borrower a(pool());
+  Borrower b(pool());
+  EXPECT_TRUE(a.get());
+  EXPECT_FALSE(b.get());
+  EXPECT_STREQ(pool().limit_reason(), "limits.requests is reached");
+  a.stream.release();
+  EXPECT_EQ(spec.state->runtime().requests, 0U);
+  EXPECT_TRUE(b.get());
+  run_until([&] { return b.done; });
+  EXPECT_EQ(spec.state->runtime().requests, 0U);
+}
+
+}  // namespace
+}  // namespace edgemux::routing
