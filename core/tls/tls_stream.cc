@@ -173,18 +173,18 @@ void TlsStream::flush() {
   if (buffers_.sealed == 0) return;
   std::string_view sealed(buffers_.output.get(), buffers_.sealed);
   buffers_.sealed = 0;
-  if (tail_.empty() && inner_error_ == 0) {
+  if (tail_.empty() && lost() == 0) {
     const iovec piece{const_cast<char*>(sealed.data()), sealed.size()};
     const IoResult sent = inner_->write({&piece, 1});
     if (sent.status == IoStatus::ok) sealed.remove_prefix(sent.bytes);
-    if (sent.status == IoStatus::error) inner_error_ = sent.error != 0 ? sent.error : EIO;
+    if (sent.status == IoStatus::error) sent_error_ = sent.error != 0 ? sent.error : EIO;
     slow_ = !sealed.empty();
   }
   keep(sealed);
 }
 
 void TlsStream::keep(std::string_view sealed) {
-  if (inner_error_ != 0) {
+  if (lost() != 0) {
     tail_.clear();
     return;
   }
@@ -193,14 +193,14 @@ void TlsStream::keep(std::string_view sealed) {
 }
 
 void TlsStream::flush_tail() {
-  while (!tail_.empty() && inner_error_ == 0) {
+  while (!tail_.empty() && lost() == 0) {
     const iovec piece{const_cast<char*>(tail_.view().data()), tail_.size()};
     const IoResult sent = inner_->write({&piece, 1});
     if (sent.status == IoStatus::ok) tail_.consume(sent.bytes);
-    if (sent.status == IoStatus::error) inner_error_ = sent.error != 0 ? sent.error : EIO;
+    if (sent.status == IoStatus::error) sent_error_ = sent.error != 0 ? sent.error : EIO;
     if (sent.status != IoStatus::ok) break;
   }
-  if (inner_error_ != 0) tail_.clear();
+  if (lost() != 0) tail_.clear();
 }
 
 void TlsStream::finish_closing() {
@@ -233,7 +233,7 @@ HandshakeStatus TlsStream::handshake() {
   if (broken_) return HandshakeStatus::failed;  // push() gave up
   if (result == 1) {
     flush();
-    if (inner_error_ != 0) return fail_handshake("connection lost during the handshake: " + errno_text(inner_error_));
+    if (lost() != 0) return fail_handshake("connection lost during the handshake: " + errno_text(lost()));
     finish_handshake();
     return HandshakeStatus::done;
   }
@@ -242,7 +242,7 @@ HandshakeStatus TlsStream::handshake() {
   if (why == SSL_ERROR_ZERO_RETURN) return fail_handshake(peer + " closed during the handshake");
   if (why != SSL_ERROR_WANT_READ) return fail_handshake(pending_->note.empty() ? explain() : pending_->note);
   flush();
-  if (inner_error_ != 0) return fail_handshake("connection lost during the handshake: " + errno_text(inner_error_));
+  if (lost() != 0) return fail_handshake("connection lost during the handshake: " + errno_text(lost()));
   if (inner_eof_) return fail_handshake(peer + " closed during the handshake");
   if (quiet_input_ > kMaxHandshakeInput) return fail_handshake("the handshake is too long");
   return HandshakeStatus::again;
@@ -310,11 +310,11 @@ bool TlsStream::resumed() const { return SSL_session_reused(ssl_.get()) == 1; }
 
 // ---- data
 
-IoResult TlsStream::error() const { return {IoStatus::error, 0, inner_error_ != 0 ? inner_error_ : EPROTO}; }
+IoResult TlsStream::error() const { return {IoStatus::error, 0, lost() != 0 ? lost() : EPROTO}; }
 
 bool TlsStream::readable() const {
   if (end_ != End::open) return false;
-  return broken_ || inner_error_ != 0 || inner_eof_ || has_input() || SSL_pending(ssl_.get()) > 0 || inner_->readable();
+  return broken_ || lost() != 0 || inner_eof_ || has_input() || SSL_pending(ssl_.get()) > 0 || inner_->readable();
 }
 
 IoResult TlsStream::read(std::span<char> buffer) {
@@ -355,7 +355,7 @@ IoResult TlsStream::read(std::span<char> buffer) {
   flush();  // answers to control records, alerts
   if (total > 0) return {IoStatus::ok, total, 0};
   if (end_ != End::open) return {IoStatus::eof, 0, 0};
-  if (broken_ || inner_error_ != 0) return error();
+  if (broken_ || lost() != 0) return error();
   if (inner_eof_) {
     end_ = End::truncated;
     return {IoStatus::eof, 0, 0};
@@ -366,7 +366,7 @@ IoResult TlsStream::read(std::span<char> buffer) {
 IoResult TlsStream::write(std::span<const iovec> pieces) {
   if (half_ != Half::open) return {IoStatus::error, 0, EPIPE};
   flush_tail();
-  if (broken_ || pending_ || inner_error_ != 0) return error();
+  if (broken_ || pending_ || lost() != 0) return error();
   std::size_t taken = 0;
   const Turn turn(buffers_, this);
   PieceCursor cursor(pieces);
@@ -385,7 +385,7 @@ IoResult TlsStream::write(std::span<const iovec> pieces) {
       taken += wrote;
     }
     flush();
-    if (broken_ || inner_error_ != 0) return error();
+    if (broken_ || lost() != 0) return error();
   }
   return {taken > 0 || pieces.empty() ? IoStatus::ok : IoStatus::again, taken, 0};
 }
@@ -393,7 +393,7 @@ IoResult TlsStream::write(std::span<const iovec> pieces) {
 void TlsStream::shutdown_write() {
   if (half_ != Half::open) return;
   half_ = Half::closing;
-  if (!pending_ && !broken_ && inner_error_ == 0) {
+  if (!pending_ && !broken_ && lost() == 0) {
     ERR_clear_error();
     const Turn turn(buffers_, this);
     SSL_shutdown(ssl_.get());

@@ -120,6 +120,8 @@ class TlsStream final : public Stream, private StreamObserver {
   [[nodiscard]] std::string explain() const;
   void give_up(std::string reason);
   [[nodiscard]] IoResult error() const;
+  // errno of the inner stream, once it failed either way; 0 = it stands.
+  [[nodiscard]] int lost() const { return inner_error_ != 0 ? inner_error_ : sent_error_; }
 
   TlsBuffers& buffers_;
   std::unique_ptr<Stream> inner_;
@@ -132,7 +134,8 @@ class TlsStream final : public Stream, private StreamObserver {
   std::string failure_;
   std::size_t quiet_input_ = 0;  // bytes received since the last application data
   unsigned control_records_ = 0;
-  int inner_error_ = 0;  // errno of the inner stream, once it failed
+  int inner_error_ = 0;  // errno of the inner stream, once reading failed
+  int sent_error_ = 0;   // the same of writing: what the peer sent before it went, an alert too, can still be read
   End end_ = End::open;
   Half half_ = Half::open;
   bool inner_eof_ = false;

@@ -233,6 +233,22 @@ TEST_P(TlsStreamTest, DataBeforeAResetIsThenAnError) {
   EXPECT_EQ(c->stream().write({&piece, 1}).status, IoStatus::error);
 }
 
+// A server that refuses our certificate after its handshake says so and goes, while we already send the request.
+TEST_P(TlsStreamTest, WhatThePeerSaidBeforeItWentIsReadAfterAFailedWrite) {
+  const auto c = connect();
+  c->client->write("last words");
+  c->client.reset();
+  std::string word = "x";
+  const iovec piece{word.data(), word.size()};
+  EXPECT_EQ(c->stream().write({&piece, 1}).status, IoStatus::error);
+  std::string got(64, 0);
+  const IoResult result = c->stream().read(got);
+  ASSERT_EQ(result.status, IoStatus::ok);
+  EXPECT_EQ(got.substr(0, result.bytes), "last words");
+  EXPECT_TRUE(c->stream().readable());
+  EXPECT_EQ(c->stream().read(got).status, IoStatus::error);
+}
+
 TEST_P(TlsStreamTest, AbortReachesThePeer) {
   const auto c = connect();
   c->stream().abort();
