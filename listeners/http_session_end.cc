@@ -20,8 +20,9 @@ constexpr milliseconds kDrainGrace{1'000};
 
 void HttpSession::cut(CloseReason reason) {
   codec_->stop();
-  send();
-  if (closed_) return;
+  // Not send(): a broken codec is finished, and the connection would end as if it were done.
+  stream_->end_follows();
+  listener().metrics().client_sent.add(output_.flush(*stream_).bytes);
   stream_->shutdown_write();
   // What the client sent meanwhile is taken, so that closing is a FIN and no reset, and the GOAWAY arrives.
   for (int i = 0; i < 4 && stream_->readable(); ++i) {
@@ -161,6 +162,9 @@ void HttpSession::close(CloseReason reason) {
   if (closed_) return;
   closed_ = true;
   const bool logged = worker().shared().access_log.enabled();
+  // A line for the connection itself: where no request has one, and where it was the connection's fault.
+  const bool own = reason == CloseReason::flood ||
+                   (!busy() && requests_ == 0 && !std::holds_alternative<std::unique_ptr<Upgraded>>(stage_));
   codec_->stop();
   deadline_.cancel();
   again_.cancel();
@@ -179,7 +183,8 @@ void HttpSession::close(CloseReason reason) {
     Upgraded* stage = upgraded->get();
     stage->tunnel.closed(listener().metrics());
     if (logged) log_tunnel(stage->tunnel, stage->place, began_us_, record(reason, detail_));
-  } else if (requests_ == 0) {
+  }
+  if (own) {
     worker().metrics().closes[static_cast<std::size_t>(reason)].add();
     if (logged) {
       AccessRecord line = record(reason, detail_);

@@ -5,13 +5,16 @@ import random
 
 import pytest
 from support.allocations import Allocations
+from support.attacker import Attacker
 from support.backends import Haproxy, Nginx, WebSocketEcho
 from support.certs import Authority
 from support.curl import Wrk
-from support.origin import Origin
+from support.http2 import H2Client
+from support.origin import Origin, pattern
 from support.ports import free_port
 from support.proxy import BINARY, Edgemux
 from support.site import Site
+from support.waiting import patience
 from support.wire import Blackhole, Tap
 
 
@@ -146,3 +149,26 @@ def allocations(closing, tmp_path):
 def dead_address():
     """An address where nobody listens."""
     return f"127.0.0.1:{free_port()}"
+
+
+@pytest.fixture
+def attackers(site, closing):
+    """attackers(...) connects one."""
+    context = site.authority.client_context(["h2"])
+    return lambda **kwargs: closing(Attacker(site.edge.https, context, within=patience(15), **kwargs))
+
+
+@pytest.fixture
+def good(site, closing):
+    """A client that asks for something, and must always get it."""
+
+    class Good:
+        def __init__(self):
+            self.client = closing(H2Client(site.edge.https, site.authority))
+            self.ask()
+
+        def ask(self):
+            answer = self.client.get("/bytes/1000")
+            assert answer.status == 200 and bytes(answer.body) == pattern(1000) and self.client.goaway is None
+
+    return Good

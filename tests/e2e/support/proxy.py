@@ -243,3 +243,20 @@ class Edgemux:
         self.write(self.base(**over))
         self.wait_generation(before + 1)
         return self.generation()
+
+
+class Growth:
+    """The memory that a process needs at most from now on, in KiB; pages of its file left out."""
+
+    def __init__(self, edge):
+        self.folder = Path(f"/proc/{edge.process.pid}")
+        (self.folder / "clear_refs").write_text("5")  # VmHWM begins anew
+        self.before = self._read()
+
+    def _read(self):
+        lines = (self.folder / "status").read_text().splitlines()
+        return {line.split(":")[0]: int(line.split()[1]) for line in lines if line.endswith(" kB")}
+
+    def most(self):
+        now = self._read()
+        return now["VmHWM"] - self.before["VmRSS"] - (now["RssFile"] - self.before["RssFile"])
