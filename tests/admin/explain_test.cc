@@ -240,7 +240,7 @@ TEST_F(ExplainTest, AFileThatIsSetAsideIsNamed) {
 TEST_F(ExplainTest, EndpointsOfARunningProcessHaveTheirState) {
   compile();
   running_ = true;
-  const auto& route = compiled_.snapshot->listeners[1]->hosts.candidates("shop.example.com").front().route;
+  const auto route = compiled_.snapshot->listeners[1]->hosts.candidates("shop.example.com").front().route;
   const auto& rule = std::get<routing::VirtualHost>(route->action).rules[2];
   const auto& upstream = std::get<routing::Forward>(rule.action).upstream;
   upstream->state->endpoints()->endpoints.front().state->health = routing::Health::unhealthy;

@@ -89,7 +89,8 @@ TEST(ProxyHeaderTest, RefusesWhatIsNoVersion1) {
 TEST(ProxyHeaderTest, ReadsVersion2) {
   const std::string extras =
       std::string("\x01\x00\x02h2\x02\x00\x0b", 8) + "example.com" + std::string("\x30\x00\x01x", 4);
-  const ProxyHeader four = parse_proxy_header(binary(0x21, 0x11, kAddresses4 + extras) + "hello");
+  const std::string input = binary(0x21, 0x11, kAddresses4 + extras) + "hello";
+  const ProxyHeader four = parse_proxy_header(input);
   ASSERT_EQ(four.verdict, Verdict::header) << four.reason;
   EXPECT_EQ(four.size, 28 + extras.size());
   EXPECT_EQ(four.source.to_string(), "10.0.0.1:1234");

@@ -16,7 +16,7 @@ UpstreamPtr upstream(const std::string& name, std::vector<std::string> endpoints
   return made;
 }
 
-RoutePtr passthrough(const UpstreamPtr& to, const std::string& tenant = "") {
+RoutePtr passthrough(const UpstreamPtr& to, std::string_view tenant = {}) {
   auto route = std::make_shared<Route>();
   route->tenant = tenant;
   route->action = Passthrough{to};
