@@ -67,12 +67,18 @@ class Profile:
             self.peer.stop()
             self.peer.prefix = []
         done = subprocess.run(["callgrind_annotate", "--threshold=100", "--auto=no", "--show=Ir", out], capture_output=True, text=True, check=True)
-        found = collections.Counter()
+        lines = []
+        places = {}
         for line in done.stdout.splitlines():
             match = re.match(r"\s*([\d,]+) \([ \d.]+%\)\s+(.*?)(?: \[(\S+)\])?$", line)
             if match and ":" in match[2]:
                 name = match[2].split(":", 1)[1]
-                found[pathlib.Path(match[3] or "?").name, name] += int(match[1].replace(",", ""))
+                lines.append((name, int(match[1].replace(",", ""))))
+                if match[3]:
+                    places[name] = pathlib.Path(match[3]).name
+        found = collections.Counter()
+        for name, number in lines:  # what was inlined from a header has a line of its own, without the object
+            found[places.get(name, "?"), name] += number
         return found
 
     def times(self, row):
@@ -102,7 +108,7 @@ class Profile:
         for (place, _), number in each.items():
             objects[place] += number
         total = sum(objects.values())
-        own = self.peer.binary.name
+        own = pathlib.Path(self.peer.binary).name
         print(f"\n## {row.key}: {row.title}\n\nuser space: {total:.0f} instructions per request; difference of {count} and {2 * count} requests")
         for place, number in objects.most_common(8):
             print(f"  {number:10.0f}  {100 * number / total:5.1f} %  {place}")

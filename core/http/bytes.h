@@ -1,5 +1,6 @@
 #pragma once
-// Byte classes of HTTP/1 (RFC 9110, 5.6.2; RFC 9112) as tables, and the two loops that the parser spends its time in.
+// Byte classes of HTTP/1 (RFC 9110, 5.6.2; RFC 9112) as tables, and the loops that the parser spends its time in. Those
+// take sixteen bytes at a time where the processor has SSE2, which every x86-64 has, and one byte at a time elsewhere.
 
 #include <array>
 #include <bit>
@@ -7,6 +8,10 @@
 #include <cstdint>
 #include <cstring>
 #include <string_view>
+
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 namespace edgemux::core {
 
@@ -60,26 +65,89 @@ constexpr std::string_view trim_ows(std::string_view text) {
   return text;
 }
 
-// The first byte in [p, end) that is not field content. Eight bytes at a time.
+#ifdef __SSE2__
+
+namespace sixteen {
+
+inline __m128i load(const char* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
+inline void store(char* p, __m128i bytes) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), bytes); }
+inline __m128i all(int c) { return _mm_set1_epi8(static_cast<char>(c)); }
+// Bytes in [first, last], as unsigned ones.
+inline __m128i in_range(__m128i bytes, int first, int last) {
+  const __m128i offset = _mm_sub_epi8(bytes, all(first));
+  return _mm_cmpeq_epi8(_mm_min_epu8(offset, all(last - first)), offset);
+}
+// A bit for each byte.
+inline unsigned bits(__m128i mask) { return static_cast<unsigned>(_mm_movemask_epi8(mask)); }
+
+inline __m128i value_bytes(__m128i bytes) {
+  const __m128i control = _mm_andnot_si128(_mm_cmpeq_epi8(bytes, all('\t')), in_range(bytes, 0, 0x1f));
+  return _mm_andnot_si128(_mm_or_si128(control, _mm_cmpeq_epi8(bytes, all(0x7f))), all(0xff));
+}
+inline __m128i target_bytes(__m128i bytes) {
+  return _mm_andnot_si128(_mm_cmpeq_epi8(bytes, all('#')), in_range(bytes, 0x21, 0x7e));
+}
+inline __m128i letters(__m128i bytes) { return in_range(_mm_or_si128(bytes, all(0x20)), 'a', 'z'); }
+// Those of a token that names are made of: letters, digits, '-'.
+inline __m128i name_bytes(__m128i bytes, __m128i letters) {
+  return _mm_or_si128(letters, _mm_or_si128(in_range(bytes, '0', '9'), _mm_cmpeq_epi8(bytes, all('-'))));
+}
+
+// The first n bytes are ones: from kFirst + 16 - n.
+inline constexpr auto kFirst = [] {
+  std::array<char, 32> table{};
+  for (std::size_t i = 0; i < 16; ++i) table[i] = static_cast<char>(0xff);
+  return table;
+}();
+
+}  // namespace sixteen
+
+#endif
+
+// The first byte in [p, end) that is not field content.
 inline char* skip_value(char* p, char* end) {
-  if constexpr (std::endian::native == std::endian::little) {
-    constexpr std::uint64_t kOnes = 0x0101010101010101U;
-    while (end - p >= 8) {
-      std::uint64_t word;
-      std::memcpy(&word, p, 8);
-      const std::uint64_t del = word ^ (kOnes * 0x7f);
-      // The lowest marked byte is exact: below 0x20, or 0x7f.
-      const std::uint64_t marks = (((word - kOnes * 0x20) & ~word) | ((del - kOnes) & ~del)) & (kOnes * 0x80);
-      if (marks == 0) {
-        p += 8;
-        continue;
-      }
-      p += std::countr_zero(marks) / 8;
-      if (*p != '\t') return p;
-      ++p;
-    }
+#ifdef __SSE2__
+  for (; end - p >= 16; p += 16) {
+    const unsigned good = sixteen::bits(sixteen::value_bytes(sixteen::load(p)));
+    if (good != 0xffff) return p + std::countr_one(good);
   }
+#endif
   while (p < end && is_value_byte(*p)) ++p;
+  return p;
+}
+
+// The first byte in [p, end) that cannot stand in a target.
+inline char* skip_target(char* p, char* end) {
+#ifdef __SSE2__
+  for (; end - p >= 16; p += 16) {
+    const unsigned good = sixteen::bits(sixteen::target_bytes(sixteen::load(p)));
+    if (good != 0xffff) return p + std::countr_one(good);
+  }
+#endif
+  while (p < end && is_target_byte(*p)) ++p;
+  return p;
+}
+
+// The end of the token at p, which is made lower case in place; bytes behind it stay as they are. `underscore` is set
+// where it has one.
+inline char* lower_token(char* p, char* end, bool& underscore) {
+#ifdef __SSE2__
+  while (end - p >= 16) {
+    const __m128i bytes = sixteen::load(p);
+    const __m128i letters = sixteen::letters(bytes);
+    const int length = std::countr_one(sixteen::bits(sixteen::name_bytes(bytes, letters)));
+    const __m128i first = sixteen::load(sixteen::kFirst.data() + 16 - length);
+    const __m128i bit = _mm_and_si128(_mm_and_si128(letters, first), sixteen::all(0x20));
+    sixteen::store(p, _mm_or_si128(bytes, bit));
+    p += length;
+    if (length < 16) break;
+  }
+#endif
+  char low = 0;
+  for (; p < end && (low = token_lower(*p)) != 0; ++p) {
+    underscore |= low == '_';
+    *p = low;
+  }
   return p;
 }
 

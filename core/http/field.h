@@ -74,6 +74,9 @@ struct Field {
   std::string_view value;  // without surrounding spaces and tabs; may hold tabs and bytes above 0x7f, no other control
   FieldId id = FieldId::other;
   bool hop_by_hop = false;  // by its id, or because the message's Connection field lists it: do not forward
+  // The parser's word that it stands in the head's bytes as "name: value" CRLF, all of it valid. A field that is made
+  // or copied otherwise does not have it.
+  bool verbatim = false;
 };
 
 // Up to 128 fields in order of arrival, in place, no allocation; 5 KiB, so keep one per worker and reuse it. Copying

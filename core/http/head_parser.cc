@@ -1,5 +1,7 @@
 #include "core/http/head_parser.h"
 
+#include <cstring>
+
 #include "core/http/bytes.h"
 #include "core/http/connection_options.h"
 
@@ -90,11 +92,7 @@ bool parse_fields(Cursor& in, FieldList& fields, Facts& facts) {
     in.p = p;
     char* const name = p;
     bool underscore = false;
-    char low = 0;
-    while (p < end && (low = token_lower(*p)) != 0) {
-      underscore |= low == '_';
-      *p++ = low;
-    }
+    p = lower_token(p, end, underscore);
     if (p == end) return in.more();
     if (*p != ':' || p == name) {
       if (p == name && (*p == '\r' || *p == '\n')) return in.line_end();
@@ -103,7 +101,7 @@ bool parse_fields(Cursor& in, FieldList& fields, Facts& facts) {
     }
     Field field;
     field.name = {name, static_cast<std::size_t>(p - name)};
-    ++p;
+    char* const colon = p++;
     while (p < end && (*p == ' ' || *p == '\t')) ++p;
     char* const value = p;
     p = skip_value(p, end);
@@ -112,6 +110,7 @@ bool parse_fields(Cursor& in, FieldList& fields, Facts& facts) {
     if (!in.line_end()) return false;
     p = in.p;
     while (value_end > value && (value_end[-1] == ' ' || value_end[-1] == '\t')) --value_end;
+    field.verbatim = value_end + 2 == p && value == colon + 2 && colon[1] == ' ';
     field.value = {value, static_cast<std::size_t>(value_end - value)};
     field.id = classify_field(field.name);
     if (underscore && aliases_managed_field(field.name)) continue;  // dropped
@@ -155,6 +154,11 @@ bool upgrades(const Facts& facts, std::uint8_t minor) {
 
 // "HTTP/1.1", exactly; in.p behind it.
 bool parse_version(Cursor& in, std::uint8_t& minor) {
+  if (in.end - in.p >= 8 && std::memcmp(in.p, "HTTP/1.1", 8) == 0) {
+    minor = 1;
+    in.p += 8;
+    return true;
+  }
   constexpr std::string_view kForm = "HTTP/0.0";  // 0: any digit
   for (std::size_t i = 0; i < kForm.size(); ++i) {
     if (in.p + i == in.end) return in.more();
@@ -214,7 +218,7 @@ bool parse_request_line(Cursor& in, RequestHead& head, std::string_view& authori
   head.method_text = {start, static_cast<std::size_t>(p - start)};
   head.method = method_of(head.method_text);
   char* const target = ++p;
-  while (p < in.end && is_target_byte(*p)) ++p;
+  p = skip_target(p, in.end);
   if (p == in.end) return in.more();
   if (*p == '\r' || *p == '\n') return in.fail("no HTTP version (HTTP/0.9)");
   if (*p != ' ' || p == target) return in.fail("invalid request target");

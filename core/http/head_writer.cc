@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <utility>
 
 #include "core/http/bytes.h"
 #include "core/http/status.h"
@@ -14,6 +15,12 @@ bool is_visible(std::string_view text) {
     if (c <= 0x20 || c == 0x7f) return false;
   }
   return true;
+}
+
+// Whether its line stands in the head's bytes: somebody may have given a parsed field another value since.
+bool is_line(const Field& f) {
+  const char* const end = f.value.data() + f.value.size();
+  return f.verbatim && f.value.data() == f.name.data() + f.name.size() + 2 && end[0] == '\r' && end[1] == '\n';
 }
 
 struct Decimal {
@@ -99,11 +106,23 @@ void HeadWriter::field(std::string_view name, std::string_view value) {
 
 void HeadWriter::field(std::string_view name, std::uint64_t value) { field(name, Decimal(value).view()); }
 
-void HeadWriter::fields(const FieldList& list) {
+void HeadWriter::fields(std::span<const Field> list) {
+  std::string_view lines;  // not yet written
   for (const Field& f : list) {
     if (f.hop_by_hop || f.id == FieldId::host || f.id == FieldId::content_length) continue;
-    field(f.name, f.value);
+    if (!is_line(f)) {
+      append(std::exchange(lines, {}));
+      field(f.name, f.value);
+      continue;
+    }
+    const std::size_t size = f.name.size() + f.value.size() + 4;
+    if (lines.data() + lines.size() == f.name.data() && !lines.empty()) {
+      lines = {lines.data(), lines.size() + size};
+    } else {
+      append(std::exchange(lines, {f.name.data(), size}));
+    }
   }
+  append(lines);
 }
 
 void HeadWriter::framing(const RequestHead& head) {

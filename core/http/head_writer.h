@@ -15,6 +15,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <span>
 #include <string_view>
 
 #include "core/http/message.h"
@@ -32,7 +33,9 @@ class HeadWriter {
   void field(std::string_view name, std::string_view value);
   void field(std::string_view name, std::uint64_t value);
   // Every field that is not hop-by-hop, but Host and Content-Length, which are written by field() and framing().
-  void fields(const FieldList& list);
+  // Neighbours that are `verbatim` and still stand side by side are copied in one piece.
+  void fields(std::span<const Field> list);
+  void fields(const FieldList& list) { fields(std::span(list.begin(), list.size())); }
   // How the body of this message ends, when it leaves with the framing it came with. Keeps "content-length: 0", and the
   // length that an answer to HEAD or a 304 speaks of. Nothing for until_close: the caller chooses close or chunks.
   void framing(const RequestHead& head);

@@ -16,10 +16,7 @@ StreamId Http1Client::send_request(const OutgoingRequest& request, bool) {
   HeadWriter writer(output_.reserve(room), room);
   writer.request_line(request.method, request.path, request.has_query, request.query);
   writer.field("host", request.authority);
-  for (const auto& field : request.fields) {
-    if (field.hop_by_hop || field.id == FieldId::host || field.id == FieldId::content_length) continue;
-    writer.field(field.name, field.value);
-  }
+  writer.fields(request.fields);
   for (const auto& field : request.added) writer.field(field.name, field.value);
   if (request.framing == Framing::none && request.has_content_length) {
     writer.append("content-length: 0\r\n");

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <ctime>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -31,6 +32,35 @@ TEST(HeadWriter, ReemitsARequestFromItsModel) {
   EXPECT_EQ(
       writer.text(),
       "POST /p?q=1 HTTP/1.1\r\nhost: A.b\r\nx-one: 1\r\ncontent-length: 7\r\nx-count: 18446744073709551615\r\n\r\n");
+}
+
+TEST(HeadWriter, CopiesLinesInOnePieceOnlyWhereTheyStandAsTheyWouldBeWritten) {
+  std::string text =
+      "HTTP/1.1 200 OK\r\nA: 1\r\nB: 2\r\nConnection: keep-alive\r\nc:3\r\nD:  4\r\nE: 5 \r\nF:\r\nG: \r\nH:\t8\r\nI: "
+      "9\r\n"
+      "Content-Length: 0\r\nJ: 10\r\nK: 11\r\n\r\n";
+  ResponseHead head;
+  ASSERT_EQ(parse_response_head(text, 4096, Method::get, head).state, ParseState::done);
+  const auto written = [&head](std::size_t capacity = 512) {
+    std::string out(capacity, '.');
+    HeadWriter writer(out.data(), out.size());
+    writer.fields(head.fields);
+    EXPECT_EQ(writer.ok(), writer.size() <= capacity);
+    return std::string(writer.text());
+  };
+  EXPECT_EQ(written(), "a: 1\r\nb: 2\r\nc: 3\r\nd: 4\r\ne: 5\r\nf: \r\ng: \r\nh: 8\r\ni: 9\r\nj: 10\r\nk: 11\r\n");
+  EXPECT_TRUE(std::string("a: 1\r\nb: 2\r\n").starts_with(written(11)));
+  const auto field = [&head](std::string_view name) -> Field& {
+    for (Field& f : head.fields) {
+      if (f.name == name) return f;
+    }
+    throw std::out_of_range("no such field");
+  };
+  field("a").value = "other";
+  field("k").value.remove_suffix(1);
+  field("j").value.remove_prefix(1);
+  field("i").hop_by_hop = true;
+  EXPECT_EQ(written(), "a: other\r\nb: 2\r\nc: 3\r\nd: 4\r\ne: 5\r\nf: \r\ng: \r\nh: 8\r\nj: 0\r\nk: 1\r\n");
 }
 
 TEST(HeadWriter, FramingOfResponses) {
