@@ -99,12 +99,7 @@ void UpstreamConnection::flush() {
   codec_->produce();
   const core::IoResult result = output_.flush(*stream_);
   counts_.sent += result.bytes;
-  if (result.bytes > 0) {
-    // Silence counts from the last byte that it took.
-    for (UpstreamStream* stream : streams_) {
-      if (stream != nullptr) stream->touch();
-    }
-  }
+  if (result.bytes > 0) took_at_ = context_.loop.now();
   if (result.status == core::IoStatus::error) {
     // It may have answered before it stopped listening (a 413, say): the answer, or its absence, decides.
     write_failed_ = true;

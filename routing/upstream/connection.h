@@ -131,6 +131,7 @@ class UpstreamConnection final : public core::Retirable,
   core::Deferred again_;
   std::uint64_t began_;
   std::uint64_t connected_at_ = 0;
+  std::uint64_t took_at_ = 0;  // loop milliseconds: when it last took bytes
   std::uint64_t requests_ = 0;
   UpstreamStream::Counts counts_;
   std::size_t in_use_ = 0;       // streams attached

@@ -1,6 +1,7 @@
 #include "routing/upstream/pool.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "core/base/log.h"
@@ -94,7 +95,8 @@ void UpstreamPool::list(UpstreamConnection& connection) {
 void UpstreamPool::unlist(UpstreamConnection& connection) {
   if (!connection.listed_) return;
   connection.listed_ = false;
-  room_.erase(std::find(room_.begin(), room_.end(), &connection));
+  // What was used last is used next: it stands near the end.
+  room_.erase(std::prev(std::find(room_.rbegin(), room_.rend(), &connection).base()));
 }
 
 bool UpstreamPool::lease() {

@@ -92,8 +92,15 @@ void UpstreamStream::timed_out() {
   }
   if (state_ != State::ready) return;  // left armed: the next request moves it
   const std::size_t waiting = pending();
+  auto& context = connection_->context_;
+  // Silence counts from the last byte of the request that it took. What a shared connection takes of others says
+  // nothing of a request that is through.
+  if (waiting > 0 || !shared()) {
+    const std::uint64_t due = connection_->took_at_ + static_cast<std::uint64_t>(context.response_timeout.count());
+    if (due > context.loop.now()) return context.loop.timers().arm(deadline_, due);
+  }
   if (paused_ || (!awaiting_ && waiting == 0)) return touch();  // the client is slow, not the upstream
-  const std::string time = std::to_string(connection_->context_.response_timeout.count()) + " ms";
+  const std::string time = std::to_string(context.response_timeout.count()) + " ms";
   connection_->fail_stream(
       *this, {UpstreamFailure::Kind::timeout,
               awaiting_ ? "no answer within " + time : "it took nothing of the request for " + time, reused_, answered_,

@@ -256,6 +256,19 @@ def test_streams_share_the_upstreams_connection(site, h2, h2_origin):
     assert len(h2_origin.requests) == 80
 
 
+def test_an_answer_that_does_not_come_is_not_hidden_by_others(site, h2, h2_origin):
+    site.start(site.route(to_h2(h2_origin)), workers=1, timeouts={"response": "500ms"})
+    client = h2()
+    silent = client.ask("/hang")
+    others = 0
+    while not client.streams[silent].ended:
+        assert client.get("/bytes/10").status == 200
+        others += 1
+        assert others < 100_000
+    assert client.streams[silent].status == 504
+    assert h2_origin.connections == 1 and others > 1
+
+
 def test_the_upstreams_limit_of_streams_holds(site, h2, closing):
     narrow = closing(H2Origin(free_port(), streams=3))
     site.start(site.route(to_h2(narrow)), workers=1)
