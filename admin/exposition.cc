@@ -24,6 +24,7 @@ using core::Metrics;
 
 constexpr std::array<std::string_view, core::kConnectResults> kConnectNames{"ok", "refused", "timeout", "failed",
                                                                             "limited"};
+constexpr std::array<std::string_view, core::kMirrorResults> kMirrorNames{"answered", "failed", "dropped"};
 constexpr std::uint64_t kStaleMs = 10'000;
 
 // A label's value: backslash, quote and newline are escaped.
@@ -195,6 +196,12 @@ void write_workers(Text& text, const Metrics& metrics) {
               sum(&core::WorkerMetrics::upstream_reuses));
   text.single("edgemux_upstream_retries_total", "counter", "Attempts after the first.",
               sum(&core::WorkerMetrics::upstream_retries));
+  text.family("edgemux_mirrored_requests_total", "counter",
+              "Copies of requests for mirrors, by what became of them; a dropped one was never sent.");
+  for (std::size_t i = 0; i < kMirrorNames.size(); ++i) {
+    text.sample(fmt::format("result=\"{}\"", kMirrorNames[i]),
+                over_workers(metrics, [&](const core::WorkerMetrics& w) { return w.mirrored[i].read(); }));
+  }
   text.single("edgemux_upstream_connections_idle", "gauge", "Connections waiting in the pools.",
               sum(&core::WorkerMetrics::upstream_idle));
   text.single("edgemux_workers", "gauge", "Worker threads.", metrics.workers());

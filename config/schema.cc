@@ -316,8 +316,8 @@ const Type include{.kind = Kind::list, .element = &include_entry};
 const Type bandwidth{.kind = Kind::size, .max = 1ULL << 40};
 const Type tenant_limits{
     .kind = Kind::map,
-    .fields = {{"connections", &count, "open connections to tls listeners; 0 is no limit"},
-               {"new_connections_per_second", &count, "to tls listeners; 0 is no limit"},
+    .fields = {{"connections", &count, "open client connections; 0 is no limit"},
+               {"new_connections_per_second", &count, "of clients; 0 is no limit"},
                {"requests_per_second", &count, "one more is answered with 429; 0 is no limit"},
                {"bandwidth", &bandwidth, "bytes per second, both directions together; 0 is no limit"}}};
 const Type tenant{
@@ -356,7 +356,11 @@ const Type limits{
         {"inspect_memory", &inspect_memory, "all unfinished ClientHellos together"},
         {"connections_per_source", &count, "connections at one time per IPv4 address or IPv6 /64; 0 is off"},
         {"new_connections_per_second_per_source", &count,
-         "new connections per second per IPv4 address or IPv6 /64; 0 is off"}}};
+         "new connections per second per IPv4 address or IPv6 /64; 0 is off"},
+        {"requests_per_second_per_source", &count,
+         "requests per second per IPv4 address or IPv6 /64, one more is answered with 429; 0 is off"},
+        {"bandwidth_per_source", &bandwidth,
+         "bytes per second per IPv4 address or IPv6 /64, both directions together; 0 is off"}}};
 const Type settle{.kind = Kind::duration, .min = 0, .max = 60'000};
 const Type reload{
     .kind = Kind::map,

@@ -29,6 +29,8 @@ routing::Limits read_limits(const Node& node) {
   l.inspect_memory = size_or(node.get("inspect_memory"), l.inspect_memory);
   l.connections_per_source = small(number_or(node.get("connections_per_source"), 0));
   l.new_connections_per_second_per_source = small(number_or(node.get("new_connections_per_second_per_source"), 0));
+  l.requests_per_second_per_source = small(number_or(node.get("requests_per_second_per_source"), 0));
+  l.bandwidth_per_source = size_or(node.get("bandwidth_per_source"), 0);
   return l;
 }
 

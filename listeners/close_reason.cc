@@ -36,6 +36,7 @@ constexpr std::array<std::string_view, kCloseReasons> kNames{
     "too_many_connections",
     "flood",
     "tenant_limit",
+    "source_limit",
     "no_certificate",
     "refused",
     "no_rule",

@@ -38,6 +38,7 @@ enum class CloseReason : std::uint8_t {
   too_many_connections,  // a limit on client connections
   flood,                 // HTTP/2: more resets, pings, settings, tiny windows, ... than work (flood_guard.h)
   tenant_limit,          // a limit of the tenant: connections, or the rate of connections or requests
+  source_limit,          // limits.requests_per_second_per_source
   // the route
   no_certificate,  // the host has no usable certificate
   refused,         // the route's security material is broken

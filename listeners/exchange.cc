@@ -99,6 +99,7 @@ void Exchange::start(HttpSession& session, core::StreamId stream, core::RequestH
   from_trusted_ = !trusted.empty() && contains(trusted, client_);
   if (from_trusted_) client_ = client_behind(head.fields, client_, trusted);
   if (const Field* type = head.fields.find(FieldId::content_type)) grpc_ = is_grpc(type->value);
+  if (!within_source_rate()) return;
   if (head.method == core::Method::connect) {
     return refuse(405, CloseReason::bad_request, "CONNECT is not served here");
   }

@@ -22,6 +22,7 @@
 #include "listeners/close_reason.h"
 #include "listeners/forwarding.h"
 #include "listeners/mirror.h"
+#include "listeners/payers.h"
 #include "listeners/saved_request.h"
 #include "listeners/tries.h"
 #include "routing/table/route.h"
@@ -77,7 +78,9 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   void dispatch_http(core::RequestHead& head, std::string_view path, bool end);
   void dispatch_tls(core::RequestHead& head, std::string_view path, bool end);
   void serve(core::RequestHead& head, std::string_view path, bool end);
-  // False: the tenant's rate of requests is used up, and the request has been answered so.
+  // False: a limit of the tenant is reached, of connections or the rate of requests, and the request has been answered
+  // so.
+  bool within_connections();
   bool within_rate();
   void challenge(core::RequestHead& head, bool end);
   void redirect_to_https(const core::RequestHead& head);
@@ -98,10 +101,14 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   void mirror(const core::OutgoingRequest& request);
   void feed_mirrors(std::span<const char> data, bool end);
   void give_back_window();
+  // The same for the client's address.
+  bool within_source_rate();
+  void too_many(CloseReason reason, std::string_view why);
+  [[nodiscard]] Payers payers() const;
   // Null: nobody's limits count.
   [[nodiscard]] routing::TenantState* tenant() const;
   void charge_bandwidth(std::size_t bytes);
-  // Holds both directions up where the tenant's bandwidth is used up.
+  // Holds both directions up where the tenant's or the client's bandwidth is used up.
   void throttle();
   void unthrottle();
   void count_for_tenant();

@@ -1,5 +1,6 @@
-// Exchange, the limits of tenants: the rate of requests, and bandwidth.
+// Exchange, the limits of tenants and of client addresses: the rate of requests, and bandwidth.
 
+#include "core/base/log.h"
 #include "listeners/exchange.h"
 #include "listeners/http_session.h"
 #include "listeners/local_reply.h"
@@ -11,31 +12,50 @@ routing::TenantState* Exchange::tenant() const {
   return route_ == nullptr || route_->owner == nullptr ? nullptr : route_->owner->state.get();
 }
 
+bool Exchange::within_connections() {
+  if (session_->count_for(route_->owner)) return true;
+  detail_ = "tenant " + route_->owner->name + " has reached a limit on its connections";
+  core::log_limited(core::LogLevel::warn, route_->owner->name, "listener {}: connections are closed: {}",
+                    session_->listener().name(), detail_);
+  too_many(CloseReason::tenant_limit, "this host has more connections than it may");
+  return false;
+}
+
 bool Exchange::within_rate() {
   routing::TenantState* state = tenant();
   if (state == nullptr || state->take_request(worker_.now())) return true;
   state->figures(worker_.index()).refused_requests.fetch_add(1, std::memory_order_relaxed);
-  static const std::vector<std::pair<std::string, std::string>> retry_after{{"retry-after", "1"}};
-  const std::string body = describe(429, "this host gets more requests than it may");
   detail_ = "tenant " + route_->owner->name + " has reached limits.requests_per_second";
+  too_many(CloseReason::tenant_limit, "this host gets more requests than it may");
+  return false;
+}
+
+bool Exchange::within_source_rate() {
+  if (worker_.shared().sources.take_request(client_, worker_.now())) return true;
+  detail_ = "the client has reached limits.requests_per_second_per_source";
+  too_many(CloseReason::source_limit, "this client sends more requests than it may");
+  return false;
+}
+
+void Exchange::too_many(CloseReason reason, std::string_view why) {
+  static const std::vector<std::pair<std::string, std::string>> retry_after{{"retry-after", "1"}};
+  const std::string body = describe(429, why);
   LocalReply answer;
   answer.status = 429;
   answer.body = body;
   answer.headers = retry_after;
-  answer.reason = CloseReason::tenant_limit;
+  answer.reason = reason;
   reply(answer);
-  return false;
 }
 
-void Exchange::charge_bandwidth(std::size_t bytes) {
-  if (routing::TenantState* state = tenant()) state->charge_bandwidth(bytes, worker_.now());
-}
+Payers Exchange::payers() const { return {worker_.shared().sources, client_, tenant()}; }
+
+void Exchange::charge_bandwidth(std::size_t bytes) { payers().charge(bytes, worker_.now()); }
 
 void Exchange::throttle() {
-  const routing::TenantState* state = tenant();
-  if (state == nullptr || stage_ == Stage::over) return;
+  if (stage_ == Stage::over) return;
   if (!throttle_.armed()) {
-    const std::uint64_t wait = state->bandwidth_wait(worker_.now());
+    const std::uint64_t wait = payers().wait(worker_.now());
     if (wait == 0) return;
     worker_.loop().timers().arm(throttle_, worker_.now() + wait);
   }

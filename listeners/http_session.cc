@@ -332,11 +332,11 @@ void HttpSession::stream_tunnel_done(StreamTunnel& tunnel, CloseReason reason, s
 }
 
 void HttpSession::upgrade(Exchange& exchange, routing::UpstreamStream::Upgraded upstream) {
-  routing::TenantPtr tenant = exchange.route_ == nullptr ? nullptr : exchange.route_->owner;
+  KeptPayers payers{exchange.client_, exchange.route_ == nullptr ? nullptr : exchange.route_->owner};
   if (codec_->multiplexed()) {
     const core::StreamId stream = exchange.stream();
     drop_exchange(exchange);
-    stream_tunnels_.push_back(std::make_unique<StreamTunnel>(*this, stream, std::move(upstream), std::move(tenant)));
+    stream_tunnels_.push_back(std::make_unique<StreamTunnel>(*this, stream, std::move(upstream), std::move(payers)));
     stream_tunnels_.back()->tunnel().opened(listener().metrics());
     return;
   }
@@ -352,10 +352,20 @@ void HttpSession::upgrade(Exchange& exchange, routing::UpstreamStream::Upgraded 
   stage.tunnel.to_client().prepend(received);
   stage.tunnel.to_upstream().prepend(stash_);
   stash_.clear();
-  if (tenant != nullptr) stage.tunnel.count_for(tenant->state.get());
-  stage.tenant = std::move(tenant);
+  stage.payers = std::move(payers);
+  stage.tunnel.count_for(stage.payers.client, stage.payers.state());
   stage.tunnel.opened(listener().metrics());
   stage.tunnel.start();
+}
+
+bool HttpSession::count_for(const routing::TenantPtr& tenant) {
+  if (secure()) return true;
+  if (!change_tenant(tenant.get())) {
+    codec_->close_after();
+    return false;
+  }
+  counted_for_ = tenant;
+  return true;
 }
 
 void HttpSession::on_tunnel_closed(CloseReason reason, const char* detail) {

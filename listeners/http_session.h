@@ -70,6 +70,10 @@ class HttpSession final : public Session,
   void resume_reading();
   // The exchange agreed on an upgrade and is over: from now on bytes.
   void upgrade(Exchange& exchange, routing::UpstreamStream::Upgraded upstream);
+  // Counts the connection for the tenant whose host its latest request named; where there is TLS the server name has
+  // said whose it is. Null = the platform. False: a limit of the tenant is reached, and this connection ends with its
+  // answer.
+  bool count_for(const routing::TenantPtr& tenant);
   // For stream tunnels: it is over and may be taken apart.
   void stream_tunnel_done(StreamTunnel& tunnel, CloseReason reason, std::string_view detail);
 
@@ -91,7 +95,7 @@ class HttpSession final : public Session,
         : upstream(std::move(from.stream)), place(std::move(from.place)), tunnel(worker, observer, client, *upstream) {}
     std::unique_ptr<core::Stream> upstream;
     routing::UpstreamPlace place;
-    routing::TenantPtr tenant;
+    KeptPayers payers;
     Tunnel tunnel;
   };
   struct Lingering {
@@ -170,6 +174,7 @@ class HttpSession final : public Session,
   Exchange* fed_ = nullptr;
   std::variant<Serving, Handshaking, std::unique_ptr<Upgraded>, Lingering> stage_;  // Upgraded is large and rare
   routing::RoutePtr tls_route_;
+  routing::TenantPtr counted_for_;  // without TLS; keeps it alive
   core::Timer deadline_;
   core::Deferred again_;
   std::string sni_;

@@ -12,7 +12,7 @@ MirroredRequest::MirroredRequest(Mirrors& mirrors, routing::UpstreamPtr upstream
 }
 
 MirroredRequest::~MirroredRequest() {
-  if (counted_) --mirrors_.alive_;
+  if (counted_) mirrors_.count(*this);
 }
 
 void MirroredRequest::add_body(std::span<const char> data) {
@@ -25,8 +25,10 @@ void MirroredRequest::start() {
   loop.timers().arm(deadline_, loop.now() + static_cast<std::uint64_t>(Mirrors::kLongest.count()));
   switch (mirrors_.pools_.of(upstream_).acquire(stream_, {})) {
     case routing::UpstreamPool::Acquired::ready:
+      result_ = core::MirrorResult::failed;
       return go();
     case routing::UpstreamPool::Acquired::waiting:
+      result_ = core::MirrorResult::failed;
       return;
     case routing::UpstreamPool::Acquired::limit:
     case routing::UpstreamPool::Acquired::refused:
@@ -54,7 +56,9 @@ void MirroredRequest::on_upstream_body(std::span<const char> data, bool end) {
 void MirroredRequest::on_upstream_trailers(core::FieldList&) { done_ = true; }
 
 void MirroredRequest::on_upstream_event_end() {
-  if (done_) over();
+  if (!done_) return;
+  result_ = core::MirrorResult::answered;
+  over();
 }
 
 void MirroredRequest::on_upstream_failed(const routing::UpstreamFailure&) { over(); }
@@ -72,7 +76,10 @@ Mirrors::~Mirrors() {
 
 std::unique_ptr<MirroredRequest> Mirrors::copy(const routing::UpstreamPtr& upstream,
                                                const core::OutgoingRequest& request) {
-  if (alive_ >= kMost || upstream->missing) return nullptr;
+  if (alive_ >= kMost || upstream->missing) {
+    metrics_.mirror(core::MirrorResult::dropped);
+    return nullptr;
+  }
   return std::make_unique<MirroredRequest>(*this, upstream, request);
 }
 
@@ -84,6 +91,12 @@ void Mirrors::send(std::unique_ptr<MirroredRequest> request) {
   sent.start();
 }
 
+void Mirrors::count(MirroredRequest& request) {
+  request.counted_ = false;
+  metrics_.mirror(request.result_);
+  --alive_;
+}
+
 void Mirrors::remove(MirroredRequest& request) {
   const std::size_t index = request.index_;
   std::unique_ptr<MirroredRequest> gone = std::move(sent_[index]);
@@ -92,8 +105,7 @@ void Mirrors::remove(MirroredRequest& request) {
     sent_[index]->index_ = index;
   }
   sent_.pop_back();
-  gone->counted_ = false;
-  --alive_;
+  count(*gone);
   loop_.retire(std::move(gone));
 }
 

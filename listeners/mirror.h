@@ -3,6 +3,8 @@
 // sent, on a connection of its own, when it is whole; what is answered is thrown away. Nothing about it reaches the
 // exchange that it was copied from.
 //
+// Each copy is counted once, by what became of it.
+//
 // Bounds, per worker: kMost copies at a time, kMostBody bytes of body each, kMostAnswer bytes of answer, kLongest until
 // it is over. What is beyond them is not mirrored.
 
@@ -13,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "core/base/metrics.h"
 #include "core/io/event_loop.h"
 #include "listeners/saved_request.h"
 #include "routing/upstream/pool.h"
@@ -51,6 +54,7 @@ class MirroredRequest final : public core::Retirable, private routing::UpstreamS
   core::Timer deadline_;
   std::size_t index_ = 0;
   std::uint64_t answer_bytes_ = 0;
+  core::MirrorResult result_ = core::MirrorResult::dropped;  // so far
   bool counted_ = true;  // among those that are alive; not once it is over and waits to be freed
   bool too_large_ = false;
   bool done_ = false;
@@ -63,23 +67,27 @@ class Mirrors {
   static constexpr std::size_t kMostAnswer = 1024 * 1024;
   static constexpr std::chrono::milliseconds kLongest{60'000};
 
-  // Both outlive it.
-  Mirrors(core::EventLoop& loop, routing::UpstreamPools& pools) : loop_(loop), pools_(pools) {}
+  // All outlive it.
+  Mirrors(core::EventLoop& loop, routing::UpstreamPools& pools, core::WorkerMetrics& metrics)
+      : loop_(loop), pools_(pools), metrics_(metrics) {}
   ~Mirrors();
   Mirrors(const Mirrors&) = delete;
   Mirrors& operator=(const Mirrors&) = delete;
 
-  // Null: there are too many.
+  // Null: there are too many, or its upstream is not defined.
   std::unique_ptr<MirroredRequest> copy(const routing::UpstreamPtr& upstream, const core::OutgoingRequest& request);
   // The request is whole.
   void send(std::unique_ptr<MirroredRequest> request);
 
  private:
   friend class MirroredRequest;
+  // It is over, or will never be sent.
+  void count(MirroredRequest& request);
   void remove(MirroredRequest& request);
 
   core::EventLoop& loop_;
   routing::UpstreamPools& pools_;
+  core::WorkerMetrics& metrics_;
   std::vector<std::unique_ptr<MirroredRequest>> sent_;
   std::size_t alive_ = 0;
 };

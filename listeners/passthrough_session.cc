@@ -226,7 +226,7 @@ void PassthroughSession::on_connected(std::unique_ptr<core::TcpStream> stream, c
   auto endpoints = connecting.connector->endpoints();
   Tunnel::Observer& observer = *this;
   auto& stage = stage_.emplace<Tunnelling>(std::move(stream), std::move(endpoints), worker(), observer, *stream_);
-  stage.tunnel.count_for(tenant_state());
+  stage.tunnel.count_for(client(), tenant_state());
   stage.tunnel.opened(listener().metrics());
   stage.tunnel.to_upstream().prepend(hello);
   stage.tunnel.start();

@@ -43,7 +43,7 @@ std::uint32_t connection_limit(const routing::Limits& limits) {
 Server::Server(core::EventLoop& control, core::Metrics& metrics, AccessLog& access_log)
     : control_(control),
       metrics_(metrics),
-      shared_{metrics, access_log, admission_, std::make_shared<core::TicketKeys>()},
+      shared_{metrics, access_log, admission_, sources_, std::make_shared<core::TicketKeys>()},
       drain_tick_([](void* self) { static_cast<Server*>(self)->check_drained(); }, this) {}
 
 Server::~Server() {
@@ -90,6 +90,7 @@ core::Result<void> Server::publish(const routing::SnapshotPtr& snapshot, std::fu
 void Server::adopt(const routing::SnapshotPtr& snapshot, Sockets opened, std::function<void()> done) {
   sockets_.merge(opened);
   admission_.configure(snapshot->limits, connection_limit(snapshot->limits));
+  sources_.configure(snapshot->limits);
   for (const auto& tenant : snapshot->tenants) tenant->state->configure(tenant->limits);
   std::vector<std::string> wanted;
   for (const auto& listener : snapshot->listeners) {

@@ -58,6 +58,7 @@ class Server {
   core::EventLoop& control_;
   core::Metrics& metrics_;
   Admission admission_;
+  SourceRates sources_;
   Shared shared_;
   std::vector<std::unique_ptr<Worker>> workers_;
   Sockets sockets_;

@@ -31,6 +31,18 @@ bool Session::enter(const routing::Tenant* tenant) {
   return true;
 }
 
+bool Session::change_tenant(const routing::Tenant* tenant) {
+  const routing::Tenant* before = tenant_;
+  if (before != nullptr && tenant != nullptr && before->state == tenant->state) {
+    tenant_ = tenant;
+    return true;
+  }
+  if (!enter(tenant)) return false;
+  tenant_ = tenant;
+  if (before != nullptr) before->state->leave();
+  return true;
+}
+
 void Session::retire() {
   if (holds_place_) {
     worker().shared().admission.leave(client_);

@@ -47,6 +47,8 @@ class Session : public core::Retirable {
 
   // Counts the connection for the tenant, which must live as long as the session. False: a limit is reached.
   bool enter(const routing::Tenant* tenant);
+  // Counts it for another tenant from now on, or for none (null). False: a limit is reached, and nothing has changed.
+  bool change_tenant(const routing::Tenant* tenant);
   // The place that a session before this one had entered.
   void take_over(const routing::Tenant* tenant) { tenant_ = tenant; }
   // Null: the platform.

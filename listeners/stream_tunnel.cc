@@ -62,17 +62,17 @@ void CodecStream::abort() {
 }
 
 StreamTunnel::StreamTunnel(HttpSession& session, core::StreamId id, routing::UpstreamStream::Upgraded upstream,
-                           routing::TenantPtr tenant)
+                           KeptPayers payers)
     : session_(session),
       id_(id),
       began_us_(monotonic_us()),
       client_(session, id),
       upstream_(std::move(upstream.stream)),
       place_(std::move(upstream.place)),
-      tenant_(std::move(tenant)),
+      payers_(std::move(payers)),
       tunnel_(session.worker(), *this, client_, *upstream_) {  // NOLINT: the observer is a private base
   tunnel_.to_client().prepend(upstream.received);
-  if (tenant_ != nullptr) tunnel_.count_for(tenant_->state.get());
+  tunnel_.count_for(payers_.client, payers_.state());
   tunnel_.start();
 }
 

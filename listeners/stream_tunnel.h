@@ -56,9 +56,8 @@ class CodecStream final : public core::Stream {
 
 class StreamTunnel final : public core::Retirable, private Tunnel::Observer {
  public:
-  // `tenant`: whose bytes these are; null = the platform.
-  StreamTunnel(HttpSession& session, core::StreamId id, routing::UpstreamStream::Upgraded upstream,
-               routing::TenantPtr tenant);
+  // `payers`: whose bytes these are.
+  StreamTunnel(HttpSession& session, core::StreamId id, routing::UpstreamStream::Upgraded upstream, KeptPayers payers);
 
   [[nodiscard]] core::StreamId id() const { return id_; }
   [[nodiscard]] CodecStream& client() { return client_; }
@@ -77,7 +76,7 @@ class StreamTunnel final : public core::Retirable, private Tunnel::Observer {
   CodecStream client_;
   std::unique_ptr<core::Stream> upstream_;
   routing::UpstreamPlace place_;
-  routing::TenantPtr tenant_;
+  KeptPayers payers_;
   Tunnel tunnel_;
 };
 

@@ -58,8 +58,8 @@ bool Tunnel::half_closed() const { return up_.state() == Relay::State::done || d
 
 void Tunnel::on_ready(core::Stream&) { pump(); }
 
-bool Tunnel::may_move() {
-  const std::uint64_t wait = tenant_->bandwidth_wait(worker_.now());
+bool Tunnel::may_move(const Payers& payers) {
+  const std::uint64_t wait = payers.wait(worker_.now());
   if (wait == 0) return true;
   if (pause_ == nullptr) {
     pause_ = std::make_unique<core::Timer>([](void* self) { static_cast<Tunnel*>(self)->pump(); }, this);
@@ -69,9 +69,10 @@ bool Tunnel::may_move() {
 }
 
 void Tunnel::pump() {
-  const bool limited = tenant_ != nullptr && tenant_->bandwidth_limited();
-  if (limited && !may_move()) return;
-  const std::size_t budget = limited ? tenant_->bandwidth_step() : core::Relay::kBudget;
+  const Payers payers{worker_.shared().sources, *source_, tenant_};
+  const bool limited = payers.limited();
+  if (limited && !may_move(payers)) return;
+  const std::size_t budget = limited ? payers.step() : core::Relay::kBudget;
   bool again = false;
   Relay::State up = Relay::State::open;
   Relay::State down = Relay::State::open;
@@ -86,7 +87,7 @@ void Tunnel::pump() {
   }
   if (limited) {
     const std::uint64_t moved = up_.bytes() + down_.bytes();
-    tenant_->charge_bandwidth(moved - charged_, worker_.now());
+    payers.charge(moved - charged_, worker_.now());
     charged_ = moved;
   }
   const auto lost = [](Relay::State state) {

@@ -17,7 +17,7 @@
 #include "core/io/relay.h"
 #include "core/io/stream.h"
 #include "listeners/close_reason.h"
-#include "routing/table/tenant.h"
+#include "listeners/payers.h"
 
 namespace edgemux::listeners {
 
@@ -41,8 +41,12 @@ class Tunnel final : private core::StreamObserver {
   // What was read before the tunnel and goes first; call before start().
   core::Relay& to_upstream() { return up_; }
   core::Relay& to_client() { return down_; }
-  // Bytes are the tenant's, and move no faster than its limit; call before start(). It outlives the tunnel.
-  void count_for(routing::TenantState* tenant) { tenant_ = tenant; }
+  // Bytes are the client's and the tenant's, and move no faster than their limits; call before start(). Both outlive
+  // the tunnel; null = no tenant.
+  void count_for(const core::SocketAddress& source, routing::TenantState* tenant) {
+    source_ = &source;
+    tenant_ = tenant;
+  }
   void start();
 
   // Begins and ends the tunnel's part in the listener's figures.
@@ -57,8 +61,8 @@ class Tunnel final : private core::StreamObserver {
   void on_ready(core::Stream& stream) override;
   void pump();
   void stop();
-  // False: the tenant's bandwidth is used up for now; the tunnel goes on by itself.
-  bool may_move();
+  // False: somebody's bandwidth is used up for now; the tunnel goes on by itself.
+  bool may_move(const Payers& payers);
   void timed_out();
   [[nodiscard]] bool half_closed() const;
 
@@ -72,8 +76,9 @@ class Tunnel final : private core::StreamObserver {
   core::Relay down_;
   core::Timer deadline_;
   core::Deferred again_;
+  const core::SocketAddress* source_ = nullptr;
   routing::TenantState* tenant_ = nullptr;
-  std::uint64_t charged_ = 0;           // bytes that the tenant's bandwidth was charged with
+  std::uint64_t charged_ = 0;           // bytes that were charged to bandwidths
   std::unique_ptr<core::Timer> pause_;  // made where the bandwidth was used up once
 };
 

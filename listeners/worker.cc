@@ -28,7 +28,7 @@ Worker::Worker(unsigned index, Shared& shared)
       relay_scratch_{blocks_, pipes_, buffer_},
       upstream_context_{loop_, blocks_, http_scratch_, metrics_, buffer_, index},
       pools_(upstream_context_),
-      mirrors_(loop_, pools_),
+      mirrors_(loop_, pools_, metrics_),
       tick_([](void* self) { static_cast<Worker*>(self)->tick(); }, this) {
   (void)getrandom(random_.data(), sizeof random_, 0);
 }

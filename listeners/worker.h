@@ -25,6 +25,7 @@
 #include "listeners/listener.h"
 #include "listeners/mirror.h"
 #include "listeners/session.h"
+#include "listeners/source_rates.h"
 #include "routing/table/snapshot.h"
 #include "routing/upstream/pool.h"
 
@@ -37,6 +38,7 @@ struct Shared {
   core::Metrics& metrics;
   AccessLog& access_log;
   Admission& admission;
+  SourceRates& sources;
   std::shared_ptr<core::TicketKeys> ticket_keys;
 };
 

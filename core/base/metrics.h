@@ -82,15 +82,21 @@ inline constexpr std::size_t kReasonSlots = 64;
 enum class ConnectResult : std::uint8_t { ok, refused, timeout, failed, limited };
 inline constexpr std::size_t kConnectResults = 5;
 
+// What became of the copy of a request for a mirror. dropped: it was never sent, because of a bound.
+enum class MirrorResult : std::uint8_t { answered, failed, dropped };
+inline constexpr std::size_t kMirrorResults = 3;
+
 struct alignas(64) WorkerMetrics {
   std::array<ListenerMetrics, kListenerSlots> listeners;
   std::array<Counter, kReasonSlots> closes;  // by CloseReason (listeners/close_reason.h)
   std::array<Counter, kConnectResults> upstream_connects;
+  std::array<Counter, kMirrorResults> mirrored;
   Counter upstream_reuses;   // requests that took a connection out of the pool
   Counter upstream_retries;  // attempts after the first
   Counter upstream_idle;     // pooled connections now
   Counter heartbeat;         // monotonic milliseconds of the loop's last sign of life; set() about once a second
 
+  void mirror(MirrorResult result) { mirrored[static_cast<std::size_t>(result)].add(); }
   void upstream_connect(ConnectResult result) { upstream_connects[static_cast<std::size_t>(result)].add(); }
 };
 

@@ -1,6 +1,7 @@
 #pragma once
 // RateBucket: so many units per second, shared by all threads, without a lock. A token bucket kept as one time stamp
-// (GCRA): the moment at which the bucket will be full again. Pure but for the atomic: time is what the caller says.
+// (GCRA): the moment at which the bucket will be full again. Rate is the arithmetic of it, pure, for whoever keeps the
+// time stamps elsewhere: one that is not in the future means a full bucket.
 //
 // A bucket holds `window` worth of units: after a pause that many may come at once. The rate may change at any time;
 // what was taken before stays taken. Times are nanoseconds of a clock that starts at 0 or later.
@@ -8,12 +9,48 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <optional>
 
 namespace edgemux::core {
 
+struct Rate {
+  static constexpr std::uint64_t kSecond = 1'000'000'000;
+  std::uint64_t per_second = 0;  // 0 = no limit
+  std::uint64_t window = kSecond;
+
+  // When a bucket that is full at `full` will be full again after one unit more; nothing = that unit is not there.
+  [[nodiscard]] std::optional<std::uint64_t> take(std::uint64_t full, std::uint64_t now) const {
+    if (per_second == 0) return full;
+    const std::uint64_t cost = kSecond / per_second;
+    const std::uint64_t after = std::max(full, now) + cost;
+    // A unit that costs more than the window is still to be had when the bucket is full.
+    if (after > now + std::max(window, cost)) return std::nullopt;
+    return after;
+  }
+
+  // The same after units that have been used already, however many: the bucket goes into debt, and wait() says until
+  // when.
+  [[nodiscard]] std::uint64_t charge(std::uint64_t full, std::uint64_t units, std::uint64_t now) const {
+    if (per_second == 0 || units == 0) return full;
+    // Rounded up: what costs less than a nanosecond is not free.
+    __extension__ using Wide = unsigned __int128;
+    const auto cost = static_cast<std::uint64_t>((static_cast<Wide>(units) * kSecond + per_second - 1) / per_second);
+    return std::max(full, now) + cost;
+  }
+
+  // Nanoseconds until a unit can be had; 0 = now.
+  [[nodiscard]] std::uint64_t wait(std::uint64_t full, std::uint64_t now) const {
+    if (per_second == 0) return 0;
+    const std::uint64_t cost = kSecond / per_second;
+    const std::uint64_t after = std::max(full, now) + cost;
+    const std::uint64_t most = now + std::max(window, cost);
+    return after > most ? after - most : 0;
+  }
+};
+
 class RateBucket {
  public:
-  static constexpr std::uint64_t kSecond = 1'000'000'000;
+  static constexpr std::uint64_t kSecond = Rate::kSecond;
 
   explicit RateBucket(std::uint64_t window_ns = kSecond) : window_(window_ns) {}
 
@@ -23,38 +60,28 @@ class RateBucket {
 
   // One unit, if there is one.
   bool take(std::uint64_t now) {
-    const std::uint64_t rate = this->rate();
-    if (rate == 0) return true;
-    const std::uint64_t cost = kSecond / rate;
+    const Rate rate{this->rate(), window_};
+    if (rate.per_second == 0) return true;
     std::uint64_t full = full_at_.load(std::memory_order_relaxed);
     for (;;) {
-      const std::uint64_t after = std::max(full, now) + cost;
-      // A unit that costs more than the window is still to be had when the bucket is full.
-      if (after > now + std::max(window_, cost)) return false;
-      if (full_at_.compare_exchange_weak(full, after, std::memory_order_relaxed)) return true;
+      const auto after = rate.take(full, now);
+      if (!after) return false;
+      if (full_at_.compare_exchange_weak(full, *after, std::memory_order_relaxed)) return true;
     }
   }
 
-  // Takes units that have been used already, however many: the bucket goes into debt, and wait() says until when.
+  // Takes units that have been used already, however many.
   void charge(std::uint64_t units, std::uint64_t now) {
-    const std::uint64_t rate = this->rate();
-    if (rate == 0 || units == 0) return;
-    // Rounded up: what costs less than a nanosecond is not free.
-    __extension__ using Wide = unsigned __int128;
-    const auto cost = static_cast<std::uint64_t>((static_cast<Wide>(units) * kSecond + rate - 1) / rate);
+    const Rate rate{this->rate(), window_};
+    if (rate.per_second == 0 || units == 0) return;
     std::uint64_t full = full_at_.load(std::memory_order_relaxed);
-    while (!full_at_.compare_exchange_weak(full, std::max(full, now) + cost, std::memory_order_relaxed)) {
+    while (!full_at_.compare_exchange_weak(full, rate.charge(full, units, now), std::memory_order_relaxed)) {
     }
   }
 
   // Nanoseconds until a unit can be had; 0 = now.
   [[nodiscard]] std::uint64_t wait(std::uint64_t now) const {
-    const std::uint64_t rate = this->rate();
-    if (rate == 0) return 0;
-    const std::uint64_t cost = kSecond / rate;
-    const std::uint64_t after = std::max(full_at_.load(std::memory_order_relaxed), now) + cost;
-    const std::uint64_t most = now + std::max(window_, cost);
-    return after > most ? after - most : 0;
+    return Rate{rate(), window_}.wait(full_at_.load(std::memory_order_relaxed), now);
   }
 
  private:

@@ -75,8 +75,11 @@ struct Limits {
   std::uint32_t request_head = 64 * 1024;
   std::uint32_t client_hello = 32 * 1024;
   std::uint64_t inspect_memory = 64 * 1024 * 1024;  // all unfinished ClientHellos together
-  std::uint32_t connections_per_source = 0;         // 0 = off
+  // Of an IPv4 address or an IPv6 /64; 0 = off.
+  std::uint32_t connections_per_source = 0;
   std::uint32_t new_connections_per_second_per_source = 0;
+  std::uint32_t requests_per_second_per_source = 0;
+  std::uint64_t bandwidth_per_source = 0;  // bytes per second, both directions together
 };
 
 enum class LogLevel : std::uint8_t { trace, debug, info, warn, error };

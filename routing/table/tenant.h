@@ -22,7 +22,7 @@ namespace edgemux::routing {
 
 // Of the whole process; 0 = no limit.
 struct TenantLimits {
-  std::uint32_t connections = 0;  // open connections to tls listeners
+  std::uint32_t connections = 0;  // open client connections
   std::uint32_t new_connections_per_second = 0;
   std::uint32_t requests_per_second = 0;
   std::uint64_t bandwidth = 0;  // bytes per second, both directions together

@@ -81,7 +81,8 @@ def name_of(edge, thread):
 @pytest.mark.parametrize("transport", ["http", "https"])
 def test_requests_on_kept_connections_allocate_nothing(site, nginx, allocations, closing, transport):
     backend = nginx("steady")
-    site.start(site.route({"path": "/", "upstream": backend.address}), env=allocations.env, workers=1)
+    ample = {"requests_per_second_per_source": 1_000_000, "bandwidth_per_source": "1GiB"}
+    site.start(site.route({"path": "/", "upstream": backend.address}), env=allocations.env, workers=1, limits=ample)
     wires = [closing(site.wire(transport)) for _ in range(4)]
     question = request("/", HOST)
     length = []

@@ -271,6 +271,7 @@ def test_request_mirror(site, origins):
         until(lambda: sorted(r.body_length for r in copies) == [0, 5, 50_000], "the copies have their bodies")
         assert all((r.target, r.get("x-env"), r.get("host")) == ("/upload/a?b", "prod", HOST) for r in copies)
     assert len(site.origin.requests) == 3
+    until(lambda: site.edge.metrics().total("edgemux_mirrored_requests_total", result="answered") == 6, "all are counted")
 
 
 def test_percentage_mirror(site, origins):
@@ -297,6 +298,10 @@ def test_a_mirror_never_delays_or_fails_a_request(site, origins, dead_address, b
             assert wire.ask("/", HOST).status == 200
         assert wire.ask("/", HOST, method="POST", body=b"x" * 200_000).status == 200
     assert 0 < len(slow.requests) <= 256
+    copies = {r: site.edge.metrics().total("edgemux_mirrored_requests_total", result=r) for r in ("answered", "failed", "dropped")}
+    assert copies["answered"] == 0 and copies["failed"] >= 2
+    # Of the request with the large body no copy was sent, nor when too many were under way.
+    assert copies["dropped"] >= 4
     assert len(site.origin.requests) == 301
 
 

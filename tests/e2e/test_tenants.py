@@ -290,6 +290,37 @@ def test_connections_over_the_limit_are_closed_before_tls(house, taps):
             wire.close()
 
 
+@pytest.mark.sanitizer
+def test_a_connection_to_port_80_counts_for_the_tenant_of_its_latest_request(house, origin):
+    edge = house.edge
+    house.tenants["a"]["limits"] = {"connections": 1}
+    house.write("a", [says("a.example.test", "a"), forwards("up.a.example.test", origin)])
+    house.write("b", [says("b.example.test", "b")])
+    house.start()
+
+    def open_of(tenant):
+        return edge.metrics().total("edgemux_tenant_connections_active", tenant=tenant)
+
+    with Wire.connect(edge.http) as first, Wire.connect(edge.http) as second:
+        assert first.ask("/", "a.example.test").status == 200
+        assert first.ask("/", "a.example.test").status == 200, "it is counted once"
+        assert second.ask("/", "b.example.test").status == 200
+        until(lambda: (open_of("a"), open_of("b")) == (1, 1), "each counts for its tenant")
+        refused = second.ask("/echo", "up.a.example.test")
+        assert (refused.status, refused.get("connection")) == (429, "close")
+        assert second.rest_or_reset() == b""
+        assert not origin.requests
+        assert edge.wait_access(status=429)[0]["reason"] == "tenant_limit"
+        # Challenges are answered whatever a tenant has open.
+        (house.folder("a") / "tokens" / "tok").write_text("tok.key")
+        assert house.plain(ACME + "tok", "a.example.test").status == 200
+        # The first one asks for another tenant's host now: a place is free.
+        assert first.ask("/", "b.example.test").status == 200
+        until(lambda: (open_of("a"), open_of("b")) == (0, 1), "it has moved")
+        assert house.plain("/", "a.example.test").status == 200
+    until(lambda: (open_of("a"), open_of("b")) == (0, 0), "all are gone")
+
+
 def test_new_connections_over_the_rate_are_closed(house):
     house.tenants["a"]["limits"] = {"new_connections_per_second": 1}
     house.write("a", [says("a.example.test", "a")])

@@ -1,0 +1,111 @@
+"""Limits per client address: a source that asks or takes too much is held to its share, over all workers, and nobody else."""
+
+import time
+
+import pytest
+from support import pp
+from support.hello import hello
+from support.site import HOST
+from support.waiting import patience, until
+from support.wire import Wire
+
+GREEDY, MODEST = "203.0.113.9", "203.0.113.10"
+
+
+def settings(site, limits, *routes):
+    """The clients' addresses are said: over http by a trusted proxy, over TLS in a PROXY header."""
+    edge = site.edge
+    return {
+        "certificates": site.certificates,
+        "routes": [site.route(), *routes],
+        "limits": limits,
+        "workers": 2,
+        "listeners": [
+            {"name": "http", "bind": [f"127.0.0.1:{edge.http}"], "protocol": "http", "trusted_proxies": ["127.0.0.1"]},
+            {"name": "https", "bind": [f"127.0.0.1:{edge.https}"], "protocol": "tls", "accept_proxy_protocol": ["127.0.0.1"]},
+        ],
+    }
+
+
+def ask(site, target, source):
+    """A request on a connection, and so perhaps at a worker, of its own."""
+    with site.wire() as wire:
+        return wire.ask(target, HOST, headers=[("X-Forwarded-For", source)])
+
+
+@pytest.mark.sanitizer
+def test_a_source_that_asks_too_often_gets_429(site, origin):
+    site.edge.start(**settings(site, {"requests_per_second_per_source": 3}))
+    began = time.monotonic()
+    answers = [ask(site, "/echo", GREEDY) for _ in range(60)]
+    took = time.monotonic() - began
+    let_in = [answer.status for answer in answers].count(200)
+    assert [answer.status for answer in answers[:3]] == [200, 200, 200]
+    assert {answer.status for answer in answers} == {200, 429}
+    assert let_in <= 3 + 3 * took + 1
+    assert len(origin.requests) == let_in, "a refused request goes nowhere"
+    assert next(answer for answer in answers if answer.status == 429).get("retry-after") == "1"
+    line = site.edge.wait_access(status=429)[0]
+    assert (line["reason"], line["client"]) == ("source_limit", GREEDY)
+    assert [ask(site, "/echo", f"203.0.113.{n}").status for n in range(20, 40)] == [200] * 20
+    # An IPv6 client is its /64.
+    network = [ask(site, "/echo", f"2001:db8:0:1::{n:x}").status for n in range(1, 30)]
+    assert 429 in network
+    assert ask(site, "/echo", "2001:db8:0:2::1").status == 200
+
+
+def test_the_limits_come_and_go_with_a_reload(site):
+    site.edge.start(**settings(site, {}))
+    assert {ask(site, "/echo", GREEDY).status for _ in range(20)} == {200}
+    site.edge.reload(**settings(site, {"requests_per_second_per_source": 1}))
+    assert 429 in {ask(site, "/echo", GREEDY).status for _ in range(20)}
+    site.edge.reload(**settings(site, {}))
+    assert {ask(site, "/echo", GREEDY).status for _ in range(20)} == {200}
+
+
+@pytest.mark.parametrize("way", ["download", "upload", "tunnel"])
+def test_the_bandwidth_of_a_source_is_held_by_pausing(site, origin, tap, way):
+    size, rate = 1 << 20, 512 * 1024
+    tunnel = {"host": "t.example.com", "passthrough": tap.address}
+    site.edge.start(**settings(site, {"bandwidth_per_source": rate}, tunnel))
+
+    def took(source):
+        began = time.monotonic()
+        if way == "tunnel":
+            first = hello("t.example.com")
+            with Wire.connect(site.edge.https) as client:
+                client.send(pp.v1(source, "198.51.100.1") + first)
+                with tap.accept() as backend:
+                    backend.take(len(first))
+                    client.send(b"x" * size)
+                    backend.take(size)
+        else:
+            sent = {"method": "POST", "body": b"x" * size} if way == "upload" else {}
+            with site.wire() as wire:
+                target = "/upload" if way == "upload" else f"/bytes/{size}"
+                assert wire.ask(target, HOST, headers=[("X-Forwarded-For", source)], **sent).status == 200
+        return time.monotonic() - began
+
+    slow = took(GREEDY)
+    # The last of it may still be on its way through the kernel's buffers, and a little may come at once.
+    assert slow > 0.5 * size / rate, f"{slow:.2f} s for {size / rate:.1f} s worth of bytes"
+    assert slow < patience(10) + size / rate
+    # What one source owes the next does not pay: it begins with a full allowance.
+    began = time.monotonic()
+    assert ask(site, "/bytes/1024", MODEST).status == 200
+    assert time.monotonic() - began < slow
+
+
+def test_bandwidth_of_a_source_is_of_all_its_connections(site, origin):
+    size, rate = 256 * 1024, 512 * 1024
+    site.edge.start(**settings(site, {"bandwidth_per_source": rate}))
+    wires = [site.wire() for _ in range(4)]
+    began = time.monotonic()
+    for wire in wires:
+        wire.send(f"GET /bytes/{size} HTTP/1.1\r\nHost: {HOST}\r\nX-Forwarded-For: {GREEDY}\r\n\r\n".encode())
+    for wire in wires:
+        assert len(wire.response().body) == size
+        wire.close()
+    took = time.monotonic() - began
+    assert took > 0.5 * 4 * size / rate, f"{took:.2f} s"
+    until(lambda: site.edge.metrics().total("edgemux_connections_active") == 0, "all are closed")
