@@ -162,6 +162,33 @@ class Discovery::Names {
         random_(std::random_device{}()) {}
 
   void track(const std::vector<UpstreamPtr>& upstreams) {
+    {
+      const std::lock_guard lock(known_);
+      follow(upstreams);
+      forget_unused();
+    }
+    for (const auto& tracked : tracked_) publish(tracked);
+    ask_waiting();
+  }
+
+  // The endpoints of an upstream that is perhaps not tracked yet, by what is known now. Any thread.
+  EndpointSet assemble(const Upstream& upstream) {
+    static const NameState unanswered;
+    std::vector<const NameState*> states;
+    const std::lock_guard lock(known_);
+    for (const auto& spec : upstream.endpoints) {
+      const auto found = spec.address.has_value() ? names_.end() : names_.find(key_of(spec.host, spec.service));
+      states.push_back(found == names_.end() ? &unanswered : &found->second->state);
+    }
+    return assemble_endpoints(upstream, states);
+  }
+
+  std::mutex publishing;  // held from comparing a state's set to replacing it
+
+ private:
+  struct Tracked;
+
+  void follow(const std::vector<UpstreamPtr>& upstreams) {
     for (auto& [host, name] : names_) name->users.clear();
     tracked_.clear();
     tracked_.reserve(upstreams.size());
@@ -174,15 +201,8 @@ class Discovery::Names {
         if (name != nullptr && (name->users.empty() || name->users.back() != &tracked)) name->users.push_back(&tracked);
       }
     }
-    forget_unused();
-    for (const auto& tracked : tracked_) publish(tracked);
-    ask_waiting();
   }
 
-  std::mutex publishing;  // held from comparing a state's set to replacing it
-
- private:
-  struct Tracked;
   using Family = core::Resolver::Family;
 
   struct Name {
@@ -313,6 +333,7 @@ class Discovery::Names {
 
   // `kept`: some of it is an earlier answer; ask again soon.
   void answered(Name& name, const core::Resolver::Answer& answer, bool kept) {
+    const std::lock_guard lock(known_);
     auto addresses = keep_order(name.state.addresses, answer.addresses);
     const bool other = addresses != name.state.addresses;
     if (name.failures != 0) {
@@ -328,6 +349,7 @@ class Discovery::Names {
   }
 
   void served(Name& name, const core::Resolver::Answer& answer) {
+    const std::lock_guard lock(known_);
     const auto before = std::exchange(name.targets, {});
     name.state.targets.clear();
     for (const auto& service : answer.services) {
@@ -353,6 +375,7 @@ class Discovery::Names {
   }
 
   void failed(Name& name, const core::Error& error) {
+    const std::lock_guard lock(known_);
     if (name.failures == 0) {
       std::string known = "no address is known";
       if (!name.state.addresses.empty()) known = "going on with " + listing(name.state.addresses);
@@ -416,6 +439,7 @@ class Discovery::Names {
   core::Resolver resolver_;
   std::minstd_rand random_;
   std::size_t in_flight_ = 0;
+  std::mutex known_;  // names_ and their states: held to change them, and by other threads to look at them
   std::unordered_map<std::string, std::unique_ptr<Name>> names_;
   std::deque<Name*> waiting_;  // to be asked for, in order
   std::vector<Tracked> tracked_;
@@ -439,10 +463,8 @@ Discovery::~Discovery() {
 void Discovery::update(std::vector<UpstreamPtr> upstreams) {
   for (const auto& upstream : upstreams) {
     if (upstream->endpoints.empty()) continue;
-    // Names count as unanswered here; what the thread knows of them it publishes right after.
-    static const NameState unanswered;
-    const std::vector<const NameState*> states(upstream->endpoints.size(), &unanswered);
-    EndpointSet set = assemble_endpoints(*upstream, states);
+    // A new upstream, or one that was changed, begins with what is known of its names.
+    EndpointSet set = names_->assemble(*upstream);
     const std::lock_guard lock(names_->publishing);
     if (has_names(*upstream) && !upstream->state->published()->endpoints.empty()) continue;
     publish_if_changed(*upstream, std::move(set));

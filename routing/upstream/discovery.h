@@ -72,8 +72,9 @@ class Discovery {
   Discovery(const Discovery&) = delete;
   Discovery& operator=(const Discovery&) = delete;
 
-  // The upstreams of the snapshot that is published now. Endpoints that were written as addresses are published before
-  // it returns, so call it before the snapshot goes to the workers. Never waits for an answer.
+  // The upstreams of the snapshot that is published now. Endpoints that were written as addresses, and those of names
+  // that were resolved for the table before, are published before it returns, so call it before the snapshot goes to
+  // the workers. Never waits for an answer.
   void update(std::vector<UpstreamPtr> upstreams);
 
  private:

@@ -1,11 +1,13 @@
 """Endpoints that are names, against a real name server whose zone changes under load."""
 
+import itertools
 import os
 import threading
 from collections import Counter
 
 import pytest
 from support.knot import Knot
+from support.load import Load
 from support.origin import Origin
 from support.ports import free_port
 from support.site import HOST
@@ -38,42 +40,12 @@ def who(site, count=12):
         return Counter(wire.ask("/who", HOST).body.split()[0].decode() for _ in range(count))
 
 
-class Load:
-    """Requests one after the other on several kept connections; `bad` holds what was not a 200."""
-
-    def __init__(self, site, connections=4):
-        self.site, self.bad, self.count, self._stop = site, [], 0, threading.Event()
-        self._threads = [threading.Thread(target=self._run) for _ in range(connections)]
-        for thread in self._threads:
-            thread.start()
-
-    def _run(self):
-        with self.site.wire() as wire:
-            while not self._stop.is_set():
-                try:
-                    answer = wire.ask("/who", HOST)
-                except (OSError, AssertionError) as error:
-                    self.bad.append(error)
-                    return
-                self.count += 1
-                if answer.status != 200:
-                    self.bad.append(answer)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-
 def test_a_zone_that_changes_under_load_moves_requests_and_loses_none(site, knot, backends):
     knot.set("api 0 A 127.0.0.1", "api 0 A 127.0.0.2")
     start(site, knot, f"api.app.test:{backends[0].port}")
     until(lambda: site.ask("/who").status == 200, "the name is resolved")
     assert set(who(site)) == {"one", "two"}
-    with Load(site) as load:
+    with Load(site, 4, "/who") as load:
         for number in range(6):
             before = load.count
             new = f"127.0.0.{number % 3 + 1}"
@@ -91,7 +63,7 @@ def test_the_last_answer_is_kept_while_the_name_server_is_gone(site, knot, backe
     knot.set("api 0 A 127.0.0.1")
     start(site, knot, f"api.app.test:{backends[0].port}")
     until(lambda: site.ask("/who").status == 200, "the name is resolved")
-    with Load(site) as load:
+    with Load(site, 4, "/who") as load:
         knot.kill()
         site.edge.wait_log("api.app.test does not resolve: .*; going on with 127.0.0.1", within=30)
         before = load.count
@@ -121,10 +93,56 @@ def test_a_service_gives_ports_weights_and_priorities(site, knot, backends, orig
     start(site, knot, "srv:_http._tcp.app.test")
     until(lambda: site.ask("/who").status == 200 and set(who(site)) == {"one", "two"}, "both targets are found")
     until(lambda: who(site, 40) == {"one": 30, "two": 10}, "their weights hold")
-    with Load(site) as load:
+    with Load(site, 4, "/who") as load:
         # Those of the best priority have no address: the next priority serves.
         knot.set(*hosts, f"_http._tcp 0 SRV 5 1 {port} gone", both[2])
         until(lambda: set(who(site)) == {"spare"}, "the spare one serves", within=20)
         knot.set(*hosts, f"_http._tcp 0 SRV 10 0 {port} b")
         until(lambda: set(who(site)) == {"two"}, "the only target serves", within=20)
     assert load.bad == []
+
+
+def test_names_health_and_tables_change_at_once_under_load(site, knot, backends):
+    """With four workers, connections that are scarce, and every reload a change of the upstream itself."""
+    for backend in backends:
+        turns = itertools.count()
+        backend.scripts["/healthz"] = lambda call, turns=turns: call.answer(503 if next(turns) % 6 >= 3 else 200)
+    pairs = itertools.cycle([(1, 2), (2, 3), (3,), (1, 3)])
+    kinds = itertools.cycle(["round_robin", "least_connections", "random_two", "source_hash"])
+
+    def table(number):
+        app = {
+            "endpoints": [f"api.app.test:{backends[0].port}"], "dns": DNS, "balance": next(kinds),
+            "health_check": {"http": "/healthz", "interval": "100ms", "unhealthy_after": 2, "healthy_after": 2},
+            "outlier": {"consecutive_failures": 2, "eject_for": "100ms"}, "slow_start": "1s",
+            "limits": {"connections": 4, "pending": 100}, "timeouts": {"pending": "30s"},
+        }
+        more = [{"host": f"h{n}.example.com", "passthrough": "127.0.0.1:9"} for n in range(number)]
+        return {"certificates": site.certificates, "workers": 4, "upstreams": {"app": app},
+                "routes": [site.route({"path": "/", "upstream": "app"}), *more]}
+
+    knot.set("api 0 A 127.0.0.1")
+    site.edge.start(prefix=knot.prefix, **table(0))
+    until(lambda: site.ask("/who").status == 200, "the name is resolved")
+    over = threading.Event()
+
+    def move():
+        while not over.is_set():
+            knot.set(*(f"api 0 A 127.0.0.{n}" for n in next(pairs)))
+
+    moving = threading.Thread(target=move)
+    moving.start()
+    try:
+        with Load(site, 4, "/who") as plain, Load(site, 3, "/who", "https") as secure:
+            for number in range(1, 25):
+                site.edge.reload(**table(number))
+                plain.more(10)
+                secure.more(5)
+            log = site.edge.log
+            until(lambda: log().count("is unhealthy") >= 5 and log().count("now resolves to") >= 5, "all of it changed")
+    finally:
+        over.set()
+        moving.join()
+    assert plain.bad == [] and secure.bad == []
+    until(lambda: site.edge.metrics().total("edgemux_connections_active") == 0, "the clients are gone")
+    assert site.ask("/who").status == 200

@@ -283,6 +283,20 @@ TEST_F(DiscoveryTest, AFailureFromTheStartSaysWhyAndIsTriedAgain) {
   EXPECT_EQ(problem(up), "");
 }
 
+// A reload that changes a parameter makes a new upstream: its requests must not wait for the thread, nor fail.
+TEST_F(DiscoveryTest, AnUpstreamThatIsNewBeginsWithWhatIsKnownOfItsNames) {
+  server.set("a.test", {.v4 = {"10.0.0.1"}, .ttl = 300});
+  server.set("pace.test", {.v4 = {"10.0.0.2"}, .ttl = 0});
+  const auto pace = upstream({"pace.test:80"});
+  Discovery discovery(options());
+  discovery.update({upstream({"a.test:80"}), pace});
+  settle("pace.test");
+  settle("pace.test");
+  const auto changed = upstream({"a.test:8080", "10.0.0.7:1"});
+  discovery.update({changed, pace});
+  EXPECT_THAT(addresses(changed), ElementsAre("10.0.0.1:8080", "10.0.0.7:1"));
+}
+
 TEST_F(DiscoveryTest, OneQuestionForANameThatManyUse) {
   server.set("shared.test", {.v4 = {"10.0.0.1"}, .ttl = 300});
   server.set("pace.test", {.v4 = {"10.0.0.2"}, .ttl = 0});
