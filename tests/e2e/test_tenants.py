@@ -1,7 +1,9 @@
 """Tenants of one process: none gets another's names, certificates, tokens or share of the machine."""
 
+import multiprocessing
 import os
 import ssl
+import statistics
 import subprocess
 import threading
 import time
@@ -10,7 +12,7 @@ import pytest
 import yaml
 from support.hello import hello
 from support.waiting import patience, until
-from support.wire import Wire
+from support.wire import Wire, request
 
 ACME = "/.well-known/acme-challenge/"
 
@@ -403,57 +405,67 @@ def test_bandwidth_is_shared_out_by_pausing(house, origin, tap, way):
           "the bytes are counted")
 
 
+def flood(port, context, host, on, stop, answered):
+    """Ten times what the tenant may have, of requests on kept connections and of connections, while `on`."""
+    wire = None
+    while not stop.is_set():
+        if not on.wait(0.05):
+            continue
+        try:
+            wire = wire or Wire.connect(port, tls=context, name=host)
+            wire.send(request("/echo", host) * 10)
+            statuses = [wire.response().status for _ in range(10)]
+            with answered.get_lock():
+                answered.value += len(statuses)
+            Wire.connect(port).close()
+        except (OSError, ssl.SSLError, AssertionError):
+            wire = None
+        stop.wait(0.01)
+
+
 @pytest.mark.full
 def test_one_tenant_saturated_leaves_the_others_alone(house, origin, record_property):
-    """b asks steadily while a is silent and while a sends far more than it may; b always gets its answers."""
+    """b asks steadily, in turns while a is silent and while a sends ten times what it may; both wait for answers."""
     edge = house.edge
-    house.tenants["a"]["limits"] = {"requests_per_second": 100, "connections": 20, "new_connections_per_second": 50}
+    house.tenants["a"]["limits"] = {"requests_per_second": 100, "connections": 20, "new_connections_per_second": 10}
     house.write("a", [forwards("a.example.test", origin)])
-    house.write("b", [says("b.example.test", "b")])
-    house.start()
-    stop = threading.Event()
-    on = threading.Event()
-
-    def flood():
-        while not stop.is_set():
-            if not on.wait(0.1):
-                continue
-            try:
-                with Wire.connect(edge.https, tls=house.authority.client_context(), name="a.example.test") as wire:
-                    for _ in range(50):
-                        if not on.is_set():
-                            break
-                        wire.ask("/echo", "a.example.test")
-            except (OSError, ssl.SSLError, AssertionError):
-                stop.wait(0.01)  # it was refused; a flood that only spins would measure this process
-
-    def latencies(count):
-        out = []
-        with Wire.connect(edge.https, tls=house.authority.client_context(), name="b.example.test") as wire:
-            for _ in range(count):
-                began = time.perf_counter()
-                answer = wire.ask("/", "b.example.test")
-                out.append(time.perf_counter() - began)
-                assert (answer.status, answer.body) == (200, b"b")
-        return out
-
-    threads = [threading.Thread(target=flood) for _ in range(4)]
-    for thread in threads:
-        thread.start()
+    house.write("b", [forwards("b.example.test", origin)])
+    house.start(log={"level": "warn", "access": {"format": "off"}})
+    # A process of its own: a thread of this one would hold up the one that measures.
+    processes = multiprocessing.get_context("fork")
+    on, stop, answered = processes.Event(), processes.Event(), processes.Value("L", 0)
+    client = house.authority.client_context(["http/1.1"])
+    flooding = processes.Process(target=flood, args=(edge.https, client, "a.example.test", on, stop, answered))
+    flooding.start()
     quiet, loud = [], []
     try:
-        for _ in range(5):
-            on.clear()
-            quiet += latencies(300)
-            on.set()
-            loud += latencies(300)
+        with Wire.connect(edge.https, tls=client, name="b.example.test") as wire:
+
+            def p99(count=300):
+                took = []
+                for _ in range(count):
+                    began = time.perf_counter()
+                    assert wire.ask("/bytes/128", "b.example.test").status == 200
+                    took.append(time.perf_counter() - began)
+                return sorted(took)[int(count * 0.99)] * 1e3
+
+            p99()
+            for _ in range(80):
+                on.clear()
+                quiet.append(p99())
+                on.set()
+                loud.append(p99())
     finally:
         stop.set()
-        for thread in threads:
-            thread.join()
-    p99 = [sorted(each)[int(len(each) * 0.99)] * 1e3 for each in (quiet, loud)]
-    record_property("p99_ms_quiet_loud", p99)
-    print(f"b's p99: {p99[0]:.2f} ms alone, {p99[1]:.2f} ms beside a flood, ratio {p99[1] / p99[0]:.2f}")
+        on.set()
+        flooding.join()
+    alone, beside = statistics.median(quiet), statistics.median(loud)
+    # Of neighbours in time: the machine drifts by more than what is looked for.
+    ratio = statistics.median(there / here for here, there in zip(quiet, loud))
+    record_property("p99_ms_alone_beside_ratio", [alone, beside, ratio])
+    print(f"b's p99: {alone:.2f} ms alone, {beside:.2f} ms beside a flood, ratio {ratio:.2f}")
     metrics = edge.metrics()
-    assert metrics.total("edgemux_tenant_refused_total", tenant="a") > 0, "a was not saturated"
+    refused = metrics.total("edgemux_tenant_refused_total", tenant="a", what="request")
+    assert refused > answered.value / 2 > 100, "a was not saturated"
     assert metrics.total("edgemux_tenant_refused_total", tenant="b") == 0
+    assert ratio <= 1.2
