@@ -5,13 +5,14 @@
 #include <ctime>
 
 #include "acme/challenge.h"
-#include "acme/token_directory.h"
+#include "acme/challenge_answer.h"
 #include "admin/explain_action.h"
 #include "core/http/head_parser.h"
 #include "core/http/path.h"
 #include "listeners/actions.h"
 #include "listeners/close_reason.h"
 #include "listeners/forwarding.h"
+#include "listeners/misdirected.h"
 #include "listeners/redirects.h"
 
 namespace edgemux::admin {
@@ -293,7 +294,7 @@ class Explainer {
       if (name != routing::normalise_host(question_.server_name, sni_buffer.data())) {
         of_request = find_host(head.host, "request");
         if (of_request == nullptr) return refuse(404, CloseReason::unknown_host, "nobody owns the request's host here");
-        if (*of_request != *found) {
+        if (listeners::misdirected(listener_->hosts, *of_request, *found, question_.server_name)) {
           return refuse(421, CloseReason::misdirected, "the connection was made for another route's host");
         }
       }
@@ -399,39 +400,34 @@ class Explainer {
     });
   }
 
-  // The same order as Exchange::challenge: our own token, the host's solver, 404.
   void challenge(const core::RequestHead& head) {
-    const auto token = head.has_query ? std::nullopt : acme::token_of(head.path);
-    if (!token) {
+    using Kind = acme::ChallengeAnswer::Kind;
+    const auto answer = acme::answer_challenge(view_.snapshot, listener_->hosts, head.path, head.has_query, head.host,
+                                               [] { return true; });
+    if (answer.kind == Kind::no_token) {
       step("acme", "below the challenges' path, but no token: [A-Za-z0-9_-]{1,256} and no query");
       return refuse(404, CloseReason::done, "no such challenge");
     }
     step("acme", "an HTTP-01 challenge; never redirected");
-    // Tokens belong to whoever the name belongs to, whether or not there is a route for it.
-    std::array<char, 256> buffer;
-    const auto name = routing::normalise_host(head.host, buffer.data());
-    const routing::Tenant* owner = name.empty() ? nullptr : view_.snapshot.claims.owner(name);
-    const acme::TokenDirectory tokens = owner != nullptr ? acme::TokenDirectory(owner->tokens_dir, owner->tokens_root)
-                                                         : acme::TokenDirectory(view_.snapshot.tokens_dir);
-    const std::string whose = owner == nullptr ? "" : " of tenant " + owner->name;
-    if (tokens.path().empty()) {
-      step("tokens", owner == nullptr ? "acme.tokens_dir is not set" : "there is no tokens_dir" + whose);
+    const std::string whose = answer.owner == nullptr ? "" : " of tenant " + answer.owner->name;
+    if (answer.kind == Kind::token) {
+      step("tokens", "the token is in " + answer.directory + whose);
+      out_.status = 200;
+      return end("challenge", "200 with the token's file from " + answer.directory);
+    }
+    if (answer.directory.empty()) {
+      step("tokens", answer.owner == nullptr ? "acme.tokens_dir is not set" : "there is no tokens_dir" + whose);
     } else {
-      const auto answer = tokens.read(*token);
-      if (answer.kind == acme::TokenAnswer::Kind::found) {
-        step("tokens", "the token is in " + tokens.path() + whose);
-        out_.status = 200;
-        return end("challenge", "200 with the token's file from " + tokens.path());
-      }
-      step("tokens",
-           answer.kind == acme::TokenAnswer::Kind::error ? answer.text : "no such token in " + tokens.path() + whose);
+      step("tokens", answer.found.kind == acme::TokenAnswer::Kind::error
+                         ? answer.found.text
+                         : "no such token in " + answer.directory + whose);
     }
     const auto* found = find_host(head.host, "host");
-    if (found == nullptr || (*found)->acme_solver == nullptr) {
+    if (answer.kind != Kind::solver) {
       if (found != nullptr) step("solver", "the host has no acme_solver", (*found)->origin);
       return refuse(404, CloseReason::done, "no such challenge");
     }
-    const auto& solver = *(*found)->acme_solver;
+    const auto& solver = *(*answer.route)->acme_solver;
     step("solver", "the host's acme_solver gets it, path and Host untouched", solver.origin);
     out_.upstream = solver.name;
     add_upstream(out_, solver, view_.running);

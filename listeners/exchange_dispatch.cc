@@ -3,12 +3,13 @@
 #include <array>
 
 #include "acme/challenge.h"
-#include "acme/token_directory.h"
+#include "acme/challenge_answer.h"
 #include "core/base/log.h"
 #include "listeners/actions.h"
 #include "listeners/exchange.h"
 #include "listeners/http_session.h"
 #include "listeners/local_reply.h"
+#include "listeners/misdirected.h"
 #include "listeners/redirects.h"
 #include "listeners/worker.h"
 #include "routing/table/cors.h"
@@ -24,20 +25,8 @@ void Exchange::dispatch_tls(core::RequestHead& head, std::string_view path, bool
     return refuse(404, CloseReason::unknown_host, "no such host here");
   }
   route_ = *found;
-  if (route_ != session_->tls_route()) {
-    // The name in the TLS handshake chose certificate and client rules; they hold for the hosts of one route only.
-    // After a reload the same route is a new value, told by the host that the handshake named (RFC 9110 15.5.20).
-    std::array<char, 256> sni_buffer;
-    const std::string_view sni = routing::normalise_host(session_->sni(), sni_buffer.data());
-    const routing::RoutePtr* now = session_->listener().hosts().find(sni);
-    const bool same = now != nullptr && *now == route_;
-    const auto* virtual_host = std::get_if<routing::VirtualHost>(&route_->action);
-    const auto* handshake = std::get_if<routing::VirtualHost>(&session_->tls_route()->action);
-    const bool same_policy =
-        virtual_host != nullptr && handshake != nullptr && virtual_host->tls->identity == handshake->tls->identity;
-    if (!same || !same_policy) {
-      return refuse(421, CloseReason::misdirected, "this connection was made for another host");
-    }
+  if (misdirected(session_->listener().hosts(), route_, session_->tls_route(), session_->sni())) {
+    return refuse(421, CloseReason::misdirected, "this connection was made for another host");
   }
   if (!route_->refused.empty()) return refuse(503, CloseReason::refused, "the host's security settings are broken");
   if (!within_rate()) return;
@@ -65,38 +54,34 @@ void Exchange::dispatch_http(core::RequestHead& head, std::string_view path, boo
   }
 }
 
-// HTTP-01 (RFC 8555 8.3): our own token, else the host's solver, else 404. Never a redirect.
+// HTTP-01 (RFC 8555 8.3): never a redirect.
 void Exchange::challenge(core::RequestHead& head, bool end) {
-  const auto token = head.has_query ? std::nullopt : acme::token_of(head.path);
-  if (!token) return refuse(404, CloseReason::done, "no such challenge");
-  std::array<char, 256> buffer;
-  const std::string_view host = routing::normalise_host(head.host, buffer.data());
-  // Tokens belong to whoever the name belongs to, whether or not there is a route for it.
-  const routing::Tenant* owner = host.empty() ? nullptr : worker_.snapshot().claims.owner(host);
-  const acme::TokenDirectory tokens = owner != nullptr ? acme::TokenDirectory(owner->tokens_dir, owner->tokens_root)
-                                                       : acme::TokenDirectory(worker_.snapshot().tokens_dir);
-  if (!tokens.path().empty()) {
-    if (!worker_.may_read_token()) return refuse(503, CloseReason::done, "too many challenges; try again in a second");
-    const acme::TokenAnswer answer = tokens.read(*token);
-    if (answer.kind == acme::TokenAnswer::Kind::found) {
-      LocalReply token_reply;
-      token_reply.status = 200;
-      token_reply.body = answer.text;
-      token_reply.content_type = "application/octet-stream";
-      return reply(token_reply);
-    }
-    if (answer.kind == acme::TokenAnswer::Kind::error) {
-      core::log_limited(core::LogLevel::warn, "token", "ACME token cannot be served: {}", answer.text);
-    }
+  using Kind = acme::ChallengeAnswer::Kind;
+  const auto answer = acme::answer_challenge(worker_.snapshot(), session_->listener().hosts(), head.path,
+                                             head.has_query, head.host, [this] { return worker_.may_read_token(); });
+  if (answer.found.kind == acme::TokenAnswer::Kind::error) {
+    core::log_limited(core::LogLevel::warn, "token", "ACME token cannot be served: {}", answer.found.text);
   }
-  const routing::RoutePtr* found = host.empty() ? nullptr : session_->listener().hosts().find(host);
-  if (found != nullptr && (*found)->acme_solver != nullptr) {
-    route_ = *found;
-    if (!within_rate()) return;
-    settle_forwarding(head);
-    return forward(head, head.path, route_->acme_solver, end);
+  switch (answer.kind) {
+    case Kind::no_token:
+    case Kind::none:
+      return refuse(404, CloseReason::done, "no such challenge");
+    case Kind::unread:
+      return refuse(503, CloseReason::done, "too many challenges; try again in a second");
+    case Kind::token: {
+      LocalReply token;
+      token.status = 200;
+      token.body = answer.found.text;
+      token.content_type = "application/octet-stream";
+      return reply(token);
+    }
+    case Kind::solver:
+      break;
   }
-  refuse(404, CloseReason::done, "no such challenge");
+  route_ = *answer.route;
+  if (!within_rate()) return;
+  settle_forwarding(head);
+  forward(head, head.path, route_->acme_solver, end);
 }
 
 void Exchange::redirect_to_https(const core::RequestHead& head) {

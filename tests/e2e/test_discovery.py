@@ -146,3 +146,22 @@ def test_names_health_and_tables_change_at_once_under_load(site, knot, backends)
     assert plain.bad == [] and secure.bad == []
     until(lambda: site.edge.metrics().total("edgemux_connections_active") == 0, "the clients are gone")
     assert site.ask("/who").status == 200
+
+
+def test_an_answer_that_leads_out_of_a_tenants_networks_is_not_followed(site, knot, backends):
+    knot.set("api 0 A 127.0.0.2")
+    inside = {"endpoints": [f"api.app.test:{backends[0].port}"], "dns": DNS}
+    site.edge.start(certificates=site.certificates, prefix=knot.prefix, tenants={"a": {"hosts": [HOST], "networks": ["127.0.0.2"]}},
+                    routes=[site.route({"path": "/", "upstream": inside}, tenant="a")])
+    until(lambda: site.ask("/who").status == 200, "the name is resolved")
+    assert set(who(site)) == {"two"}
+    for outside in ("127.0.0.1", "169.254.169.254"):
+        knot.set(f"api 0 A {outside}")
+        until(lambda: site.ask("/who").status == 503, f"nobody is asked at {outside}")
+        knot.set(f"api 0 A {outside}", "api 0 A 127.0.0.2")
+        until(lambda: site.ask("/who").status == 200, "what is inside is used")
+        assert set(who(site)) == {"two"}
+    assert backends[0].requests == []
+    line = site.edge.wait_access(status=503)[0]
+    assert (line["reason"], line["tenant"]) == ("no_endpoint", "a")
+    assert "tenant a may not use it" in line["detail"]
