@@ -340,7 +340,8 @@ std::string render_upstreams(std::span<const routing::UpstreamPtr> upstreams) {
     if (runtime == nullptr || by_name.size() == kMost) continue;
     if (upstream->health_check == nullptr && upstream->outlier.consecutive_failures == 0 && !limited) continue;
     Sums& sums = by_name[upstream->name];
-    for (const auto& endpoint : upstream->state->published()->endpoints) {
+    const auto set = upstream->state->published();  // another may be published meanwhile
+    for (const auto& endpoint : set->endpoints) {
       const auto name = routing::state_name(endpoint);
       const auto at = std::find(routing::kStateNames.begin(), routing::kStateNames.end(), name);
       ++sums.endpoints[static_cast<std::size_t>(at - routing::kStateNames.begin())];

@@ -62,7 +62,7 @@ class Process {
   config::Compiler compiler_;
   std::unique_ptr<config::Reloader> reloader_;
   Notify notify_;
-  routing::Discovery discovery_;
+  std::optional<routing::Discovery> discovery_{std::in_place};
   std::unique_ptr<core::Metrics> metrics_;
   std::unique_ptr<listeners::AccessLog> access_log_;
   std::unique_ptr<listeners::Server> server_;
@@ -101,7 +101,7 @@ bool Process::start() {
   set_aside_ = std::move(first.set_aside);
   began_ = core::log_clock();
   server_ = std::make_unique<listeners::Server>(loop_, *metrics_, *access_log_);
-  discovery_.update(snapshot->upstreams);
+  discovery_->update(snapshot->upstreams);
   if (auto started = server_->start(snapshot, [this] { live(); }); !started) {
     core::log_error("{}", started.error().message);
     return false;
@@ -153,13 +153,13 @@ void Process::publish(const routing::SnapshotPtr& snapshot) {
   if (auto listening = admin_->listen(snapshot->admin); !listening) {
     core::log_error("admin stays as it was: {}", listening.error().message);
   }
-  discovery_.update(snapshot->upstreams);
+  discovery_->update(snapshot->upstreams);
   if (!hung_up_) notify_.reloading();
   hung_up_ = true;
   publishing_ = true;
   if (auto published = server_->publish(snapshot, [this] { live(); }); !published) {
     publishing_ = false;
-    discovery_.update(server_->snapshot()->upstreams);
+    discovery_->update(server_->snapshot()->upstreams);
     metrics_->reloads_failed.fetch_add(1);
     core::log_error("the new configuration cannot be put in force; what was in force stays: {}",
                     published.error().message);
@@ -256,6 +256,7 @@ void Process::terminate() {
 
 int Process::run() {
   if (!start()) {
+    discovery_.reset();
     core::stop_log();
     return 1;
   }
@@ -275,6 +276,7 @@ int Process::run() {
   reloader_.reset();
   server_.reset();
   access_log_.reset();
+  discovery_.reset();  // the last thread that may log
   core::log_info("edgemux has ended");
   core::stop_log();
   return status_;
