@@ -192,7 +192,7 @@ void Exchange::send(const core::OutgoingRequest& request, bool fresh) {
     case routing::UpstreamPool::Acquired::refused:
       return fail_upstream({UpstreamFailure::Kind::tls, upstream_->transport.refused});
     case routing::UpstreamPool::Acquired::waiting:
-      if (&request != &saved_.request()) saved_.save(request);
+      save(request);
       whole_ = request_done_ && bytes_in_ == 0;
       stage_ = Stage::connecting;
       return;
@@ -204,7 +204,7 @@ void Exchange::send(const core::OutgoingRequest& request, bool fresh) {
   const bool bodiless = request_done_ && bytes_in_ == 0 && !wants_upgrade_;
   repeatable_ = upstream_stream_.reused() && bodiless && idempotent(request.kind);
   whole_ = upstream_stream_.shared() && bodiless;
-  if (repeatable_ || whole_ || tries_.may_follow()) saved_.save(request);
+  if (repeatable_ || whole_ || tries_.may_follow()) save(request);
   go(request);
 }
 
@@ -223,10 +223,17 @@ void Exchange::upload_ended() {
   upstream_stream_.expect_answer();
 }
 
-std::size_t Exchange::upstream_read_limit() const { return session_->read_limit(); }
+void Exchange::save(const core::OutgoingRequest& request) {
+  if (saved_ == nullptr) saved_ = std::make_unique<SavedRequest>();
+  if (&request != &saved_->request()) saved_->save(request);
+}
+
+std::size_t Exchange::upstream_read_limit() const { return session_->read_limit(stream_); }
+
+std::size_t Exchange::upstream_window() { return session_->grant(stream_, granted_); }
 
 void Exchange::on_upstream_ready() {
-  go(saved_.request());
+  go(saved_->request());
   upstream_stream_.flush();
   throttle();
   if (early_body_.size() > kMostPending) tries_.give_up_retries();
@@ -252,7 +259,7 @@ void Exchange::feed_mirrors(std::span<const char> data, bool end) {
 
 void Exchange::retry() {
   worker_.metrics().upstream_retries.add();
-  send(saved_.request(), true);
+  send(saved_->request(), true);
   upstream_stream_.flush();
   throttle();
 }
@@ -437,7 +444,9 @@ void Exchange::on_upstream_event_end() {
   }
   if (answer_done_) return finish(CloseReason::done);
   throttle();
-  if (session_->pending(stream_) > 0) upstream_stream_.pause();
+  if (session_->pending(stream_) == 0) return;
+  upstream_stream_.pause();
+  if (head_sent_) shed();
 }
 
 void Exchange::on_upstream_writable() {

@@ -95,6 +95,8 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   void retry_later();
   // Retries are at most a fifth of the upstream's requests; see retry_budget.h.
   bool pay_for_retry();
+  // Keeps a copy, unless it is that.
+  void save(const core::OutgoingRequest& request);
   // Sends the request on the connection that stands.
   void go(const core::OutgoingRequest& request);
   void upload_ended();
@@ -121,10 +123,13 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   void finish(CloseReason reason);
   void write_log(CloseReason reason);
   void release_upstream();
+  // The client is slow: what is needed no more is given back to the heap.
+  void shed();
   void count_upstream_bytes();
 
   void on_upstream_ready() override;
   [[nodiscard]] std::size_t upstream_read_limit() const override;
+  [[nodiscard]] std::size_t upstream_window() override;
   void on_upstream_response(core::ResponseHead& head, bool end) override;
   void on_upstream_body(std::span<const char> data, bool end) override;
   void on_upstream_trailers(core::FieldList& fields) override;
@@ -153,7 +158,7 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   routing::UpstreamPool* pool_ = nullptr;
   routing::UpstreamStream upstream_stream_;
   std::string text_;
-  SavedRequest saved_;
+  std::unique_ptr<SavedRequest> saved_;                    // stays for the next request
   std::vector<std::unique_ptr<MirroredRequest>> mirrors_;  // copies of a request that is not whole yet
   // The request's body so far: of what came while the connection was being made, and where another try may follow.
   std::string early_body_;
@@ -178,6 +183,7 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   std::uint64_t body_began_ = 0;  // loop milliseconds, while a body comes in
   std::uint64_t body_bytes_ = 0;
   std::size_t unconsumed_ = 0;  // of the request's body, not yet given back to the codec
+  std::size_t granted_ = 0;     // of what the session can keep of answers; see HttpSession::grant
   core::StreamId stream_ = 0;
   std::uint32_t attempts_ = 0;
   std::uint16_t status_ = 0;

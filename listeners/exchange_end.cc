@@ -146,6 +146,14 @@ void Exchange::release_upstream() {
   if (upstream_stream_.attempts() > 1) attempts_ += upstream_stream_.attempts() - 1;
   count_upstream_bytes();
   upstream_stream_.release();
+  session_->take_back(granted_);
+}
+
+void Exchange::shed() {
+  saved_.reset();
+  std::string().swap(early_body_);
+  forwarding_ = {};
+  std::string().swap(forwarding_text_);
 }
 
 void Exchange::finish(CloseReason reason) {

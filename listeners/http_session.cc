@@ -178,6 +178,25 @@ void HttpSession::send() {
   if (codec_->finished() && !busy()) finish(CloseReason::done);
 }
 
+std::size_t HttpSession::read_limit(core::StreamId stream) const {
+  if (http2_ == nullptr) return SIZE_MAX;
+  return std::max(congested() ? 0 : http2_->room(stream), kLittleRead);
+}
+
+std::size_t HttpSession::grant(core::StreamId stream, std::size_t& granted) {
+  if (http2_ == nullptr) return SIZE_MAX;
+  const std::size_t used = promised_ - granted + http2_->held() + unsent();
+  const std::size_t left = used < kMostHeld ? kMostHeld - used : 0;
+  // Who comes first does not take all; who has shown that the client takes it may have an equal share.
+  const std::size_t parts = granted == 0 ? 4 : std::max<std::size_t>(open_, 1);
+  const std::size_t share = std::min(left / parts, http2_->room(stream));
+  if (share > granted) {
+    promised_ += share - granted;
+    granted = share;
+  }
+  return granted;
+}
+
 // ---- exchanges ----
 
 Exchange& HttpSession::open_exchange(core::StreamId stream) {

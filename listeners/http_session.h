@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -57,10 +58,13 @@ class HttpSession final : public Session,
   [[nodiscard]] std::size_t pending(core::StreamId stream) const {
     return (congested() ? unsent() : 0) + codec_->pending(stream);
   }
-  // How much of an answer may be read at once: little, when much waits for the client's windows already.
-  [[nodiscard]] std::size_t read_limit() const {
-    return http2_ != nullptr && http2_->held() >= kMostHeld ? kLittleRead : SIZE_MAX;
-  }
+  // How much of an answer may be read at once: hardly more than can go on to the client. A client that asks for much
+  // and takes nothing costs little so.
+  [[nodiscard]] std::size_t read_limit(core::StreamId stream) const;
+  // The same ahead of time, for an upstream that is told what it may send: the session's streams share what it would
+  // keep. `granted`: what this stream has of that, raised where possible. Returns `granted`.
+  std::size_t grant(core::StreamId stream, std::size_t& granted);
+  void take_back(std::size_t& granted) { promised_ -= std::exchange(granted, 0); }
   // The exchange is over and may be taken apart: the next request may come. The session must not be used after it by
   // the exchange.
   void exchange_done(Exchange& exchange, CloseReason reason);
@@ -103,8 +107,8 @@ class HttpSession final : public Session,
   };
   // What the deadline stands for.
   enum class Waiting : std::uint8_t { nothing, handshake, first_head, head, idle, write, window, drain, linger };
-  static constexpr std::size_t kMostHeld = 128 * 1024;
-  static constexpr std::size_t kLittleRead = 1024;
+  static constexpr std::size_t kMostHeld = 24 * 1024;  // of answers that are on their way from shared connections
+  static constexpr std::size_t kLittleRead = 512;      // a head, and the first of its body
   static constexpr std::size_t kGathered = 16 * 1024;  // bytes of several streams that wait for the end of the turn
 
   HttpSession(Listener& listener, const core::SocketAddress& client, const core::SocketAddress& destination,
@@ -181,7 +185,8 @@ class HttpSession final : public Session,
   std::string detail_;
   std::uint64_t began_us_;
   std::uint32_t requests_ = 0;
-  std::uint32_t open_ = 0;  // exchanges
+  std::uint32_t open_ = 0;    // exchanges
+  std::size_t promised_ = 0;  // of kMostHeld
   Waiting waiting_ = Waiting::nothing;
   bool input_ended_ = false;
   bool sending_ = false;  // at the end of the turn

@@ -157,6 +157,9 @@ class ClientCodec {
   virtual void send_trailers(StreamId stream, const FieldList& fields) = 0;
   [[nodiscard]] virtual std::size_t pending(StreamId stream) const = 0;
   virtual void consumed(StreamId stream, std::size_t bytes) = 0;
+  // So many bytes of the answer may be on their way or not yet consumed; never fewer than were allowed before. A codec
+  // that is not multiplexed ignores it.
+  virtual void allow(StreamId stream, std::size_t bytes) = 0;
   // Gives the stream up. False: this protocol cannot; the connection must be closed.
   virtual bool cancel(StreamId stream) = 0;
   virtual void produce() = 0;

@@ -29,6 +29,7 @@ class Http1Client final : public ClientCodec {
 
   void send_trailers(StreamId stream, const FieldList&) override { send_end(stream); }
   [[nodiscard]] std::size_t pending(StreamId) const override { return 0; }
+  void allow(StreamId, std::size_t) override {}
   void consumed(StreamId, std::size_t) override {}
   bool cancel(StreamId) override { return false; }
   void produce() override {}

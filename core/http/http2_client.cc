@@ -6,7 +6,7 @@ std::size_t Http2Client::capacity() const {
   if (broken() || stopped_ || goaway_received_ || nghttp2_session_check_request_allowed(session_) == 0) return 0;
   if (!settled_) return open_streams() == 0 ? 1 : 0;
   const std::size_t theirs = nghttp2_session_get_remote_settings(session_, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
-  const std::size_t most = theirs < kMaxStreams ? theirs : kMaxStreams;
+  const std::size_t most = theirs < kMaxUpstreamStreams ? theirs : kMaxUpstreamStreams;
   return open_streams() < most ? most - open_streams() : 0;
 }
 
@@ -33,6 +33,7 @@ StreamId Http2Client::send_request(const OutgoingRequest& request, bool end) {
     list.add_number("content-length", request.content_length);
   }
   Http2Stream* stream = open_stream();
+  stream->window = kLeastWindow;
   stream->method = request.kind;
   stream->head_sent = true;
   stream->with_body = !end;
@@ -67,6 +68,12 @@ std::size_t Http2Client::pending(StreamId id) const {
 
 void Http2Client::consumed(StreamId id, std::size_t bytes) {
   if (Http2Stream* from = stream(id)) give_back(*from, bytes);
+}
+
+void Http2Client::allow(StreamId id, std::size_t bytes) {
+  Http2Stream* of = stream(id);
+  if (of == nullptr || of->abandoned || of->input_ended) return;
+  widen(*of, bytes);
 }
 
 bool Http2Client::cancel(StreamId id) {

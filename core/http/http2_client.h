@@ -26,6 +26,7 @@ class Http2Client final : public ClientCodec, private Http2Connection {
   void send_trailers(StreamId stream, const FieldList& fields) override;
   [[nodiscard]] std::size_t pending(StreamId stream) const override;
   void consumed(StreamId stream, std::size_t bytes) override;
+  void allow(StreamId stream, std::size_t bytes) override;
   bool cancel(StreamId stream) override;
   void produce() override { write_out(); }
 

@@ -117,7 +117,7 @@ Http2Connection::Http2Connection(Side side, Output& output, HttpScratch& scratch
                                            {NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1},
                                            {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1}};
   const nghttp2_settings_entry client[] = {{NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
-                                           {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, kStreamWindow},
+                                           {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, kLeastWindow},
                                            {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, limit},
                                            {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1}};
   const std::span<const nghttp2_settings_entry> ours =
@@ -338,6 +338,7 @@ int Http2Connection::frame_received(const nghttp2_frame& frame) {
       on_room();
       break;
     case NGHTTP2_SETTINGS:
+      if ((frame.hd.flags & NGHTTP2_FLAG_ACK) != 0) accepted_ = true;
       settled_ = true;
       on_room();
       break;
@@ -371,6 +372,15 @@ void Http2Connection::give_back(Http2Stream& stream, std::size_t bytes) {
   } else {
     nghttp2_session_consume(session_, stream.id, bytes);
   }
+}
+
+void Http2Connection::widen(Http2Stream& stream, std::size_t window) {
+  const auto wanted = static_cast<std::uint32_t>(std::min<std::size_t>(window, kStreamWindow));
+  if (wanted <= stream.window || broken_) return;
+  if (stream.begun && !accepted_) return;
+  stream.window = wanted;
+  if (!stream.begun) return;
+  nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, stream.id, static_cast<std::int32_t>(wanted));
 }
 
 // ---- sending
@@ -528,7 +538,11 @@ int Http2Connection::frame_sent(const nghttp2_frame& frame) {
       if (!end && side_ == Side::server) break;
       Http2Stream* stream = find(frame.hd.stream_id);
       if (stream == nullptr) break;
-      stream->begun = true;
+      if (!std::exchange(stream->begun, true) && side_ == Side::client && stream->window > kLeastWindow) {
+        // Not by the window's size: before the upstream has seen our SETTINGS, nghttp2 takes another one for granted.
+        nghttp2_submit_window_update(session_, NGHTTP2_FLAG_NONE, stream->id,
+                                     static_cast<std::int32_t>(stream->window - kLeastWindow));
+      }
       if (!end) break;
       stream->end_sent = true;
       // The answer is out and the request is not whole: the rest of it is of no use (RFC 9113 8.1).
@@ -583,6 +597,8 @@ void Http2Connection::keep(Http2Stream& stream) {
     stream.kept.erase(0, stream.kept_at);
     stream.kept_at = 0;
   }
+  // Not twice as much: a hundred such streams are what a client that takes nothing costs.
+  stream.kept.reserve(stream.kept.size() + stream.borrowed.size());
   stream.kept.append(stream.borrowed.data(), stream.borrowed.size());
   kept_ += stream.borrowed.size();
   stream.borrowed = {};

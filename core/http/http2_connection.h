@@ -36,13 +36,18 @@ std::uint64_t http2_clock();
 class Http2Connection {
  protected:
   enum class Side : std::uint8_t { server, client };
-  static constexpr std::uint32_t kMaxStreams = 100;
+  // Requests at a time: of a client, so that one that asks for much and takes nothing costs 256 KiB at most; and to an
+  // upstream.
+  static constexpr std::uint32_t kMaxStreams = 48;
+  static constexpr std::uint32_t kMaxUpstreamStreams = 100;
   // What a peer may send on one stream, and on all, before it was taken: the memory that a slow other side costs.
   static constexpr std::uint32_t kStreamWindow = 64 * 1024;
   static constexpr std::int32_t kConnectionWindow = 192 * 1024;
   // An upstream's connection is shared by clients: one that does not read must not hold the others' answers up, so only
-  // the streams' windows bind.
-  static constexpr std::int32_t kUpstreamWindow = static_cast<std::int32_t>(kMaxStreams * kStreamWindow);
+  // the streams' windows bind. They begin little, because a client may ask for a hundred answers and take none of them;
+  // widen() is for who can afford more.
+  static constexpr std::uint32_t kLeastWindow = 256;
+  static constexpr std::int32_t kUpstreamWindow = static_cast<std::int32_t>(kMaxUpstreamStreams * kStreamWindow);
 
   Http2Connection(Side side, Output& output, HttpScratch& scratch, std::size_t head_limit, Http2Clock clock);
   virtual ~Http2Connection();
@@ -88,6 +93,8 @@ class Http2Connection {
   void put_trailers(Http2Stream& stream, const FieldList& fields);
   void put_reset(Http2Stream& stream, std::uint32_t error);
   void give_back(Http2Stream& stream, std::size_t bytes);
+  // Of a stream's window of a client, up to kStreamWindow.
+  void widen(Http2Stream& stream, std::size_t window);
 
   Output& output_;
   HttpScratch& scratch_;
@@ -95,7 +102,8 @@ class Http2Connection {
   FloodGuard guard_;
   bool stopped_ = false;
   bool goaway_received_ = false;
-  bool settled_ = false;  // the peer's SETTINGS have come
+  bool settled_ = false;   // the peer's SETTINGS have come
+  bool accepted_ = false;  // ours have been acknowledged
 
  private:
   friend struct Http2Callbacks;

@@ -21,15 +21,34 @@ namespace edgemux::core {
 
 namespace {
 
-// Classes are powers of two: 32, 64, ... 8192 bytes. The heap may add a word or two to a block, never as much again.
-constexpr unsigned kSmallest = 5;
-constexpr std::size_t kClasses = 9;
-constexpr std::size_t kLargest = std::size_t{1} << (kSmallest + kClasses - 1);
+// Classes are powers of two and half as much again: 32, 48, 64, 96, ... 8192 bytes. The heap may add a word or two to a
+// block, never as much as to the next class.
+constexpr unsigned kSmallest = 5;  // as a power
+constexpr std::size_t kClasses = 17;
+constexpr std::size_t size_of(std::size_t index) {
+  return ((index & 1U) != 0 ? std::size_t{3} : std::size_t{2}) << (kSmallest - 1 + index / 2);
+}
+constexpr std::size_t kLargest = size_of(kClasses - 1);
 constexpr std::size_t kKeptBytes = 64 * 1024;  // per class
 
+// The smallest class that holds `size` bytes.
 constexpr std::size_t class_of(std::size_t size) {
-  return size <= (std::size_t{1} << kSmallest) ? 0 : static_cast<std::size_t>(std::bit_width(size - 1)) - kSmallest;
+  if (size <= size_of(0)) return 0;
+  const auto power = static_cast<std::size_t>(std::bit_width(size - 1));
+  const std::size_t index = 2 * (power - kSmallest);
+  return size <= size_of(index - 1) ? index - 1 : index;
 }
+
+// The largest class that fits into a block of `size` bytes wholly.
+constexpr std::size_t class_within(std::size_t size) {
+  const auto power = static_cast<std::size_t>(std::bit_width(size)) - 1;
+  const std::size_t index = 2 * (power - kSmallest);
+  return size >= size_of(index + 1) ? index + 1 : index;
+}
+
+static_assert(size_of(0) == 32 && size_of(1) == 48 && size_of(2) == 64 && size_of(3) == 96);
+static_assert(class_of(1) == 0 && class_of(33) == 1 && class_of(48) == 1 && class_of(49) == 2 && class_of(65) == 3);
+static_assert(class_within(40) == 0 && class_within(56) == 1 && class_within(72) == 2 && class_within(104) == 3);
 
 // A free block's first word leads to the next one.
 struct FreeBlocks {
@@ -38,23 +57,34 @@ struct FreeBlocks {
     std::size_t room = 0;
   };
   std::array<List, kClasses> lists;
+  bool watched = false;  // a Janitor tidies up at the end of the thread
   bool gone = false;
 
-  FreeBlocks() {
-    for (std::size_t i = 0; i < kClasses; ++i) lists[i].room = kKeptBytes >> (i + kSmallest);
+  constexpr FreeBlocks() {
+    for (std::size_t i = 0; i < kClasses; ++i) lists[i].room = kKeptBytes / size_of(i);
   }
-  ~FreeBlocks() {
-    for (List& list : lists) {
+};
+// Without a constructor or destructor that runs, so that reaching it costs nothing.
+constinit thread_local FreeBlocks blocks;
+
+struct Janitor {
+  Janitor() { blocks.watched = true; }
+  ~Janitor() {
+    for (FreeBlocks::List& list : blocks.lists) {
       while (list.head != nullptr) {
         void* block = list.head;
         std::memcpy(&list.head, block, sizeof list.head);
         std::free(block);
       }
     }
-    gone = true;  // other destructors of the thread may still free
+    blocks.gone = true;  // other destructors of the thread may still free
   }
 };
-thread_local FreeBlocks blocks;
+
+void watch() {
+  static thread_local Janitor janitor;
+  (void)janitor;
+}
 
 }  // namespace
 
@@ -62,8 +92,8 @@ void* take_http2_memory(std::size_t size) {
   if (size > kLargest) return std::malloc(size);
   const std::size_t index = class_of(size);
   FreeBlocks::List& list = blocks.lists[index];
-  if (list.head == nullptr) return std::malloc(std::size_t{1} << (index + kSmallest));
   void* block = list.head;
+  if (block == nullptr) return std::malloc(size_of(index));
   std::memcpy(&list.head, block, sizeof list.head);
   ++list.room;
   return block;
@@ -72,13 +102,10 @@ void* take_http2_memory(std::size_t size) {
 void give_http2_memory(void* block) noexcept {
   if (block == nullptr) return;
   const std::size_t size = malloc_usable_size(block);
-  // The largest class that fits in it wholly.
-  const auto width = static_cast<unsigned>(std::bit_width(size)) - 1;
-  if (width < kSmallest || size >= 2 * kLargest || blocks.gone || blocks.lists[width - kSmallest].room == 0) {
-    std::free(block);
-    return;
-  }
-  FreeBlocks::List& list = blocks.lists[width - kSmallest];
+  if (size < size_of(0) || size >= kLargest + kLargest / 2 || blocks.gone) return std::free(block);
+  FreeBlocks::List& list = blocks.lists[class_within(size)];
+  if (list.room == 0) return std::free(block);
+  if (!blocks.watched) watch();
   std::memcpy(block, &list.head, sizeof list.head);
   list.head = block;
   --list.room;

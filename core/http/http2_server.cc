@@ -186,6 +186,15 @@ std::size_t Http2Server::pending(StreamId id) const {
   return of != nullptr ? of->unsent() : 0;
 }
 
+std::size_t Http2Server::room(StreamId id) const {
+  const Http2Stream* of = stream(id);
+  if (of == nullptr || broken()) return 0;
+  const std::int32_t window = std::min(nghttp2_session_get_stream_remote_window_size(session_, of->id),
+                                       nghttp2_session_get_remote_window_size(session_));
+  const std::size_t waiting = of->unsent();
+  return window <= 0 || static_cast<std::size_t>(window) <= waiting ? 0 : static_cast<std::size_t>(window) - waiting;
+}
+
 void Http2Server::consumed(StreamId id, std::size_t bytes) {
   if (Http2Stream* from = stream(id)) give_back(*from, bytes);
 }

@@ -49,6 +49,8 @@ class Http2Server final : public ServerCodec, private Http2Connection {
   // Answers wait for the client's windows; for how long now without any progress.
   [[nodiscard]] bool waiting() const { return waiting_for_windows(); }
   [[nodiscard]] std::uint64_t stalled_ms() const { return stalled(); }
+  // How much of this answer the client's windows would let out now.
+  [[nodiscard]] std::size_t room(StreamId stream) const;
   // Bytes of all answers that were copied to wait.
   [[nodiscard]] std::size_t held() const { return kept_bytes(); }
 

@@ -26,6 +26,7 @@ struct Http2Stream : InHttp2Memory {
   // ---- what comes in
   std::uint64_t length_left = 0;  // of the announced Content-Length
   std::size_t unconsumed = 0;     // handed out and not given back to the window
+  std::uint32_t window = 0;       // what may come in, and not be given back (client)
   bool has_length = false;
   bool input_ended = false;  // END_STREAM came
   bool drop_input = false;   // nobody wants more of it: the answer is out, or what came is broken

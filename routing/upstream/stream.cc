@@ -23,6 +23,7 @@ void UpstreamStream::send_request(const core::OutgoingRequest& request, bool end
   if (id_ == 0) return;  // the connection has broken; its end is told
   if (connection_->streams_.size() < id_) connection_->streams_.resize(id_);
   connection_->streams_[id_ - 1] = this;
+  if (connection_->codec_->multiplexed()) connection_->codec_->allow(id_, observer_.upstream_window());
 }
 
 void UpstreamStream::send_body(std::span<const char> data) { connection_->codec_->send_body(id_, data); }
@@ -54,6 +55,9 @@ void UpstreamStream::resume() {
 void UpstreamStream::give_back() {
   if (unconsumed_ == 0 || paused_ || id_ == 0) return;
   connection_->codec_->consumed(id_, std::exchange(unconsumed_, 0));
+  if (!complete_ && connection_->codec_->multiplexed()) {
+    connection_->codec_->allow(id_, observer_.upstream_window());
+  }
 }
 
 void UpstreamStream::expect_answer() {

@@ -75,6 +75,9 @@ class UpstreamStream {
     virtual void on_upstream_ready() = 0;
     // The most that should be read at once from a connection that carries this answer alone.
     [[nodiscard]] virtual std::size_t upstream_read_limit() const { return SIZE_MAX; }
+    // How much of the answer may be on its way over a shared connection. Asked when the request goes, and whenever some
+    // of the answer was taken; never less than before.
+    [[nodiscard]] virtual std::size_t upstream_window() { return SIZE_MAX; }
     // Any head: 1xx (the final one follows), 101, or the final one. `end`: no body follows.
     virtual void on_upstream_response(core::ResponseHead& head, bool end) = 0;
     virtual void on_upstream_body(std::span<const char> data, bool end) = 0;

@@ -92,7 +92,7 @@ TEST(FloodGuard, CutsWithin200Frames) {
        }},
       {"empty SETTINGS", "", [](std::uint32_t) { return settings(); }},
       {"PRIORITY", "", [](std::uint32_t i) { return frame(kPriority, 0, odd(i), number(0, 4) + "x"); }},
-      {"PRIORITY_UPDATE", "", [](std::uint32_t i) { return frame(kPriorityUpdate, 0, 0, number(odd(i), 4) + "u=1"); }},
+      {"PRIORITY_UPDATE", "", [](std::uint32_t i) { return frame(kPriorityUpdate, 0, 0, number(odd(i % 20), 4) + "u=1"); }},
       {"empty DATA", headers(1, post(), false), [](std::uint32_t) { return data(1, ""); }},
       {"empty DATA in padding", headers(1, post(), false),
        [](std::uint32_t) { return frame(kData, kPadded, 1, std::string(1, '\x03') + std::string(3, '\0')); }},

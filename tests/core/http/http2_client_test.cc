@@ -177,14 +177,33 @@ TEST(Http2Client, HoldsTheRequestBodyToTheWindows) {
 TEST(Http2Client, ReturnsTheWindowOnlyForWhatHasGoneOn) {
   Http2ClientTalk c;
   c.take_all = false;
+  c.window = 65'536;
   c.greet();
   c.request();
-  (void)c.sent();
+  EXPECT_EQ(c.sent(), "HEADERS 1 . {:method: GET, :scheme: http, :authority: h, :path: /}\nWINDOW_UPDATE 1 65280");
   const std::string piece(16'384, 'd');
   c.server_sends(headers(1, status("200"), false) + data(1, piece) + data(1, piece));
   EXPECT_EQ(c.sent(), "");
   c.codec.consumed(1, 2 * piece.size());
   EXPECT_EQ(c.sent(), "WINDOW_UPDATE 1 32768");
+}
+
+TEST(Http2Client, AllowsLittleAtFirstAndMoreWhenTold) {
+  Http2ClientTalk c;
+  c.take_all = false;
+  c.greet();
+  c.request();
+  c.request();
+  (void)c.sent();
+  c.server_sends(headers(1, status("200"), false) + data(1, std::string(256, 'd')));
+  EXPECT_EQ(c.sent(), "");
+  c.codec.allow(1, 2000);
+  c.codec.allow(1, 1000);
+  EXPECT_EQ(c.sent(), "WINDOW_UPDATE 1 1744");
+  c.server_sends(data(1, std::string(1744, 'd')));
+  EXPECT_EQ(c.sent(), "");
+  c.server_sends(headers(3, status("200"), false) + data(3, std::string(257, 'd')));
+  EXPECT_EQ(c.sent(), "RST_STREAM 3 3");
 }
 
 TEST(Http2Client, ABrokenAnswerCostsItsStream) {

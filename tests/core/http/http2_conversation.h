@@ -249,7 +249,9 @@ class Http2ClientTalk final : public ClientCodec::Observer {
     out.authority = "h";
     out.scheme = "http";
     out.framing = end ? Framing::none : Framing::chunked;
-    return codec.send_request(out, end);
+    const StreamId stream = codec.send_request(out, end);
+    if (stream != 0) codec.allow(stream, window);
+    return stream;
   }
 
   void on_response(StreamId stream, ResponseHead& head, bool end) override {
@@ -281,6 +283,7 @@ class Http2ClientTalk final : public ClientCodec::Observer {
   std::string log;
   std::string why;
   bool take_all = true;
+  std::size_t window = 0;  // of each answer, where more than the least
   int capacity_calls = 0;
   Http2Client codec;
 };

@@ -133,8 +133,8 @@ class Attacker:
         return bool(data)
 
     def until(self, kind, count):
-        while self.seen.get(kind, 0) < count:
-            assert self.pump(), f"the connection ended: {self.goaway}"
+        while self.seen.get(kind, 0) < count and self.goaway is None and self.pump():
+            pass
 
     def flood(self, make):
         """At most MOST_FRAMES; how many went."""
@@ -144,6 +144,10 @@ class Attacker:
             if frames + count > MOST_FRAMES or not self.send(data):
                 break
             frames += count
+            if make is made_you_reset and i % 32 == 31:
+                self.until(RST, i + 1)  # or there would be too many streams at a time
+            if make is crumbs:
+                self.until(DATA if i > 0 else HEADERS, max(i, 1))  # or several would be answered by one DATA
         return frames
 
     def ends(self):
