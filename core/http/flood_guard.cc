@@ -35,7 +35,8 @@ const char* FloodGuard::note(Kind kind, std::uint64_t now_ms) {
   if (now_ms > refilled_ms_[i]) {
     // Per second in whole frames is per millisecond in thousandths. Above an hour it is full in any case.
     const std::uint64_t passed = std::min<std::uint64_t>(now_ms - refilled_ms_[i], 3'600'000);
-    left_[i] = static_cast<std::uint32_t>(std::min(most, left_[i] + passed * kAllowances[i].per_second * generous_));
+    const std::uint64_t refilled = left_[i] + passed * kAllowances[i].per_second * generous_;
+    left_[i] = static_cast<std::uint32_t>(std::max<std::uint64_t>(left_[i], std::min(most, refilled)));
     refilled_ms_[i] = now_ms;
   }
   if (left_[i] < kWhole) return kAllowances[i].reason;
@@ -45,7 +46,8 @@ const char* FloodGuard::note(Kind kind, std::uint64_t now_ms) {
 
 void FloodGuard::earn(Kind kind, std::uint32_t count) {
   const auto i = static_cast<std::size_t>(kind);
-  left_[i] = std::min(left_[i] + count * kWhole, kAllowances[i].burst * kWhole * generous_);
+  const std::uint32_t most = kind == Kind::window ? kMostWindows : kAllowances[i].burst * generous_;
+  left_[i] = std::min(left_[i] + count * kWhole, most * kWhole);
 }
 
 }  // namespace edgemux::core

@@ -9,7 +9,8 @@
 //   control       PING and unknown frames. Every frame of an answer earns: gRPC measures the path with PINGs.
 //   settings      SETTINGS. Nothing earns.
 //   priority      PRIORITY and PRIORITY_UPDATE. A request earns.
-//   windows       WINDOW_UPDATE. DATA that we send earns.
+//   windows       WINDOW_UPDATE. DATA that we send earns, and is not forgotten soon: some clients take what they have
+//                 buffered in little reads, and tell of each of them twice.
 //   tiny          DATA that a window cut down to less than kTinyData bytes: what is worth sending is not worth asking
 //                 for in crumbs.
 //   empty         DATA without data and without an end.
@@ -28,7 +29,9 @@ class FloodGuard {
   enum class Kind : std::uint8_t { reset, control, settings, priority, window, tiny, empty };
   static constexpr std::size_t kKinds = 7;
   static constexpr std::size_t kTinyData = 256;
-  static constexpr unsigned kContinuations = 8;    // of one header block
+  static constexpr std::size_t kBytesPerWindow = 1024;
+  static constexpr std::uint32_t kMostWindows = 32'768;  // earned and not used
+  static constexpr unsigned kContinuations = 8;          // of one header block
   static constexpr std::size_t kDecodedTimes = 4;  // a block may decode to so many times its limit before it is a bomb
 
   // `generous`: times as much of everything, for upstreams, which are chosen by the operator.
@@ -45,8 +48,8 @@ class FloodGuard {
   void earn_request() { earn(Kind::priority, 4); }
   void earn_answer() { earn(Kind::reset, 1); }
   void earn_frame() { earn(Kind::control, 1); }
-  void earn_data() {
-    earn(Kind::window, 4);
+  void earn_data(std::size_t bytes) {
+    earn(Kind::window, 4 + static_cast<std::uint32_t>(bytes / kBytesPerWindow));
     earn(Kind::control, 1);
   }
 

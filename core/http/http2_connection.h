@@ -107,6 +107,7 @@ class Http2Connection {
 
  private:
   friend struct Http2Callbacks;
+  static constexpr std::size_t kFrameHeader = 9;
   struct Chunk {
     Http2Stream* stream = nullptr;
     std::span<const char> data;

@@ -46,7 +46,7 @@ TEST(FloodGuard, WorkEarnsWhatGoesWithIt) {
   for (const Kind kind : {Kind::window, Kind::control, Kind::priority, Kind::settings, Kind::tiny, Kind::empty}) {
     (void)passes(guard, kind, 0);
   }
-  guard.earn_data();
+  guard.earn_data(0);
   guard.earn_request();
   EXPECT_EQ(passes(guard, Kind::window, 0), 4U);
   EXPECT_EQ(passes(guard, Kind::control, 0), 1U);
@@ -54,6 +54,16 @@ TEST(FloodGuard, WorkEarnsWhatGoesWithIt) {
   EXPECT_EQ(passes(guard, Kind::settings, 0), 0U);
   EXPECT_EQ(passes(guard, Kind::tiny, 0), 0U);
   EXPECT_EQ(passes(guard, Kind::empty, 0), 0U);
+}
+
+TEST(FloodGuard, ManyWindowsMayFollowMuchData) {
+  FloodGuard guard(0);
+  for (int i = 0; i < 1000; ++i) guard.earn_data(16 * 1024);
+  EXPECT_EQ(passes(guard, Kind::window, 0), 150U + 1000 * (4 + 16))
+      << "twice for each 2 KiB that the client reads, late";
+  for (int i = 0; i < 100'000; ++i) guard.earn_data(16 * 1024);
+  EXPECT_EQ(passes(guard, Kind::window, 0), FloodGuard::kMostWindows);
+  EXPECT_EQ(passes(guard, Kind::window, 100'000'000), 150U) << "time gives no more than the burst";
 }
 
 TEST(FloodGuard, MeasuresAStallFromTheLastProgress) {
@@ -92,7 +102,8 @@ TEST(FloodGuard, CutsWithin200Frames) {
        }},
       {"empty SETTINGS", "", [](std::uint32_t) { return settings(); }},
       {"PRIORITY", "", [](std::uint32_t i) { return frame(kPriority, 0, odd(i), number(0, 4) + "x"); }},
-      {"PRIORITY_UPDATE", "", [](std::uint32_t i) { return frame(kPriorityUpdate, 0, 0, number(odd(i % 20), 4) + "u=1"); }},
+      {"PRIORITY_UPDATE", "",
+       [](std::uint32_t i) { return frame(kPriorityUpdate, 0, 0, number(odd(i % 20), 4) + "u=1"); }},
       {"empty DATA", headers(1, post(), false), [](std::uint32_t) { return data(1, ""); }},
       {"empty DATA in padding", headers(1, post(), false),
        [](std::uint32_t) { return frame(kData, kPadded, 1, std::string(1, '\x03') + std::string(3, '\0')); }},

@@ -1,16 +1,5 @@
 // The error cases of RFC 9113 and RFC 7541, each by hand-made frames, against the server's codec and where it matters
-// the client's.
-//
-// What nghttp2 itself lets through, and why that is left so:
-// - A frame on a stream that was closed by END_STREAM from both sides is ignored, not answered with STREAM_CLOSED: it
-//   forgets closed streams, and RFC 9113 5.1 allows both.
-// - HEADERS on a stream below one that was used (5.1.1): as if it had been closed before, and ignored.
-// - SETTINGS that lift a stream's window above 2^31-1 (6.9.2): the stream is reset, not the connection broken.
-// - PRIORITY and PRIORITY_UPDATE with nonsense in them, but for their size: priorities of RFC 7540 are switched off
-//   (SETTINGS_NO_RFC7540_PRIORITIES), so that nothing is done with them. They are counted.
-// - SETTINGS_ENABLE_CONNECT_PROTOCOL from a client: it means nothing there.
-// - Frames of unknown types and unknown flags (RFC 9113 4.1, 5.5: they must be ignored). They are counted.
-// - Everything about fields: its own checks are switched off; HeaderBlock's are in its place (http2_fields.h).
+// the client's. SECURITY.md lists what nghttp2 itself lets through, and why.
 #include "tests/core/http/http2_conversation.h"
 
 namespace edgemux::core {
