@@ -64,7 +64,7 @@ void PassthroughSession::on_ready(core::Stream&) {
   if (closed_) return;
   if (std::holds_alternative<Inspecting>(stage_)) {
     inspect();
-  } else if (std::holds_alternative<Connecting>(stage_) && stream_->peer_closed()) {
+  } else if (!std::holds_alternative<Tunnelling>(stage_) && stream_->peer_closed()) {
     // A client that half-closes behind its hello is odd but may be; one that was reset is gone, and read() tells which.
     std::array<char, 1> probe;
     if (recv(stream_->fd(), probe.data(), probe.size(), MSG_PEEK) < 0 && errno != EAGAIN)
@@ -178,15 +178,7 @@ void PassthroughSession::route_hello(const core::ClientHello& hello, std::span<c
 void PassthroughSession::connect(const routing::UpstreamPtr& upstream, std::span<const char> hello) {
   release_memory();
   upstream_ = upstream;
-  routing::UpstreamPool& pool = worker().pools().of(upstream);
-  if (!pool.take_place()) {
-    detail_ = "upstream " + upstream->name + " has reached limits.connections";
-    return close(CloseReason::upstream_limit);
-  }
-  pool_ = &pool;
   deadline_.cancel();
-  auto pick = pool.pick({&client()});
-  routing::Connector::Observer& observer = *this;
   std::string kept;
   if (upstream->transport.proxy_protocol != core::ProxyVersion::off) {
     std::array<char, core::kMaxProxyWritten> header;
@@ -195,8 +187,30 @@ void PassthroughSession::connect(const routing::UpstreamPtr& upstream, std::span
     kept.assign(header.data(), header_size_);
   }
   kept.append(hello.data(), hello.size());
-  auto& stage =
-      stage_.emplace<Connecting>(std::move(kept), worker(), observer, std::move(pick.endpoints), pick.first, *upstream);
+  routing::UpstreamPool& pool = worker().pools().of(upstream);
+  if (pool.take_place()) return dial(std::move(kept));
+  routing::PlaceTurn::Observer& observer = *this;
+  auto& stage = stage_.emplace<Waiting>(Waiting{std::move(kept), std::make_unique<routing::PlaceTurn>(observer)});
+  if (!pool.wait_for_place(*stage.turn)) on_no_place(pool.limit_reason());
+}
+
+void PassthroughSession::on_place() {
+  const auto turn = std::move(std::get<Waiting>(stage_).turn);  // its call is still under way
+  dial(std::move(std::get<Waiting>(stage_).hello));
+}
+
+void PassthroughSession::on_no_place(const std::string& why) {
+  detail_ = "upstream " + upstream_->name + ": " + why;
+  close(CloseReason::upstream_limit);
+}
+
+void PassthroughSession::dial(std::string hello) {
+  routing::UpstreamPool& pool = worker().pools().of(upstream_);
+  pool_ = &pool;
+  auto pick = pool.pick({&client()});
+  routing::Connector::Observer& observer = *this;
+  auto& stage = stage_.emplace<Connecting>(std::move(hello), worker(), observer, std::move(pick.endpoints), pick.first,
+                                           *upstream_);
   charge(stage.connector->endpoints()->endpoints.empty() ? nullptr
                                                          : &stage.connector->endpoints()->endpoints[pick.first]);
   stage.connector->start(!stage.hello.empty());
@@ -290,6 +304,7 @@ void PassthroughSession::close(CloseReason reason) {
   if (closed_) return;
   closed_ = true;
   deadline_.cancel();
+  if (auto* stage = std::get_if<Waiting>(&stage_); stage != nullptr && stage->turn != nullptr) stage->turn->leave();
   if (pool_ != nullptr) {
     charge(nullptr);
     pool_->give_place();

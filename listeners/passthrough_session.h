@@ -7,7 +7,7 @@
 // listener says so.
 //
 // Stages, one at a time: Inspecting -> Connecting -> Tunnelling, or Inspecting -> (HttpSession), or (tcp) Connecting ->
-// Tunnelling.
+// Tunnelling. Where the upstream has no place left, Waiting comes before Connecting.
 
 #include <cstdint>
 #include <memory>
@@ -21,6 +21,7 @@
 #include "listeners/tunnel.h"
 #include "routing/table/route.h"
 #include "routing/upstream/connector.h"
+#include "routing/upstream/place_turn.h"
 
 namespace edgemux::routing {
 class UpstreamPool;
@@ -31,6 +32,7 @@ namespace edgemux::listeners {
 class PassthroughSession final : public Session,
                                  private core::StreamObserver,
                                  private routing::Connector::Observer,
+                                 private routing::PlaceTurn::Observer,
                                  private Tunnel::Observer {
  public:
   // Takes an accepted connection over; the worker owns the session. `destination`: what a PROXY header said that the
@@ -60,6 +62,11 @@ class PassthroughSession final : public Session,
     std::string hello;
     std::unique_ptr<routing::Connector> connector;  // large, and short-lived
   };
+  // For a place in the upstream's limit.
+  struct Waiting {
+    std::string hello;
+    std::unique_ptr<routing::PlaceTurn> turn;
+  };
   // The names of what the tunnel leads to live in `endpoints`.
   struct Tunnelling {
     Tunnelling(std::unique_ptr<core::TcpStream> stream, std::shared_ptr<const routing::EndpointSet> set, Worker& worker,
@@ -80,6 +87,8 @@ class PassthroughSession final : public Session,
   bool look_at(std::span<const char> bytes);
   void route_hello(const core::ClientHello& hello, std::span<const char> bytes);
   void connect(const routing::UpstreamPtr& upstream, std::span<const char> hello);
+  // The place is taken.
+  void dial(std::string hello);
   [[nodiscard]] std::string whose() const;  // for messages: the route or the listener
   void refuse(CloseReason reason);
   void over_limit();
@@ -87,6 +96,8 @@ class PassthroughSession final : public Session,
                     unsigned attempts) override;
   void on_connect_failed(const routing::ConnectFailure& failure) override;
   void on_attempt_failed(const routing::Endpoint& endpoint) override;
+  void on_place() override;
+  void on_no_place(const std::string& why) override;
   void on_tunnel_closed(CloseReason reason, const char* detail) override;
   void timed_out();
   void charge(const routing::Endpoint* endpoint);
@@ -94,7 +105,7 @@ class PassthroughSession final : public Session,
   void release_memory();
 
   std::unique_ptr<core::TcpStream> stream_;
-  std::variant<Inspecting, Connecting, Tunnelling> stage_;
+  std::variant<Inspecting, Waiting, Connecting, Tunnelling> stage_;
   routing::RoutePtr route_;                      // null on a tcp listener
   routing::UpstreamPtr upstream_;                // once it is known
   routing::UpstreamPool* pool_ = nullptr;        // holds our place in the upstream's limit; null = none taken

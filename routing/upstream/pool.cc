@@ -22,7 +22,10 @@ UpstreamPool::UpstreamPool(UpstreamContext& context, UpstreamPtr upstream)
 
 UpstreamPool::~UpstreamPool() {
   if (upstream_->max_connections != 0) upstream_->state->runtime().places.leave(*this);
-  while (!waiting_.empty()) waiting_.front().stream->release();
+  while (!waiting_.empty()) {
+    const Waiting& first = waiting_.front();
+    first.stream != nullptr ? first.stream->release() : first.tunnel->leave();
+  }
   while (!all_.empty()) all_.back()->close();
 }
 
@@ -142,11 +145,19 @@ void UpstreamPool::end_request(UpstreamStream& stream) {
 
 bool UpstreamPool::take_place() {
   used_ = true;
-  if (!lease()) {
-    upstream_->state->runtime().overflows.fetch_add(1, std::memory_order_relaxed);
+  // Nobody overtakes those that wait.
+  if (!waiting_.empty() || !lease()) return false;
+  ++tunnels_;
+  return true;
+}
+
+bool UpstreamPool::wait_for_place(PlaceTurn& turn) {
+  if (!may_wait()) {
+    (void)overflow(upstream_->max_pending == 0 ? "limits.connections is reached" : "limits.pending is reached");
     return false;
   }
-  ++tunnels_;
+  turn.begin(*this);
+  queue({nullptr, &turn, 0});
   return true;
 }
 
@@ -198,22 +209,30 @@ void UpstreamPool::connect(UpstreamStream& stream, Pick choice) {
 // ---- waiting for a place ----
 
 UpstreamPool::Acquired UpstreamPool::wait_for_place(UpstreamStream& stream, const Wish& wish) {
-  UpstreamRuntime& runtime = upstream_->state->runtime();
-  const bool may_wait = runtime.pending.fetch_add(1) < upstream_->max_pending;
-  // Where others only keep connections for later, a short wait is no waiting: they are asked for one.
-  if (!may_wait && !runtime.places.ask_for_place(*this)) {
-    runtime.pending.fetch_sub(1);
+  if (!may_wait()) {
     end_request(stream);
     return overflow(upstream_->max_pending == 0 ? "limits.connections is reached" : "limits.pending is reached");
   }
-  if (may_wait) runtime.places.ask_for_place(*this);
   stream.begin_waiting(*this);
   const bool by_source = upstream_->balance.kind == Balance::source_hash && wish.client != nullptr;
-  waiting_.push_back({&stream, by_source ? source_hash(*wish.client) : 0});
+  queue({&stream, nullptr, by_source ? source_hash(*wish.client) : 0});
+  return Acquired::waiting;
+}
+
+bool UpstreamPool::may_wait() {
+  UpstreamRuntime& runtime = upstream_->state->runtime();
+  const bool room = runtime.pending.fetch_add(1) < upstream_->max_pending;
+  // Where others only keep connections for later, a short wait is no waiting: they are asked for one.
+  if (runtime.places.ask_for_place(*this) || room) return true;
+  runtime.pending.fetch_sub(1);
+  return false;
+}
+
+void UpstreamPool::queue(const Waiting& one) {
+  waiting_.push_back(one);
   waiting.fetch_add(1);
   // A place that was given up before others could see us waiting is found now.
   serve_.request();
-  return Acquired::waiting;
 }
 
 UpstreamConnection* UpstreamPool::find_in_the_making(const Pick& choice) const {
@@ -244,15 +263,35 @@ void UpstreamPool::move_on(UpstreamStream& stream) {
   stream.observer_.on_upstream_failed({UpstreamFailure::Kind::limit, limit_reason_});
 }
 
-void UpstreamPool::stop_waiting(UpstreamStream& stream) {
-  std::erase_if(waiting_, [&stream](const Waiting& one) { return one.stream == &stream; });
-  waiting.fetch_sub(1);
-  upstream_->state->runtime().pending.fetch_sub(1);
+void UpstreamPool::stop_waiting(const UpstreamStream& stream) {
+  left_queue(std::erase_if(waiting_, [&stream](const Waiting& one) { return one.stream == &stream; }));
+}
+
+void UpstreamPool::stop_waiting(const PlaceTurn& turn) {
+  left_queue(std::erase_if(waiting_, [&turn](const Waiting& one) { return one.tunnel == &turn; }));
+}
+
+void UpstreamPool::left_queue(std::size_t count) {
+  waiting.fetch_sub(static_cast<std::uint32_t>(count));
+  upstream_->state->runtime().pending.fetch_sub(static_cast<std::uint32_t>(count));
+}
+
+std::string UpstreamPool::waited_in_vain() {
+  upstream_->state->runtime().overflows.fetch_add(1, std::memory_order_relaxed);
+  return "limits.connections is reached, and no connection became free within " +
+         std::to_string(upstream_->pending_timeout.count()) + " ms";
 }
 
 void UpstreamPool::serve_waiting() {
   while (!waiting_.empty()) {
     const Waiting first = waiting_.front();
+    if (first.tunnel != nullptr) {
+      if (!lease()) return;
+      first.tunnel->leave();
+      ++tunnels_;
+      first.tunnel->observer_.on_place();
+      continue;
+    }
     refresh();
     const std::size_t turn = balancer_.pick(first.source);
     UpstreamConnection* connection = find_room(turn);

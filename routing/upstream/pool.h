@@ -5,15 +5,18 @@
 // has room.
 //
 // When limits.connections is reached, an idle connection of this worker goes first, then one of another worker. Up to
-// limits.pending requests wait, in order, for timeouts.pending, over all workers; what comes after them fails at once.
+// limits.pending requests and tunnels wait, in order, for timeouts.pending, over all workers; what comes after them
+// fails at once.
 
 #include <deque>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "routing/upstream/balancer.h"
 #include "routing/upstream/connection.h"
+#include "routing/upstream/place_turn.h"
 
 namespace edgemux::routing {
 
@@ -41,10 +44,12 @@ class UpstreamPool final : private PlaceBoard::Member {
     std::size_t first;
   };
   Pick pick(const Wish& wish);
-  // Takes a connection's place in limits.connections; false when it is reached. For tunnels; give_place() ends it. The
-  // pool lives for as long as a place is held.
+  // Takes a connection's place in limits.connections; false when it is reached, or others wait for one. For tunnels;
+  // give_place() ends it. The pool lives for as long as a place is held.
   bool take_place();
   void give_place();
+  // After take_place() was false. False: nobody else may wait, and limit_reason() says why.
+  bool wait_for_place(PlaceTurn& turn);
 
   // What least_connections and random_two go by: between the two calls the endpoint has one more thing to do.
   void charge(const Endpoint& endpoint) const;
@@ -63,6 +68,7 @@ class UpstreamPool final : private PlaceBoard::Member {
   [[nodiscard]] std::size_t connections() const { return all_.size(); }
 
  private:
+  friend class PlaceTurn;
   friend class UpstreamConnection;
   friend class UpstreamPlace;
   friend class UpstreamStream;
@@ -88,7 +94,15 @@ class UpstreamPool final : private PlaceBoard::Member {
   void list(UpstreamConnection& connection);
   void unlist(UpstreamConnection& connection);
   Acquired wait_for_place(UpstreamStream& stream, const Wish& wish);
-  void stop_waiting(UpstreamStream& stream);
+  // False: the queue is full.
+  bool may_wait();
+  struct Waiting;
+  void queue(const Waiting& one);
+  void stop_waiting(const UpstreamStream& stream);
+  void stop_waiting(const PlaceTurn& turn);
+  void left_queue(std::size_t count);
+  // Counts one that waited for too long; what to tell it.
+  std::string waited_in_vain();
   // Gives what is free to those that wait.
   void serve_waiting();
   void lend(UpstreamConnection& connection, UpstreamStream& stream);
@@ -113,7 +127,8 @@ class UpstreamPool final : private PlaceBoard::Member {
   bool by_load_;             // the balancer looks at what the endpoints have to do
   std::size_t tunnels_ = 0;  // places held by tunnels
   struct Waiting {
-    UpstreamStream* stream;
+    UpstreamStream* stream;  // or
+    PlaceTurn* tunnel;
     std::uint64_t source;
   };
   std::deque<Waiting> waiting_;  // for a place

@@ -87,12 +87,10 @@ void UpstreamStream::begin_waiting(UpstreamPool& pool) {
 
 void UpstreamStream::timed_out() {
   if (state_ == State::queued) {
-    const std::string time = std::to_string(pool_->upstream().pending_timeout.count()) + " ms";
-    pool_->upstream().state->runtime().overflows.fetch_add(1, std::memory_order_relaxed);
+    const std::string why = pool_->waited_in_vain();
     auto& observer = observer_;
     release();
-    return observer.on_upstream_failed(
-        {UpstreamFailure::Kind::limit, "limits.connections is reached, and no connection became free within " + time});
+    return observer.on_upstream_failed({UpstreamFailure::Kind::limit, why});
   }
   if (state_ != State::ready) return;  // left armed: the next request moves it
   const std::size_t waiting = pending();

@@ -201,6 +201,40 @@ def test_waiting_works_across_workers(site):
     until(lambda: site.edge.metrics().total("edgemux_upstream_pending", upstream="app") == 0, "nobody waits")
 
 
+def test_tunnels_wait_for_a_place_as_requests_do(edge, tap):
+    """One has the place, one waits for it over all workers, the next is closed at once; and who waits too long is told."""
+    app = {"endpoints": [tap.address], "limits": {"connections": 1, "pending": 1}}
+    route = {"host": "t.example.com", "passthrough": "app"}
+    first = hello("t.example.com")
+    edge.start(routes=[route], upstreams={"app": {**app, "timeouts": {"pending": "30s"}}}, workers=4)
+
+    def tunnel():
+        wire = Wire.connect(edge.https)
+        wire.send(first)
+        return wire
+
+    with tunnel() as one, tap.accept() as backend:
+        assert backend.take(len(first)) == first
+        with tunnel() as two:
+            until(lambda: edge.metrics().total("edgemux_upstream_pending", upstream="app") == 1, "one waits")
+            with tunnel() as three:
+                assert three.rest_or_reset() == b""
+            assert "limits.pending is reached" in edge.wait_access(reason="upstream_limit")[0]["detail"]
+            assert tap.nobody_comes()
+            one.close()
+            backend.take_rest()
+            backend.close()
+            with tap.accept() as next_backend:
+                assert next_backend.take(len(first)) == first
+                next_backend.send(b"your turn")
+                assert two.take(9) == b"your turn"
+                edge.reload(routes=[route], upstreams={"app": {**app, "timeouts": {"pending": "200ms"}}}, workers=4)
+                with tunnel() as late:
+                    assert late.rest_or_reset() == b""
+                edge.wait_access(reason="upstream_limit", detail="upstream app: limits.connections is reached, and no "
+                                 "connection became free within 200 ms")
+
+
 def test_retries_are_at_most_a_fifth_of_the_requests(site):
     """A hundred are saved up; after that, one for every five requests."""
     site.origin.scripts["/"] = lambda call: call.answer(503)

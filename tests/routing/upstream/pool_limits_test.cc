@@ -161,6 +161,65 @@ TEST_F(UpstreamPoolLimitsTest, APlaceThatAnotherPoolGivesUpGoesToWhoWaits) {
   EXPECT_EQ(places(), 1U);
 }
 
+struct Tunnel final : PlaceTurn::Observer {
+  void on_place() override { ++places; }
+  void on_no_place(const std::string& reason) override { why = reason; }
+  PlaceTurn turn{*this};
+  int places = 0;
+  std::string why;
+};
+
+TEST_F(UpstreamPoolLimitsTest, TunnelsAndRequestsWaitInOneQueue) {
+  spec.max_connections = 1;
+  spec.max_pending = 2;
+  Tunnel first;
+  Tunnel third;
+  Borrower second(pool());
+  ASSERT_TRUE(pool().take_place());
+  EXPECT_FALSE(pool().take_place());
+  ASSERT_TRUE(pool().wait_for_place(first.turn));
+  ASSERT_TRUE(second.get());
+  EXPECT_FALSE(pool().wait_for_place(third.turn));
+  EXPECT_STREQ(pool().limit_reason(), "limits.pending is reached");
+  EXPECT_EQ(first.places, 0);
+  pool().give_place();
+  bool had_it = false;
+  run_until([&] {
+    if (first.places == 1 && !had_it) {
+      had_it = true;
+      EXPECT_FALSE(second.done) << "in order";
+      EXPECT_EQ(places(), 1U);
+      pool().give_place();
+    }
+    return second.done;
+  });
+  EXPECT_EQ(first.places, 1);
+  EXPECT_EQ(spec.state->runtime().pending, 0U);
+  EXPECT_EQ(places(), 1U) << "the idle connection of the request";
+  EXPECT_TRUE(pool().take_place()) << "in its place";
+  pool().give_place();
+}
+
+TEST_F(UpstreamPoolLimitsTest, ATunnelThatWaitsTooLongIsToldAndOneThatGivesUpLeavesTheQueue) {
+  spec.max_connections = 1;
+  spec.max_pending = 5;
+  spec.pending_timeout = 50ms;
+  ASSERT_TRUE(pool().take_place());
+  Tunnel late;
+  {
+    Tunnel gone;
+    ASSERT_TRUE(pool().wait_for_place(late.turn));
+    ASSERT_TRUE(pool().wait_for_place(gone.turn));
+    EXPECT_EQ(spec.state->runtime().pending, 2U);
+  }
+  EXPECT_EQ(spec.state->runtime().pending, 1U);
+  run_until([&] { return !late.why.empty(); });
+  EXPECT_EQ(late.why, "limits.connections is reached, and no connection became free within 50 ms");
+  EXPECT_EQ(spec.state->runtime().pending, 0U);
+  pool().give_place();
+  EXPECT_EQ(late.places, 0);
+}
+
 TEST_F(UpstreamPoolLimitsTest, HoldsTheLimitOfRequests) {
   spec.max_requests = 1;
   Borrower a(pool());
