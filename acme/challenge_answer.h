@@ -43,7 +43,7 @@ ChallengeAnswer answer_challenge(const routing::Snapshot& snapshot, const routin
   }
   std::array<char, 256> buffer;
   const std::string_view name = routing::normalise_host(host, buffer.data());
-  answer.owner = name.empty() ? nullptr : snapshot.claims.owner(name);
+  answer.owner = name.empty() ? nullptr : snapshot.claims->owner(name);
   const TokenDirectory tokens = answer.owner != nullptr
                                     ? TokenDirectory(answer.owner->tokens_dir, answer.owner->tokens_root)
                                     : TokenDirectory(snapshot.tokens_dir);

@@ -200,7 +200,7 @@ class Explainer {
     if (route.tenant.empty()) {
       step("tenant", "none: a route of the platform", route.origin);
     } else {
-      const auto* claim = view_.snapshot.claims.find(out_.host);
+      const auto* claim = view_.snapshot.claims->find(out_.host);
       step("tenant", std::string(route.tenant) + (claim == nullptr ? "" : ", by its claim on " + claim->host),
            claim == nullptr ? route.origin : claim->origin);
     }

@@ -324,7 +324,7 @@ std::string render_metrics(const Metrics& metrics, const listeners::AccessLog& a
   return text.take();
 }
 
-std::string render_upstreams(std::span<const routing::UpstreamPtr> upstreams) {
+std::string render_upstreams(const routing::UpstreamList& upstreams) {
   constexpr std::size_t kMost = 1000;
   struct Sums {
     std::array<std::uint64_t, routing::kStateNames.size()> endpoints{};

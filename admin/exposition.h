@@ -24,7 +24,7 @@ std::string render_metrics(const core::Metrics& metrics, const listeners::Access
 
 // The endpoints of upstreams that are checked, may eject, or have met a limit, by state; of the first thousand. Of two
 // upstreams with one name the samples carry the same labels and are added up.
-std::string render_upstreams(std::span<const routing::UpstreamPtr> upstreams);
+std::string render_upstreams(const routing::UpstreamList& upstreams);
 
 // Empty when every worker gave a sign of life in the last ten seconds; else which one did not. `now_ms` is the clock
 // of WorkerMetrics::heartbeat. A worker that has given none yet is only starting.

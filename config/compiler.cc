@@ -3,17 +3,9 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
-#include <map>
-#include <string_view>
 #include <unordered_map>
 
-#include "config/inputs.h"
-#include "config/last_good.h"
-#include "config/linker.h"
-#include "config/security_material.h"
-#include "config/source_file.h"
-#include "config/upstream_registry.h"
-#include "config/upstream_tls.h"
+#include "config/compiler_state.h"
 #include "config/workers.h"
 
 namespace edgemux::config {
@@ -23,16 +15,6 @@ using Use = SourceFile::Use;
 
 // A volume that is swapped just now is read again at once; beyond that the caller waits until it has settled.
 constexpr int max_tries = 3;
-
-void append(std::vector<Diagnostic>& to, std::vector<Diagnostic> from) {
-  to.insert(to.end(), std::make_move_iterator(from.begin()), std::make_move_iterator(from.end()));
-}
-
-void by_line(std::vector<Diagnostic>& diagnostics) {
-  std::stable_sort(diagnostics.begin(), diagnostics.end(), [](const Diagnostic& a, const Diagnostic& b) {
-    return std::pair{a.origin.line, a.origin.column} < std::pair{b.origin.line, b.origin.column};
-  });
-}
 
 std::string default_state_dir() {
   const char* given = std::getenv("STATE_DIRECTORY");  // systemd; several are joined by ':'
@@ -50,375 +32,276 @@ std::size_t Compiled::errors() const {
 
 std::size_t Compiled::warnings() const { return diagnostics.size() - errors(); }
 
-struct Compiler::State {
-  std::string main_as_given;
-  std::string main_path;  // absolute
-  CompilerOptions options;
-  std::shared_ptr<Files> files;
-
-  std::map<std::string, SourceFile> known;  // by path; the main file too
-  CertificatePairs pairs;
-  TlsPolicies policies;
-  UpstreamTls upstream_tls;
-  UpstreamRegistry registry;
-  TenantRegistry tenants;
-  LastGood last_good;
-  std::set<std::string> listed_before;  // includes of the compile before
-
-  // Of the compile at hand, in the order of precedence: the main file first.
-  std::vector<SourceFile*> order;
-  std::vector<Diagnostic> main_found;  // certificates, defaults, includes that are missing
-  std::vector<std::string> missing;    // includes that are named and not there
-  FolderOwners folders;
-  Tenancy tenancy;
-
-  // "routes.d/a.yaml" where the main file was given as "edgemux.yaml".
-  std::string display_of(const std::string& path) const {
-    const auto folder = main_path.substr(0, main_path.rfind('/') + 1);
-    if (path.compare(0, folder.size(), folder) != 0) return path;
-    const auto slash = main_as_given.rfind('/');
-    return (slash == std::string::npos ? "" : main_as_given.substr(0, slash + 1)) + path.substr(folder.size());
-  }
-
-  Compiled compile_once() {
-    order.clear();
-    main_found.clear();
-    missing.clear();
-    folders = {};
-    tenancy = {};
-    Inputs inputs(*files);
-    Compiled out;
-    SourceFile& main = load(main_path, inputs, true);
-    if (main.current != nullptr && main.current->settings) {
-      last_good.set_directory(state_dir(*main.current->settings));
-      load_includes(*main.current->settings, inputs);
-      if (main.current->ok) {
-        out.snapshot = link(*main.current->settings, inputs);
-      } else {
-        for (SourceFile* file : order) report_own(*file);
-      }
-    } else {
-      report_own(main);
-    }
-    out.main_ok = out.snapshot != nullptr;
-    finish(out, inputs);
-    return out;
-  }
-
-  std::string state_dir(const Settings& settings) const {
-    if (options.state_dir) return *options.state_dir;
-    return settings.state_dir.text.empty() ? default_state_dir() : settings.state_dir.text;
-  }
-
-  SourceFile& load(const std::string& path, Inputs& inputs, bool is_main) {
-    SourceFile& file = known[path];
-    if (file.display == nullptr) {
-      file.path = path;
-      file.display = std::make_shared<const std::string>(is_main ? main_as_given : display_of(path));
-    }
-    file.use = Use::current;
-    file.binding = {};
-    file.barred.clear();
-    file.barred_hint.clear();
-    file.found.clear();
-    file.linked.clear();
-    order.push_back(&file);
-    auto bytes = inputs.read(path);
-    if (!bytes) {
-      file.current = nullptr;
-      Problems problems(file.display, nullptr);
-      problems.error({}, "cannot read " + path + ": " + bytes.error().message);
-      file.found = problems.take();
-    } else if (file.current == nullptr || *file.current->bytes != *bytes) {
-      file.current = parse_file(std::make_shared<const std::string>(std::move(*bytes)), path, file.display, is_main);
-    }
-    return file;
-  }
-
-  void load_includes(const Settings& settings, Inputs& inputs) {
-    const SourceFile& main = *order.front();
-    Problems problems(main.display, main.current->bytes);
-    std::map<std::string, const IncludeEntry*> seen{{main.path, nullptr}};
-    folders.add(main.path.substr(0, main.path.rfind('/')), "");
-    const auto take = [&](const std::string& path, const IncludeEntry& include) {
-      Binding binding = binding_of(include, path);
-      const auto [at, fresh] = seen.try_emplace(path, &include);
-      if (!fresh) {
-        if (at->second != nullptr && known[path].binding.tenant != binding.tenant)
-          quarrel(path, binding, problems, include);
-        return;
-      }
-      const auto wild = include.pattern.find_first_of("*?[");
-      folders.add(binding.tenant.empty() ? include.pattern.substr(0, include.pattern.rfind('/', wild)) : binding.folder,
-                  binding.tenant);
-      load(path, inputs, false).binding = std::move(binding);
-    };
-    for (const auto& include : settings.includes) {
-      inputs.watch_folders(include.pattern);
-      if (include.literal()) {
-        const bool fresh = seen.count(include.pattern) == 0;
-        if (fresh && !files->exists(include.pattern)) {
-          problems.error(include.place, "included file " + quote(include.text) + " does not exist");
-          inputs.watch_file(include.pattern);
-          inputs.note("missing " + include.pattern);
-          missing.push_back(include.pattern);
-        }
-        take(include.pattern, include);
-        // Its place in the main file says it better.
-        if (fresh && !missing.empty() && missing.back() == include.pattern) order.back()->found.clear();
-        continue;
-      }
-      const auto found = files->glob(include.pattern);
-      if (!found) {
-        problems.error(include.place, "cannot list " + quote(include.text) + ": " + found.error().message);
-        continue;
-      }
-      for (const auto& path : *found) take(resolve_path(path, path), include);
-    }
-    folders.settle();
-    for (SourceFile* file : order) {
-      inputs.note(file->binding.tenant);
-      if (!folders.own(file->binding.folder)) file->binding.folder.clear();
-    }
-    append(main_found, problems.take());
-  }
-
-  // Two entries say whose the file is, and not the same: it is nobody's.
-  void quarrel(const std::string& path, const Binding& binding, Problems& problems, const IncludeEntry& include) {
-    const auto name = [](const std::string& tenant) {
-      return tenant.empty() ? std::string("the platform") : "tenant " + quote(tenant);
-    };
-    SourceFile& file = known[path];
-    file.barred = "this file is included for " + name(file.binding.tenant) + " and for " + name(binding.tenant);
-    problems.error(include.place, *file.display + " is included for " + name(file.binding.tenant) + " already",
-                   "it is left out");
-  }
-
-  void report_own(SourceFile& file) {
-    if (file.current != nullptr) append(file.found, file.current->diagnostics);
-    if (!file.barred.empty()) {
-      Problems problems(file.display, file.current == nullptr ? nullptr : file.current->bytes);
-      problems.error({}, file.barred, file.barred_hint);
-      append(file.found, problems.take());
-    }
-    if (file.current == nullptr || !file.current->ok || !file.barred.empty()) file.use = Use::out;
-  }
-
-  // The next best version of an include whose version in use cannot be.
-  void set_aside(SourceFile& file) {
-    if (file.use == Use::current && file.good == nullptr && !file.asked_disk) {
-      file.asked_disk = true;
-      if (auto bytes = last_good.load(file.path)) {
-        auto kept = parse_file(std::make_shared<const std::string>(std::move(*bytes)), file.path, file.display, false);
-        if (kept->ok) file.good = std::move(kept);
-      }
-    }
-    const bool other = file.barred.empty() && file.good != nullptr && file.good != file.current;
-    file.use = file.use == Use::current && other ? Use::good : Use::out;
-  }
-
-  std::shared_ptr<routing::Snapshot> link(const Settings& settings, Inputs& inputs) {
-    SourceFile& main = *order.front();
-    Problems problems(main.display, main.current->bytes);
-    auto snapshot = std::make_shared<routing::Snapshot>();
-    tenancy = Tenancy(settings, folders, tenants, problems);
-    snapshot->certificates = pairs.load(settings, folders, inputs, problems);
-    const std::size_t before_tls = problems.errors();
-    policies.begin(settings.tls, problems);
-    upstream_tls.begin();
-    bool main_ok = problems.errors() == before_tls;
-    if (!settings.tokens_dir.text.empty() && !files->exists(settings.tokens_dir.text)) {
-      problems.warning(settings.tokens_dir.place, "the directory " + settings.tokens_dir.text + " does not exist");
-    }
-    for (const auto& tenant : settings.tenants) {
-      const auto& dir = tenant.tokens_dir;
-      if (!dir.text.empty() && !files->exists(dir.text)) {
-        problems.warning(dir.place, "the directory " + dir.text + " does not exist");
-      }
-    }
-    for (SourceFile* file : order) {
-      bar_unknown(*file);
-      const bool broken = file->current == nullptr || !file->current->ok || !file->barred.empty();
-      report_own(*file);
-      if (!broken) continue;
-      file->use = Use::current;
-      set_aside(*file);
-    }
-    // A file that fails is taken back by a version, which changes what the others see: again, until nothing fails.
-    // Every round but the last takes at least one version away.
-    while (!link_pass(settings, inputs, *snapshot, main_ok)) {
-    }
-    if (main_ok && order.front()->current->spec.routes.empty() && snapshot->host_count == 0) {
-      problems.warning({}, "there are no routes: every host is unknown");
-    }
-    append(main_found, problems.take());
-    if (!main_ok) return nullptr;
-    fill(settings, *snapshot);
-    return snapshot;
-  }
-
-  // A folder whose name is no tenant's.
-  void bar_unknown(SourceFile& file) {
-    const auto& tenant = file.binding.tenant;
-    if (!file.barred.empty() || tenant.empty() || tenancy.find(tenant) != nullptr) return;
-    file.barred = "there is no tenant " + quote(tenant) + ", whose folder this is";
-    file.barred_hint = did_you_mean(tenant, tenancy.names());
-    if (file.barred_hint.empty()) file.barred_hint = "name it under 'tenants' in the main file";
-  }
-
-  Linker::Scope scope_of(const SourceFile& file) const {
-    return {tenancy.find(file.binding.tenant), file.binding.folder, &file == order.front()};
-  }
-
-  // False: some include was set aside.
-  bool link_pass(const Settings& settings, Inputs& inputs, routing::Snapshot& snapshot, bool& main_ok) {
-    Linker::Shared shared{settings, registry, policies, upstream_tls, inputs, *snapshot.certificates, tenancy, {}};
-    for (const SourceFile* file : order) {
-      if (file->use == Use::current) continue;
-      auto& doubt = shared.doubts[file->binding.tenant];
-      if (file->current == nullptr || !file->current->readable) {
-        doubt.any_name = true;
-      } else {
-        doubt.names.insert(file->current->spec.upstream_names.begin(), file->current->spec.upstream_names.end());
-      }
-    }
-    Linker linker(std::move(shared));
-    bool done = true;
-    const auto admit = [&](SourceFile& file, auto&& step) {
-      const Parsed* parsed = file.in_force();
-      if (parsed == nullptr) return;
-      Problems problems(file.display, parsed->bytes);
-      const bool ok = step(parsed->spec, problems);
-      auto diagnostics = problems.take();
-      if (ok || &file == order.front()) {
-        if (!ok) main_ok = false;
-        append(file.linked, std::move(diagnostics));
-        return;
-      }
-      fail(file, std::move(diagnostics));
-      done = false;
-    };
-    for (SourceFile* file : order) {
-      file->linked.clear();
-      admit(*file, [&](const FileSpec& spec, Problems& p) { return linker.admit_upstreams(spec, scope_of(*file), p); });
-    }
-    // With a file's upstreams gone, what the routes would complain of is no fault of theirs.
-    if (!done) return false;
-    for (SourceFile* file : order) {
-      admit(*file, [&](const FileSpec& spec, Problems& p) { return linker.admit_routes(spec, scope_of(*file), p); });
-    }
-    for (SourceFile* file : order) {
-      if (!done || !main_ok || file->in_force() == nullptr) continue;
-      Problems problems(file->display, file->in_force()->bytes);
-      linker.remind_of_unused(file->in_force()->spec, problems);
-      append(file->linked, problems.take());
-    }
-    if (done && main_ok) linker.finish(snapshot);
-    return done;
-  }
-
-  void fail(SourceFile& file, std::vector<Diagnostic> diagnostics) {
-    if (file.use == Use::current) {
-      append(file.found, std::move(diagnostics));
-    } else if (!diagnostics.empty()) {
-      Diagnostic note;
-      note.severity = Severity::warning;
-      note.origin.file = file.display;
-      note.message = "its last good version cannot be used either: " + diagnostics.front().message;
-      file.found.push_back(std::move(note));
-    }
-    file.linked.clear();
-    set_aside(file);
-  }
-
-  void fill(const Settings& settings, routing::Snapshot& snapshot) {
-    snapshot.tenants = tenancy.tenants();
-    snapshot.claims = tenancy.take_claims();
-    snapshot.tokens_dir = settings.tokens_dir.text;
-    snapshot.timeouts = settings.timeouts;
-    snapshot.limits = settings.limits;
-    snapshot.log = settings.log;
-    snapshot.admin = settings.admin;
-    snapshot.workers = settings.workers       ? *settings.workers
-                       : options.auto_workers ? options.auto_workers()
-                                              : auto_workers();
-    snapshot.settle = settings.settle;
-  }
-
-  void finish(Compiled& out, Inputs& inputs) {
-    std::unordered_map<std::string_view, std::uint32_t> set_aside;
-    for (SourceFile* file : order) {
-      auto all = std::move(file->found);
-      file->found.clear();
-      for (auto& diagnostic : file->linked) {
-        if (file->use == Use::good) diagnostic.message = "in the last good version: " + diagnostic.message;
-      }
-      append(all, std::move(file->linked));
-      file->linked.clear();
-      if (file == order.front()) append(all, std::move(main_found));
-      by_line(all);
-      for (auto& diagnostic : all) diagnostic.tenant = file->binding.tenant;
-      append(out.diagnostics, std::move(all));
-      if (file != order.front() && file->use != Use::current) {
-        out.set_aside.push_back(file->path);
-        ++set_aside[file->binding.tenant];
-      }
-      // What is in force belongs to the fingerprint: after a repair elsewhere the same bytes may mean more.
-      inputs.note(file->use == Use::current ? "current" : file->use == Use::good ? *file->good->bytes : "out");
-    }
-    for (const auto& tenant : tenancy.tenants()) tenant->state->files_set_aside = set_aside[tenant->name];
-    out.files.assign(inputs.paths().begin(), inputs.paths().end());
-    out.directories.assign(inputs.folders().begin(), inputs.folders().end());
-    out.fingerprint = inputs.fingerprint();
-  }
-
-  // What was compiled is in force now: remember it, forget what is gone.
-  void settle(Compiled& out) {
-    std::set<std::string> listed;
-    std::string problem;
-    for (SourceFile* file : order) {
-      listed.insert(file->path);
-      if (file == order.front() || file->use != Use::current) continue;
-      file->good = file->current;
-      const auto saved = last_good.save(file->path, *file->current->bytes);
-      if (!saved) problem = saved.error().message;
-    }
-    for (auto at = known.begin(); at != known.end();)
-      at = listed.count(at->first) != 0 ? std::next(at) : known.erase(at);
-    if (listed != listed_before) last_good.prune({listed.begin(), listed.end()});
-    listed_before = std::move(listed);
-    registry.prune();
-    tenants.prune();
-    if (problem.empty()) return;
-    const SourceFile& main = *order.front();
-    Problems problems(main.display, main.current->bytes);
-    problems.warning(main.current->settings->state_dir.place, problem,
-                     "after a restart a broken include has no last good version; see 'state_dir'");
-    append(out.diagnostics, problems.take());
-  }
-};
-
-Compiler::Compiler(std::string main_path, CompilerOptions options) : state_(std::make_unique<State>()) {
+Compiler::State::State(std::string main_path, CompilerOptions options) : options_(std::move(options)) {
   std::error_code error;
   const auto here = std::filesystem::current_path(error).string();
-  state_->main_path = resolve_path(here + "/.", main_path);
-  state_->main_as_given = std::move(main_path);
-  state_->files = options.files != nullptr ? options.files : disk_files();
-  state_->options = std::move(options);
+  main_path_ = resolve_path(here + "/.", main_path);
+  main_as_given_ = std::move(main_path);
+  files_ = options_.files != nullptr ? options_.files : disk_files();
 }
+
+// "routes.d/a.yaml" where the main file was given as "edgemux.yaml".
+std::string Compiler::State::display_of(const std::string& path) const {
+  if (path == main_path_) return main_as_given_;
+  const auto folder = main_path_.substr(0, main_path_.rfind('/') + 1);
+  if (path.compare(0, folder.size(), folder) != 0) return path;
+  const auto slash = main_as_given_.rfind('/');
+  return (slash == std::string::npos ? "" : main_as_given_.substr(0, slash + 1)) + path.substr(folder.size());
+}
+
+std::string Compiler::State::state_dir(const Settings& settings) const {
+  if (options_.state_dir) return *options_.state_dir;
+  return settings.state_dir.text.empty() ? default_state_dir() : settings.state_dir.text;
+}
+
+Compiled Compiler::State::compile() {
+  Compiled out;
+  for (int tries = 0; tries < max_tries; ++tries) {
+    files_->begin();
+    began_ = files_->now();
+    if (auto changed = compile_changed()) {
+      out = std::move(*changed);
+    } else {
+      base_.reset();
+      out = compile_all();
+    }
+    out.unstable = !files_->settled();
+    if (!out.unstable) break;
+    base_.reset();
+  }
+  if (!out.unstable && out.snapshot != nullptr) settle(out);
+  return out;
+}
+
+SourceFile& Compiler::State::known_file(const std::string& path) {
+  SourceFile& file = known_[path];
+  if (file.display == nullptr) {
+    file.path = path;
+    file.display = std::make_shared<const std::string>(display_of(path));
+  }
+  return file;
+}
+
+bool Compiler::State::read(SourceFile& file, bool is_main) {
+  file.stamp = files_->stamp(file.path);
+  file.sure = file.stamp.before(began_);
+  auto bytes = files_->read(file.path);
+  Digest digest;
+  digest.add(bytes ? *bytes : bytes.error().message);
+  digest.add(bytes ? "" : "unreadable");
+  auto content = digest.hex();
+  if (content == file.content) return false;
+  file.content = std::move(content);
+  if (bytes) {
+    file.unreadable.clear();
+    file.current = parse_file(std::make_shared<const std::string>(std::move(*bytes)), file.path, file.display, is_main);
+  } else {
+    file.unreadable = "cannot read " + file.path + ": " + bytes.error().message;
+    file.current = nullptr;
+  }
+  return true;
+}
+
+Listing Compiler::State::list(const Settings& settings, Inputs& inputs, Problems& problems) const {
+  return list_includes(
+      settings, main_path_, [this](const std::string& path) { return display_of(path); }, inputs, problems);
+}
+
+Unit& Compiler::State::unit_of(const std::string& tenant) {
+  return units_.try_emplace(tenant, tenant, policy_seals_, upstream_seals_).first->second;
+}
+
+Unit::Context Compiler::State::context(const Settings& settings, const core::CertificateStore& certificates,
+                                       const Linked* platform) {
+  return {settings, *files_, registry_, certificates, tenancy_, last_good_, main(), platform};
+}
+
+// Reads what was listed, and gives each unit its files.
+void Compiler::State::take(const Listing& listing) {
+  for (const auto& listed : listing.files) {
+    SourceFile& file = known_file(listed.path);
+    read(file, false);
+    file.folders = files_->folders(file.path);
+    file.binding = listed.binding;
+    file.barred = listed.barred;
+    file.barred_hint.clear();
+    if (listed.missing) file.unreadable.clear();  // its place in the main file says it better
+    order_.push_back(&file);
+  }
+  for (auto& [tenant, unit] : units_) unit.files.clear();
+  for (SourceFile* file : order_) unit_of(file->binding.tenant).files.push_back(file);
+  std::erase_if(units_, [](const auto& entry) { return entry.second.files.empty(); });
+}
+
+Compiled Compiler::State::compile_all() {
+  order_.clear();
+  tenancy_ = {};
+  linked_.clear();
+  general_ = {};
+  policy_seals_.sweep();
+  upstream_seals_.sweep();
+  SourceFile& main = known_file(main_path_);
+  read(main, true);
+  main.folders = files_->folders(main.path);
+  order_.push_back(&main);
+  Problems problems(main.display, main.current == nullptr ? nullptr : main.current->bytes);
+  Inputs listed(*files_);
+  Inputs inputs(*files_);
+  Compiled out;
+  const bool readable = main.current != nullptr && main.current->settings;
+  if (readable) {
+    last_good_.set_directory(state_dir(*main.current->settings));
+    general_.listing = list(*main.current->settings, listed, problems);
+  }
+  take(general_.listing);
+  if (readable && main.current->ok) out.snapshot = link(*main.current->settings, inputs, problems);
+  if (!readable || !main.current->ok) {
+    for (auto& [tenant, unit] : units_) unit.report();
+  }
+  for (auto& [tenant, unit] : units_) unit.conclude(tenant.empty() ? problems.take() : std::vector<Diagnostic>());
+  out.main_ok = out.snapshot != nullptr;
+  general_.paths = listed.paths();
+  general_.paths.insert(inputs.paths().begin(), inputs.paths().end());
+  general_.folders = listed.folders();
+  general_.pair_folders = inputs.folders();
+  general_.digest = listed.fingerprint() + inputs.fingerprint();
+  finish(out);
+  return out;
+}
+
+std::shared_ptr<routing::Snapshot> Compiler::State::link(const Settings& settings, Inputs& inputs, Problems& problems) {
+  auto snapshot = std::make_shared<routing::Snapshot>();
+  tenancy_ = Tenancy(settings, general_.listing.folders, tenants_, problems);
+  snapshot->certificates = pairs_.load(settings, general_.listing.folders, inputs, problems);
+  const auto remind_of_missing = [&](const Name& directory) {
+    if (directory.text.empty() || files_->exists(directory.text)) return;
+    problems.warning(directory.place, "the directory " + directory.text + " does not exist");
+  };
+  remind_of_missing(settings.tokens_dir);
+  for (const auto& tenant : settings.tenants) remind_of_missing(tenant.tokens_dir);
+  if (!link_units(settings, *snapshot->certificates, problems)) return nullptr;
+  Assembly(settings, tenancy_, linked_).build(*snapshot);
+  if (main().current->spec.routes.empty() && snapshot->host_count == 0) {
+    problems.warning({}, "there are no routes: every host is unknown");
+  }
+  fill(settings, *snapshot);
+  return snapshot;
+}
+
+bool Compiler::State::link_units(const Settings& settings, const core::CertificateStore& certificates,
+                                 Problems& problems) {
+  Unit& platform = unit_of("");
+  const bool main_ok = platform.link(context(settings, certificates, nullptr), problems);
+  linked_.emplace("", platform.linked());
+  // What the platform's unit said of the defaults of `tls:` need not be said again.
+  Problems said(main().display, main().current->bytes);
+  // Where the main file is broken, the tenants' files still say what is wrong with them.
+  const LinkedPtr nothing = std::make_shared<const Linked>();
+  const Linked* beside = main_ok ? platform.linked().get() : nothing.get();
+  for (auto& [tenant, unit] : units_) {
+    if (tenant.empty()) continue;
+    unit.link(context(settings, certificates, beside), said);
+    linked_.emplace(tenant, unit.linked());
+  }
+  return main_ok;
+}
+
+void Compiler::State::fill(const Settings& settings, routing::Snapshot& snapshot) const {
+  snapshot.tenants = tenancy_.tenants();
+  snapshot.claims = tenancy_.shared_claims();
+  snapshot.tokens_dir = settings.tokens_dir.text;
+  snapshot.timeouts = settings.timeouts;
+  snapshot.limits = settings.limits;
+  snapshot.log = settings.log;
+  snapshot.admin = settings.admin;
+  snapshot.workers = settings.workers        ? *settings.workers
+                     : options_.auto_workers ? options_.auto_workers()
+                                             : auto_workers();
+  snapshot.settle = settings.settle;
+}
+
+void Compiler::State::finish(Compiled& out) const {
+  Digest digest;
+  digest.add(general_.digest);
+  std::set<std::string> paths = general_.paths;
+  std::set<std::string> folders = general_.folders;
+  folders.insert(general_.pair_folders.begin(), general_.pair_folders.end());
+  for (const SourceFile* file : order_) {
+    out.diagnostics.insert(out.diagnostics.end(), file->told.begin(), file->told.end());
+    if (file != order_.front() && file->use != Use::current) out.set_aside.push_back(file->path);
+    paths.insert(file->path);
+    folders.insert(file->folders.begin(), file->folders.end());
+    for (const std::string* fact : {&file->path, &file->content, &file->binding.tenant}) digest.add(*fact);
+    // What is in force belongs to the fingerprint: after a repair elsewhere the same bytes may mean more.
+    digest.add(file->use == Use::current ? "current" : file->use == Use::good ? *file->good->bytes : "out");
+  }
+  for (const auto& [tenant, unit] : units_) {
+    if (unit.linked() == nullptr) continue;
+    const Inputs& material = unit.material();
+    digest.add(material.fingerprint());
+    paths.insert(material.paths().begin(), material.paths().end());
+    folders.insert(material.folders().begin(), material.folders().end());
+  }
+  for (const auto& tenant : tenancy_.tenants()) {
+    const auto unit = units_.find(tenant->name);
+    tenant->state->files_set_aside = unit == units_.end() ? 0 : unit->second.set_aside();
+  }
+  out.files.assign(paths.begin(), paths.end());
+  out.directories.assign(folders.begin(), folders.end());
+  out.fingerprint = digest.hex();
+}
+
+void Compiler::State::save(SourceFile& file, std::string& problem) {
+  if (&file == order_.front() || file.use != Use::current) return;
+  file.good = file.current;
+  const auto saved = last_good_.save(file.path, *file.current->bytes);
+  if (saved) {
+    unsaved_.erase(file.path);
+  } else {
+    unsaved_.insert(file.path);
+    problem = saved.error().message;
+  }
+}
+
+void Compiler::State::settle(Compiled& out) {
+  std::string problem;
+  last_good_.begin();
+  if (base_) {
+    settle_changed(problem);
+    base_->snapshot = out.snapshot;
+  } else {
+    settle_all(problem);
+    remember(out.snapshot);
+  }
+  if (problem.empty()) return;
+  Problems problems(main().display, main().current->bytes);
+  problems.warning(main().current->settings->state_dir.place, problem,
+                   "after a restart a broken include has no last good version; see 'state_dir'");
+  auto told = problems.take();
+  out.diagnostics.insert(out.diagnostics.end(), told.begin(), told.end());
+}
+
+void Compiler::State::settle_all(std::string& problem) {
+  std::set<std::string> listed;
+  unsaved_.clear();
+  for (SourceFile* file : order_) {
+    listed.insert(file->path);
+    save(*file, problem);
+  }
+  std::erase_if(known_, [&](const auto& entry) { return listed.count(entry.first) == 0; });
+  if (listed != listed_before_) last_good_.prune({listed.begin(), listed.end()});
+  listed_before_ = std::move(listed);
+  registry_.prune();
+  tenants_.prune();
+}
+
+Compiler::Compiler(std::string main_path, CompilerOptions options)
+    : state_(std::make_unique<State>(std::move(main_path), std::move(options))) {}
 
 Compiler::~Compiler() = default;
 
-Compiled Compiler::compile() {
-  Compiled out;
-  for (int tries = 0; tries < max_tries; ++tries) {
-    state_->files->begin();
-    out = state_->compile_once();
-    out.unstable = !state_->files->settled();
-    if (!out.unstable) break;
-  }
-  if (!out.unstable && out.snapshot != nullptr) state_->settle(out);
-  return out;
-}
+Compiled Compiler::compile() { return state_->compile(); }
+
+void Compiler::forget() { state_->forget(); }
 
 }  // namespace edgemux::config

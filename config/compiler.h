@@ -20,7 +20,9 @@
 // does not take the files that refer to it along.
 //
 // Not thread safe; compile() may be called again and again. Kept between calls: parsed files, certificate pairs, ids
-// and UpstreamStates (by identity, for as long as somebody holds them).
+// and UpstreamStates (by identity, for as long as somebody holds them), and what the latest good compile came to. Where
+// only files of some tenants changed since, as their stamps tell, those are read, and those tenants' files linked,
+// alone; the rest of the snapshot is shared with the one before. Whatever else changed, everything is read and linked.
 
 #include <cstdint>
 #include <functional>
@@ -73,9 +75,11 @@ class Compiler {
   Compiler& operator=(const Compiler&) = delete;
 
   Compiled compile();
+  // The next compile reads and links everything, whatever stamps say.
+  void forget();
 
  private:
-  struct State;
+  class State;
   std::unique_ptr<State> state_;
 };
 

@@ -15,6 +15,8 @@
 #include <filesystem>
 #include <set>
 
+#include "config/fingerprint.h"
+
 namespace edgemux::config {
 namespace {
 
@@ -147,6 +149,24 @@ class DiskFiles final : public Files {
 
   std::string signature(const std::string& path) override { return stat_signature(path); }
 
+  Stamp stamp(const std::string& path) override {
+    struct stat info {};
+    if (::stat(path.c_str(), &info) != 0) return {};
+    const auto number = [](auto value) { return static_cast<std::uint64_t>(value); };
+    return {{number(info.st_dev), number(info.st_ino), number(info.st_size), number(info.st_mtim.tv_sec),
+             number(info.st_mtim.tv_nsec), number(info.st_ctim.tv_sec), number(info.st_ctim.tv_nsec),
+             number(info.st_mode), number(info.st_uid)},
+            info.st_ctim};
+  }
+
+  std::vector<std::string> names(const std::string& folder) override { return names_in(folder); }
+
+  bool met_volume() const override {
+    return std::any_of(volumes_.begin(), volumes_.end(), [](const auto& entry) { return !entry.second.empty(); });
+  }
+
+  timespec now() const override { return Fingerprint::now(); }
+
  private:
   // -1 and errno; EXDEV: it leads out of the folder.
   static int open_file(const std::string& path, const std::string& folder) {
@@ -276,6 +296,14 @@ class MemoryFiles final : public Files {
   core::Result<core::LoadedPair> load_pair(const std::string& cert, const std::string&) override {
     return core::fail(cert + ": " + reason(ENOENT));
   }
+  Stamp stamp(const std::string& path) override {
+    const auto found = contents_.find(path);
+    if (found == contents_.end()) return {};
+    return {{1, std::hash<std::string>{}(found->second), found->second.size()}, {}};
+  }
+  std::vector<std::string> names(const std::string&) override { return {}; }
+  bool met_volume() const override { return false; }
+  timespec now() const override { return {1, 0}; }
   std::string signature(const std::string& path) override {
     const auto found = contents_.find(path);
     return found == contents_.end() ? std::string() : std::to_string(std::hash<std::string>{}(found->second));

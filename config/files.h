@@ -6,16 +6,30 @@
 // folder with a
 // `..data` link) is read through one resolved `..data`, so that files of two versions never mix.
 
+#include <array>
 #include <cstdint>
+#include <ctime>
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/base/result.h"
 #include "core/tls/certificate_store.h"
 
 namespace edgemux::config {
+
+// What tells one state of a file or folder from another, links followed. All zero where there is none.
+struct Stamp {
+  std::array<std::uint64_t, 9> parts{};
+  timespec changed{};
+  // It cannot change unnoticed after `moment`, which came from Files::now(): a later change has a later stamp.
+  [[nodiscard]] bool before(const timespec& moment) const {
+    return std::pair(changed.tv_sec, changed.tv_nsec) < std::pair(moment.tv_sec, moment.tv_nsec);
+  }
+  friend bool operator==(const Stamp& a, const Stamp& b) { return a.parts == b.parts; }
+};
 
 class Files {
  public:
@@ -42,6 +56,14 @@ class Files {
   virtual core::Result<core::LoadedPair> load_pair(const std::string& cert, const std::string& key) = 0;
   // Changes whenever the file does; empty where there is none.
   virtual std::string signature(const std::string& path) = 0;
+
+  virtual Stamp stamp(const std::string& path) = 0;
+  // What is in the folder, but for names that begin with a dot; sorted. Empty where there is none.
+  virtual std::vector<std::string> names(const std::string& folder) = 0;
+  // Something since begin() was read from a Kubernetes volume.
+  [[nodiscard]] virtual bool met_volume() const = 0;
+  // For Stamp::before().
+  [[nodiscard]] virtual timespec now() const = 0;
 };
 
 constexpr std::size_t max_file_size = 64UL * 1024 * 1024;

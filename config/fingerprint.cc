@@ -31,6 +31,8 @@ struct CloseFolder {
   void operator()(DIR* folder) const { ::closedir(folder); }
 };
 
+}  // namespace
+
 std::vector<std::string> names_in(const std::string& path) {
   std::vector<std::string> names;
   const std::unique_ptr<DIR, CloseFolder> folder(::opendir(path.c_str()));
@@ -41,8 +43,6 @@ std::vector<std::string> names_in(const std::string& path) {
   std::sort(names.begin(), names.end());
   return names;
 }
-
-}  // namespace
 
 // Kernels stamp with the coarse clock, since 6.13 with the fine one where somebody looked in between. So no stamp made
 // after this moment is earlier than the coarse clock, and none made before it is later than the fine one.

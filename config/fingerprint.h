@@ -16,6 +16,9 @@
 
 namespace edgemux::config {
 
+// What is in the folder, but for names that begin with a dot; sorted. Empty where there is none.
+std::vector<std::string> names_in(const std::string& folder);
+
 class Fingerprint {
  public:
   Fingerprint() = default;

@@ -17,6 +17,8 @@ namespace {
 
 namespace fs = std::filesystem;
 constexpr std::string_view header = "# last good bytes of ";
+constexpr std::string_view digest_header = "# digest ";
+constexpr std::size_t most_synced = 16;  // files of one load
 
 std::string digest_of(std::string_view bytes) {
   Digest digest;
@@ -24,12 +26,22 @@ std::string digest_of(std::string_view bytes) {
   return digest.hex();
 }
 
-// The path that a kept file belongs to, and where its bytes begin.
+// The path that a kept file belongs to, and where what follows begins.
 std::optional<std::pair<std::string, std::size_t>> read_header(std::string_view bytes) {
   if (bytes.substr(0, header.size()) != header) return std::nullopt;
   const auto end = bytes.find('\n');
   if (end == std::string_view::npos) return std::nullopt;
   return std::pair{std::string(bytes.substr(header.size(), end - header.size())), end + 1};
+}
+
+// The bytes behind the digest, if they are those that it was made of. Earlier versions wrote none.
+std::optional<std::string_view> whole(std::string_view rest) {
+  if (rest.substr(0, digest_header.size()) != digest_header) return rest;
+  const auto end = rest.find('\n');
+  if (end == std::string_view::npos) return std::nullopt;
+  const auto bytes = rest.substr(end + 1);
+  if (rest.substr(digest_header.size(), end - digest_header.size()) != digest_of(bytes)) return std::nullopt;
+  return bytes;
 }
 
 std::optional<std::string> slurp(const std::string& path) {
@@ -40,7 +52,7 @@ std::optional<std::string> slurp(const std::string& path) {
   return bytes;
 }
 
-core::Result<bool> write_file(const std::string& path, std::string_view head, std::string_view bytes) {
+core::Result<bool> write_file(const std::string& path, std::string_view head, std::string_view bytes, bool sync) {
   const std::string beside = path + ".new";
   const int fd = ::open(beside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
   const auto problem = [&](int error) {
@@ -58,7 +70,7 @@ core::Result<bool> write_file(const std::string& path, std::string_view head, st
       }
     }
   }
-  if (error == 0 && ::fdatasync(fd) != 0) error = errno;
+  if (error == 0 && sync && ::fdatasync(fd) != 0) error = errno;
   if (::close(fd) != 0 && error == 0) error = errno;
   if (error == 0 && ::rename(beside.c_str(), path.c_str()) != 0) error = errno;
   if (error != 0) {
@@ -89,7 +101,9 @@ std::optional<std::string> LastGood::load(const std::string& path) const {
   if (!bytes) return std::nullopt;
   const auto head = read_header(*bytes);
   if (!head || head->first != path) return std::nullopt;
-  return bytes->substr(head->second);
+  const auto rest = whole(std::string_view(*bytes).substr(head->second));
+  if (!rest) return std::nullopt;
+  return std::string(*rest);
 }
 
 core::Result<bool> LastGood::save(const std::string& path, const std::string& bytes) {
@@ -107,9 +121,17 @@ core::Result<bool> LastGood::save(const std::string& path, const std::string& by
     if (error) return core::fail("cannot make the directory " + directory_ + ": " + error.message());
     fs::permissions(directory_, fs::perms::owner_all, error);
   }
-  auto written = write_file(file_of(path), std::string(header) + path + "\n", bytes);
+  const std::string head = std::string(header) + path + "\n" + std::string(digest_header) + digest + "\n";
+  auto written = write_file(file_of(path), head, bytes, synced_++ < most_synced);
   if (written) at->second = digest;
   return written;
+}
+
+void LastGood::forget(const std::string& path) {
+  saved_.erase(path);
+  struct stat info {};
+  if (directory_.empty() || ::lstat(path.c_str(), &info) == 0 || errno != ENOENT) return;
+  ::unlink(file_of(path).c_str());
 }
 
 void LastGood::prune(const std::unordered_set<std::string>& keep) {

@@ -2,8 +2,10 @@
 // LastGood: the last good bytes of include files, kept in the state directory so that they outlive the process.
 //
 // One file per include, DIRECTORY/last-good/NAME-DIGEST, named after the include's path; the path itself is its first
-// line and is compared when it is read. Written beside and renamed, only when the bytes have changed. Nothing here is
-// needed to serve: a failure is the caller's to warn about.
+// line and is compared when it is read. Written beside and renamed, only when the bytes have changed. The first files
+// of a load are on the disk when save() returns; of many, such as at a first start, the others get there when the
+// kernel sees fit, and a digest tells one that a crash cut short. Nothing here is needed to serve: a failure is the
+// caller's to warn about.
 
 #include <optional>
 #include <string>
@@ -21,6 +23,10 @@ class LastGood {
 
   [[nodiscard]] std::optional<std::string> load(const std::string& path) const;
   core::Result<bool> save(const std::string& path, const std::string& bytes);  // true: it was written
+  // A load begins.
+  void begin() { synced_ = 0; }
+  // Forgets an include, if it exists no more.
+  void forget(const std::string& path);
   // Forgets the includes that exist no more, but for those in `keep`.
   void prune(const std::unordered_set<std::string>& keep);
 
@@ -29,6 +35,7 @@ class LastGood {
 
   std::string directory_;
   std::unordered_map<std::string, std::string> saved_;  // path -> digest of what lies there
+  std::size_t synced_ = 0;                              // files of this load
 };
 
 }  // namespace edgemux::config

@@ -1,6 +1,7 @@
 #include "config/linker.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "config/reminders.h"
 
@@ -19,22 +20,11 @@ Linker::Linker(Shared shared) : shared_(std::move(shared)) {
   }
 }
 
-Linker::Space& Linker::space_of(const Scope& scope) {
-  const auto [at, fresh] = spaces_.try_emplace(scope.tenant.get());
-  if (fresh) {
-    at->second.tenant = scope.tenant;
-    const auto doubt = shared_.doubts.find(scope.tenant == nullptr ? std::string() : scope.tenant->name);
-    if (doubt != shared_.doubts.end()) at->second.doubt = &doubt->second;
-  }
-  return at->second;
-}
-
 bool Linker::admit_upstreams(const FileSpec& file, const Scope& scope, Problems& problems) {
   bool ok = check_scope(file, scope, problems);
-  auto& named = space_of(scope).named;
   for (const auto& upstream : file.upstreams) {
-    const auto found = named.find(upstream.name.text);
-    if (found == named.end()) continue;
+    const auto found = named_.find(upstream.name.text);
+    if (found == named_.end()) continue;
     problems.error(upstream.name.place, "a second upstream " + quote(upstream.name.text) + "; the first stands at " +
                                             found->second.origin.to_string());
     ok = false;
@@ -42,7 +32,7 @@ bool Linker::admit_upstreams(const FileSpec& file, const Scope& scope, Problems&
   if (!ok) return false;
   for (const auto& upstream : file.upstreams) {
     check_networks(upstream, scope.tenant.get(), upstream.name.place, problems);
-    named.emplace(upstream.name.text, Named{&upstream, problems.origin(upstream.name.place), nullptr});
+    named_.emplace(upstream.name.text, Named{&upstream, problems.origin(upstream.name.place), nullptr});
     report(upstream, problems);
   }
   return true;
@@ -88,24 +78,24 @@ routing::UpstreamPtr Linker::resolve(const TargetSpec& target, Problems& problem
     return make(*target.inline_upstream, problems.origin(target.name.place), tenant_, {});
   }
   const auto& name = target.name.text;
-  if (const auto found = space_->named.find(name); found != space_->named.end()) {
+  if (const auto found = named_.find(name); found != named_.end()) {
     auto& named = found->second;
     if (named.made == nullptr) {
-      const std::string lineage = (space_->tenant == nullptr ? "" : space_->tenant->name + "/") + name;
-      named.made = make(*named.spec, named.origin, space_->tenant, lineage);
+      const auto& owner = scope_->tenant;  // of the file, not of a route that the main file writes for a tenant
+      named.made = make(*named.spec, named.origin, owner, (owner == nullptr ? "" : owner->name + "/") + name);
     }
     return named.made;
   }
-  if (space_->doubt != nullptr && (space_->doubt->any_name || space_->doubt->names.count(name) != 0)) {
+  if (shared_.doubt.any_name || shared_.doubt.names.count(name) != 0) {
     const std::string problem = "upstream " + quote(name) + " is defined in a file that is set aside";
     problems.warning(target.name.place, problem, "it has no endpoints until that file is repaired");
-    return shared_.registry.make_empty(name, problems.origin(target.name.place), problem);
+    return shared_.registry.make_empty(name, scope_->tenant, problems.origin(target.name.place), problem);
   }
   std::vector<std::string_view> names;
-  for (const auto& [known, entry] : space_->named) names.push_back(known);
+  for (const auto& [known, entry] : named_) names.push_back(known);
   std::sort(names.begin(), names.end());
   auto hint = did_you_mean(name, names);
-  if (hint.empty() && space_->tenant != nullptr) {
+  if (hint.empty() && scope_->tenant != nullptr) {
     hint = "a tenant's files see the upstreams of that tenant's files only";
   } else if (hint.empty()) {
     hint = "name one of 'upstreams', or write host:port";
@@ -222,30 +212,37 @@ std::shared_ptr<const routing::Route> Linker::make_route(const RouteSpec& spec, 
   return route;
 }
 
+bool Linker::check_free(const Linked& among, const Linked::Host& host, const Name& name, std::uint64_t listeners,
+                        Problems& problems) const {
+  for (const Linked::Claim* other = among.claim_of(host); other != nullptr; other = among.after(*other)) {
+    const std::uint64_t both = other->listeners & listeners;
+    if (both == 0) continue;
+    const auto first = static_cast<std::size_t>(std::countr_zero(both));
+    problems.error(name.place,
+                   "host " + quote(name.text) + " stands on listener " + quote(shared_.settings.listeners[first].name) +
+                       " already, at " +
+                       routing::Origin{among.files[other->file], other->place.line, other->place.column}.to_string());
+    return false;
+  }
+  return true;
+}
+
 std::size_t Linker::claim(const RouteSpec& spec, std::uint64_t listeners, Problems& problems) {
-  const auto route = static_cast<std::uint32_t>(routes_.size());
+  const auto route = static_cast<std::uint32_t>(made_.routes.size());
   std::size_t got = 0;
   for (const auto& host : spec.hosts) {
     if (!belongs(host, problems)) continue;
     ++got;
-    const auto [at, fresh] = host_index_.try_emplace(host.text, static_cast<std::uint32_t>(hosts_.size()));
-    if (fresh) hosts_.push_back({host.text, 0});
-    auto& newest = hosts_[at->second].claim;
-    for (std::uint32_t i = newest; i != 0; i = claims_[i - 1].next) {
-      const auto& other = claims_[i - 1];
-      const std::uint64_t both = other.listeners & listeners;
-      if (both == 0) continue;
-      std::size_t first = 0;
-      while ((both >> first & 1U) == 0) ++first;
-      problems.error(host.place,
-                     "host " + quote(host.text) + " stands on listener " +
-                         quote(shared_.settings.listeners[first].name) + " already, at " +
-                         routing::Origin{files_[other.file], other.place.line, other.place.column}.to_string());
-      break;
+    const auto [at, fresh] = made_.index.try_emplace(host.text, static_cast<std::uint32_t>(made_.hosts.size()));
+    if (fresh) made_.hosts.push_back({host.text, 0});
+    const Linked::Host* other = shared_.platform == nullptr ? nullptr : shared_.platform->find(host.text);
+    if (other == nullptr || check_free(*shared_.platform, *other, host, listeners, problems)) {
+      check_free(made_, made_.hosts[at->second], host, listeners, problems);
     }
-    claims_.push_back(
-        {listeners, route, newest, static_cast<std::uint32_t>(files_.size() - 1), at->second, host.place});
-    newest = static_cast<std::uint32_t>(claims_.size());
+    auto& newest = made_.hosts[at->second].claim;
+    made_.claims.push_back(
+        {listeners, route, newest, static_cast<std::uint32_t>(made_.files.size() - 1), at->second, host.place});
+    newest = static_cast<std::uint32_t>(made_.claims.size());
   }
   return got;
 }
@@ -273,23 +270,22 @@ void Linker::remind(const RouteSpec& spec, const routing::Route& route, std::uin
 // Room for that many more routes, so that large files do not rehash on the way.
 void Linker::grow(std::size_t routes) {
   if (routes < 1024) return;
-  host_index_.reserve(hosts_.size() + routes);
-  hosts_.reserve(hosts_.size() + routes);
-  claims_.reserve(claims_.size() + routes);
-  routes_.reserve(routes_.size() + routes);
+  made_.index.reserve(made_.hosts.size() + routes);
+  made_.hosts.reserve(made_.hosts.size() + routes);
+  made_.claims.reserve(made_.claims.size() + routes);
+  made_.routes.reserve(made_.routes.size() + routes);
   shared_.registry.reserve(routes);
 }
 
 bool Linker::admit_routes(const FileSpec& file, const Scope& scope, Problems& problems) {
   scope_ = &scope;
-  space_ = &space_of(scope);
   const std::size_t before = problems.errors();
-  const std::size_t first_claim = claims_.size();
-  const std::size_t first_route = routes_.size();
-  const std::size_t first_host = hosts_.size();
+  const std::size_t first_claim = made_.claims.size();
+  const std::size_t first_route = made_.routes.size();
+  const std::size_t first_host = made_.hosts.size();
   std::vector<std::uint64_t> masks;
   masks.reserve(file.routes.size());
-  files_.push_back(problems.origin({}).file);
+  made_.files.push_back(problems.origin({}).file);
   grow(file.routes.size());
   reminded_ = 0;
   inline_.clear();
@@ -298,31 +294,31 @@ bool Linker::admit_routes(const FileSpec& file, const Scope& scope, Problems& pr
     auto upstream = resolve(tcp.target, problems);
     refuse_tls(upstream, "a tcp listener", tcp.target.name.place, problems);
     use(upstream);
-    tcp_upstreams_.insert_or_assign(tcp.listener, std::move(upstream));
+    made_.tcp_upstreams.insert_or_assign(tcp.listener, std::move(upstream));
   }
   for (const auto& spec : file.routes) {
     const std::uint64_t listeners = listeners_of(spec, problems);
     tenant_ = tenant_of(spec, scope, problems);
     const std::size_t hosts = claim(spec, listeners, problems);
     masks.push_back(listeners);
-    routes_.push_back(hosts == 0 && !spec.hosts.empty() ? nullptr : make_route(spec, problems));
+    made_.routes.push_back(hosts == 0 && !spec.hosts.empty() ? nullptr : make_route(spec, problems));
   }
   if (problems.errors() != before) {
     // Newest first, so that each host's chain is left as it was.
-    for (std::size_t i = claims_.size(); i > first_claim; --i) {
-      const auto& claim = claims_[i - 1];
-      hosts_[claim.host].claim = claim.next;
+    for (std::size_t i = made_.claims.size(); i > first_claim; --i) {
+      const auto& claim = made_.claims[i - 1];
+      made_.hosts[claim.host].claim = claim.next;
     }
-    claims_.resize(first_claim);
-    routes_.resize(first_route);
-    for (std::size_t i = first_host; i < hosts_.size(); ++i) host_index_.erase(hosts_[i].name);
-    hosts_.resize(first_host);
+    made_.claims.resize(first_claim);
+    made_.routes.resize(first_route);
+    for (std::size_t i = first_host; i < made_.hosts.size(); ++i) made_.index.erase(made_.hosts[i].name);
+    made_.hosts.resize(first_host);
     return false;
   }
   for (const UpstreamSpec* spec : inline_) report(*spec, problems);
   for (std::size_t i = 0; i < file.routes.size(); ++i) {
-    if (routes_[first_route + i] == nullptr) continue;
-    const auto& route = *routes_[first_route + i];
+    if (made_.routes[first_route + i] == nullptr) continue;
+    const auto& route = *made_.routes[first_route + i];
     remind(file.routes[i], route, masks[i], problems);
     use(route.acme_solver);
     if (const auto* passthrough = std::get_if<routing::Passthrough>(&route.action)) use(passthrough->upstream);
@@ -339,33 +335,22 @@ bool Linker::admit_routes(const FileSpec& file, const Scope& scope, Problems& pr
 }
 
 void Linker::use(const routing::UpstreamPtr& upstream) {
-  if (upstream != nullptr && upstream_ids_.insert(upstream->id).second) upstreams_.push_back(upstream);
+  if (upstream == nullptr || !upstream_ids_.insert(upstream->id).second) return;
+  if (shared_.platform != nullptr && shared_.platform->lent.count(upstream->id) != 0) return;
+  if (shared_.platform == nullptr && upstream->tenant != nullptr) made_.lent.insert(upstream->id);
+  upstreams_.push_back(upstream);
 }
 
-routing::RoutePtr Linker::route_on(const Host& host, std::size_t listener) const {
-  for (std::uint32_t i = host.claim; i != 0; i = claims_[i - 1].next) {
-    if ((claims_[i - 1].listeners >> listener & 1U) != 0) return routes_[claims_[i - 1].route];
+LinkedPtr Linker::take(std::vector<std::shared_ptr<const Parsed>> sources) {
+  made_.sources = std::move(sources);
+  made_.upstreams = std::make_shared<const std::vector<routing::UpstreamPtr>>(std::move(upstreams_));
+  if (shared_.platform != nullptr) {
+    made_.shared_hosts =
+        static_cast<std::size_t>(std::count_if(made_.hosts.begin(), made_.hosts.end(), [this](const auto& host) {
+          return shared_.platform->find(host.name) != nullptr;
+        }));
   }
-  return nullptr;  // owned, but not here
-}
-
-void Linker::finish(routing::Snapshot& snapshot) {
-  const auto& listeners = shared_.settings.listeners;
-  for (std::size_t l = 0; l < listeners.size(); ++l) {
-    std::vector<routing::HostTable::Entry> entries;
-    entries.reserve(hosts_.size());
-    for (const auto& host : hosts_) entries.push_back({std::string(host.name), route_on(host, l)});
-    add_claims(entries, l);
-    auto listener = std::make_shared<routing::Listener>();
-    listener->spec = listeners[l];
-    listener->hosts = routing::HostTable(std::move(entries));
-    if (const auto tcp = tcp_upstreams_.find(listeners[l].name); tcp != tcp_upstreams_.end()) {
-      listener->upstream = tcp->second;
-    }
-    snapshot.listeners.push_back(std::move(listener));
-  }
-  snapshot.upstreams = std::move(upstreams_);
-  snapshot.host_count = hosts_.size();
+  return std::make_shared<const Linked>(std::move(made_));
 }
 
 }  // namespace edgemux::config

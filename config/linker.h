@@ -1,13 +1,12 @@
 #pragma once
-// Linker: joins the files of one compile. Names of upstreams and listeners are resolved, hosts are claimed, listeners
-// get their tables.
+// Linker: joins the files of one unit (linked.h). Names of upstreams and listeners are resolved, hosts are claimed.
 //
 // Files of a tenant see the tenant's upstreams only, the others those of the platform only. A host that belongs to
 // somebody else than its route is left out with an error and harms no other host of its file; in the main file it is an
 // error of the file.
 //
 // Order of calls: admit_upstreams() for every file, then admit_routes() for every file, both in the order of
-// precedence, then finish(). Each admits all of a file or nothing of it; false means that problems were reported.
+// precedence, then take(). Each admits all of a file or nothing of it; false means that problems were reported.
 
 #include <cstdint>
 #include <memory>
@@ -18,6 +17,7 @@
 #include <vector>
 
 #include "config/inputs.h"
+#include "config/linked.h"
 #include "config/problems.h"
 #include "config/security_material.h"
 #include "config/settings.h"
@@ -25,7 +25,6 @@
 #include "config/tenancy.h"
 #include "config/upstream_registry.h"
 #include "config/upstream_tls.h"
-#include "routing/table/snapshot.h"
 
 namespace edgemux::config {
 
@@ -45,8 +44,8 @@ class Linker {
     Inputs& inputs;
     const core::CertificateStore& certificates;
     const Tenancy& tenancy;
-    // By tenant, "" for the platform.
-    std::unordered_map<std::string, Doubt> doubts;
+    Doubt doubt;
+    const Linked* platform;  // null while that itself is linked
   };
   // Whose file is admitted.
   struct Scope {
@@ -57,14 +56,12 @@ class Linker {
 
   explicit Linker(Shared shared);
 
+  // `file` lives at least as long as what is taken: Linked::sources.
   bool admit_upstreams(const FileSpec& file, const Scope& scope, Problems& problems);
   bool admit_routes(const FileSpec& file, const Scope& scope, Problems& problems);
   // After the routes of all files: upstreams of this one that none of them uses (reminders.cc).
   void remind_of_unused(const FileSpec& file, Problems& problems) const;
-  // Fills listeners, upstreams and host_count.
-  void finish(routing::Snapshot& snapshot);
-
-  [[nodiscard]] std::size_t routes() const { return routes_.size(); }
+  [[nodiscard]] LinkedPtr take(std::vector<std::shared_ptr<const Parsed>> sources);
 
  private:
   struct Named {
@@ -72,36 +69,13 @@ class Linker {
     routing::Origin origin;
     routing::UpstreamPtr made;
   };
-  // The upstreams' names of one tenant, or of the platform.
-  struct Space {
-    routing::TenantPtr tenant;
-    std::unordered_map<std::string_view, Named> named;
-    const Doubt* doubt = nullptr;
-  };
-  // A route's right to a host on some listeners. Several claims on one host stand on different listeners.
-  struct Claim {
-    std::uint64_t listeners = 0;
-    std::uint32_t route = 0;
-    std::uint32_t next = 0;  // index + 1 into claims_
-    std::uint32_t file = 0;  // into files_
-    std::uint32_t host = 0;  // into hosts_
-    Place place;
-  };
-  struct Host {
-    std::string_view name;
-    std::uint32_t claim = 0;  // the newest, index + 1 into claims_
-  };
-
   // What is wrong with the files of its `tls:`; no error of the file.
   void report(const UpstreamSpec& spec, Problems& problems);
   void refuse_tls(const routing::UpstreamPtr& upstream, std::string_view what, Place place, Problems& problems);
-  Space& space_of(const Scope& scope);
   bool check_scope(const FileSpec& file, const Scope& scope, Problems& problems) const;
   routing::TenantPtr tenant_of(const RouteSpec& spec, const Scope& scope, Problems& problems) const;
   bool belongs(const Name& host, Problems& problems) const;
   static void check_networks(const UpstreamSpec& spec, const routing::Tenant* tenant, Place place, Problems& problems);
-  void add_claims(std::vector<routing::HostTable::Entry>& entries, std::size_t listener) const;
-  [[nodiscard]] routing::RoutePtr route_on(const Host& host, std::size_t listener) const;
   routing::UpstreamPtr make(const UpstreamSpec& spec, const routing::Origin& origin, const routing::TenantPtr& tenant,
                             std::string_view lineage);
   routing::UpstreamPtr resolve(const TargetSpec& target, Problems& problems);
@@ -110,6 +84,8 @@ class Linker {
   std::shared_ptr<const routing::Route> make_route(const RouteSpec& spec, Problems& problems);
   routing::Rule make_rule(const RuleSpec& spec, Problems& problems);
   void make_host(const RouteSpec& spec, routing::Route& route, Problems& problems);
+  bool check_free(const Linked& among, const Linked::Host& host, const Name& name, std::uint64_t listeners,
+                  Problems& problems) const;
   // How many hosts of the route it got.
   std::size_t claim(const RouteSpec& spec, std::uint64_t listeners, Problems& problems);
   void remind(const RouteSpec& spec, const routing::Route& route, std::uint64_t listeners, Problems& problems);
@@ -119,17 +95,11 @@ class Linker {
   Shared shared_;
   std::uint64_t tls_mask_ = 0;
   std::uint64_t http_mask_ = 0;
-  std::unordered_map<const routing::Tenant*, Space> spaces_;
+  std::unordered_map<std::string_view, Named> named_;  // upstreams
   // Of the file, and of the route at hand.
   const Scope* scope_ = nullptr;
-  Space* space_ = nullptr;
   routing::TenantPtr tenant_;
-  std::unordered_map<std::string_view, std::uint32_t> host_index_;  // into hosts_
-  std::vector<Host> hosts_;
-  std::vector<std::shared_ptr<const std::string>> files_;
-  std::vector<Claim> claims_;
-  std::vector<routing::RoutePtr> routes_;
-  std::unordered_map<std::string, routing::UpstreamPtr> tcp_upstreams_;  // by listener
+  Linked made_;
   std::vector<routing::UpstreamPtr> upstreams_;
   std::unordered_set<std::uint32_t> upstream_ids_;
   std::vector<const UpstreamSpec*> inline_;  // of the file at hand

@@ -119,25 +119,4 @@ void Linker::check_networks(const UpstreamSpec& spec, const routing::Tenant* ten
   }
 }
 
-// What a tenant claims falls to no wildcard of anybody else, even where the tenant has no route for it: it gets an
-// entry of its own, with the tenant's nearest wildcard route or with none.
-void Linker::add_claims(std::vector<routing::HostTable::Entry>& entries, std::size_t listener) const {
-  for (const auto& claim : shared_.tenancy.claims().claims()) {
-    if (host_index_.count(claim.host) != 0 || shared_.tenancy.claims().find(claim.host) != &claim) continue;
-    bool covered = false;
-    routing::RoutePtr route;
-    for (auto dot = claim.host.find('.', claim.host.front() == '*' ? 2 : 0); dot != std::string::npos;
-         dot = claim.host.find('.', dot + 1)) {
-      const auto found = host_index_.find("*" + claim.host.substr(dot));
-      if (found == host_index_.end()) continue;
-      covered = true;
-      const Host& host = hosts_[found->second];
-      if (routes_[claims_[host.claim - 1].route]->owner != claim.tenant) continue;
-      route = route_on(host, listener);
-      break;
-    }
-    if (covered) entries.push_back({claim.host, std::move(route)});
-  }
-}
-
 }  // namespace edgemux::config

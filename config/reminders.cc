@@ -51,11 +51,8 @@ std::string name_to_serve(const std::string& host) {
 void Linker::remind_of_unused(const FileSpec& file, Problems& problems) const {
   std::size_t found = 0;
   for (const auto& upstream : file.upstreams) {
-    const bool unused = std::any_of(spaces_.begin(), spaces_.end(), [&](const auto& space) {
-      const auto at = space.second.named.find(upstream.name.text);
-      return at != space.second.named.end() && at->second.spec == &upstream && at->second.made == nullptr;
-    });
-    if (!unused) continue;
+    const auto at = named_.find(upstream.name.text);
+    if (at == named_.end() || at->second.spec != &upstream || at->second.made != nullptr) continue;
     if (found++ < max_unused) {
       problems.warning(upstream.name.place, "no route uses the upstream " + quote(upstream.name.text));
     }

@@ -121,10 +121,6 @@ const PairCache::Pair& PairCache::load(const core::PairFiles& names, Inputs& inp
 void TlsPolicies::begin(const TlsSpec& defaults, Problems& problems) {
   bundles_.clear();
   answers_.clear();
-  for (auto at = sealed_.begin(); at != sealed_.end();) {
-    at = at->second.first ? std::next(at) : sealed_.erase(at);
-  }
-  for (auto& [key, entry] : sealed_) entry.first = false;
   defaults_ = overlay(core::TlsPolicy{}, defaults);
   if (const auto& base = sealed(defaults_); !base) {
     problems.error(defaults.place, "bad 'tls': " + base.error().message);
@@ -133,11 +129,7 @@ void TlsPolicies::begin(const TlsSpec& defaults, Problems& problems) {
 }
 
 const core::Result<core::TlsPolicyPtr>& TlsPolicies::sealed(const core::TlsPolicy& policy) {
-  const std::string key = key_of(policy, policy.client_ca_pem);
-  auto at = sealed_.find(key);
-  if (at == sealed_.end()) at = sealed_.emplace(key, std::pair{true, core::seal(policy)}).first;
-  at->second.first = true;
-  return at->second.second;
+  return seals_.get(key_of(policy, policy.client_ca_pem), [&] { return core::seal(policy); });
 }
 
 const TlsPolicies::Bundle& TlsPolicies::bundle(const std::string& path, const std::string& folder, Inputs& inputs) {

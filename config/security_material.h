@@ -9,6 +9,7 @@
 
 #include "config/inputs.h"
 #include "config/problems.h"
+#include "config/seal_cache.h"
 #include "config/settings.h"
 #include "config/tenancy.h"
 #include "core/tls/policy.h"
@@ -56,7 +57,7 @@ class CertificatePairs {
   PairCache pairs_;
 };
 
-// Seals what `tls:` of a route says on top of the defaults. Equal demands give the same policy.
+// What `tls:` of the routes of one unit says on top of the defaults. Equal demands give the same policy.
 class TlsPolicies {
  public:
   struct Answer {
@@ -64,8 +65,11 @@ class TlsPolicies {
     std::string error;          // ciphers or curves that the library does not take
     std::string refused;        // the client CA is broken: `policy` is one without it, and must not be served
   };
+  using Seals = SealCache<core::TlsPolicyPtr>;
 
-  // Starts a compile. Problems of the defaults are reported.
+  explicit TlsPolicies(Seals& seals) : seals_(seals) {}
+
+  // Starts a linking. Problems of the defaults are reported.
   void begin(const TlsSpec& defaults, Problems& problems);
   // `folder`: of a tenant's file, the folder that its paths must not lead out of, by links either; else empty.
   const Answer& get(const std::optional<TlsSpec>& spec, const std::string& folder, Inputs& inputs);
@@ -78,10 +82,10 @@ class TlsPolicies {
   const Bundle& bundle(const std::string& path, const std::string& folder, Inputs& inputs);
   const core::Result<core::TlsPolicyPtr>& sealed(const core::TlsPolicy& policy);
 
+  Seals& seals_;
   core::TlsPolicy defaults_;
-  std::unordered_map<std::string, Bundle> bundles_;                                            // of this compile
-  std::unordered_map<std::string, Answer> answers_;                                            // of this compile
-  std::unordered_map<std::string, std::pair<bool, core::Result<core::TlsPolicyPtr>>> sealed_;  // used now?
+  std::unordered_map<std::string, Bundle> bundles_;  // of this linking
+  std::unordered_map<std::string, Answer> answers_;  // of this linking
 };
 
 }  // namespace edgemux::config

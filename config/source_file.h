@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "config/files.h"
 #include "config/problems.h"
 #include "config/settings.h"
 #include "config/spec.h"
@@ -35,13 +36,21 @@ struct SourceFile {
   std::shared_ptr<const Parsed> good;          // null: none is known
   bool asked_disk = false;                     // for a good version of an earlier process
 
-  // Of the compile at hand.
+  // Of the latest reading.
+  std::string unreadable;            // not empty: why
+  std::string content;               // a digest of the bytes, or of the reason
+  Stamp stamp;                       // before it was read
+  bool sure = false;                 // what has this stamp still has these bytes
+  std::vector<std::string> folders;  // to be watched for it
+
+  // Of the compile at hand, or of the latest one that linked its unit.
   Binding binding;
   std::string barred;  // not empty: why no version of it may be used
   std::string barred_hint;
   Use use = Use::current;
   std::vector<Diagnostic> found;   // what holds however the linking ends
   std::vector<Diagnostic> linked;  // of the last pass of linking
+  std::vector<Diagnostic> told;    // all of them, when the linking is over
 
   [[nodiscard]] const Parsed* in_force() const {
     return use == Use::current ? current.get() : use == Use::good ? good.get() : nullptr;

@@ -132,7 +132,7 @@ std::shared_ptr<const routing::OwnAddresses> own_addresses(const Settings& setti
 
 Tenancy::Tenancy(const Settings& settings, const FolderOwners& folders, TenantRegistry& registry, Problems& problems) {
   if (settings.tenants.empty()) return;
-  const auto own = own_addresses(settings);
+  own_ = own_addresses(settings);
   std::vector<routing::Claim> claims;
   std::vector<Place> places;
   tenants_.reserve(settings.tenants.size());
@@ -141,7 +141,7 @@ Tenancy::Tenancy(const Settings& settings, const FolderOwners& folders, TenantRe
     tenant.name = spec.name.text;
     tenant.origin = problems.origin(spec.name.place);
     tenant.networks = spec.networks;
-    tenant.own = own;
+    tenant.own = own_;
     tenant.tokens_dir = spec.tokens_dir.text;
     if (!tenant.tokens_dir.empty()) tenant.tokens_root = folders.around(tenant.tokens_dir, tenant.name);
     tenant.limits = spec.limits;
@@ -157,11 +157,11 @@ Tenancy::Tenancy(const Settings& settings, const FolderOwners& folders, TenantRe
   }
   for (std::size_t i = 0; i < tenants_.size(); ++i) by_name_.emplace(tenants_[i]->name, i);
   std::vector<std::pair<std::size_t, std::size_t>> again;
-  claims_ = routing::ClaimTable(std::move(claims), &again);
+  claims_ = std::make_shared<const routing::ClaimTable>(std::move(claims), &again);
   for (const auto& [second, first] : again) {
-    const auto& kept = claims_.claims()[first];
+    const auto& kept = claims_->claims()[first];
     problems.flaw(places[second],
-                  "tenant " + quote(claims_.claims()[second].tenant->name) + " claims " + quote(kept.host) +
+                  "tenant " + quote(claims_->claims()[second].tenant->name) + " claims " + quote(kept.host) +
                       ", as tenant " + quote(kept.tenant->name) + " does at " + kept.origin.to_string(),
                   "the first claim holds");
   }

@@ -55,6 +55,7 @@ class FolderOwners {
   // The tenant's own folder that the path lies in; empty = none.
   [[nodiscard]] std::string around(const std::string& path, const std::string& tenant) const;
   void settle();
+  friend bool operator==(const FolderOwners&, const FolderOwners&) = default;
 
  private:
   std::map<std::string, std::string> owners_;
@@ -76,15 +77,17 @@ class Tenancy {
   // Null: there is no such tenant.
   [[nodiscard]] routing::TenantPtr find(std::string_view name) const;
   [[nodiscard]] std::vector<std::string_view> names() const;
-  [[nodiscard]] const routing::ClaimTable& claims() const { return claims_; }
+  [[nodiscard]] const routing::ClaimTable& claims() const { return *claims_; }
   [[nodiscard]] const std::vector<routing::TenantPtr>& tenants() const { return tenants_; }
-  // For the snapshot, when everything is linked.
-  routing::ClaimTable take_claims() { return std::move(claims_); }
+  [[nodiscard]] const std::shared_ptr<const routing::ClaimTable>& shared_claims() const { return claims_; }
+  // Null: there are no tenants.
+  [[nodiscard]] const routing::OwnAddresses* own() const { return own_.get(); }
 
  private:
   std::vector<routing::TenantPtr> tenants_;
   std::unordered_map<std::string_view, std::size_t> by_name_;
-  routing::ClaimTable claims_;
+  std::shared_ptr<const routing::ClaimTable> claims_ = routing::none_claimed();
+  std::shared_ptr<const routing::OwnAddresses> own_;
 };
 
 }  // namespace edgemux::config

@@ -82,6 +82,7 @@ bool UpstreamRegistry::attach(routing::Upstream& upstream, std::string_view line
   const auto [at, fresh] = known_.try_emplace(upstream.identity);
   auto& known = at->second;
   if (fresh) {
+    ++made_;
     if (free_.empty()) {
       known.id = next_++;
     } else {
@@ -132,11 +133,11 @@ routing::UpstreamPtr UpstreamRegistry::make(routing::Upstream upstream, std::str
   return std::make_shared<const routing::Upstream>(std::move(upstream));
 }
 
-routing::UpstreamPtr UpstreamRegistry::make_empty(const std::string& name, routing::Origin origin,
-                                                  const std::string& problem) {
+routing::UpstreamPtr UpstreamRegistry::make_empty(const std::string& name, const routing::TenantPtr& tenant,
+                                                  routing::Origin origin, const std::string& problem) {
   routing::Upstream upstream;
   upstream.name = name;
-  upstream.identity = "missing|" + name;
+  upstream.identity = "missing|" + (tenant == nullptr ? "" : tenant->name) + "|" + name;
   upstream.missing = true;
   upstream.origin = std::move(origin);
   if (attach(upstream, {})) {
@@ -147,7 +148,12 @@ routing::UpstreamPtr UpstreamRegistry::make_empty(const std::string& name, routi
   return std::make_shared<const routing::Upstream>(std::move(upstream));
 }
 
+void UpstreamRegistry::prune_soon() {
+  if (made_ > 1024 + known_.size() / 4) prune();
+}
+
 void UpstreamRegistry::prune() {
+  made_ = 0;
   std::erase_if(lineages_,
                 [](const auto& entry) { return entry.second.state.expired() && entry.second.runtime.expired(); });
   for (auto at = known_.begin(); at != known_.end();) {

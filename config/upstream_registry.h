@@ -21,11 +21,14 @@ class UpstreamRegistry {
   // upstream's before, goes on with that one's UpstreamRuntime.
   routing::UpstreamPtr make(routing::Upstream upstream, std::string_view lineage = {});
   // An upstream without endpoints that says why.
-  routing::UpstreamPtr make_empty(const std::string& name, routing::Origin origin, const std::string& problem);
+  routing::UpstreamPtr make_empty(const std::string& name, const routing::TenantPtr& tenant, routing::Origin origin,
+                                  const std::string& problem);
   // Room for that many more.
   void reserve(std::size_t more) { known_.reserve(known_.size() + more); }
-  // Frees the ids that nobody holds any more.
+  // Frees the ids that nobody holds any more. Looks at all of them.
   void prune();
+  // The same, when so many were made since the last time that it is worth it.
+  void prune_soon();
   [[nodiscard]] std::size_t size() const { return known_.size(); }
 
  private:
@@ -45,6 +48,7 @@ class UpstreamRegistry {
   std::unordered_map<std::string, Lineage> lineages_;
   std::vector<std::uint32_t> free_;
   std::uint32_t next_ = 1;
+  std::size_t made_ = 0;  // identities, since they were pruned
 };
 
 }  // namespace edgemux::config

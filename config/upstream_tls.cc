@@ -25,10 +25,6 @@ std::string content_of(const core::TlsClientPolicy& policy) {
 void UpstreamTls::begin() {
   answers_.clear();
   pairs_.begin();
-  for (auto at = sealed_.begin(); at != sealed_.end();) {
-    at = at->second.first ? std::next(at) : sealed_.erase(at);
-  }
-  for (auto& [content, entry] : sealed_) entry.first = false;
 }
 
 const UpstreamTls::Answer& UpstreamTls::get(const UpstreamTlsSpec& spec, Inputs& inputs) {
@@ -82,11 +78,7 @@ UpstreamTls::Answer UpstreamTls::make(const UpstreamTlsSpec& spec, Inputs& input
     }
   }
   if (!spec.cert.text.empty() && !add_pair(spec, inputs, policy, answer)) return answer;
-  const std::string content = content_of(policy);
-  auto at = sealed_.find(content);
-  if (at == sealed_.end()) at = sealed_.emplace(content, std::pair{true, core::seal(policy)}).first;
-  at->second.first = true;
-  const auto& sealed = at->second.second;
+  const auto& sealed = seals_.get(content_of(policy), [&] { return core::seal(policy); });
   if (sealed) {
     answer.policy = *sealed;
   } else {

@@ -1,7 +1,7 @@
 #pragma once
-// UpstreamTls: what `tls:` of an upstream comes to, with its files read. Keeps over compiles what has not changed;
-// while it lives, the last good pair stays in use for as long as its files are named (a renewal replaces two files, one
-// after the other).
+// UpstreamTls: what `tls:` of the upstreams of one unit comes to, with its files read. Keeps over compiles what has not
+// changed; while it lives, the last good pair stays in use for as long as its files are named (a renewal replaces two
+// files, one after the other).
 
 #include <map>
 #include <string>
@@ -25,7 +25,11 @@ class UpstreamTls {
     std::vector<std::pair<Place, std::string>> warnings;
   };
 
-  // Starts a compile.
+  using Seals = SealCache<core::TlsClientPolicyPtr>;
+
+  explicit UpstreamTls(Seals& seals) : seals_(seals) {}
+
+  // Starts a linking.
   void begin();
   // Lives until the next begin(). Two upstreams that say the same get the same answer, with the places of the first.
   const Answer& get(const UpstreamTlsSpec& spec, Inputs& inputs);
@@ -34,9 +38,9 @@ class UpstreamTls {
   Answer make(const UpstreamTlsSpec& spec, Inputs& inputs);
   bool add_pair(const UpstreamTlsSpec& spec, Inputs& inputs, core::TlsClientPolicy& policy, Answer& answer);
 
+  Seals& seals_;
   PairCache pairs_;
-  std::unordered_map<std::string, Answer> answers_;                                                  // of this compile
-  std::unordered_map<std::string, std::pair<bool, core::Result<core::TlsClientPolicyPtr>>> sealed_;  // used now?
+  std::unordered_map<std::string, Answer> answers_;  // of this linking
 };
 
 }  // namespace edgemux::config

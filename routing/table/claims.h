@@ -7,6 +7,7 @@
 
 #include <bitset>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -47,5 +48,11 @@ class ClaimTable {
   std::unordered_map<std::string_view, std::uint32_t> index_;  // by host, a wildcard as ".example.com"
   std::bitset<128> wildcard_labels_;                           // label counts that some wildcard has
 };
+
+// The table of a configuration without claims.
+inline const std::shared_ptr<const ClaimTable>& none_claimed() {
+  static const auto none = std::make_shared<const ClaimTable>();
+  return none;
+}
 
 }  // namespace edgemux::routing

@@ -15,6 +15,7 @@
 #include "routing/table/claims.h"
 #include "routing/table/host_table.h"
 #include "routing/table/route.h"
+#include "routing/table/upstream_list.h"
 
 namespace edgemux::routing {
 
@@ -106,8 +107,8 @@ struct Snapshot {
   std::uint64_t generation = 0;  // 1 for the first; rises by one with every published table
   std::vector<std::shared_ptr<const Listener>> listeners;
   std::shared_ptr<const core::CertificateStore> certificates;  // never null
-  std::vector<UpstreamPtr> upstreams;                          // every one that a route uses, for discovery
-  ClaimTable claims;                                           // which tenant a name belongs to
+  UpstreamList upstreams;                                      // every one that a route uses, for discovery
+  std::shared_ptr<const ClaimTable> claims = none_claimed();   // which tenant a name belongs to; never null
   std::vector<TenantPtr> tenants;                              // in the order of the main file
   std::string tokens_dir;                                      // of hosts of no tenant; absolute; empty = none
   Timeouts timeouts;

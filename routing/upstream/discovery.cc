@@ -460,8 +460,11 @@ Discovery::~Discovery() {
   checks_.reset();
 }
 
-void Discovery::update(std::vector<UpstreamPtr> upstreams) {
-  for (const auto& upstream : upstreams) {
+Discovery::Followed Discovery::follow(const UpstreamList::Part& part) {
+  Followed made{part, {}, {}};
+  for (const auto& upstream : *part) {
+    if (has_names(*upstream)) made.named.push_back(upstream);
+    if (HealthChecks::concerns(*upstream)) made.checked.push_back(upstream);
     if (upstream->endpoints.empty()) continue;
     // A new upstream, or one that was changed, begins with what is known of its names.
     EndpointSet set = names_->assemble(*upstream);
@@ -469,12 +472,35 @@ void Discovery::update(std::vector<UpstreamPtr> upstreams) {
     if (has_names(*upstream) && !upstream->state->published()->endpoints.empty()) continue;
     publish_if_changed(*upstream, std::move(set));
   }
+  return made;
+}
+
+void Discovery::update(const UpstreamList& upstreams) {
+  const auto of_thread = [](const Followed& part) { return !part.named.empty() || !part.checked.empty(); };
+  bool told = false;  // the thread has to know
+  std::unordered_map<const void*, Followed> now;
+  now.reserve(upstreams.parts().size());
+  for (const auto& part : upstreams.parts()) {
+    if (auto known = followed_.extract(part.get())) {
+      now.insert(std::move(known));
+      continue;
+    }
+    const auto& fresh = now.insert_or_assign(part.get(), follow(part)).first->second;
+    told = told || of_thread(fresh);
+  }
+  // What is left of the list before.
+  told = told || std::any_of(followed_.begin(), followed_.end(), [&](const auto& e) { return of_thread(e.second); });
+  followed_ = std::move(now);
+  if (!told) return;
+  std::vector<UpstreamPtr> named;
   std::vector<UpstreamPtr> checked;
-  std::copy_if(upstreams.begin(), upstreams.end(), std::back_inserter(checked),
-               [](const UpstreamPtr& upstream) { return HealthChecks::concerns(*upstream); });
-  std::erase_if(upstreams, [](const UpstreamPtr& upstream) { return !has_names(*upstream); });
-  loop_.post([this, tracked = std::move(upstreams), checked = std::move(checked)] {
-    names_->track(tracked);
+  for (const auto& part : upstreams.parts()) {
+    const Followed& own = followed_.at(part.get());
+    named.insert(named.end(), own.named.begin(), own.named.end());
+    checked.insert(checked.end(), own.checked.begin(), own.checked.end());
+  }
+  loop_.post([this, named = std::move(named), checked = std::move(checked)] {
+    names_->track(named);
     checks_->track(checked);
   });
 }

@@ -23,11 +23,12 @@
 #include <span>
 #include <string>
 #include <thread>
+#include <unordered_map>
 #include <vector>
 
 #include "core/io/event_loop.h"
 #include "core/io/resolver.h"
-#include "routing/table/upstream.h"
+#include "routing/table/upstream_list.h"
 #include "routing/upstream/health_checks.h"
 
 namespace edgemux::routing {
@@ -74,11 +75,20 @@ class Discovery {
 
   // The upstreams of the snapshot that is published now. Endpoints that were written as addresses, and those of names
   // that were resolved for the table before, are published before it returns, so call it before the snapshot goes to
-  // the workers. Never waits for an answer.
-  void update(std::vector<UpstreamPtr> upstreams);
+  // the workers. Never waits for an answer. Costs what the parts of the list cost that were not in the one before.
+  void update(const UpstreamList& upstreams);
 
  private:
   class Names;
+  // Of a part of the latest list, those that the thread has to know of.
+  struct Followed {
+    UpstreamList::Part part;
+    std::vector<UpstreamPtr> named;
+    std::vector<UpstreamPtr> checked;
+  };
+  Followed follow(const UpstreamList::Part& part);
+
+  std::unordered_map<const void*, Followed> followed_;  // by the part's address
   core::EventLoop loop_;
   // The thread's; made before it starts, destroyed after it ended.
   std::unique_ptr<Names> names_;

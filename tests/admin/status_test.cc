@@ -132,7 +132,7 @@ TEST_F(StatusTest, ListsWhatIsWrongWithTheConfiguration) {
 }
 
 TEST_F(StatusTest, IsBoundedWhateverTheTable) {
-  snapshot_.upstreams.resize(5'000, snapshot_.upstreams.front());
+  snapshot_.upstreams = std::vector(5'000, snapshot_.upstreams.at(0));
   diagnostics_.resize(500);
   const auto got = status();
   EXPECT_EQ(5'000, got["upstreams_total"]);

@@ -1,0 +1,152 @@
+#include "config/assembly.h"
+
+#include <unordered_set>
+
+namespace edgemux::config {
+
+Assembly::Assembly(const Settings& settings, const Tenancy& tenancy, const Units& units)
+    : settings_(settings), claims_(tenancy.claims()), units_(units), platform_(units.find("")->second.get()) {}
+
+const Linked* Assembly::unit_of(const routing::Tenant* tenant) const {
+  if (tenant == nullptr) return nullptr;
+  const auto at = units_.find(tenant->name);
+  return at == units_.end() ? nullptr : at->second.get();
+}
+
+routing::RoutePtr Assembly::Both::route_on(std::size_t listener) const {
+  for (const Found* found : {&own, &platform}) {
+    if (found->host == nullptr) continue;
+    if (auto route = found->unit->route_on(*found->host, listener)) return route;
+  }
+  return nullptr;
+}
+
+Assembly::Both Assembly::find(std::string_view name) const {
+  Both both;
+  const auto look = [name](const Linked* unit) { return Found{unit, unit == nullptr ? nullptr : unit->find(name)}; };
+  both.own = look(unit_of(claims_.owner(name)));
+  both.platform = look(platform_);
+  return both;
+}
+
+// Of equal claims the first one does.
+bool Assembly::decides(const routing::Claim& claim) const { return claims_.find(claim.host) == &claim; }
+
+// What a tenant claims falls to no wildcard of anybody else, even where the tenant has no route for it: it gets an
+// entry of its own, with the tenant's nearest wildcard route or with none.
+Assembly::Place Assembly::claimed(const routing::Claim& claim, std::size_t listener) const {
+  bool covered = false;
+  std::string wildcard;
+  for (auto dot = claim.host.find('.', claim.host.front() == '*' ? 2 : 0); dot != std::string::npos;
+       dot = claim.host.find('.', dot + 1)) {
+    wildcard.assign("*").append(claim.host, dot);
+    const Both both = find(wildcard);
+    if (!both.any()) continue;
+    covered = true;
+    const Found& one = both.own.host != nullptr ? both.own : both.platform;
+    if (one.unit->routes[one.unit->claim_of(*one.host)->route]->owner == claim.tenant) return both.route_on(listener);
+  }
+  if (!covered) return std::nullopt;
+  return routing::RoutePtr();
+}
+
+std::shared_ptr<routing::Listener> Assembly::listener(std::size_t index) const {
+  auto made = std::make_shared<routing::Listener>();
+  made->spec = settings_.listeners[index];
+  const auto tcp = platform_->tcp_upstreams.find(made->spec.name);
+  if (tcp != platform_->tcp_upstreams.end()) made->upstream = tcp->second;
+  return made;
+}
+
+void Assembly::fill(routing::Snapshot& snapshot) const {
+  snapshot.host_count = 0;
+  snapshot.upstreams = {};
+  for (const auto& [tenant, unit] : units_) {
+    snapshot.host_count += unit->hosts.size() - unit->shared_hosts;
+    snapshot.upstreams.add(unit->upstreams);
+  }
+}
+
+void Assembly::build(routing::Snapshot& snapshot) const {
+  fill(snapshot);
+  for (std::size_t l = 0; l < settings_.listeners.size(); ++l) {
+    std::vector<routing::HostTable::Entry> entries;
+    entries.reserve(snapshot.host_count);
+    for (const auto& [tenant, unit] : units_) {
+      for (const auto& host : unit->hosts) {
+        auto route = unit->route_on(host, l);
+        if (unit->shared_hosts != 0 && route == nullptr) {
+          if (const auto* other = platform_->find(host.name)) route = platform_->route_on(*other, l);
+        }
+        if (unit.get() == platform_) {
+          // Where its tenant's files have it too, it stands there.
+          const auto* own = unit_of(unit->routes[unit->claim_of(host)->route]->owner.get());
+          if (own != nullptr && own->find(host.name) != nullptr) continue;
+        }
+        entries.push_back({std::string(host.name), std::move(route)});
+      }
+    }
+    for (const auto& claim : claims_.claims()) {
+      if (!decides(claim) || find(claim.host).any()) continue;
+      if (auto place = claimed(claim, l)) entries.push_back({claim.host, std::move(*place)});
+    }
+    auto made = listener(l);
+    made->hosts = routing::HostTable(std::move(entries));
+    snapshot.listeners.push_back(std::move(made));
+  }
+}
+
+// The names whose place may be another now.
+std::vector<std::string> Assembly::touched(const Units& changed) const {
+  std::unordered_set<std::string_view> names;
+  // Wildcards that came or went may cover what others claim.
+  bool wildcards = false;
+  for (const auto& [tenant, old] : changed) {
+    const Linked* now = units_.find(tenant)->second.get();
+    const auto add = [&](const Linked* unit, const Linked* other) {
+      if (unit == nullptr) return;
+      for (const auto& host : unit->hosts) {
+        names.insert(host.name);
+        wildcards = wildcards || (host.name.front() == '*' && (other == nullptr || other->find(host.name) == nullptr));
+      }
+    };
+    add(old.get(), now);
+    add(now, old.get());
+  }
+  for (const auto& claim : claims_.claims()) {
+    if (wildcards || changed.count(claim.tenant->name) != 0 || changed.count("") != 0) names.insert(claim.host);
+  }
+  return {names.begin(), names.end()};
+}
+
+void Assembly::build_from(const routing::Snapshot& before, const Units& changed, routing::Snapshot& snapshot) const {
+  fill(snapshot);
+  const auto names = touched(changed);
+  for (std::size_t l = 0; l < settings_.listeners.size(); ++l) {
+    if (changed.empty()) {
+      snapshot.listeners.push_back(before.listeners[l]);
+      continue;
+    }
+    std::vector<routing::HostTable::Entry> changes;
+    std::vector<std::string> removed;
+    for (const auto& name : names) {
+      const Both both = find(name);
+      Place place;
+      if (both.any()) {
+        place = both.route_on(l);
+      } else if (const auto* claim = claims_.find(name); claim != nullptr && claim->host == name) {
+        place = claimed(*claim, l);
+      }
+      if (place) {
+        changes.push_back({name, std::move(*place)});
+      } else {
+        removed.push_back(name);
+      }
+    }
+    auto made = listener(l);
+    made->hosts = before.listeners[l]->hosts.with(std::move(changes), removed);
+    snapshot.listeners.push_back(std::move(made));
+  }
+}
+
+}  // namespace edgemux::config

@@ -1,0 +1,133 @@
+#pragma once
+// Compiler::State: what the compiler keeps between compiles. compiler.cc has the compile of everything, recompile.cc
+// the one of what changed.
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "config/assembly.h"
+#include "config/compiler.h"
+#include "config/inputs.h"
+#include "config/last_good.h"
+#include "config/listing.h"
+#include "config/security_material.h"
+#include "config/source_file.h"
+#include "config/unit.h"
+#include "config/upstream_registry.h"
+#include "config/upstream_tls.h"
+
+namespace edgemux::config {
+
+class Compiler::State {
+ public:
+  State(std::string main_path, CompilerOptions options);
+
+  Compiled compile();
+  void forget() { base_.reset(); }
+
+ private:
+  // One attempt, of everything or, with `base_`, of what changed: nothing when that is not enough.
+  Compiled compile_all();
+  std::optional<Compiled> compile_changed();
+
+  [[nodiscard]] std::string display_of(const std::string& path) const;
+  [[nodiscard]] std::string state_dir(const Settings& settings) const;
+  // Reads the file and, if its bytes are new, parses them. True: they are.
+  bool read(SourceFile& file, bool is_main);
+  SourceFile& known_file(const std::string& path);
+  Listing list(const Settings& settings, Inputs& inputs, Problems& problems) const;
+  Unit& unit_of(const std::string& tenant);
+  Unit::Context context(const Settings& settings, const core::CertificateStore& certificates, const Linked* platform);
+  [[nodiscard]] const SourceFile& main() const { return *order_.front(); }
+
+  // Of compile_all():
+  void take(const Listing& listing);
+  std::shared_ptr<routing::Snapshot> link(const Settings& settings, Inputs& inputs, Problems& problems);
+  bool link_units(const Settings& settings, const core::CertificateStore& certificates, Problems& problems);
+  void fill(const Settings& settings, routing::Snapshot& snapshot) const;
+  void finish(Compiled& out) const;
+  // What was compiled is in force now: remember it, forget what is gone.
+  void settle(Compiled& out);
+  void save(SourceFile& file, std::string& problem);
+  void settle_all(std::string& problem);
+  void settle_changed(std::string& problem);
+  void remember(const routing::SnapshotPtr& snapshot);
+
+  // What tells whether a path is still what it was.
+  struct Seen {
+    std::string path;
+    Stamp stamp;
+    bool sure = false;  // an equal stamp means equal contents
+  };
+  using AllSeen = std::vector<Seen>;
+  struct SeenFolder {
+    Seen seen;
+    std::vector<std::string> names;
+    bool pairs = false;  // of certificates
+  };
+  [[nodiscard]] Seen see(const std::string& path) const;
+  [[nodiscard]] AllSeen see_all(const std::set<std::string>& paths) const;
+  [[nodiscard]] bool same(const AllSeen& seen) const;
+
+  // Of compile_changed():
+  struct Changes {
+    std::vector<std::string> gone;  // files
+    std::set<std::string> units;    // to be linked again
+  };
+  [[nodiscard]] bool sound() const;
+  std::optional<Changes> look();
+  // False: this is more than some files of tenants.
+  bool look_at_folders(bool& names_changed);
+  bool look_at_listing(Changes& changes);
+  void look_at_files(Changes& changes);
+  void look_at_material(Changes& changes);
+  bool relink(const Changes& changes, Assembly::Units& before);
+
+  std::string main_as_given_;
+  std::string main_path_;  // absolute
+  CompilerOptions options_;
+  std::shared_ptr<Files> files_;
+
+  std::map<std::string, SourceFile> known_;  // by path; the main file too
+  CertificatePairs pairs_;
+  TlsPolicies::Seals policy_seals_;
+  UpstreamTls::Seals upstream_seals_;
+  UpstreamRegistry registry_;
+  TenantRegistry tenants_;
+  LastGood last_good_;
+  std::set<std::string> listed_before_;  // files of the compile before
+  std::set<std::string> unsaved_;        // whose last good bytes could not be written
+
+  // Of the latest compile. In the order of precedence: the main file first.
+  std::vector<SourceFile*> order_;
+  std::map<std::string, Unit> units_;  // by tenant, "" for the platform
+  Assembly::Units linked_;             // those of units_
+  Tenancy tenancy_;
+  timespec began_{};
+  // What no unit contributes.
+  struct General {
+    Listing listing;
+    std::set<std::string> paths;
+    std::set<std::string> folders;
+    std::set<std::string> pair_folders;
+    std::string digest;
+  };
+  General general_;
+
+  // Of the latest compile, if it was a good one: what compile_changed() goes on from.
+  struct Base {
+    routing::SnapshotPtr snapshot;
+    AllSeen general;                          // the main file, certificates
+    std::map<std::string, AllSeen> material;  // by unit
+    std::vector<SeenFolder> folders;
+  };
+  std::optional<Base> base_;
+  Changes changes_;  // since then, of the compile at hand
+};
+
+}  // namespace edgemux::config

@@ -1,0 +1,33 @@
+#pragma once
+// Listing: which files `include:` of the main file names now, in the order of precedence, and whose each is.
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "config/inputs.h"
+#include "config/problems.h"
+#include "config/settings.h"
+#include "config/tenancy.h"
+
+namespace edgemux::config {
+
+struct Listing {
+  struct File {
+    std::string path;
+    Binding binding;
+    std::string barred;    // not empty: why no version of it may be used
+    bool missing = false;  // it is named, and not there: said at its place in the main file
+    friend bool operator==(const File&, const File&) = default;
+  };
+  std::vector<File> files;
+  FolderOwners folders;
+  friend bool operator==(const Listing&, const Listing&) = default;
+};
+
+// Problems are those of the main file. `display`: how messages name a path.
+Listing list_includes(const Settings& settings, const std::string& main_path,
+                      const std::function<std::string(const std::string&)>& display, Inputs& inputs,
+                      Problems& problems);
+
+}  // namespace edgemux::config

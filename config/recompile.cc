@@ -1,0 +1,198 @@
+// Compiler::State, the compile of what changed. It goes on from the latest good compile (Base) as long as nothing is
+// different but files of units, and what they name. Whatever else it meets, it leaves to compile_all(), which reads and
+// links everything anew; so both come to the same.
+#include <algorithm>
+
+#include "config/compiler_state.h"
+
+namespace edgemux::config {
+
+Compiler::State::Seen Compiler::State::see(const std::string& path) const {
+  const Stamp stamp = files_->stamp(path);
+  return {path, stamp, stamp.before(began_)};
+}
+
+Compiler::State::AllSeen Compiler::State::see_all(const std::set<std::string>& paths) const {
+  AllSeen all;
+  all.reserve(paths.size());
+  for (const auto& path : paths) all.push_back(see(path));
+  return all;
+}
+
+bool Compiler::State::same(const AllSeen& seen) const {
+  return std::all_of(seen.begin(), seen.end(),
+                     [this](const Seen& one) { return one.sure && files_->stamp(one.path) == one.stamp; });
+}
+
+// After a compile of everything that is stable and whose main file is good.
+void Compiler::State::remember(const routing::SnapshotPtr& snapshot) {
+  // A volume's files change all at once, and have to be read in one version.
+  if (files_->met_volume()) return;
+  Base base;
+  base.snapshot = snapshot;
+  // These stamps are taken after the reading: what was changed in between makes them newer than the beginning, so they
+  // are not sure.
+  base.general = see_all(general_.paths);
+  for (const auto& [tenant, unit] : units_) base.material[tenant] = see_all(unit.material().paths());
+  std::set<std::string> folders = general_.folders;
+  folders.insert(general_.pair_folders.begin(), general_.pair_folders.end());
+  for (const SourceFile* file : order_) folders.insert(file->folders.begin(), file->folders.end());
+  for (const auto& path : folders) {
+    base.folders.push_back({see(path), files_->names(path), general_.pair_folders.count(path) != 0});
+  }
+  base_ = std::move(base);
+}
+
+// What is in force is what the base says, and belongs to everybody: the main file, certificates, the machine's own
+// addresses.
+bool Compiler::State::sound() const {
+  const SourceFile& file = main();
+  if (!file.sure || !(files_->stamp(file.path) == file.stamp) || !same(base_->general)) return false;
+  const auto* own = tenancy_.own();
+  return own == nullptr || *own == *own_addresses(*file.current->settings);
+}
+
+bool Compiler::State::look_at_folders(bool& names_changed) {
+  for (auto& folder : base_->folders) {
+    const Stamp stamp = files_->stamp(folder.seen.path);
+    if (folder.seen.sure && stamp == folder.seen.stamp) continue;
+    folder.seen.stamp = stamp;
+    folder.seen.sure = stamp.before(began_);
+    auto names = files_->names(folder.seen.path);
+    if (names == folder.names) continue;
+    if (folder.pairs) return false;
+    folder.names = std::move(names);
+    names_changed = true;
+  }
+  return true;
+}
+
+bool Compiler::State::look_at_listing(Changes& changes) {
+  Inputs inputs(*files_);
+  Problems problems(main().display, main().current->bytes);
+  Listing now = list(*main().current->settings, inputs, problems);
+  if (!(now.folders == general_.listing.folders) || inputs.folders() != general_.folders ||
+      inputs.paths().size() != 0 || !problems.take().empty()) {
+    return false;
+  }
+  std::map<std::string_view, const Listing::File*> before;
+  for (const auto& file : general_.listing.files) before.emplace(file.path, &file);
+  for (const auto& file : now.files) {
+    const auto at = before.find(file.path);
+    if (at == before.end()) {
+      if (units_.count(file.binding.tenant) == 0 || !file.barred.empty()) return false;
+      changes.units.insert(file.binding.tenant);
+      continue;
+    }
+    if (!(*at->second == file)) return false;
+    before.erase(at);
+  }
+  for (const auto& [path, file] : before) {
+    changes.units.insert(file->binding.tenant);
+    changes.gone.emplace_back(path);
+  }
+  if (now == general_.listing) return true;
+  order_.resize(1);
+  for (const auto& listed : now.files) {
+    SourceFile& file = known_file(listed.path);
+    if (file.folders.empty()) file.folders = files_->folders(file.path);
+    file.binding = listed.binding;
+    order_.push_back(&file);
+  }
+  general_.listing = std::move(now);
+  return true;
+}
+
+void Compiler::State::look_at_files(Changes& changes) {
+  for (SourceFile* file : order_) {
+    if (file == order_.front() || (file->sure && files_->stamp(file->path) == file->stamp)) continue;
+    if (!read(*file, false)) continue;
+    file->folders = files_->folders(file->path);
+    changes.units.insert(file->binding.tenant);
+  }
+}
+
+void Compiler::State::look_at_material(Changes& changes) {
+  for (const auto& [tenant, seen] : base_->material) {
+    if (!same(seen)) changes.units.insert(tenant);
+  }
+}
+
+std::optional<Compiler::State::Changes> Compiler::State::look() {
+  Changes changes;
+  bool names_changed = false;
+  if (!look_at_folders(names_changed)) return std::nullopt;
+  if (names_changed && !look_at_listing(changes)) return std::nullopt;
+  look_at_files(changes);
+  look_at_material(changes);
+  if (files_->met_volume()) return std::nullopt;
+  return changes;
+}
+
+bool Compiler::State::relink(const Changes& changes, Assembly::Units& before) {
+  const Settings& settings = *main().current->settings;
+  Problems said(main().display, main().current->bytes);
+  for (const auto& tenant : changes.units) {
+    Unit& unit = units_.at(tenant);
+    unit.files.clear();
+    for (SourceFile* file : order_) {
+      if (file->binding.tenant == tenant) unit.files.push_back(file);
+    }
+    // The tenant's last file is gone.
+    if (unit.files.empty()) return false;
+    const Linked* platform = tenant.empty() ? nullptr : linked_.at("").get();
+    if (!unit.link(context(settings, *base_->snapshot->certificates, platform), said)) return false;
+    before[tenant] = std::exchange(linked_.at(tenant), unit.linked());
+  }
+  return true;
+}
+
+std::optional<Compiled> Compiler::State::compile_changed() {
+  if (!base_ || !sound()) return std::nullopt;
+  auto changes = look();
+  // The platform's unit tells what is wrong with the main file, too.
+  if (!changes || changes->units.count("") != 0) return std::nullopt;
+  changes_ = std::move(*changes);
+  Assembly::Units before;
+  if (!relink(changes_, before)) return std::nullopt;
+  const Settings& settings = *main().current->settings;
+  auto snapshot = std::make_shared<routing::Snapshot>();
+  snapshot->certificates = base_->snapshot->certificates;
+  Assembly(settings, tenancy_, linked_).build_from(*base_->snapshot, before, *snapshot);
+  fill(settings, *snapshot);
+  // The main file is told of a table without hosts.
+  if ((snapshot->host_count == 0) != (base_->snapshot->host_count == 0)) return std::nullopt;
+  for (const auto& tenant : changes_.units) {
+    units_.at(tenant).conclude({});
+    base_->material[tenant] = see_all(units_.at(tenant).material().paths());
+  }
+  Compiled out;
+  out.snapshot = std::move(snapshot);
+  out.main_ok = true;
+  finish(out);
+  return out;
+}
+
+void Compiler::State::settle_changed(std::string& problem) {
+  for (const auto& tenant : changes_.units) {
+    for (SourceFile* file : units_.at(tenant).files) {
+      listed_before_.insert(file->path);
+      save(*file, problem);
+    }
+  }
+  for (const auto& path : changes_.gone) {
+    known_.erase(path);
+    listed_before_.erase(path);
+    unsaved_.erase(path);
+    last_good_.forget(path);
+  }
+  const auto again = unsaved_;
+  for (const auto& path : again) {
+    if (problem.empty()) save(known_.at(path), problem);
+  }
+  registry_.prune_soon();
+  if (policy_seals_.full()) policy_seals_.sweep();
+  if (upstream_seals_.full()) upstream_seals_.sweep();
+}
+
+}  // namespace edgemux::config

@@ -1,0 +1,178 @@
+#include "config/unit.h"
+
+#include <algorithm>
+
+namespace edgemux::config {
+namespace {
+
+using Use = SourceFile::Use;
+
+void append(std::vector<Diagnostic>& to, std::vector<Diagnostic> from) {
+  to.insert(to.end(), std::make_move_iterator(from.begin()), std::make_move_iterator(from.end()));
+}
+
+void by_line(std::vector<Diagnostic>& diagnostics) {
+  std::stable_sort(diagnostics.begin(), diagnostics.end(), [](const Diagnostic& a, const Diagnostic& b) {
+    return std::pair{a.origin.line, a.origin.column} < std::pair{b.origin.line, b.origin.column};
+  });
+}
+
+bool broken(const SourceFile& file) { return file.current == nullptr || !file.current->ok || !file.barred.empty(); }
+
+}  // namespace
+
+Unit::Unit(std::string tenant, TlsPolicies::Seals& policies, UpstreamTls::Seals& upstream_tls)
+    : tenant_(std::move(tenant)), policies_(policies), upstream_tls_(upstream_tls) {}
+
+void Unit::report_own(SourceFile& file) {
+  if (file.current != nullptr) file.found = file.current->diagnostics;
+  Problems problems(file.display, file.current == nullptr ? nullptr : file.current->bytes);
+  if (!file.unreadable.empty()) problems.error({}, file.unreadable);
+  if (!file.barred.empty()) problems.error({}, file.barred, file.barred_hint);
+  append(file.found, problems.take());
+  if (broken(file)) file.use = Use::out;
+}
+
+// A folder whose name is no tenant's.
+void Unit::bar_unknown(SourceFile& file, const Tenancy& tenancy) const {
+  if (!file.barred.empty() || tenant_.empty() || tenancy.find(tenant_) != nullptr) return;
+  file.barred = "there is no tenant " + quote(tenant_) + ", whose folder this is";
+  file.barred_hint = did_you_mean(tenant_, tenancy.names());
+  if (file.barred_hint.empty()) file.barred_hint = "name it under 'tenants' in the main file";
+}
+
+// The next best version of an include whose version in use cannot be.
+void Unit::set_aside(SourceFile& file, const LastGood& last_good) {
+  if (file.use == Use::current && file.good == nullptr && !file.asked_disk) {
+    file.asked_disk = true;
+    if (auto bytes = last_good.load(file.path)) {
+      auto kept = parse_file(std::make_shared<const std::string>(std::move(*bytes)), file.path, file.display, false);
+      if (kept->ok) file.good = std::move(kept);
+    }
+  }
+  const bool other = file.barred.empty() && file.good != nullptr && file.good != file.current;
+  file.use = file.use == Use::current && other ? Use::good : Use::out;
+}
+
+void Unit::fail(SourceFile& file, std::vector<Diagnostic> diagnostics, const LastGood& last_good) {
+  if (file.use == Use::current) {
+    append(file.found, std::move(diagnostics));
+  } else if (!diagnostics.empty()) {
+    Diagnostic note;
+    note.severity = Severity::warning;
+    note.origin.file = file.display;
+    note.message = "its last good version cannot be used either: " + diagnostics.front().message;
+    file.found.push_back(std::move(note));
+  }
+  file.linked.clear();
+  set_aside(file, last_good);
+}
+
+void Unit::report() {
+  linked_ = nullptr;
+  for (SourceFile* file : files) {
+    file->use = Use::current;
+    file->linked.clear();
+    report_own(*file);
+  }
+}
+
+bool Unit::link(const Context& context, Problems& problems) {
+  linked_ = nullptr;
+  material_.emplace(context.files);
+  const std::size_t before = problems.errors();
+  policies_.begin(context.settings.tls, problems);
+  upstream_tls_.begin();
+  bool main_ok = problems.errors() == before;
+  for (SourceFile* file : files) {
+    bar_unknown(*file, context.tenancy);
+    file->use = Use::current;
+    file->linked.clear();
+    report_own(*file);
+    if (!broken(*file)) continue;
+    file->use = Use::current;
+    set_aside(*file, context.last_good);
+  }
+  // Every round but the last takes at least one version away.
+  while (!link_pass(context, main_ok)) {
+  }
+  return main_ok;
+}
+
+Linker::Doubt Unit::doubt() const {
+  Linker::Doubt doubt;
+  for (const SourceFile* file : files) {
+    if (file->use == Use::current) continue;
+    if (file->current == nullptr || !file->current->readable) {
+      doubt.any_name = true;
+    } else {
+      doubt.names.insert(file->current->spec.upstream_names.begin(), file->current->spec.upstream_names.end());
+    }
+  }
+  return doubt;
+}
+
+// False: some include was set aside.
+bool Unit::link_pass(const Context& context, bool& main_ok) {
+  Linker linker({context.settings, context.registry, policies_, upstream_tls_, *material_, context.certificates,
+                 context.tenancy, doubt(), context.platform});
+  bool done = true;
+  const auto admit = [&](SourceFile& file, auto&& step) {
+    const Parsed* parsed = file.in_force();
+    if (parsed == nullptr) return;
+    Problems problems(file.display, parsed->bytes);
+    const Linker::Scope scope{context.tenancy.find(file.binding.tenant), file.binding.folder, &file == &context.main};
+    const bool ok = step(parsed->spec, scope, problems);
+    auto diagnostics = problems.take();
+    if (ok || scope.main) {
+      if (!ok) main_ok = false;
+      append(file.linked, std::move(diagnostics));
+      return;
+    }
+    fail(file, std::move(diagnostics), context.last_good);
+    done = false;
+  };
+  for (SourceFile* file : files) {
+    file->linked.clear();
+    admit(*file, [&](const FileSpec& spec, const Linker::Scope& scope, Problems& problems) {
+      return linker.admit_upstreams(spec, scope, problems);
+    });
+  }
+  // With a file's upstreams gone, what the routes would complain of is no fault of theirs.
+  if (!done) return false;
+  for (SourceFile* file : files) {
+    admit(*file, [&](const FileSpec& spec, const Linker::Scope& scope, Problems& problems) {
+      return linker.admit_routes(spec, scope, problems);
+    });
+  }
+  if (!done || !main_ok) return done;
+  std::vector<std::shared_ptr<const Parsed>> sources;
+  for (SourceFile* file : files) {
+    if (file->in_force() == nullptr) continue;
+    sources.push_back(file->use == Use::current ? file->current : file->good);
+    Problems problems(file->display, sources.back()->bytes);
+    linker.remind_of_unused(sources.back()->spec, problems);
+    append(file->linked, problems.take());
+  }
+  linked_ = linker.take(std::move(sources));
+  return true;
+}
+
+void Unit::conclude(std::vector<Diagnostic> more) {
+  set_aside_ = 0;
+  for (SourceFile* file : files) {
+    file->told = std::move(file->found);
+    file->found.clear();
+    for (auto& diagnostic : file->linked) {
+      if (file->use == Use::good) diagnostic.message = "in the last good version: " + diagnostic.message;
+    }
+    append(file->told, std::move(file->linked));
+    file->linked.clear();
+    append(file->told, std::exchange(more, {}));
+    by_line(file->told);
+    for (auto& diagnostic : file->told) diagnostic.tenant = file->binding.tenant;
+    if (file->use != Use::current) ++set_aside_;
+  }
+}
+
+}  // namespace edgemux::config

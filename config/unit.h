@@ -1,0 +1,66 @@
+#pragma once
+// Unit: the files of one tenant, or those of the platform with the main file, and what linking them came to. It is the
+// unit of linking: when a file changes, its unit alone is linked again.
+//
+// A file with an error is set aside: its last good bytes are linked in its place, or it is left out. Taking a version
+// back changes what the others of the unit see, so linking is repeated until nothing fails.
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "config/last_good.h"
+#include "config/linker.h"
+#include "config/source_file.h"
+
+namespace edgemux::config {
+
+class Unit {
+ public:
+  // What is the same for all units of a compile.
+  struct Context {
+    const Settings& settings;
+    Files& files;
+    UpstreamRegistry& registry;
+    const core::CertificateStore& certificates;
+    const Tenancy& tenancy;
+    LastGood& last_good;
+    const SourceFile& main;
+    const Linked* platform;  // null while the platform's own unit is linked
+  };
+
+  Unit(std::string tenant, TlsPolicies::Seals& policies, UpstreamTls::Seals& upstream_tls);
+
+  // The unit's files, in the order of precedence. Their contents are read already.
+  std::vector<SourceFile*> files;
+
+  // False: the main file has an error, or its `tls:` (reported to `problems`); then there is nothing linked.
+  bool link(const Context& context, Problems& problems);
+  // In place of link(), when there is no main file to link with: every file says what is wrong with it alone.
+  void report();
+  // After either: SourceFile::told of all its files. `more` is told with the main file's.
+  void conclude(std::vector<Diagnostic> more);
+
+  // After link():
+  [[nodiscard]] const LinkedPtr& linked() const { return linked_; }
+  // What it read beyond its files: CAs, certificates of upstreams.
+  [[nodiscard]] const Inputs& material() const { return *material_; }
+  [[nodiscard]] std::uint32_t set_aside() const { return set_aside_; }
+
+ private:
+  void bar_unknown(SourceFile& file, const Tenancy& tenancy) const;
+  static void report_own(SourceFile& file);
+  static void set_aside(SourceFile& file, const LastGood& last_good);
+  static void fail(SourceFile& file, std::vector<Diagnostic> diagnostics, const LastGood& last_good);
+  [[nodiscard]] Linker::Doubt doubt() const;
+  bool link_pass(const Context& context, bool& main_ok);
+
+  std::string tenant_;
+  TlsPolicies policies_;
+  UpstreamTls upstream_tls_;
+  std::optional<Inputs> material_;
+  LinkedPtr linked_;
+  std::uint32_t set_aside_ = 0;
+};
+
+}  // namespace edgemux::config
