@@ -135,6 +135,7 @@ void Compiler::State::take(const Listing& listing) {
 
 Compiled Compiler::State::compile_all() {
   order_.clear();
+  watched_.reset();
   tenancy_ = {};
   linked_.clear();
   general_ = {};
@@ -220,34 +221,43 @@ void Compiler::State::fill(const Settings& settings, routing::Snapshot& snapshot
   snapshot.settle = settings.settle;
 }
 
-void Compiler::State::finish(Compiled& out) const {
-  Digest digest;
-  digest.add(general_.digest);
+void Compiler::State::list_watched() {
   std::set<std::string> paths = general_.paths;
   std::set<std::string> folders = general_.folders;
   folders.insert(general_.pair_folders.begin(), general_.pair_folders.end());
   for (const SourceFile* file : order_) {
-    out.diagnostics.insert(out.diagnostics.end(), file->told.begin(), file->told.end());
-    if (file != order_.front() && file->use != Use::current) out.set_aside.push_back(file->path);
     paths.insert(file->path);
     folders.insert(file->folders.begin(), file->folders.end());
+  }
+  for (const auto& [tenant, unit] : units_) {
+    if (unit.linked() == nullptr) continue;
+    paths.insert(unit.material().paths().begin(), unit.material().paths().end());
+    folders.insert(unit.material().folders().begin(), unit.material().folders().end());
+  }
+  watched_ = {{paths.begin(), paths.end()}, {folders.begin(), folders.end()}};
+}
+
+void Compiler::State::finish(Compiled& out) {
+  Digest digest;
+  digest.add(general_.digest);
+  for (const SourceFile* file : order_) {
+    out.diagnostics.insert(out.diagnostics.end(), file->told.begin(), file->told.end());
+    if (file != order_.front() && file->use != Use::current) out.set_aside.push_back(file->path);
     for (const std::string* fact : {&file->path, &file->content, &file->binding.tenant}) digest.add(*fact);
     // What is in force belongs to the fingerprint: after a repair elsewhere the same bytes may mean more.
     digest.add(file->use == Use::current ? "current" : file->use == Use::good ? *file->good->bytes : "out");
   }
   for (const auto& [tenant, unit] : units_) {
     if (unit.linked() == nullptr) continue;
-    const Inputs& material = unit.material();
-    digest.add(material.fingerprint());
-    paths.insert(material.paths().begin(), material.paths().end());
-    folders.insert(material.folders().begin(), material.folders().end());
+    digest.add(unit.material().fingerprint());
   }
   for (const auto& tenant : tenancy_.tenants()) {
     const auto unit = units_.find(tenant->name);
     tenant->state->files_set_aside = unit == units_.end() ? 0 : unit->second.set_aside();
   }
-  out.files.assign(paths.begin(), paths.end());
-  out.directories.assign(folders.begin(), folders.end());
+  if (!watched_) list_watched();
+  out.files = watched_->files;
+  out.directories = watched_->folders;
   out.fingerprint = digest.hex();
 }
 

@@ -50,7 +50,8 @@ class Compiler::State {
   std::shared_ptr<routing::Snapshot> link(const Settings& settings, Inputs& inputs, Problems& problems);
   bool link_units(const Settings& settings, const core::CertificateStore& certificates, Problems& problems);
   void fill(const Settings& settings, routing::Snapshot& snapshot) const;
-  void finish(Compiled& out) const;
+  void finish(Compiled& out);
+  void list_watched();
   // What was compiled is in force now: remember it, forget what is gone.
   void settle(Compiled& out);
   void save(SourceFile& file, std::string& problem);
@@ -127,6 +128,12 @@ class Compiler::State {
     std::vector<SeenFolder> folders;
   };
   std::optional<Base> base_;
+  // What is to be watched; made when it is asked for and not known.
+  struct Watched {
+    std::vector<std::string> files;
+    std::vector<std::string> folders;
+  };
+  std::optional<Watched> watched_;
   Changes changes_;  // since then, of the compile at hand
 };
 

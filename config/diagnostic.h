@@ -26,6 +26,8 @@ struct Diagnostic {
   std::string source_line;  // the line that `origin` points into; empty where there is none
   std::string tenant = {};  // whose file it is in; empty = the platform's
 
+  friend bool operator==(const Diagnostic&, const Diagnostic&) = default;
+
   // "FILE:LINE:COLUMN: error: MESSAGE; HINT": one line, for logs.
   [[nodiscard]] std::string headline() const;
   // The headline, the source line and a caret under the column; no newline at the end.

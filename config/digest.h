@@ -24,6 +24,7 @@ class Digest {
     if (!bytes.empty()) std::memcpy(&rest, bytes.data(), bytes.size());
     mix(rest);
   }
+  [[nodiscard]] std::uint64_t number() const { return a_ ^ b_; }
   [[nodiscard]] std::string hex() const {
     constexpr char digits[] = "0123456789abcdef";
     std::string out;

@@ -8,6 +8,8 @@
 #include <cerrno>
 #include <memory>
 
+#include "config/digest.h"
+
 namespace edgemux::config {
 
 namespace {
@@ -57,12 +59,12 @@ void Fingerprint::add(const void* data, std::size_t size) {
   for (std::size_t i = 0; i < size; ++i) digest_ = (digest_ ^ bytes[i]) * 1099511628211U;
 }
 
-void Fingerprint::add_status(const char* path, bool follow, timespec& newest) {
+bool Fingerprint::add_status(const char* path, bool follow, timespec& newest) {
   struct stat status {};
   if ((follow ? ::stat(path, &status) : ::lstat(path, &status)) != 0) {
     const auto code = static_cast<std::uint64_t>(errno);
     add(&code, sizeof code);
-    return;
+    return false;
   }
   const std::array<std::uint64_t, 8> parts{
       static_cast<std::uint64_t>(status.st_dev),         static_cast<std::uint64_t>(status.st_ino),
@@ -71,20 +73,45 @@ void Fingerprint::add_status(const char* path, bool follow, timespec& newest) {
       static_cast<std::uint64_t>(status.st_ctim.tv_sec), static_cast<std::uint64_t>(status.st_ctim.tv_nsec)};
   add(parts.data(), sizeof parts);
   raise(newest, status.st_ctim);
+  return S_ISLNK(status.st_mode);
 }
 
-Fingerprint::Fingerprint(const std::vector<std::string>& files, const std::vector<std::string>& directories) {
+Fingerprint::Fingerprint(const std::vector<std::string>& files, const std::vector<std::string>& directories)
+    : Fingerprint(files, directories, Fingerprint()) {}
+
+Fingerprint::Fingerprint(const std::vector<std::string>& files, const std::vector<std::string>& directories,
+                         const Fingerprint& before) {
   for (const auto& path : files) {
     add(path.c_str(), path.size() + 1);
-    add_status(path.c_str(), false, newest_file_);
-    add_status(path.c_str(), true, newest_file_);
+    if (add_status(path.c_str(), false, newest_file_)) add_status(path.c_str(), true, newest_file_);
   }
   for (const auto& path : directories) {
     add(path.c_str(), path.size() + 1);
-    for (const auto& name : names_in(path)) add(name.c_str(), name.size() + 1);
-    struct stat status {};
-    if (::stat(path.c_str(), &status) == 0) raise(newest_directory_, status.st_ctim);
+    add_names(path, before);
   }
+}
+
+void Fingerprint::add_names(const std::string& path, const Fingerprint& before) {
+  const timespec started = now();
+  struct stat status {};
+  Listed listed;
+  if (::stat(path.c_str(), &status) == 0) {
+    raise(newest_directory_, status.st_ctim);
+    listed.status = {static_cast<std::uint64_t>(status.st_dev), static_cast<std::uint64_t>(status.st_ino),
+                     static_cast<std::uint64_t>(status.st_ctim.tv_sec),
+                     static_cast<std::uint64_t>(status.st_ctim.tv_nsec)};
+    listed.sure = edgemux::config::before(status.st_ctim, started);
+  }
+  const auto known = before.listed_.find(path);
+  if (known != before.listed_.end() && known->second.sure && known->second.status == listed.status) {
+    listed = known->second;
+  } else {
+    Digest names;
+    for (const auto& name : names_in(path)) names.add(name);
+    listed.names = names.number();
+  }
+  add(&listed.names, sizeof listed.names);
+  listed_.emplace_hint(listed_.end(), path, listed);
 }
 
 bool Fingerprint::changed_since(const timespec& started) const { return !before(newest_file_, started); }

@@ -10,7 +10,9 @@
 
 #include <ctime>
 
+#include <array>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -23,6 +25,9 @@ class Fingerprint {
  public:
   Fingerprint() = default;
   Fingerprint(const std::vector<std::string>& files, const std::vector<std::string>& directories);
+  // The same; a directory that `before` knows, and whose own status has not changed since, is not listed again.
+  Fingerprint(const std::vector<std::string>& files, const std::vector<std::string>& directories,
+              const Fingerprint& before);
 
   // A moment to give to changed_since(): no file that changes after it bears an earlier stamp.
   static timespec now();
@@ -37,8 +42,16 @@ class Fingerprint {
 
  private:
   void add(const void* data, std::size_t size);
-  void add_status(const char* path, bool follow, timespec& newest);
+  bool add_status(const char* path, bool follow, timespec& newest);  // true: it is a link
 
+  struct Listed {
+    std::array<std::uint64_t, 4> status{};  // device, inode, ctime
+    std::uint64_t names = 0;                // a digest
+    bool sure = false;                      // an equal status means equal names
+  };
+  void add_names(const std::string& path, const Fingerprint& before);
+
+  std::map<std::string, Listed> listed_;
   std::uint64_t digest_ = 14695981039346656037U;  // FNV-1a: tells changes apart, defends against nobody
   timespec newest_file_{};
   timespec newest_directory_{};

@@ -4,6 +4,7 @@ namespace edgemux::config {
 
 ProblemJournal::News ProblemJournal::update(const std::vector<Diagnostic>& standing, bool repeat) {
   News news;
+  if (!repeat && standing == standing_) return news;
   std::set<std::string> now;
   for (const Diagnostic& problem : standing) {
     std::string headline = problem.headline();
@@ -14,6 +15,7 @@ ProblemJournal::News ProblemJournal::update(const std::vector<Diagnostic>& stand
     if (!now.contains(headline)) news.solved.push_back(headline);
   }
   told_ = std::move(now);
+  standing_ = standing;
   return news;
 }
 

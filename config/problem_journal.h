@@ -22,6 +22,7 @@ class ProblemJournal {
 
  private:
   std::set<std::string> told_;
+  std::vector<Diagnostic> standing_;  // when told_ was made; mostly nothing changes
 };
 
 }  // namespace edgemux::config

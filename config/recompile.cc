@@ -92,6 +92,7 @@ bool Compiler::State::look_at_listing(Changes& changes) {
     changes.gone.emplace_back(path);
   }
   if (now == general_.listing) return true;
+  watched_.reset();
   order_.resize(1);
   for (const auto& listed : now.files) {
     SourceFile& file = known_file(listed.path);
@@ -107,7 +108,9 @@ void Compiler::State::look_at_files(Changes& changes) {
   for (SourceFile* file : order_) {
     if (file == order_.front() || (file->sure && files_->stamp(file->path) == file->stamp)) continue;
     if (!read(*file, false)) continue;
-    file->folders = files_->folders(file->path);
+    auto folders = files_->folders(file->path);
+    if (folders != file->folders) watched_.reset();
+    file->folders = std::move(folders);
     changes.units.insert(file->binding.tenant);
   }
 }
@@ -141,7 +144,9 @@ bool Compiler::State::relink(const Changes& changes, Assembly::Units& before) {
     // The tenant's last file is gone.
     if (unit.files.empty()) return false;
     const Linked* platform = tenant.empty() ? nullptr : linked_.at("").get();
+    const auto paths = unit.material().paths();
     if (!unit.link(context(settings, *base_->snapshot->certificates, platform), said)) return false;
+    if (paths != unit.material().paths()) watched_.reset();
     before[tenant] = std::exchange(linked_.at(tenant), unit.linked());
   }
   return true;

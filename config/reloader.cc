@@ -132,7 +132,7 @@ bool Reloader::due() const { return Clock::now() >= due_at(); }
 // A difference that nobody announced may be a file that is still being written: it is compiled when a second look, one
 // settle later, shows the same. The looks are bounded like every settling.
 void Reloader::rescan() {
-  Fingerprint now(files_, directories_);
+  Fingerprint now(files_, directories_, seen_);
   const bool differs = !(now == seen_);
   if (differs) {
     note(Reload::Reason::rescan);
@@ -167,7 +167,7 @@ Reloader::Attempt Reloader::attempt() {
     files_ = made.compiled.files;
     directories_ = made.compiled.directories;
     watcher_.set(files_, directories_);
-    seen_ = Fingerprint(files_, directories_);
+    seen_ = Fingerprint(files_, directories_, seen_);
     made.stable = !made.compiled.unstable && !seen_.changed_since(started);
     names_moved = seen_.names_changed_since(started);
   }

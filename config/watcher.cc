@@ -103,9 +103,11 @@ Watcher::~Watcher() {
 }
 
 void Watcher::set(std::vector<std::string> files, std::vector<std::string> directories) {
+  // While the lists are the same, drain() alone tells when the ways have to be walked again.
+  const bool same = files == files_ && directories == directories_ && !folders_.empty() && problem_.empty();
   files_ = std::move(files);
   directories_ = std::move(directories);
-  apply();
+  if (!same) apply();
 }
 
 void Watcher::apply() {

@@ -31,7 +31,7 @@ class Watcher {
   // -1 where the kernel gave no inotify instance; problem() says why.
   [[nodiscard]] int fd() const { return fd_; }
 
-  // Replaces what is watched. Folders that stay are watched without a gap.
+  // Replaces what is watched. Folders that stay are watched without a gap. The same again costs nothing.
   void set(std::vector<std::string> files, std::vector<std::string> directories);
 
   // Reads all that has happened; never waits. True: something that counts was among it.

@@ -12,6 +12,8 @@ struct Origin {
   std::uint32_t line = 0;                   // from 1; 0 = no place (a default)
   std::uint32_t column = 0;                 // from 1
 
+  friend bool operator==(const Origin&, const Origin&) = default;
+
   // "routes.d/a.yaml:12:3"
   [[nodiscard]] std::string to_string() const {
     if (file == nullptr) return "(default)";

@@ -1,0 +1,326 @@
+// A compiler that goes on from what it knows comes to the same as one that begins with nothing, whatever happens to the
+// files in between.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <random>
+#include <set>
+
+#include "config/compiler.h"
+#include "tests/config/disk_fixture.h"
+#include "tests/support/test_certificates.h"
+
+namespace edgemux::config {
+namespace {
+
+constexpr int kTenants = 5;
+constexpr int kFiles = 3;  // of each
+constexpr int kNames = 6;  // of each
+
+// The disk, with a clock that is ahead: stamps made during a load count as older than it, so that the tests need not
+// wait for the clock's tick between two changes. Counts what is read.
+class CountingFiles final : public Files {
+ public:
+  void begin() override { disk_->begin(); }
+  bool settled() override { return disk_->settled(); }
+  core::Result<std::string> read(const std::string& path, const std::string& folder) override {
+    read_.push_back(path);
+    return disk_->read(path, folder);
+  }
+  bool leads_inside(const std::string& folder, const std::string& path) override {
+    return disk_->leads_inside(folder, path);
+  }
+  bool exists(const std::string& path) override { return disk_->exists(path); }
+  core::Result<std::vector<std::string>> glob(const std::string& pattern) override { return disk_->glob(pattern); }
+  std::vector<std::string> folders(const std::string& path) override { return disk_->folders(path); }
+  core::Result<std::vector<core::PairFiles>> list_pairs(const std::string& directory) override {
+    return disk_->list_pairs(directory);
+  }
+  core::Result<core::LoadedPair> load_pair(const std::string& cert, const std::string& key) override {
+    return disk_->load_pair(cert, key);
+  }
+  std::string signature(const std::string& path) override { return disk_->signature(path); }
+  Stamp stamp(const std::string& path) override { return disk_->stamp(path); }
+  std::vector<std::string> names(const std::string& folder) override { return disk_->names(folder); }
+  bool met_volume() const override { return disk_->met_volume(); }
+  timespec now() const override {
+    auto time = disk_->now();
+    time.tv_sec += ahead_;
+    return time;
+  }
+
+  std::vector<std::string> take_read() { return std::exchange(read_, {}); }
+  void run_ahead(time_t seconds) { ahead_ = seconds; }
+
+ private:
+  std::shared_ptr<Files> disk_ = disk_files();
+  std::vector<std::string> read_;
+  time_t ahead_ = 10;
+};
+
+class RecompileTest : public DiskTest {
+ protected:
+  RecompileTest() {
+    for (int t = 0; t < kTenants; ++t) folder(folder_of(t));
+    folder("certs");
+    write("certs/a.pem", "");
+    std::string main =
+        "listeners:\n"
+        "  - { name: http, bind: [\":80\"], protocol: http }\n"
+        "  - { name: https, bind: [\":443\"], protocol: tls }\n"
+        "  - { name: kube, bind: [\"127.0.0.1:6443\"], protocol: tls }\n"
+        "include: [ \"routes.d/*.yaml\", { files: \"tenants.d/{tenant}/*.yaml\" } ]\n"
+        "upstreams: { shared: { endpoints: [\"10.0.0.1:80\"] } }\n"
+        "routes:\n"
+        "  - { host: \"*.example.com\", passthrough: \"10.0.0.2:443\" }\n"
+        // On another listener than the tenant's files may have it.
+        "  - { host: a0.t0.example.com, tenant: t0, listeners: [kube], passthrough: \"10.1.0.9:443\" }\n"
+        "tenants:\n";
+    for (int t = 0; t < kTenants; ++t) {
+      const auto name = "t" + std::to_string(t);
+      main += "  " + name + ": { hosts: [" + name + ".example.com, \"*." + name + ".example.com\"" +
+              (t == 1 ? ", inner.t0.example.com, \"*.other.example.com\"" : "") + "], networks: [10.1.0.0/16] }\n";
+    }
+    main += "  t9: { hosts: [x.other.example.com, deep.t0.example.com] }\n";
+    write("edgemux.yaml", main);
+  }
+  static std::string folder_of(int tenant) { return "tenants.d/t" + std::to_string(tenant); }
+  static std::string file_of(int tenant, int file) { return folder_of(tenant) + "/" + std::to_string(file) + ".yaml"; }
+
+  CompilerOptions options(const std::string& state) const {
+    CompilerOptions o;
+    o.state_dir = path(state);
+    o.files = files_;
+    o.auto_workers = [] { return 1U; };
+    return o;
+  }
+
+  std::shared_ptr<CountingFiles> files_ = std::make_shared<CountingFiles>();
+};
+
+// What a file of the tenant may say; good, bad, in conflict with the tenant's other files or with other tenants.
+class Writer {
+ public:
+  explicit Writer(unsigned seed) : random_(seed) {}
+
+  int pick(int n) { return std::uniform_int_distribution<int>(0, n - 1)(random_); }
+  bool once_in(int n) { return pick(n) == 0; }
+
+  std::string file(int tenant) {
+    if (once_in(12)) return "routes: [ { host: ";
+    std::string out;
+    if (once_in(2)) out += upstreams();
+    out += "routes:\n";
+    for (int n = pick(4); n >= 0; --n) out += "  - { " + route(tenant) + " }\n";
+    return out;
+  }
+
+ private:
+  std::string upstreams() {
+    std::string out = "upstreams:\n";
+    std::set<int> names{pick(3), pick(3)};
+    for (const int name : names) {
+      out += "  u" + std::to_string(name) + ": { endpoints: [\"10.1.0." + std::to_string(pick(3) + 1) + ":80\"]" +
+             (once_in(6) ? ", tls: { ca: ca.pem }" : "") + " }\n";
+    }
+    return out;
+  }
+  std::string route(int tenant) {
+    const auto t = "t" + std::to_string(once_in(20) ? pick(kTenants) : tenant) + ".example.com";
+    const std::vector<std::string> special{t, "*." + t, "*.b." + t, "inner.t0.example.com", "*.other.example.com"};
+    const auto host =
+        once_in(4) ? special[static_cast<std::size_t>(pick(5))] : "a" + std::to_string(pick(kNames)) + "." + t;
+    std::string out = "host: \"" + host + "\"";
+    if (once_in(4)) out += once_in(2) ? ", listeners: [https]" : ", listeners: [kube, http]";
+    switch (pick(6)) {
+      case 0:
+        return out + ", passthrough: \"10.1.0." + std::to_string(pick(9)) + ":443\", acme_solver: backend";
+      case 1:
+        return out + ", passthrough: \"10.9.0.1:443\"";  // outside of its networks
+      case 2:
+        return out + ", tls: { client_ca: ca.pem }, rules: [ { path: /, respond: { status: 200 } } ]";
+      case 3:
+        return out + ", passtrough: x";
+      default:
+        return out + ", rules: [ { path: /, upstream: u" + std::to_string(pick(3)) + " } ]";
+    }
+  }
+
+  std::minstd_rand random_;
+};
+
+void describe(std::string& out, const routing::UpstreamPtr& upstream) {
+  if (upstream == nullptr) return;
+  out += " -> " + upstream->name + " " + upstream->identity + " " + upstream->origin.to_string() + " of " +
+         (upstream->tenant == nullptr ? "-" : upstream->tenant->name) + " '" + upstream->state->published()->problem +
+         "'";
+}
+
+std::string describe(const routing::RoutePtr* route) {
+  if (route == nullptr) return "unknown";
+  std::string out = (*route)->name + " at " + (*route)->origin.to_string() + " of " + std::string((*route)->tenant) +
+                    " " + (*route)->refused;
+  if (const auto* passthrough = std::get_if<routing::Passthrough>(&(*route)->action))
+    describe(out, passthrough->upstream);
+  if (const auto* host = std::get_if<routing::VirtualHost>(&(*route)->action)) {
+    for (const auto& rule : host->rules) {
+      routing::for_each_upstream(rule, [&](const routing::UpstreamPtr& upstream) { describe(out, upstream); });
+    }
+  }
+  describe(out, (*route)->acme_solver);
+  return out;
+}
+
+// Everything that can be seen of it.
+std::string describe(const Compiled& compiled) {
+  std::string out = "fingerprint " + compiled.fingerprint + "\n";
+  for (const auto& diagnostic : compiled.diagnostics) out += diagnostic.render() + " [" + diagnostic.tenant + "]\n";
+  for (const auto& file : compiled.set_aside) out += "set aside " + file + "\n";
+  for (const auto& file : compiled.files) out += "file " + file + "\n";
+  for (const auto& folder : compiled.directories) out += "folder " + folder + "\n";
+  const auto& snapshot = *compiled.snapshot;
+  out += std::to_string(snapshot.host_count) + " hosts\n";
+  std::set<std::string> names;
+  for (const auto& listener : snapshot.listeners) {
+    for (const auto& entry : listener->hosts.entries()) names.insert(entry.name);
+  }
+  for (const auto& listener : snapshot.listeners) {
+    out += listener->spec.name + ": " + std::to_string(listener->hosts.size()) + "\n";
+    for (const auto& name : names) {
+      const auto asked = name.front() == '*' ? "some" + name.substr(1) : name;
+      out += "  " + name + ": " + describe(listener->hosts.find(asked)) + "\n";
+    }
+  }
+  std::multiset<std::string> upstreams;
+  for (const auto& upstream : snapshot.upstreams) upstreams.insert(upstream->identity + " " + upstream->name);
+  for (const auto& upstream : upstreams) out += upstream + "\n";
+  for (const auto& tenant : snapshot.tenants) {
+    out += tenant->name + ": " + std::to_string(tenant->state->files_set_aside) + " set aside\n";
+  }
+  return out;
+}
+
+class RandomRecompileTest : public RecompileTest, public ::testing::WithParamInterface<unsigned> {
+ protected:
+  // One random change. Returns what it was.
+  std::string change(Writer& writer) {
+    const int tenant = writer.pick(kTenants);
+    const auto file = file_of(tenant, writer.pick(kFiles));
+    switch (writer.pick(12)) {
+      case 0:
+        fs::remove(path(file));
+        return "removed " + file;
+      case 1:
+        write(folder_of(tenant) + "/ca.pem", writer.once_in(2) ? "no certificate" : authority_.cert_pem());
+        return "CA of " + folder_of(tenant);
+      case 2:
+        fs::remove(path(folder_of(tenant) + "/ca.pem"));
+        return "no CA in " + folder_of(tenant);
+      case 3:
+        if (!fs::exists(path(file))) return "nothing";
+        fs::permissions(path(file), fs::perms::others_write, fs::perm_options::add);
+        return "everybody may write " + file;
+      case 4:
+        write(folder_of(tenant) + "/note~", "x");
+        return "another file in " + folder_of(tenant);
+      default:
+        replace(file, writer.file(tenant));
+        return "wrote " + file;
+    }
+  }
+  edgemux::testing::Identity authority_ = edgemux::testing::make_certificate({{"ca.example.com"}});
+};
+
+TEST_P(RandomRecompileTest, ComesToWhatAFreshOneComesTo) {
+  Writer writer(GetParam());
+  Compiler going_on(path("edgemux.yaml"), options("state"));
+  Compiler anew(path("edgemux.yaml"), options("state-anew"));
+  std::vector<Compiled> held;  // as sessions hold old tables
+  std::map<std::string, std::uint32_t> ids;
+  std::string story;
+  std::size_t spared = 0;
+  for (int step = 0; step < 60; ++step) {
+    for (int n = writer.pick(3); n >= 0; --n) story += change(writer) + "\n";
+    files_->take_read();
+    Compiled one = going_on.compile();
+    const auto read = files_->take_read().size();
+    // This one keeps last good versions as well, and reads and links everything all the same.
+    anew.forget();
+    const Compiled other = anew.compile();
+    spared += read < files_->take_read().size() ? 1 : 0;
+    ASSERT_TRUE(one.main_ok);
+    ASSERT_EQ(describe(one), describe(other)) << "step " << step << ":\n" << story;
+    // Equal identities share id and state.
+    std::map<std::string, const routing::UpstreamPtr*> seen;
+    for (const auto& upstream : one.snapshot->upstreams) {
+      EXPECT_TRUE(seen.emplace(upstream->identity, &upstream).second) << upstream->identity << " stands there twice";
+      const auto [at, fresh] = ids.emplace(upstream->identity, upstream->id);
+      EXPECT_EQ(at->second, upstream->id) << "while the tables that had it live, an identity keeps its id";
+    }
+    held.push_back(std::move(one));
+  }
+  EXPECT_GT(spared, 40U) << "most changes are those of some tenants alone";
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeds, RandomRecompileTest, ::testing::Range(1U, 9U));
+
+TEST_F(RecompileTest, ReadsTheChangedFileAloneAndSharesTheRest) {
+  for (int t = 0; t < kTenants; ++t) {
+    const auto host = ".t" + std::to_string(t) + ".example.com";
+    write(file_of(t, 0), "routes: [ { host: a" + host + ", passthrough: \"10.1.0.1:443\" } ]\n");
+  }
+  Compiler compiler(path("edgemux.yaml"), options("state"));
+  const Compiled first = compiler.compile();
+  replace(file_of(2, 0), "routes: [ { host: a.t2.example.com, passthrough: \"10.1.0.2:443\" } ]\n");
+  files_->take_read();
+  const Compiled second = compiler.compile();
+  EXPECT_THAT(files_->take_read(), ::testing::ElementsAre(path(file_of(2, 0))));
+  const auto route = [](const Compiled& compiled, const std::string& host) {
+    return compiled.snapshot->listeners[1]->hosts.find(host)->get();
+  };
+  EXPECT_NE(route(first, "a.t2.example.com"), route(second, "a.t2.example.com"));
+  EXPECT_EQ(route(first, "a.t3.example.com"), route(second, "a.t3.example.com"));
+  EXPECT_EQ(first.snapshot->upstreams.parts()[4], second.snapshot->upstreams.parts()[4]);
+
+  compiler.forget();
+  compiler.compile();
+  EXPECT_EQ(files_->take_read().size(), 1U + kTenants);
+}
+
+// Whoever writes twice within one tick of the file system's clock, and to the same size, leaves the same stamp.
+TEST_F(RecompileTest, WhatWasWrittenWithinTheClocksTickIsReadAgain) {
+  files_->run_ahead(0);
+  const auto say = [this](const std::string& last) {
+    std::ofstream(path(file_of(0, 0))) << "routes: [ { host: a.t0.example.com, passthrough: \"10.1.0." + last +
+                                              ":443\" } ]\n";
+  };
+  say("1");
+  Compiler compiler(path("edgemux.yaml"), options("state"));
+  compiler.compile();
+  for (int n = 2; n < 10; ++n) {
+    say(std::to_string(n));
+    const Compiled compiled = compiler.compile();
+    const auto& route = **compiled.snapshot->listeners[1]->hosts.find("a.t0.example.com");
+    EXPECT_EQ(std::get<routing::Passthrough>(route.action).upstream->name, "10.1.0." + std::to_string(n) + ":443");
+  }
+}
+
+TEST_F(RecompileTest, TheMainFilesOwnRoutesForATenantHold) {
+  write(file_of(0, 0), "routes: [ { host: a0.t0.example.com, listeners: [https], passthrough: \"10.1.0.1:443\" } ]\n");
+  Compiler compiler(path("edgemux.yaml"), options("state"));
+  const Compiled first = compiler.compile();
+  const auto hosts = first.snapshot->host_count;
+  write(file_of(0, 0), "routes: [ { host: a0.t0.example.com, passthrough: \"10.1.0.1:443\" } ]\n");
+  const Compiled second = compiler.compile();
+  EXPECT_THAT(second.set_aside, ::testing::ElementsAre(path(file_of(0, 0))));
+  ASSERT_FALSE(second.diagnostics.empty());
+  EXPECT_THAT(second.diagnostics.back().headline(), ::testing::HasSubstr("stands on listener 'kube' already, at"));
+  EXPECT_EQ(second.snapshot->host_count, hosts);
+  fs::remove(path(file_of(0, 0)));
+  const Compiled third = compiler.compile();
+  EXPECT_EQ(third.snapshot->listeners[1]->hosts.find("a0.t0.example.com"), nullptr);
+  EXPECT_NE(third.snapshot->listeners[2]->hosts.find("a0.t0.example.com"), nullptr);
+}
+
+}  // namespace
+}  // namespace edgemux::config
