@@ -102,7 +102,8 @@ std::vector<std::string> Assembly::touched(const Units& changed) const {
   // Wildcards that came or went may cover what others claim.
   bool wildcards = false;
   for (const auto& [tenant, old] : changed) {
-    const Linked* now = units_.find(tenant)->second.get();
+    const auto at = units_.find(tenant);
+    const Linked* now = at == units_.end() ? nullptr : at->second.get();
     const auto add = [&](const Linked* unit, const Linked* other) {
       if (unit == nullptr) return;
       for (const auto& host : unit->hosts) {
@@ -123,10 +124,6 @@ void Assembly::build_from(const routing::Snapshot& before, const Units& changed,
   fill(snapshot);
   const auto names = touched(changed);
   for (std::size_t l = 0; l < settings_.listeners.size(); ++l) {
-    if (changed.empty()) {
-      snapshot.listeners.push_back(before.listeners[l]);
-      continue;
-    }
     std::vector<routing::HostTable::Entry> changes;
     std::vector<std::string> removed;
     for (const auto& name : names) {

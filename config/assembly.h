@@ -26,8 +26,8 @@ class Assembly {
 
   // Fills listeners, upstreams, host_count.
   void build(routing::Snapshot& snapshot) const;
-  // The same, from `before`, which was made from the same settings and tenancy; `changed`: the units that are others
-  // now, as they were then (null = there was none).
+  // The same, from `before`, which had the same listeners, by name and protocol, and the same claims; `changed`: the
+  // units that are others now or gone, as they were then (null = there was none).
   void build_from(const routing::Snapshot& before, const Units& changed, routing::Snapshot& snapshot) const;
 
  private:

@@ -75,7 +75,9 @@ class Compiler {
   Compiler& operator=(const Compiler&) = delete;
 
   Compiled compile();
-  // The next compile reads and links everything, whatever stamps say.
+  // The next compile reads everything, whatever stamps say.
+  void reread();
+  // The next compile reads and links everything.
   void forget();
 
  private:

@@ -28,7 +28,11 @@ class Compiler::State {
   State(std::string main_path, CompilerOptions options);
 
   Compiled compile();
-  void forget() { base_.reset(); }
+  void reread() { base_.reset(); }
+  void forget() {
+    base_.reset();
+    last_.reset();
+  }
 
  private:
   // One attempt, of everything or, with `base_`, of what changed: nothing when that is not enough.
@@ -48,7 +52,8 @@ class Compiler::State {
   // Of compile_all():
   void take(const Listing& listing);
   std::shared_ptr<routing::Snapshot> link(const Settings& settings, Inputs& inputs, Problems& problems);
-  bool link_units(const Settings& settings, const core::CertificateStore& certificates, Problems& problems);
+  bool link_units(const Settings& settings, const core::CertificateStore& certificates, bool& firm, Problems& problems);
+  [[nodiscard]] Assembly::Units changed_since(const Assembly::Units& before) const;
   void fill(const Settings& settings, routing::Snapshot& snapshot) const;
   void finish(Compiled& out);
   void list_watched();
@@ -57,7 +62,7 @@ class Compiler::State {
   void save(SourceFile& file, std::string& problem);
   void settle_all(std::string& problem);
   void settle_changed(std::string& problem);
-  void remember(const routing::SnapshotPtr& snapshot);
+  void remember();
 
   // What tells whether a path is still what it was.
   struct Seen {
@@ -87,7 +92,7 @@ class Compiler::State {
   bool look_at_listing(Changes& changes);
   void look_at_files(Changes& changes);
   void look_at_material(Changes& changes);
-  bool relink(const Changes& changes, Assembly::Units& before);
+  bool relink(const Changes& changes, const core::CertificateStore& certificates, Assembly::Units& before);
 
   std::string main_as_given_;
   std::string main_path_;  // absolute
@@ -120,11 +125,24 @@ class Compiler::State {
   };
   General general_;
 
+  // What the linking of every tenant's unit stands on, besides its files and the platform's unit.
+  struct Ground {
+    Digest said;  // by the main file: listeners, claims, defaults, names of certificates
+    std::vector<routing::TenantPtr> tenants;
+    std::vector<core::CertifiedKeyPtr> certificates;
+    friend bool operator==(const Ground& a, const Ground& b) {
+      return a.said.hex() == b.said.hex() && a.tenants == b.tenants && a.certificates == b.certificates;
+    }
+  };
+  [[nodiscard]] Ground ground(const Settings& settings, const core::CertificateStore& certificates) const;
+
+  // Of the latest compile, if it was a good one: its snapshot, which linked_ made, and what its units stand on.
+  routing::SnapshotPtr last_;
+  Ground ground_;
+  std::map<std::string, AllSeen> material_;  // by unit
   // Of the latest compile, if it was a good one: what compile_changed() goes on from.
   struct Base {
-    routing::SnapshotPtr snapshot;
-    AllSeen general;                          // the main file, certificates
-    std::map<std::string, AllSeen> material;  // by unit
+    AllSeen general;  // certificates, files that are missing
     std::vector<SeenFolder> folders;
   };
   std::optional<Base> base_;

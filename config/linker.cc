@@ -344,6 +344,8 @@ void Linker::use(const routing::UpstreamPtr& upstream) {
 LinkedPtr Linker::take(std::vector<std::shared_ptr<const Parsed>> sources) {
   made_.sources = std::move(sources);
   made_.upstreams = std::make_shared<const std::vector<routing::UpstreamPtr>>(std::move(upstreams_));
+  made_.apart = std::none_of(made_.routes.begin(), made_.routes.end(),
+                             [](const auto& route) { return route != nullptr && route->owner != nullptr; });
   if (shared_.platform != nullptr) {
     made_.shared_hosts =
         static_cast<std::size_t>(std::count_if(made_.hosts.begin(), made_.hosts.end(), [this](const auto& host) {

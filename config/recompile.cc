@@ -25,15 +25,13 @@ bool Compiler::State::same(const AllSeen& seen) const {
 }
 
 // After a compile of everything that is stable and whose main file is good.
-void Compiler::State::remember(const routing::SnapshotPtr& snapshot) {
+void Compiler::State::remember() {
   // A volume's files change all at once, and have to be read in one version.
   if (files_->met_volume()) return;
   Base base;
-  base.snapshot = snapshot;
   // These stamps are taken after the reading: what was changed in between makes them newer than the beginning, so they
   // are not sure.
   base.general = see_all(general_.paths);
-  for (const auto& [tenant, unit] : units_) base.material[tenant] = see_all(unit.material().paths());
   std::set<std::string> folders = general_.folders;
   folders.insert(general_.pair_folders.begin(), general_.pair_folders.end());
   for (const SourceFile* file : order_) folders.insert(file->folders.begin(), file->folders.end());
@@ -116,7 +114,7 @@ void Compiler::State::look_at_files(Changes& changes) {
 }
 
 void Compiler::State::look_at_material(Changes& changes) {
-  for (const auto& [tenant, seen] : base_->material) {
+  for (const auto& [tenant, seen] : material_) {
     if (!same(seen)) changes.units.insert(tenant);
   }
 }
@@ -132,7 +130,8 @@ std::optional<Compiler::State::Changes> Compiler::State::look() {
   return changes;
 }
 
-bool Compiler::State::relink(const Changes& changes, Assembly::Units& before) {
+bool Compiler::State::relink(const Changes& changes, const core::CertificateStore& certificates,
+                             Assembly::Units& before) {
   const Settings& settings = *main().current->settings;
   Problems said(main().display, main().current->bytes);
   for (const auto& tenant : changes.units) {
@@ -145,7 +144,7 @@ bool Compiler::State::relink(const Changes& changes, Assembly::Units& before) {
     if (unit.files.empty()) return false;
     const Linked* platform = tenant.empty() ? nullptr : linked_.at("").get();
     const auto paths = unit.material().paths();
-    if (!unit.link(context(settings, *base_->snapshot->certificates, platform), said)) return false;
+    if (!unit.link(context(settings, certificates, platform), said)) return false;
     if (paths != unit.material().paths()) watched_.reset();
     before[tenant] = std::exchange(linked_.at(tenant), unit.linked());
   }
@@ -158,18 +157,19 @@ std::optional<Compiled> Compiler::State::compile_changed() {
   // The platform's unit tells what is wrong with the main file, too.
   if (!changes || changes->units.count("") != 0) return std::nullopt;
   changes_ = std::move(*changes);
+  const auto last = std::exchange(last_, nullptr);  // linked_ is no more what made it
   Assembly::Units before;
-  if (!relink(changes_, before)) return std::nullopt;
+  if (!relink(changes_, *last->certificates, before)) return std::nullopt;
   const Settings& settings = *main().current->settings;
   auto snapshot = std::make_shared<routing::Snapshot>();
-  snapshot->certificates = base_->snapshot->certificates;
-  Assembly(settings, tenancy_, linked_).build_from(*base_->snapshot, before, *snapshot);
+  snapshot->certificates = last->certificates;
+  Assembly(settings, tenancy_, linked_).build_from(*last, before, *snapshot);
   fill(settings, *snapshot);
   // The main file is told of a table without hosts.
-  if ((snapshot->host_count == 0) != (base_->snapshot->host_count == 0)) return std::nullopt;
+  if ((snapshot->host_count == 0) != (last->host_count == 0)) return std::nullopt;
   for (const auto& tenant : changes_.units) {
     units_.at(tenant).conclude({});
-    base_->material[tenant] = see_all(units_.at(tenant).material().paths());
+    material_[tenant] = see_all(units_.at(tenant).material().paths());
   }
   Compiled out;
   out.snapshot = std::move(snapshot);

@@ -185,6 +185,7 @@ Reloader::Attempt Reloader::attempt() {
 
 Reload Reloader::compile(Reload::Reason reason) {
   const auto began = Clock::now();
+  if (reason == Reload::Reason::asked && hooks_.reread) hooks_.reread();
   auto [compiled, stable] = attempt();
   Reload reload;
   reload.reason = reason;

@@ -64,6 +64,8 @@ class Reloader {
     std::function<Compiled()> compile;
     std::function<void(std::function<void()>)> post;
     std::function<void(Reload)> done;
+    // Before the compile that was asked for: it has to read everything. May be empty.
+    std::function<void()> reread{};
   };
 
   explicit Reloader(Hooks hooks, std::chrono::milliseconds rescan = std::chrono::seconds(30));

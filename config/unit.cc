@@ -68,8 +68,18 @@ void Unit::fail(SourceFile& file, std::vector<Diagnostic> diagnostics, const Las
   set_aside(file, last_good);
 }
 
+std::vector<Unit::Said> Unit::said() const {
+  std::vector<Said> all;
+  all.reserve(files.size());
+  for (const SourceFile* file : files) all.push_back({file->path, file->content, file->binding, file->barred});
+  return all;
+}
+
+bool Unit::stands() const { return linked_ != nullptr && said_ == said(); }
+
 void Unit::report() {
   linked_ = nullptr;
+  fresh_ = true;
   for (SourceFile* file : files) {
     file->use = Use::current;
     file->linked.clear();
@@ -79,6 +89,8 @@ void Unit::report() {
 
 bool Unit::link(const Context& context, Problems& problems) {
   linked_ = nullptr;
+  said_ = said();
+  fresh_ = true;
   material_.emplace(context.files);
   const std::size_t before = problems.errors();
   policies_.begin(context.settings.tls, problems);
@@ -159,6 +171,7 @@ bool Unit::link_pass(const Context& context, bool& main_ok) {
 }
 
 void Unit::conclude(std::vector<Diagnostic> more) {
+  if (!std::exchange(fresh_, false)) return;
   set_aside_ = 0;
   for (SourceFile* file : files) {
     file->told = std::move(file->found);

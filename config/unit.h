@@ -38,8 +38,11 @@ class Unit {
   bool link(const Context& context, Problems& problems);
   // In place of link(), when there is no main file to link with: every file says what is wrong with it alone.
   void report();
-  // After either: SourceFile::told of all its files. `more` is told with the main file's.
+  // After either: SourceFile::told of all its files. `more` is told with the main file's. Without, nothing is done.
   void conclude(std::vector<Diagnostic> more);
+
+  // Its files are the very same as when they were linked.
+  [[nodiscard]] bool stands() const;
 
   // After link():
   [[nodiscard]] const LinkedPtr& linked() const { return linked_; }
@@ -55,7 +58,19 @@ class Unit {
   [[nodiscard]] Linker::Doubt doubt() const;
   bool link_pass(const Context& context, bool& main_ok);
 
+  // What a file said, and whose it was, when it was linked.
+  struct Said {
+    std::string path;
+    std::string content;
+    Binding binding;
+    std::string barred;
+    friend bool operator==(const Said&, const Said&) = default;
+  };
+  [[nodiscard]] std::vector<Said> said() const;
+
   std::string tenant_;
+  std::vector<Said> said_;  // by what is linked
+  bool fresh_ = false;      // linked or reported, and not concluded
   TlsPolicies policies_;
   UpstreamTls upstream_tls_;
   std::optional<Inputs> material_;

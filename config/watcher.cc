@@ -55,8 +55,12 @@ class Watcher::Walk {
     const auto [parent, name] = split(path);
     const auto real = folder(parent, links, 0);
     if (!real || name.empty()) return;
-    plan_[*real].files.insert(name);
-    if (const auto target = link_target(*real, join(*real, name))) file(*target, links + 1);
+    Folder& mine = plan_[*real];
+    mine.files.insert(name);
+    const auto target = link_target(*real, join(*real, name));
+    if (!target) return;
+    mine.links.insert(name);
+    file(*target, links + 1);
   }
 
   void directory(const std::string& path) {
@@ -138,6 +142,8 @@ void Watcher::apply() {
       Folder& mine = next[watch];
       mine.steps.merge(folder.steps);
       mine.files.merge(folder.files);
+      mine.links.merge(folder.links);
+      mine.path = path;
       mine.every_name = mine.every_name || folder.every_name;
     }
     for (const auto& [watch, folder] : folders_) {
@@ -159,9 +165,15 @@ Watcher::Meaning Watcher::meaning(int watch, unsigned mask, std::string_view nam
   }
   if ((mask & (IN_DELETE_SELF | IN_MOVE_SELF | IN_UNMOUNT)) != 0) return {true, true};
   if (name.empty()) return {folder.every_name || !folder.files.empty(), false};  // the folder's own mode
-  // The link of a file may lead elsewhere now.
-  if (folder.steps.contains(name) || folder.files.contains(name)) return {true, (mask & IN_CLOSE_WRITE) == 0};
+  if (folder.steps.contains(name)) return {true, (mask & IN_CLOSE_WRITE) == 0};
+  if (folder.files.contains(name)) return {true, (mask & IN_CLOSE_WRITE) == 0 && may_lead(folder, name)};
   return {folder.every_name && name.front() != '.', false};
+}
+
+bool Watcher::may_lead(const Folder& folder, std::string_view name) {
+  if (folder.links.contains(name)) return true;
+  struct stat status {};
+  return ::lstat(join(folder.path, name).c_str(), &status) == 0 && S_ISLNK(status.st_mode);
 }
 
 bool Watcher::drain() {

@@ -44,7 +44,9 @@ class Watcher {
   struct Folder {
     std::set<std::string, std::less<>> steps;  // links and folders on the way to something
     std::set<std::string, std::less<>> files;
+    std::set<std::string, std::less<>> links;  // those of `files` that are links
     bool every_name = false;
+    std::string path;
   };
   using Plan = std::map<std::string, Folder>;  // by the folder's path without links
   class Walk;
@@ -56,6 +58,8 @@ class Watcher {
     bool ways = false;
   };
   Meaning meaning(int watch, unsigned mask, std::string_view name);
+  // The name was a link when the ways were walked, or is one now.
+  static bool may_lead(const Folder& folder, std::string_view name);
 
   int fd_ = -1;
   std::vector<std::string> files_;

@@ -460,12 +460,31 @@ Discovery::~Discovery() {
   checks_.reset();
 }
 
+namespace {
+
+// What follow() would publish is what is published: addresses alone, as they were written, that the tenant may use.
+bool stands(const Upstream& upstream, const EndpointSet& set) {
+  if (set.endpoints.size() != upstream.endpoints.size()) return false;
+  for (std::size_t i = 0; i < set.endpoints.size(); ++i) {
+    const EndpointSpec& spec = upstream.endpoints[i];
+    const Endpoint& endpoint = set.endpoints[i];
+    if (!spec.address || !(*spec.address == endpoint.address) || spec.weight != endpoint.weight ||
+        spec.text != endpoint.text || spec.host != endpoint.host) {
+      return false;
+    }
+    if (upstream.tenant != nullptr && upstream.tenant->refuses(*spec.address) != nullptr) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
 Discovery::Followed Discovery::follow(const UpstreamList::Part& part) {
   Followed made{part, {}, {}};
   for (const auto& upstream : *part) {
     if (has_names(*upstream)) made.named.push_back(upstream);
     if (HealthChecks::concerns(*upstream)) made.checked.push_back(upstream);
-    if (upstream->endpoints.empty()) continue;
+    if (upstream->endpoints.empty() || stands(*upstream, *upstream->state->published())) continue;
     // A new upstream, or one that was changed, begins with what is known of its names.
     EndpointSet set = names_->assemble(*upstream);
     const std::lock_guard lock(names_->publishing);

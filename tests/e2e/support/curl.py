@@ -46,11 +46,13 @@ class Load:
 class Wrk:
     """wrk in the background. The URL's host is what it asks for and what SNI says; it connects to 127.0.0.1."""
 
-    def __init__(self, folder, url, port, seconds, connections=8, headers=(), name="wrk"):
+    def __init__(self, folder, url, port, seconds, connections=8, headers=(), name="wrk", latency=False):
         script = folder / f"{name}.lua"
         script.write_text(f'wrk.resolve = function() wrk.addrs = wrk.lookup("127.0.0.1", "{port}") end\n')
         command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", f"{patience(10):.0f}s",
                    "-s", str(script)]
+        if latency:
+            command.append("--latency")
         for header in headers:
             command += ["-H", header]
         self._process = subprocess.Popen([*command, url.format(port=port)], stdout=subprocess.PIPE,
