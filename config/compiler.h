@@ -50,6 +50,9 @@ struct Compiled {
   std::vector<std::string> files;
   std::vector<std::string> directories;
 
+  // Where this compile passed over files that their stamps told to be the same: those that it did read.
+  std::optional<std::vector<std::string>> read_again;
+
   // Of the contents of all that was read (certificates included). Equal: nothing has changed, nothing need be
   // published.
   std::string fingerprint;

@@ -83,6 +83,7 @@ class Compiler::State {
   // Of compile_changed():
   struct Changes {
     std::vector<std::string> gone;  // files
+    std::vector<std::string> read;  // again
     std::set<std::string> units;    // to be linked again
   };
   [[nodiscard]] bool sound() const;

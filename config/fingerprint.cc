@@ -54,44 +54,27 @@ timespec Fingerprint::now() {
   return time;
 }
 
-void Fingerprint::add(const void* data, std::size_t size) {
-  const auto* bytes = static_cast<const unsigned char*>(data);
-  for (std::size_t i = 0; i < size; ++i) digest_ = (digest_ ^ bytes[i]) * 1099511628211U;
+std::uint64_t Fingerprint::look_at_file(const std::string& path) {
+  Digest digest;
+  for (const bool follow : {false, true}) {
+    struct stat status {};
+    if ((follow ? ::stat(path.c_str(), &status) : ::lstat(path.c_str(), &status)) != 0) {
+      digest.add(std::to_string(errno));
+      break;
+    }
+    const std::array<std::uint64_t, 8> parts{
+        static_cast<std::uint64_t>(status.st_dev),         static_cast<std::uint64_t>(status.st_ino),
+        static_cast<std::uint64_t>(status.st_size),        static_cast<std::uint64_t>(status.st_mode),
+        static_cast<std::uint64_t>(status.st_mtim.tv_sec), static_cast<std::uint64_t>(status.st_mtim.tv_nsec),
+        static_cast<std::uint64_t>(status.st_ctim.tv_sec), static_cast<std::uint64_t>(status.st_ctim.tv_nsec)};
+    digest.add({reinterpret_cast<const char*>(parts.data()), sizeof parts});
+    raise(newest_file_, status.st_ctim);
+    if (!S_ISLNK(status.st_mode)) break;
+  }
+  return digest.number();
 }
 
-bool Fingerprint::add_status(const char* path, bool follow, timespec& newest) {
-  struct stat status {};
-  if ((follow ? ::stat(path, &status) : ::lstat(path, &status)) != 0) {
-    const auto code = static_cast<std::uint64_t>(errno);
-    add(&code, sizeof code);
-    return false;
-  }
-  const std::array<std::uint64_t, 8> parts{
-      static_cast<std::uint64_t>(status.st_dev),         static_cast<std::uint64_t>(status.st_ino),
-      static_cast<std::uint64_t>(status.st_size),        static_cast<std::uint64_t>(status.st_mode),
-      static_cast<std::uint64_t>(status.st_mtim.tv_sec), static_cast<std::uint64_t>(status.st_mtim.tv_nsec),
-      static_cast<std::uint64_t>(status.st_ctim.tv_sec), static_cast<std::uint64_t>(status.st_ctim.tv_nsec)};
-  add(parts.data(), sizeof parts);
-  raise(newest, status.st_ctim);
-  return S_ISLNK(status.st_mode);
-}
-
-Fingerprint::Fingerprint(const std::vector<std::string>& files, const std::vector<std::string>& directories)
-    : Fingerprint(files, directories, Fingerprint()) {}
-
-Fingerprint::Fingerprint(const std::vector<std::string>& files, const std::vector<std::string>& directories,
-                         const Fingerprint& before) {
-  for (const auto& path : files) {
-    add(path.c_str(), path.size() + 1);
-    if (add_status(path.c_str(), false, newest_file_)) add_status(path.c_str(), true, newest_file_);
-  }
-  for (const auto& path : directories) {
-    add(path.c_str(), path.size() + 1);
-    add_names(path, before);
-  }
-}
-
-void Fingerprint::add_names(const std::string& path, const Fingerprint& before) {
+Fingerprint::Listed Fingerprint::look_at_directory(const std::string& path, const Listed* before) {
   const timespec started = now();
   struct stat status {};
   Listed listed;
@@ -102,16 +85,34 @@ void Fingerprint::add_names(const std::string& path, const Fingerprint& before) 
                      static_cast<std::uint64_t>(status.st_ctim.tv_nsec)};
     listed.sure = edgemux::config::before(status.st_ctim, started);
   }
-  const auto known = before.listed_.find(path);
-  if (known != before.listed_.end() && known->second.sure && known->second.status == listed.status) {
-    listed = known->second;
-  } else {
-    Digest names;
-    for (const auto& name : names_in(path)) names.add(name);
-    listed.names = names.number();
+  if (before != nullptr && before->sure && before->status == listed.status) return *before;
+  Digest names;
+  for (const auto& name : names_in(path)) names.add(name);
+  listed.names = names.number();
+  return listed;
+}
+
+Fingerprint::Fingerprint(const std::vector<std::string>& files, const std::vector<std::string>& directories)
+    : Fingerprint(files, directories, Fingerprint()) {}
+
+Fingerprint::Fingerprint(const std::vector<std::string>& files, const std::vector<std::string>& directories,
+                         const Fingerprint& before) {
+  for (const auto& path : files) files_.insert_or_assign(files_.end(), path, look_at_file(path));
+  for (const auto& path : directories) {
+    const auto known = before.directories_.find(path);
+    const Listed* listed = known == before.directories_.end() ? nullptr : &known->second;
+    directories_.insert_or_assign(directories_.end(), path, look_at_directory(path, listed));
   }
-  add(&listed.names, sizeof listed.names);
-  listed_.emplace_hint(listed_.end(), path, listed);
+}
+
+void Fingerprint::look_again(const std::vector<std::string>& files) {
+  newest_file_ = {};
+  newest_directory_ = {};
+  for (const auto& path : files) {
+    files_.insert_or_assign(path, look_at_file(path));
+    const auto folder = directories_.find(std::string_view(path).substr(0, path.rfind('/')));
+    if (folder != directories_.end()) folder->second = look_at_directory(folder->first, &folder->second);
+  }
 }
 
 bool Fingerprint::changed_since(const timespec& started) const { return !before(newest_file_, started); }

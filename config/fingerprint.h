@@ -6,7 +6,7 @@
 //   so that the load has to be repeated. A half-written file can parse as a smaller table.
 //
 // Of a file: its link's and its target's device, inode, size, mode, mtime and ctime, or the error. Of a directory: the
-// names in it that do not begin with a dot. The order of the paths matters.
+// names in it that do not begin with a dot.
 
 #include <ctime>
 
@@ -29,6 +29,10 @@ class Fingerprint {
   Fingerprint(const std::vector<std::string>& files, const std::vector<std::string>& directories,
               const Fingerprint& before);
 
+  // Of the same paths, but only these files and the directories that hold them are looked at again; changed_since() and
+  // names_changed_since() speak of those.
+  void look_again(const std::vector<std::string>& files);
+
   // A moment to give to changed_since(): no file that changes after it bears an earlier stamp.
   static timespec now();
 
@@ -38,21 +42,22 @@ class Fingerprint {
   // The same of the directories: a name came or went.
   [[nodiscard]] bool names_changed_since(const timespec& started) const;
 
-  friend bool operator==(const Fingerprint& a, const Fingerprint& b) { return a.digest_ == b.digest_; }
+  friend bool operator==(const Fingerprint& a, const Fingerprint& b) {
+    return a.files_ == b.files_ && a.directories_ == b.directories_;
+  }
 
  private:
-  void add(const void* data, std::size_t size);
-  bool add_status(const char* path, bool follow, timespec& newest);  // true: it is a link
-
   struct Listed {
     std::array<std::uint64_t, 4> status{};  // device, inode, ctime
     std::uint64_t names = 0;                // a digest
     bool sure = false;                      // an equal status means equal names
+    friend bool operator==(const Listed& a, const Listed& b) { return a.names == b.names; }
   };
-  void add_names(const std::string& path, const Fingerprint& before);
+  [[nodiscard]] std::uint64_t look_at_file(const std::string& path);
+  [[nodiscard]] Listed look_at_directory(const std::string& path, const Listed* before);
 
-  std::map<std::string, Listed> listed_;
-  std::uint64_t digest_ = 14695981039346656037U;  // FNV-1a: tells changes apart, defends against nobody
+  std::map<std::string, std::uint64_t, std::less<>> files_;  // digests: tell changes apart, defend against nobody
+  std::map<std::string, Listed, std::less<>> directories_;
   timespec newest_file_{};
   timespec newest_directory_{};
 };

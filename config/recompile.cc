@@ -105,6 +105,7 @@ bool Compiler::State::look_at_listing(Changes& changes) {
 void Compiler::State::look_at_files(Changes& changes) {
   for (SourceFile* file : order_) {
     if (file == order_.front() || (file->sure && files_->stamp(file->path) == file->stamp)) continue;
+    changes.read.push_back(file->path);
     if (!read(*file, false)) continue;
     auto folders = files_->folders(file->path);
     if (folders != file->folders) watched_.reset();
@@ -169,9 +170,12 @@ std::optional<Compiled> Compiler::State::compile_changed() {
   if ((snapshot->host_count == 0) != (last->host_count == 0)) return std::nullopt;
   for (const auto& tenant : changes_.units) {
     units_.at(tenant).conclude({});
-    material_[tenant] = see_all(units_.at(tenant).material().paths());
+    const auto& paths = units_.at(tenant).material().paths();
+    material_[tenant] = see_all(paths);
+    changes_.read.insert(changes_.read.end(), paths.begin(), paths.end());
   }
   Compiled out;
+  out.read_again = changes_.read;
   out.snapshot = std::move(snapshot);
   out.main_ok = true;
   finish(out);

@@ -164,10 +164,16 @@ Reloader::Attempt Reloader::attempt() {
     }
     const timespec started = Fingerprint::now();
     made.compiled = guarded_compile();
-    files_ = made.compiled.files;
-    directories_ = made.compiled.directories;
-    watcher_.set(files_, directories_);
-    seen_ = Fingerprint(files_, directories_, seen_);
+    const auto& compiled = made.compiled;
+    if (compiled.read_again && compiled.files == files_ && compiled.directories == directories_) {
+      if (!watcher_.problem().empty()) watcher_.set(files_, directories_);
+      seen_.look_again(*compiled.read_again);
+    } else {
+      files_ = compiled.files;
+      directories_ = compiled.directories;
+      watcher_.set(files_, directories_);
+      seen_ = Fingerprint(files_, directories_, seen_);
+    }
     made.stable = !made.compiled.unstable && !seen_.changed_since(started);
     names_moved = seen_.names_changed_since(started);
   }
