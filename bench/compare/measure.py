@@ -63,6 +63,23 @@ class Client:
         self.process.stdout.close()
 
 
+def h2load(log, peer, row, connections, count, patience, *more):
+    """`count` requests over HTTP/2, so many streams at a time as the row says; returns (what h2load said, seconds)."""
+    command = ["h2load", "-n", str(count), "-c", str(connections), "-m", str(row.streams), "--connect-to",
+               f"127.0.0.1:{peer.ports[row.port]}", *more, f"https://{row.host}:{peer.ports[row.port]}/{row.body}"]
+    client = start(command, OTHER_CPU, log, stdout=subprocess.PIPE)
+    try:
+        said = client.communicate(timeout=patience)[0].decode(errors="replace")
+    except subprocess.TimeoutExpired as error:
+        raise Failure("h2load does not end") from error
+    finally:
+        stop(client)
+    finished = re.search(r"finished in ([\d.]+)(us|ms|s),", said)
+    if f"{count} succeeded, 0 failed, 0 errored" not in said or not finished or "Application protocol: h2" not in said:
+        raise Failure("h2load: " + " ".join(said.split())[-200:])
+    return said, float(finished[1]) * {"us": 1e-6, "ms": 1e-3, "s": 1}[finished[2]]
+
+
 class Measure:
     def __init__(self, programs, directory, quick):
         self.quick = quick
@@ -95,22 +112,10 @@ class Measure:
         log.unlink(missing_ok=True)
         connections = max(1, clients // 2)
         count = int(max(500, seconds * 15_000) // connections * connections)
-        command = ["h2load", "-n", str(count), "-c", str(connections), "-m", str(row.streams), "--connect-to",
-                   f"127.0.0.1:{peer.ports[row.port]}", f"--log-file={log}", f"https://{row.host}:{peer.ports[row.port]}/{row.body}"]
         before = cpu_ns(peer.pids)
-        client = start(command, OTHER_CPU, self.log, stdout=subprocess.PIPE)
-        try:
-            said = client.communicate(timeout=seconds * 20 + 60)[0].decode(errors="replace")
-        except subprocess.TimeoutExpired as error:
-            raise Failure("h2load does not end") from error
-        finally:
-            stop(client)
+        said, took = h2load(self.log, peer, row, connections, count, seconds * 20 + 60, f"--log-file={log}")
         time.sleep(SETTLE)
         cost = cpu_ns(peer.pids) - before
-        finished = re.search(r"finished in ([\d.]+)(us|ms|s),", said)
-        if f"{count} succeeded, 0 failed, 0 errored" not in said or not finished or "Application protocol: h2" not in said:
-            raise Failure("h2load: " + " ".join(said.split())[-200:])
-        took = float(finished[1]) * {"us": 1e-6, "ms": 1e-3, "s": 1}[finished[2]]
         times = sorted(int(line.split("\t")[2]) for line in log.read_text().splitlines())
         return {"figure": cost / 1000 / count, "rate": count / took, "p50_us": times[len(times) // 2],
                 "p99_us": times[len(times) * 99 // 100], "requests": count, "cpu_ns": cost, "busy": cost / 1e9 / took,
@@ -139,28 +144,38 @@ class Measure:
 
     def system_calls(self, peer, row, clients):
         """Data, waiting and all system calls per request, on connections that stand unless the row makes new ones."""
-        with Client(self.load, self.log, peer, row, clients, 120, "--requests", row.traced // (4 if self.quick else 1)) as client:
-            pids = tree(peer.pids)
-            command = ["strace", "-f", "-c", "-U", "calls,errors,name", "-o", self.trace, *(a for pid in pids for a in ("-p", str(pid)))]
-            strace = start(command, OTHER_CPU, self.log)
-            try:
-                self._wait_until_traced(pids, strace)
-                result = client.go()
-                time.sleep(SETTLE)
-            finally:
-                if strace.poll() is None:
-                    os.kill(strace.pid, signal.SIGINT)
-                    try:
-                        strace.wait(10)
-                    except subprocess.TimeoutExpired:
-                        stop(strace)
+        count = row.traced // (4 if self.quick else 1)
+        if row.streams:
+            connections = max(1, clients // 2)
+            count = count // connections * connections
+            self._traced(peer, lambda: h2load(self.log, peer, row, connections, count, 120))
+        else:
+            with Client(self.load, self.log, peer, row, clients, 120, "--requests", count) as client:
+                count = self._traced(peer, client.go)["requests"]
         calls = {}
         for line in self.trace.read_text().splitlines():
             match = re.match(r"\s*(\d+)\s+(?:\d+\s+)?([a-z_0-9]+)\s*$", line)
             if match and match[2] != "total":
-                calls[match[2]] = int(match[1]) / result["requests"]
+                calls[match[2]] = int(match[1]) / count
         return {"data": sum(n for name, n in calls.items() if name in DATA_CALLS),
                 "waiting": sum(n for name, n in calls.items() if name in WAITING_CALLS), "all": sum(calls.values()), "calls": calls}
+
+    def _traced(self, peer, work):
+        pids = tree(peer.pids)
+        command = ["strace", "-f", "-c", "-U", "calls,errors,name", "-o", self.trace, *(a for pid in pids for a in ("-p", str(pid)))]
+        strace = start(command, OTHER_CPU, self.log)
+        try:
+            self._wait_until_traced(pids, strace)
+            result = work()
+            time.sleep(SETTLE)
+            return result
+        finally:
+            if strace.poll() is None:
+                os.kill(strace.pid, signal.SIGINT)
+                try:
+                    strace.wait(10)
+                except subprocess.TimeoutExpired:
+                    stop(strace)
 
     @staticmethod
     def _wait_until_traced(pids, strace, patience=10):

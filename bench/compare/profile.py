@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 
-from measure import Client
+from measure import Client, h2load
 from peers import KINDS, OTHER_CPU, Origins, Peer, find_binary
 from processes import Failure
 from rows import ROWS
@@ -31,7 +31,7 @@ def parse_arguments():
     parser.add_argument("rows", nargs="+", choices=rows, metavar="ROW", help="of " + ", ".join(rows))
     parser.add_argument("--peer", default="edgemux", choices=[k for k in KINDS if k != "floor"])
     parser.add_argument("--binary", type=pathlib.Path, help="another build of it")
-    parser.add_argument("--requests", type=int, help="N; default 2000, fewer where requests are large or new")
+    parser.add_argument("--requests", type=int, help="N; default 2000, 4000 over HTTP/2, fewer where requests are large or new")
     parser.add_argument("--functions", type=int, default=30, help="so many are listed")
     parser.add_argument("--base-port", type=int, default=22100)
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build/release")
@@ -59,8 +59,11 @@ class Profile:
         self.peer.start(patience=120)
         process = self.peer.processes[0]
         try:
-            with Client(self.load, self.options.out / "load.log", self.peer, row, CLIENTS, 600, "--requests", count) as client:
-                client.go()
+            if row.streams:
+                h2load(self.options.out / "load.log", self.peer, row, CLIENTS // 2, count, 600)
+            else:
+                with Client(self.load, self.options.out / "load.log", self.peer, row, CLIENTS, 600, "--requests", count) as client:
+                    client.go()
             process.send_signal(signal.SIGTERM)
             process.wait(60)
         finally:
@@ -85,6 +88,10 @@ class Profile:
         """(microseconds in user space, in the kernel) per request, in a run at full speed."""
         self.peer.start()
         try:
+            if row.streams:
+                before = self._ticks()
+                h2load(self.options.out / "load.log", self.peer, row, CLIENTS // 2, 40_000, 120)
+                return [1e6 * (b - a) / os.sysconf("SC_CLK_TCK") / 40_000 for a, b in zip(before, self._ticks())]
             with Client(self.load, self.options.out / "load.log", self.peer, row, CLIENTS, 60, "--seconds", 3, "--warmup", 0.3) as client:
                 before = self._ticks()
                 result = client.go()
@@ -101,7 +108,7 @@ class Profile:
         return total
 
     def show(self, row):
-        count = self.options.requests or (200 if row.close else 16 if row.body > 1 << 16 else 2000)
+        count = self.options.requests or (4000 if row.streams else 200 if row.close else 16 if row.body > 1 << 16 else 2000)
         once, twice = self.instructions(row, count), self.instructions(row, 2 * count)
         each = {what: (twice[what] - once[what]) / count for what in twice if twice[what] != once[what]}
         objects = collections.Counter()

@@ -12,33 +12,13 @@
 
 #include "core/http/http2_client.h"
 #include "core/http/http2_server.h"
+#include "tests/core/http/wire.h"
 #include "tests/support/http2_frames.h"
 
 namespace edgemux::core {
 
 inline std::uint64_t test_now_ms = 1000;
 inline std::uint64_t test_clock() { return test_now_ms; }
-
-// Collects what an Output sends.
-class Http2Wire final : public Stream {
- public:
-  std::string sent;
-  void set_observer(StreamObserver*) override {}
-  IoResult read(std::span<char>) override { return {}; }
-  [[nodiscard]] bool readable() const override { return false; }
-  IoResult write(std::span<const iovec> pieces) override {
-    std::size_t size = 0;
-    for (const auto& piece : pieces) {
-      sent.append(static_cast<const char*>(piece.iov_base), piece.iov_len);
-      size += piece.iov_len;
-    }
-    return {IoStatus::ok, size, 0};
-  }
-  [[nodiscard]] bool broken() const override { return false; }
-  [[nodiscard]] std::size_t unsent() const override { return 0; }
-  void shutdown_write() override {}
-  void abort() override {}
-};
 
 // Frames as text: "HEADERS 1 . {:status: 200, a: b}", "DATA 1 abc .", "RST_STREAM 1 8". A dot is END_STREAM. Large DATA
 // shows its size only.
@@ -211,7 +191,7 @@ class Http2ServerTalk final : public ServerCodec::Observer {
   BlockPool pool;
   Output output{pool};
   HttpScratch scratch;
-  Http2Wire wire;
+  Wire wire;
   FrameReader frames;
   std::string log;
   std::string why;
@@ -278,7 +258,7 @@ class Http2ClientTalk final : public ClientCodec::Observer {
   BlockPool pool;
   Output output{pool};
   HttpScratch scratch;
-  Http2Wire wire;
+  Wire wire;
   FrameReader frames;
   std::string log;
   std::string why;
