@@ -79,9 +79,9 @@ class RecompileTest : public DiskTest {
     for (int t = 0; t < kTenants; ++t) {
       const auto name = "t" + std::to_string(t);
       main += "  " + name + ": { hosts: [" + name + ".example.com, \"*." + name + ".example.com\"" +
-              (t == 1 ? ", inner.t0.example.com, \"*.other.example.com\"" : "") + "], networks: [10.1.0.0/16] }\n";
+              (t == 1 ? ", inner.t0.example.com, \"*.other.example.org\"" : "") + "], networks: [10.1.0.0/16] }\n";
     }
-    main += "  t9: { hosts: [x.other.example.com, deep.t0.example.com] }\n";
+    main += "  t9: { hosts: [x.other.example.org, deep.t0.example.com] }\n";
     write("edgemux.yaml", main);
   }
   static std::string folder_of(int tenant) { return "tenants.d/t" + std::to_string(tenant); }
@@ -127,7 +127,7 @@ class Writer {
   }
   std::string route(int tenant) {
     const auto t = "t" + std::to_string(once_in(20) ? pick(kTenants) : tenant) + ".example.com";
-    const std::vector<std::string> special{t, "*." + t, "*.b." + t, "inner.t0.example.com", "*.other.example.com"};
+    const std::vector<std::string> special{t, "*." + t, "*.b." + t, "inner.t0.example.com", "*.other.example.org"};
     const auto host =
         once_in(4) ? special[static_cast<std::size_t>(pick(5))] : "a" + std::to_string(pick(kNames)) + "." + t;
     std::string out = "host: \"" + host + "\"";
