@@ -20,8 +20,6 @@
 
 #include <chrono>
 #include <memory>
-#include <span>
-#include <string>
 #include <thread>
 #include <unordered_map>
 #include <vector>
@@ -30,30 +28,9 @@
 #include "core/io/resolver.h"
 #include "routing/table/upstream_list.h"
 #include "routing/upstream/health_checks.h"
+#include "routing/upstream/resolved_endpoints.h"
 
 namespace edgemux::routing {
-
-struct NameState;
-
-struct ServiceTarget {
-  core::Resolver::Service service;
-  const NameState* name = nullptr;  // of service.host
-};
-
-// What is known of one name. Nothing of all: not answered yet.
-struct NameState {
-  std::vector<core::SocketAddress> addresses;  // the last good answer, port 0
-  std::string problem;                         // why the latest try failed; empty after a good one
-  std::vector<ServiceTarget> targets{};        // of a service: the last good answer
-};
-
-// The set that follows from what is known: `names` holds one entry per endpoint of `upstream`; those of endpoints with
-// an address are ignored and may be null. Pure.
-EndpointSet assemble_endpoints(const Upstream& upstream, std::span<const NameState* const> names);
-
-// The addresses of `fresh`: first those that `known` has, in its order, then the new ones in theirs. Pure.
-std::vector<core::SocketAddress> keep_order(const std::vector<core::SocketAddress>& known,
-                                            const std::vector<core::SocketAddress>& fresh);
 
 class Discovery {
  public:
