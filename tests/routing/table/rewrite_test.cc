@@ -82,7 +82,8 @@ TEST(Modify, SetsAddsAndRemoves) {
 TEST(Modify, SetsWhatTheClientListedAway) {
   core::FieldList fields;
   fields.add({"x-env", "forged", core::FieldId::other, true});
-  ASSERT_TRUE(modify({{{"x-env", "prod"}}, {}, {}}, fields));
+  const HeaderModifier change{{{"x-env", "prod"}}, {}, {}};  // the list holds views of it
+  ASSERT_TRUE(modify(change, fields));
   EXPECT_THAT(forwarded(fields), ElementsAre("x-env: prod"));
 }
 
