@@ -50,7 +50,7 @@ void UpstreamConnection::attach(UpstreamStream& stream) {
   stream.connection_ = this;
   stream.state_ = UpstreamStream::State::ready;
   stream.id_ = 0;
-  stream.attempts_ = attempts_;
+  stream.attempts_ = requests_ > 0 ? 1 : attempts_;  // those for the connection count for whom it was made
   stream.endpoint_text_ = endpoint_->text;
   stream.endpoint_state_ = endpoint_->state.get();
   stream.reused_ = requests_ > 0;
