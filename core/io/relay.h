@@ -30,7 +30,7 @@ class PipePool {
   static constexpr std::size_t kKept = 16;
   static constexpr std::size_t kMost = 64;  // pipes out at once; beyond it relays copy
 
-  PipePool() = default;
+  PipePool() { free_.reserve(kKept); }
   ~PipePool();
   PipePool(const PipePool&) = delete;
   PipePool& operator=(const PipePool&) = delete;
