@@ -1,15 +1,19 @@
-// compare_origin: what stands behind the tunnels of ./dev compare. It drops one TLS record (the ClientHello that made
-// the proxy choose) and then answers plain HTTP, so that no cipher is paid for at either end and the proxy is what is
-// busy.
+// compare_origin: what stands behind the proxies of ./dev compare. It costs as little as it can, so that the proxy is
+// what is busy: one read and one write for a request.
 //
-//   compare_origin --listen PORT
+//   compare_origin HTTP_PORT TUNNEL_PORT BODIES
 //
-// GET /N is answered with N bytes, N up to 1 MiB; with `Connection: close` it closes first. One thread, loopback only.
+// HTTP_PORT speaks plain HTTP. On TUNNEL_PORT one TLS record comes first (the ClientHello that made the proxy choose)
+// and is dropped, so that no cipher is paid for at either end. GET /N is answered with the file BODIES/N, up to 1 MiB;
+// with `Connection: close` it closes first. One thread, loopback only.
 #include <sys/epoll.h>
 
 #include <array>
 #include <charconv>
+#include <fstream>
+#include <iterator>
 #include <map>
+#include <string>
 #include <string_view>
 
 #include "bench/compare/socket.h"
@@ -22,7 +26,7 @@ constexpr std::size_t kLargest = 1024 * 1024;
 
 struct Connection {
   int fd = -1;
-  bool hello_seen = false;
+  bool awaits_hello = false;
   bool closing = false;                  // after what is pending
   std::string in;                        // a request, or the record, that is not complete
   const std::string* pending = nullptr;  // the answer on its way
@@ -31,17 +35,10 @@ struct Connection {
 
 class Origin {
  public:
-  explicit Origin(std::uint16_t port) : epoll_(epoll_create1(EPOLL_CLOEXEC)), listener_(new_socket()) {
-    const int on = 1;
-    setsockopt(listener_, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    const sockaddr_in address = loopback(port);
-    if (bind(listener_, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
-        listen(listener_, 4096) != 0) {
-      quit("cannot listen on port " + std::to_string(port) + ": " + std::strerror(errno));
-    }
-    epoll_event event{};
-    event.events = EPOLLIN;
-    epoll_ctl(epoll_, EPOLL_CTL_ADD, listener_, &event);
+  Origin(std::uint16_t http_port, std::uint16_t tunnel_port, std::string bodies)
+      : epoll_(epoll_create1(EPOLL_CLOEXEC)), bodies_(std::move(bodies)) {
+    listen_on(http_, http_port);
+    listen_on(tunnels_, tunnel_port);
   }
 
   [[noreturn]] void run() {
@@ -49,9 +46,10 @@ class Origin {
     for (;;) {
       const int count = epoll_wait(epoll_, events.data(), static_cast<int>(events.size()), -1);
       for (int i = 0; i < count; ++i) {
-        auto* connection = static_cast<Connection*>(events[static_cast<std::size_t>(i)].data.ptr);
-        if (connection == nullptr) {
-          accept_some();
+        void* const what = events[static_cast<std::size_t>(i)].data.ptr;
+        auto* connection = static_cast<Connection*>(what);
+        if (what == &http_ || what == &tunnels_) {
+          accept_some(*static_cast<int*>(what));
         } else if (!serve(*connection)) {
           close(connection->fd);
           delete connection;
@@ -61,12 +59,28 @@ class Origin {
   }
 
  private:
-  void accept_some() {
+  void listen_on(int& listener, std::uint16_t port) {
+    listener = new_socket();
+    const int on = 1;
+    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    const sockaddr_in address = loopback(port);
+    if (bind(listener, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
+        listen(listener, 4096) != 0) {
+      quit("cannot listen on port " + std::to_string(port) + ": " + std::strerror(errno));
+    }
+    epoll_event event{};
+    event.events = EPOLLIN;
+    event.data.ptr = &listener;
+    epoll_ctl(epoll_, EPOLL_CTL_ADD, listener, &event);
+  }
+
+  void accept_some(const int& listener) {
     for (int i = 0; i < 64; ++i) {
-      const int fd = accept4(listener_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+      const int fd = accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
       if (fd < 0) return;
       auto* connection = new Connection;
       connection->fd = fd;
+      connection->awaits_hello = &listener == &tunnels_;
       epoll_event event{};
       event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | static_cast<std::uint32_t>(EPOLLET);
       event.data.ptr = connection;
@@ -97,14 +111,14 @@ class Origin {
 
   // Takes the record or one request off `in`, if it is there as a whole. False: not what it should be.
   bool parse(Connection& c) {
-    if (!c.hello_seen) {
+    if (c.awaits_hello) {
       if (c.in.size() < kRecordHeader) return true;
       const std::size_t size = kRecordHeader + static_cast<std::size_t>(static_cast<unsigned char>(c.in[3])) * 256 +
                                static_cast<unsigned char>(c.in[4]);
       if (c.in[0] != 22) return false;
       if (c.in.size() < size) return true;
       c.in.erase(0, size);
-      c.hello_seen = true;
+      c.awaits_hello = false;
     }
     const std::size_t end = c.in.find("\r\n\r\n");
     if (end == std::string::npos) return true;
@@ -120,18 +134,28 @@ class Origin {
     return true;
   }
 
+  // With the fields that nginx puts into an answer from a file.
   const std::string& answer(std::size_t size) {
     std::string& text = answers_[size];
     if (text.empty()) {
+      std::ifstream file(bodies_ + "/" + std::to_string(size), std::ios::binary);
+      const std::string body{std::istreambuf_iterator<char>(file), {}};
+      if (body.size() != size) quit("no body of " + std::to_string(size) + " bytes in " + bodies_);
       text =
-          "HTTP/1.1 200 OK\r\nServer: origin\r\nContent-Type: text/plain\r\nContent-Length: " + std::to_string(size) +
-          "\r\n\r\n" + std::string(size, 'x');
+          "HTTP/1.1 200 OK\r\nServer: origin\r\nDate: Sat, 28 Nov 2026 12:00:00 GMT\r\n"
+          "Content-Type: text/plain\r\nContent-Length: " +
+          std::to_string(size) +
+          "\r\nLast-Modified: Sat, 28 Nov 2026 11:00:00 GMT\r\nConnection: keep-alive\r\n"
+          "Accept-Ranges: bytes\r\n\r\n" +
+          body;
     }
     return text;
   }
 
   int epoll_;
-  int listener_;
+  int http_ = -1;
+  int tunnels_ = -1;
+  std::string bodies_;
   std::array<char, 64 * 1024> buffer_{};
   std::map<std::size_t, std::string> answers_;
 };
@@ -140,9 +164,8 @@ class Origin {
 }  // namespace edgemux::compare
 
 int main(int argc, char** argv) {
-  if (argc != 3 || std::string_view(argv[1]) != "--listen") {
-    edgemux::compare::quit(std::string("usage: ") + argv[0] + " --listen PORT");
-  }
-  edgemux::compare::Origin origin(static_cast<std::uint16_t>(std::strtoul(argv[2], nullptr, 10)));
+  if (argc != 4) edgemux::compare::quit(std::string("usage: ") + argv[0] + " HTTP_PORT TUNNEL_PORT BODIES");
+  const auto port = [](const char* text) { return static_cast<std::uint16_t>(std::strtoul(text, nullptr, 10)); };
+  edgemux::compare::Origin origin(port(argv[1]), port(argv[2]), argv[3]);
   origin.run();
 }

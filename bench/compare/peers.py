@@ -52,7 +52,7 @@ def fill(template, values, log):
 
 
 class Origins:
-    """nginx for HTTP and TLS, compare_origin for tunnels, both on the core that the client has, too."""
+    """compare_origin for HTTP and behind tunnels, nginx where a tunnel is to carry real TLS; on the core that the client has, too."""
 
     def __init__(self, directory, programs, base_port):
         self.directory = directory / "origin"
@@ -75,10 +75,12 @@ class Origins:
         user = ["-g", "user root;"] if os.geteuid() == 0 else []
         nginx = start([shutil.which("nginx") or "/usr/sbin/nginx", "-p", self.directory, "-c", self.config, *user], OTHER_CPU, log)
         self.processes.append(nginx)
-        wait_for_port(self.ports["ORIGIN_HTTP"], nginx, log)
-        raw = start([self.programs / "bench/compare/compare_origin", "--listen", str(self.ports["ORIGIN_RAW"])], OTHER_CPU, log)
-        self.processes.append(raw)
-        wait_for_port(self.ports["ORIGIN_RAW"], raw, log)
+        wait_for_port(self.ports["ORIGIN_TLS"], nginx, log)
+        quick = start([self.programs / "bench/compare/compare_origin", str(self.ports["ORIGIN_HTTP"]), str(self.ports["ORIGIN_RAW"]),
+                       self.directory / "bodies"], OTHER_CPU, log)
+        self.processes.append(quick)
+        for port in ("ORIGIN_HTTP", "ORIGIN_RAW"):
+            wait_for_port(self.ports[port], quick, log)
 
     def stop(self):
         for process in self.processes:
