@@ -10,6 +10,7 @@
 #include "core/tls/key_cache.h"
 #include "core/tls/library.h"
 #include "core/tls/openssl.h"
+#include "core/tls/records.h"
 #include "core/tls/tls_buffers.h"
 
 namespace edgemux::core {
@@ -20,6 +21,9 @@ struct TlsCallbacks {
   static int choose_protocol(SSL* ssl, const unsigned char** out, unsigned char* out_size, const unsigned char* in,
                              unsigned in_size, void* argument);
   static int acknowledge_name(SSL* ssl, int* alert, void* argument);
+  static void keep_secret(const SSL* ssl, const char* line);
+  static void count_record(int written, int version, int type, const void* data, std::size_t size, SSL* ssl,
+                           void* argument);
   static int seal_ticket(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* cipher, EVP_MAC_CTX* mac,
                          int sealing);
 };
@@ -72,6 +76,36 @@ int TlsCallbacks::choose_protocol(SSL* ssl, const unsigned char** out, unsigned 
 // RFC 6066 3: a server that used the name says so.
 int TlsCallbacks::acknowledge_name(SSL* ssl, int* /*alert*/, void* /*argument*/) {
   return SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name) != nullptr ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_NOACK;
+}
+
+// The library's line for a key log: "LABEL CLIENT_RANDOM SECRET", in hex. It is made when the secret comes into use.
+void TlsCallbacks::keep_secret(const SSL* ssl, const char* line) {
+  TlsStream::Pending* pending = TlsBio::stream_of(ssl)->pending_.get();
+  if (pending == nullptr) return;
+  std::string_view text(line);
+  const bool client = text.starts_with("CLIENT_TRAFFIC_SECRET_0 ");
+  if (!client && !text.starts_with("SERVER_TRAFFIC_SECRET_0 ")) return;
+  text.remove_prefix(text.rfind(' ') + 1);
+  if (text.size() > 2 * TrafficSecrets::kMost || text.size() % 2 != 0) return;
+  if (pending->secrets == nullptr) pending->secrets = std::make_unique<TrafficSecrets>();
+  auto& direction = client ? pending->secrets->read : pending->secrets->write;
+  for (std::size_t i = 0; i < text.size(); i += 2) {
+    const auto nibble = [&](std::size_t at) {
+      return static_cast<unsigned>(OPENSSL_hexchar2int(static_cast<unsigned char>(text[at])));
+    };
+    direction.secret[i / 2] = static_cast<unsigned char>(nibble(i) << 4U | nibble(i + 1));
+  }
+  direction.size = text.size() / 2;
+}
+
+// Tickets are sent under the secret that data is sent under, so that data is not the first.
+void TlsCallbacks::count_record(int written, int /*version*/, int type, const void* /*data*/, std::size_t /*size*/,
+                                SSL* ssl, void* /*argument*/) {
+  if (type != SSL3_RT_HEADER) return;
+  TlsStream::Pending* pending = TlsBio::stream_of(ssl)->pending_.get();
+  if (pending == nullptr || pending->secrets == nullptr) return;
+  auto& direction = written != 0 ? pending->secrets->write : pending->secrets->read;
+  if (direction.size != 0) ++direction.records;
 }
 
 // 1 = go on, 2 = go on and give the client a fresh ticket, 0 = no ticket (a full handshake), -1 = fatal.
@@ -134,7 +168,7 @@ Result<std::unique_ptr<TlsWorker>> TlsWorker::create(Settings settings) {
   }
   library->ticket_cipher.reset(EVP_CIPHER_fetch(library->context.get(), "AES-256-CBC", nullptr));
   library->sha256.reset(EVP_MD_fetch(library->context.get(), "SHA256", nullptr));
-  if (!library->bio || !library->ticket_cipher || !library->sha256)
+  if (!library->bio || !library->ticket_cipher || !library->sha256 || !library->ciphers.fetch(library->context.get()))
     return fail("OpenSSL lacks an algorithm: " + take_library_error());
   worker->keys_ =
       std::make_unique<KeyCache>(library->context.get(), std::max<std::size_t>(worker->settings_.max_decoded_pairs, 2));
@@ -162,6 +196,8 @@ Result<std::shared_ptr<TlsWorker::Context>> TlsWorker::make_context(const TlsPol
   SSL_CTX_set_alpn_select_cb(ssl, TlsCallbacks::choose_protocol, made.get());
   SSL_CTX_set_tlsext_servername_callback(ssl, TlsCallbacks::acknowledge_name);
   SSL_CTX_set_tlsext_ticket_key_evp_cb(ssl, TlsCallbacks::seal_ticket);
+  SSL_CTX_set_keylog_callback(ssl, TlsCallbacks::keep_secret);
+  SSL_CTX_set_msg_callback(ssl, TlsCallbacks::count_record);
   return made;
 }
 
@@ -193,29 +229,6 @@ void TlsWorker::evict_unused() {
 }
 
 std::size_t TlsWorker::decoded_pairs() const { return keys_->recent.size(); }
-
-// The library keeps the keys of the exchange for as long as the connection. Changing a key's type empties it.
-void forget_exchange_keys(SSL* ssl) {
-  EVP_PKEY* key = nullptr;
-  for (const int which : {SSL_CTRL_GET_TMP_KEY, SSL_CTRL_GET_PEER_TMP_KEY}) {
-    if (SSL_ctrl(ssl, which, 0, static_cast<void*>(&key)) != 1) continue;
-    EVP_PKEY_set_type(key, EVP_PKEY_X25519);
-    EVP_PKEY_free(key);
-  }
-}
-
-// A session is of use to a handshake, and at rest the largest of the things that can go. TLS 1.3 only: its records are
-// protected without looking at it. The library gives the session up only where the connection's context is of the very
-// version that was agreed on, so the connection moves to one that is.
-void TlsWorker::settle(ssl_st* ssl) {
-  if (SSL_version(ssl) != TLS1_3_VERSION) return;
-  forget_exchange_keys(ssl);
-  if (!library_->settled) {
-    library_->settled.reset(SSL_CTX_new_ex(library_->context.get(), nullptr, SSL_get_ssl_method(ssl)));
-  }
-  if (library_->settled && SSL_set_SSL_CTX(ssl, library_->settled.get()) != nullptr) SSL_set_session(ssl, nullptr);
-  ERR_clear_error();
-}
 
 Result<std::unique_ptr<TlsStream>> TlsWorker::accept(std::unique_ptr<Stream> inner, std::span<const char> already_read,
                                                      const TlsPolicyPtr& policy, const CertificateStore& certificates,

@@ -37,10 +37,11 @@ Result<TlsPolicyPtr> seal(TlsPolicy policy);
 class TlsWorker {
  public:
   struct Settings {
-    std::shared_ptr<TicketKeys> ticket_keys{};         // the process's
-    std::vector<std::string> served_alpn{"http/1.1"};  // protocols that have a codec
-    std::size_t max_contexts = 512;                    // policies; the one unused for longest goes
-    std::size_t max_decoded_pairs = 4096;              // certificates, the same way
+    std::shared_ptr<TicketKeys> ticket_keys{};            // the process's
+    std::vector<std::string> served_alpn{"http/1.1"};     // protocols that have a codec
+    std::size_t max_contexts = 512;                       // policies; the one unused for longest goes
+    std::size_t max_decoded_pairs = 4096;                 // certificates, the same way
+    std::uint64_t rekey_after = std::uint64_t{1} << 24U;  // records of TLS 1.3 under one key, RFC 8446 5.5
   };
   static Result<std::unique_ptr<TlsWorker>> create(Settings settings);
   ~TlsWorker();
@@ -87,8 +88,6 @@ class TlsWorker {
   Result<std::shared_ptr<Context>> context(const TlsPolicyPtr& policy);
   Result<std::shared_ptr<Context>> make_context(const TlsPolicy& policy);
   void drop_oldest();
-  // Frees what a server's connection needs no more after its handshake.
-  void settle(ssl_st* ssl);
   Result<std::shared_ptr<ClientContext>> client_context(const TlsClientPolicyPtr& policy);
   Result<std::shared_ptr<ClientContext>> make_client_context(const TlsClientPolicyPtr& policy);
 

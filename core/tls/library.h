@@ -5,6 +5,7 @@
 
 #include "core/tls/context.h"
 #include "core/tls/openssl.h"
+#include "core/tls/records.h"
 
 namespace edgemux::core {
 
@@ -16,7 +17,7 @@ struct TlsWorker::Library {
   BioPtr bio;  // of all streams
   CipherPtr ticket_cipher;
   DigestPtr sha256;
-  SslContextPtr settled;  // what connections of TLS 1.3 belong to after the handshake
+  RecordCiphers ciphers;
 };
 
 struct TlsWorker::Context {

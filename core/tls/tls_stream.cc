@@ -11,6 +11,7 @@
 #include "core/tls/context.h"
 #include "core/tls/library.h"
 #include "core/tls/openssl.h"
+#include "core/tls/records.h"
 #include "core/tls/tls_buffers.h"
 
 namespace edgemux::core {
@@ -73,6 +74,8 @@ class Turn {
   TlsStream* before_;
 };
 
+constexpr std::string_view kCloseNotify("\x01\x00", 2);  // a warning, RFC 8446 6.1
+
 std::string errno_text(int number) { return std::generic_category().message(number); }
 
 }  // namespace
@@ -97,8 +100,13 @@ bool TlsStream::has_input() const {
   return !stash_.empty() || (buffers_.owner == this && buffers_.begin < buffers_.end);
 }
 
-// Another stream needs the shared buffer.
-void TlsStream::save_input() { stash_.append({buffers_.input.get() + buffers_.begin, buffers_.end - buffers_.begin}); }
+// Another stream needs the shared buffer. What is in it came before what is in the stash.
+void TlsStream::save_input() {
+  Leftover later = std::move(stash_);
+  stash_ = {};
+  stash_.append({buffers_.input.get() + buffers_.begin, buffers_.end - buffers_.begin});
+  stash_.append(later.view());
+}
 
 void TlsStream::put_back(std::span<const char> received) {
   if (received.size() > TlsBuffers::kInput) {
@@ -112,18 +120,14 @@ void TlsStream::put_back(std::span<const char> received) {
   std::copy(received.begin(), received.end(), buffers_.input.get());
 }
 
-// Fills the shared buffer, which then is ours.
-bool TlsStream::receive() {
+// From the inner stream into `room`; the shared buffer then ends there.
+bool TlsStream::receive_into(std::span<char> room) {
   if (!may_receive_ || inner_eof_ || inner_error_ != 0) return false;
   if (quiet_input_ > (pending_ ? kMaxHandshakeInput : kMaxQuietInput)) return false;
-  if (buffers_.owner != nullptr && buffers_.owner != this) buffers_.owner->save_input();
-  buffers_.owner = nullptr;
-  const IoResult got = inner_->read({buffers_.input.get(), TlsBuffers::kInput});
+  const IoResult got = inner_->read(room);
   switch (got.status) {
     case IoStatus::ok:
-      buffers_.owner = this;
-      buffers_.begin = 0;
-      buffers_.end = got.bytes;
+      buffers_.end = static_cast<std::size_t>(room.data() - buffers_.input.get()) + got.bytes;
       quiet_input_ += got.bytes;
       return true;
     case IoStatus::eof:
@@ -136,6 +140,16 @@ bool TlsStream::receive() {
       return false;
   }
   return false;
+}
+
+// Fills the shared buffer, which then is ours.
+bool TlsStream::receive() {
+  if (buffers_.owner != nullptr && buffers_.owner != this) buffers_.owner->save_input();
+  buffers_.owner = nullptr;
+  if (!receive_into({buffers_.input.get(), TlsBuffers::kInput})) return false;
+  buffers_.owner = this;
+  buffers_.begin = 0;
+  return true;
 }
 
 std::size_t TlsStream::pull(char* to, std::size_t size) {
@@ -249,10 +263,16 @@ HandshakeStatus TlsStream::handshake() {
 }
 
 void TlsStream::finish_handshake() {
-  peer_certificate_ = SSL_get0_peer_certificate(ssl_.get()) != nullptr;
-  if (!client_) {
-    static_cast<TlsWorker::Context*>(SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl_.get())))->worker->settle(ssl_.get());
-  }
+  SSL* const ssl = ssl_.get();
+  peer_certificate_ = SSL_get0_peer_certificate(ssl) != nullptr;
+  resumed_ = SSL_session_reused(ssl) == 1;
+  version_ = SSL_get_version(ssl);
+  cipher_ = SSL_CIPHER_get_name(SSL_get_current_cipher(ssl));
+  const unsigned char* name = nullptr;
+  unsigned size = 0;
+  SSL_get0_alpn_selected(ssl, &name, &size);
+  alpn_ = {reinterpret_cast<const char*>(name), size};
+  if (!client_) take_over_records();
   pending_.reset();
   quiet_input_ = 0;
 }
@@ -291,38 +311,24 @@ std::string TlsStream::explain() const {
   return take_library_error();
 }
 
-std::string_view TlsStream::alpn() const {
-  const unsigned char* name = nullptr;
-  unsigned size = 0;
-  SSL_get0_alpn_selected(ssl_.get(), &name, &size);
-  return {reinterpret_cast<const char*>(name), size};
-}
-
-std::string_view TlsStream::version() const { return SSL_get_version(ssl_.get()); }
-
-std::string_view TlsStream::cipher() const {
-  const SSL_CIPHER* cipher = SSL_get_current_cipher(ssl_.get());
-  if (cipher == nullptr) cipher = SSL_get_pending_cipher(ssl_.get());  // the session is gone (TlsWorker::settle)
-  return cipher != nullptr ? SSL_CIPHER_get_name(cipher) : "";
-}
-
-bool TlsStream::resumed() const { return SSL_session_reused(ssl_.get()) == 1; }
-
 // ---- data
 
 IoResult TlsStream::error() const { return {IoStatus::error, 0, lost() != 0 ? lost() : EPROTO}; }
 
 bool TlsStream::readable() const {
   if (end_ != End::open) return false;
-  return broken_ || lost() != 0 || inner_eof_ || has_input() || SSL_pending(ssl_.get()) > 0 || inner_->readable();
+  if (broken_ || lost() != 0 || inner_eof_ || inner_->readable()) return true;
+  return records_ ? !opened_.empty() || has_record() : has_input() || SSL_pending(ssl_.get()) > 0;
 }
 
-IoResult TlsStream::read(std::span<char> buffer) {
-  if (end_ != End::open) return {IoStatus::eof, 0, 0};
-  if (broken_ || pending_) return error();
+// Counts a record without application data. False: it was one too many.
+bool TlsStream::count_control_record() {
+  if (++control_records_ > kMaxControlRecords) give_up("too many control records");
+  return !broken_;
+}
+
+std::size_t TlsStream::library_read(std::span<char> buffer) {
   std::size_t total = 0;
-  may_receive_ = true;
-  const Turn turn(buffers_, this);
   while (total < buffer.size()) {
     std::size_t got = 0;
     starved_ = false;
@@ -336,22 +342,26 @@ IoResult TlsStream::read(std::span<char> buffer) {
       continue;
     }
     const int why = SSL_get_error(ssl_.get(), 0);
-    if (why == SSL_ERROR_WANT_READ && starved_) {
-      if (total == 0 && quiet_input_ > kMaxQuietInput) give_up("too much without application data");
-      break;
-    }
+    if (why == SSL_ERROR_WANT_READ && starved_) break;
     if (why == SSL_ERROR_WANT_READ) {
-      if (++control_records_ <= kMaxControlRecords) continue;
-      give_up("too many control records");
-      break;
-    }
-    if (why == SSL_ERROR_ZERO_RETURN) {
+      if (count_control_record()) continue;
+    } else if (why == SSL_ERROR_ZERO_RETURN) {
       end_ = End::close_notify;
     } else {
       give_up(explain());
     }
     break;
   }
+  return total;
+}
+
+IoResult TlsStream::read(std::span<char> buffer) {
+  if (end_ != End::open) return {IoStatus::eof, 0, 0};
+  if (broken_ || pending_) return error();
+  may_receive_ = true;
+  const Turn turn(buffers_, this);
+  const std::size_t total = records_ ? open_records(buffer) : library_read(buffer);
+  if (total == 0 && end_ == End::open && quiet_input_ > kMaxQuietInput) give_up("too much without application data");
   flush();  // answers to control records, alerts
   if (total > 0) return {IoStatus::ok, total, 0};
   if (end_ != End::open) return {IoStatus::eof, 0, 0};
@@ -361,6 +371,20 @@ IoResult TlsStream::read(std::span<char> buffer) {
     return {IoStatus::eof, 0, 0};
   }
   return {IoStatus::again, 0, 0};
+}
+
+bool TlsStream::seal(std::string_view plain) {
+  if (records_) {
+    if (records_->write_keys_are_old() && !update_write_keys(0)) return false;
+    seal_control(static_cast<std::uint8_t>(Records::Type::data), plain);
+    return !broken_;
+  }
+  std::size_t wrote = 0;
+  ERR_clear_error();
+  if (SSL_write_ex(ssl_.get(), plain.data(), plain.size(), &wrote) == 1) return true;
+  flush();
+  give_up(explain());
+  return false;
 }
 
 IoResult TlsStream::write(std::span<const iovec> pieces) {
@@ -374,15 +398,9 @@ IoResult TlsStream::write(std::span<const iovec> pieces) {
     const std::size_t batch = slow_ ? TlsBuffers::kRecord : TlsBuffers::kBatch;
     for (std::size_t sealed = 0; sealed < batch && !cursor.done();) {
       const std::string_view record = cursor.next(buffers_.plain.get(), TlsBuffers::kRecord);
-      std::size_t wrote = 0;
-      ERR_clear_error();
-      if (SSL_write_ex(ssl_.get(), record.data(), record.size(), &wrote) != 1) {
-        flush();
-        give_up(explain());
-        return error();
-      }
-      sealed += wrote;
-      taken += wrote;
+      if (!seal(record)) return error();
+      sealed += record.size();
+      taken += record.size();
     }
     flush();
     if (broken_ || lost() != 0) return error();
@@ -394,9 +412,13 @@ void TlsStream::shutdown_write() {
   if (half_ != Half::open) return;
   half_ = Half::closing;
   if (!pending_ && !broken_ && lost() == 0) {
-    ERR_clear_error();
     const Turn turn(buffers_, this);
-    SSL_shutdown(ssl_.get());
+    if (records_) {
+      seal_control(static_cast<std::uint8_t>(Records::Type::alert), kCloseNotify);
+    } else {
+      ERR_clear_error();
+      SSL_shutdown(ssl_.get());
+    }
     flush();
   }
   finish_closing();

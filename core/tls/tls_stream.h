@@ -8,7 +8,8 @@
 //
 // Memory: an idle stream owns no buffer. Ciphertext is received into and sent from buffers that all streams of a worker
 // share; only what cannot be finished now is copied into memory of the stream's own: received bytes that the owner has
-// not asked for when another stream needs the buffer, and sealed bytes that the kernel did not take.
+// not asked for when another stream needs the buffer, and sealed bytes that the kernel did not take. On the server's
+// side of TLS 1.3 the library's object goes with the end of the handshake, and Records does what is left to do.
 //
 // One receive from the inner stream per read() that yields data; one send per write() or handshake(), however many
 // records it makes. A write() takes at most 64 KiB; 16 KiB while the peer is slow. All pieces together that fit into a
@@ -35,8 +36,10 @@ struct ssl_st;
 
 namespace edgemux::core {
 
+class Records;
 class TlsWorker;
 struct TlsBuffers;
+struct TrafficSecrets;
 
 enum class HandshakeStatus : std::uint8_t { done, again, failed };
 
@@ -52,11 +55,11 @@ class TlsStream final : public Stream, private StreamObserver {
   // Goes on with the handshake as far as it can.
   HandshakeStatus handshake();
 
-  // After `done`. The texts are static or live as long as the stream.
-  [[nodiscard]] std::string_view alpn() const;     // "http/1.1"; empty = none agreed on
-  [[nodiscard]] std::string_view version() const;  // "TLSv1.3"
-  [[nodiscard]] std::string_view cipher() const;   // "TLS_AES_128_GCM_SHA256"
-  [[nodiscard]] bool resumed() const;
+  // After `done`. The texts live as long as the stream.
+  [[nodiscard]] std::string_view alpn() const { return alpn_; }        // "http/1.1"; empty = none agreed on
+  [[nodiscard]] std::string_view version() const { return version_; }  // "TLSv1.3"
+  [[nodiscard]] std::string_view cipher() const { return cipher_; }    // "TLS_AES_128_GCM_SHA256"
+  [[nodiscard]] bool resumed() const { return resumed_; }
   [[nodiscard]] bool has_client_certificate() const { return peer_certificate_; }
 
   // Why the handshake or a later read or write failed, for the log: "no shared cipher", "client sent alert: unknown
@@ -93,6 +96,7 @@ class TlsStream final : public Stream, private StreamObserver {
     std::string server_name;
     std::string note;                     // a reason of our own that beats the library's
     std::shared_ptr<const void> context;  // what the callbacks use; the worker may evict it meanwhile
+    std::unique_ptr<TrafficSecrets> secrets;
     bool begun = false;
   };
   enum class End : std::uint8_t { open, close_notify, truncated };
@@ -107,15 +111,32 @@ class TlsStream final : public Stream, private StreamObserver {
   void save_input();
   std::size_t pull(char* to, std::size_t size);
   bool receive();
+  bool receive_into(std::span<char> room);
+  // The same for records of our own: a whole one, header and all, or nothing.
+  std::span<char> next_record();
+  bool receive_more();
+  [[nodiscard]] bool has_record() const;
+  std::size_t take_opened(std::span<char> buffer);
+  std::size_t open_records(std::span<char> buffer);
+  std::size_t library_read(std::span<char> buffer);
+  void on_alert(std::string_view alert);
+  void on_handshake_message(std::string_view message);
+  bool count_control_record();
 
   // Ciphertext out: collected in the shared buffer, then sent at once; what is not taken becomes the tail.
   void push(const char* from, std::size_t size);
   void flush();
+  // Seals one record into the shared buffer. False: given up.
+  bool seal(std::string_view plain);
+  void seal_control(std::uint8_t type, std::string_view plain);
+  void refuse_record(std::uint8_t alert, std::string reason);
+  bool update_write_keys(char answer_wanted);
   void flush_tail();
   void keep(std::string_view sealed);
   void finish_closing();
 
   void finish_handshake();
+  void take_over_records();
   HandshakeStatus fail_handshake(std::string reason);
   [[nodiscard]] std::string explain() const;
   void give_up(std::string reason);
@@ -125,13 +146,18 @@ class TlsStream final : public Stream, private StreamObserver {
 
   TlsBuffers& buffers_;
   std::unique_ptr<Stream> inner_;
-  std::unique_ptr<ssl_st, SslFree> ssl_;
+  std::unique_ptr<ssl_st, SslFree> ssl_;  // null once records_ has taken over
+  std::unique_ptr<Records> records_;
   StreamObserver* observer_ = nullptr;
   std::unique_ptr<Pending> pending_;
   std::unique_ptr<ClientSide> client_;  // null: we are the server
-  Leftover stash_;  // received, not yet given to the library, after another stream took the shared buffer
-  Leftover tail_;   // sealed, not yet taken by the inner stream
+  Leftover stash_;   // received, not yet given to the library, after another stream took the shared buffer
+  Leftover tail_;    // sealed, not yet taken by the inner stream
+  Leftover opened_;  // of a record that was larger than the owner's buffer
   std::string failure_;
+  std::string_view alpn_;  // of the worker's; these three are known when the handshake is done
+  const char* version_ = "";
+  const char* cipher_ = "";
   std::size_t quiet_input_ = 0;  // bytes received since the last application data
   unsigned control_records_ = 0;
   int inner_error_ = 0;  // errno of the inner stream, once reading failed
@@ -140,6 +166,7 @@ class TlsStream final : public Stream, private StreamObserver {
   Half half_ = Half::open;
   bool inner_eof_ = false;
   bool peer_certificate_ = false;
+  bool resumed_ = false;
   bool may_receive_ = false;  // pull() may go to the inner stream
   bool starved_ = false;      // pull() had nothing to give
   bool slow_ = false;         // the peer did not take the last flight at once

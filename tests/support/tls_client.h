@@ -32,6 +32,7 @@ class TlsClient {
     SSL_CTX_set_max_proto_version(context, options.version);
     SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL_STORE);
     SSL_CTX_sess_set_new_cb(context, on_session);
+    SSL_CTX_set_keylog_callback(context, on_secret);
     if (options.signature_algorithms != nullptr) SSL_CTX_set1_sigalgs_list(context, options.signature_algorithms);
     if (options.groups != nullptr) SSL_CTX_set1_groups_list(context, options.groups);
     if (options.identity != nullptr) {
@@ -111,8 +112,22 @@ class TlsClient {
   bool got_fin = false;
   std::size_t read_limit = SIZE_MAX;  // bytes of ciphertext per step
   std::shared_ptr<SSL_SESSION> session;
+  std::string own_secret;     // CLIENT_TRAFFIC_SECRET_0, bytes
+  std::string server_secret;  // SERVER_TRAFFIC_SECRET_0
 
  private:
+  static void on_secret(const SSL* ssl, const char* line) {
+    auto* client = static_cast<TlsClient*>(SSL_get_app_data(ssl));
+    const std::string text(line);
+    std::string* to = text.starts_with("CLIENT_TRAFFIC_SECRET_0 ")   ? &client->own_secret
+                      : text.starts_with("SERVER_TRAFFIC_SECRET_0 ") ? &client->server_secret
+                                                                     : nullptr;
+    if (to == nullptr) return;
+    to->clear();
+    for (std::size_t i = text.rfind(' ') + 1; i + 1 < text.size(); i += 2) {
+      *to += static_cast<char>(std::stoi(text.substr(i, 2), nullptr, 16));
+    }
+  }
   static int on_session(SSL* ssl, SSL_SESSION* session) {
     static_cast<TlsClient*>(SSL_get_app_data(ssl))->session.reset(session, SSL_SESSION_free);
     return 1;
