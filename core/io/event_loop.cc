@@ -9,6 +9,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <span>
 #include <system_error>
 
 namespace edgemux::core {
@@ -37,6 +38,13 @@ std::uint32_t ready_bits(std::uint32_t events) {
   if ((events & (EPOLLRDHUP | EPOLLERR | EPOLLPRI)) == EPOLLRDHUP) ready |= kComplete;
   if ((events & (EPOLLERR | EPOLLHUP)) != 0) ready |= kReadable | kWritable | kPeerClosed | kBroken;
   return ready;
+}
+
+// With many connections whatever belongs to one has left the nearer caches when its event comes. What the next events
+// need is asked for while the kernel works for the present one, which takes longer than memory does.
+void prefetch(std::span<const epoll_event> events) {
+  if (events.size() > 2) __builtin_prefetch(events[2].data.ptr);
+  if (events.size() > 1 && events[1].data.ptr != nullptr) static_cast<const Watcher*>(events[1].data.ptr)->prefetch();
 }
 
 }  // namespace
@@ -172,6 +180,7 @@ void EventLoop::turn() {
   bool uv_ready = uv_touched_;
   for (int i = 0; i < count; ++i) {
     const auto& event = events[static_cast<std::size_t>(i)];
+    prefetch(std::span(events).subspan(static_cast<std::size_t>(i), static_cast<std::size_t>(count - i)));
     if (event.data.ptr == nullptr) {
       uv_ready = true;
       continue;

@@ -38,6 +38,8 @@ enum Ready : std::uint32_t {
 class Watcher {
  public:
   virtual void on_io(std::uint32_t ready) = 0;
+  // Its turn comes soon: time to ask for the memory that on_io() will look at. Changes nothing.
+  virtual void prefetch() const {}
 
  protected:
   ~Watcher() = default;

@@ -87,6 +87,13 @@ TcpStream::~TcpStream() {
   close(fd_);
 }
 
+// The observer, which is a part of whoever owns this connection: sessions and upstream connections have some 700 bytes.
+void TcpStream::prefetch() const {
+  constexpr std::ptrdiff_t kLine = 64;
+  const auto* const at = reinterpret_cast<const char*>(observer_);
+  for (std::ptrdiff_t i = -1; i < 10; ++i) __builtin_prefetch(at + i * kLine);
+}
+
 void TcpStream::on_io(std::uint32_t ready) {
   if (connect_ == Connect::pending) {
     if ((ready & kBroken) != 0) {

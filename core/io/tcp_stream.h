@@ -71,6 +71,7 @@ class TcpStream final : public Stream, private Watcher {
   TcpStream(EventLoop& loop, int fd, Connect state, NoDelay no_delay)
       : loop_(loop), fd_(fd), connect_(state), no_delay_(no_delay) {}
   void on_io(std::uint32_t ready) override;
+  void prefetch() const override;
   void await_writable();
 
   EventLoop& loop_;
