@@ -95,7 +95,7 @@ void PassthroughSession::inspect() {
       case core::IoStatus::eof:
         return close(kept == 0 ? CloseReason::client_closed : CloseReason::client_reset);
       case core::IoStatus::error:
-        detail_ = std::strerror(result.error);
+        because(std::strerror(result.error));
         return close(CloseReason::client_reset);
     }
   }
@@ -115,7 +115,7 @@ bool PassthroughSession::look_at(std::span<const char> bytes) {
         close(CloseReason::not_tls);
         return false;
       case core::HelloVerdict::malformed:
-        detail_ = hello.reason;
+        because(hello.reason);
         refuse(CloseReason::malformed_hello);
         return false;
       case core::HelloVerdict::need_more:
@@ -155,7 +155,7 @@ void PassthroughSession::route_hello(const core::ClientHello& hello, std::span<c
   if (found == nullptr) return refuse(CloseReason::unknown_host);
   route_ = *found;
   if (!route_->refused.empty()) {
-    detail_ = route_->refused;
+    because(route_->refused);
     return refuse(CloseReason::refused);
   }
   if (const auto* passthrough = std::get_if<routing::Passthrough>(&route_->action)) {
@@ -200,7 +200,7 @@ void PassthroughSession::on_place() {
 }
 
 void PassthroughSession::on_no_place(const std::string& why) {
-  detail_ = "upstream " + upstream_->name + ": " + why;
+  because("upstream " + upstream_->name + ": " + why);
   close(CloseReason::upstream_limit);
 }
 
@@ -250,7 +250,7 @@ void PassthroughSession::on_connect_failed(const routing::ConnectFailure& failur
   if (closed_) return;
   attempts_ = static_cast<std::uint8_t>(failure.attempts);
   endpoint_ = failure.last;
-  detail_ = "upstream " + upstream_->name + ": " + failure.detail;
+  because("upstream " + upstream_->name + ": " + failure.detail);
   core::log_limited(core::LogLevel::warn, upstream_->identity, "{}: upstream {}: cannot connect: {}", whose(),
                     upstream_->name, failure.detail);
   switch (failure.kind) {
@@ -268,7 +268,7 @@ std::string PassthroughSession::whose() const {
 }
 
 void PassthroughSession::on_tunnel_closed(CloseReason reason, const char* detail) {
-  detail_ = detail;
+  because(detail);
   close(reason);
 }
 
@@ -283,9 +283,9 @@ void PassthroughSession::refuse(CloseReason reason) {
 }
 
 void PassthroughSession::over_limit() {
-  detail_ = "tenant " + route_->owner->name + " has reached a limit on its connections";
+  because("tenant " + route_->owner->name + " has reached a limit on its connections");
   core::log_limited(core::LogLevel::warn, route_->owner->name, "listener {}: connections are closed: {}",
-                    listener().name(), detail_);
+                    listener().name(), *detail_);
   close(CloseReason::tenant_limit);
 }
 
@@ -340,7 +340,7 @@ void PassthroughSession::write_log(CloseReason reason) {
   } else {
     record.bytes_in = received_;
   }
-  record.detail = detail_;
+  record.detail = detail_ != nullptr ? std::string_view(*detail_) : std::string_view();
   record.connect_us = connect_us_;
   record.duration_us = monotonic_us() - began_us_;
   worker().log(record);

@@ -91,6 +91,9 @@ class PassthroughSession final : public Session,
   void dial(std::string hello);
   [[nodiscard]] std::string whose() const;  // for messages: the route or the listener
   void refuse(CloseReason reason);
+  void because(std::string_view detail) {
+    if (!detail.empty()) detail_ = std::make_unique<const std::string>(detail);
+  }
   void over_limit();
   void on_connected(std::unique_ptr<core::TcpStream> stream, const routing::Endpoint& endpoint,
                     unsigned attempts) override;
@@ -114,7 +117,7 @@ class PassthroughSession final : public Session,
   core::Timer deadline_;
   std::string sni_;
   std::string alpn_;
-  std::string detail_;
+  std::unique_ptr<const std::string> detail_;  // rare
   std::uint64_t began_us_;
   std::uint32_t connect_us_ = 0;
   std::uint32_t received_ = 0;     // bytes of the hello
