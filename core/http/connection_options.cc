@@ -5,6 +5,10 @@
 namespace edgemux::core {
 
 bool ConnectionOptions::add(std::string_view value) {
+  if (value == "keep-alive") {  // as most say it
+    keep_alive = true;
+    return true;
+  }
   while (!value.empty()) {
     const std::size_t comma = value.find(',');
     const std::string_view element = trim_ows(value.substr(0, comma));
