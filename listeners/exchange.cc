@@ -225,7 +225,7 @@ void Exchange::upload_ended() {
 
 void Exchange::save(const core::OutgoingRequest& request) {
   if (saved_ == nullptr) saved_ = std::make_unique<SavedRequest>();
-  if (&request != &saved_->request()) saved_->save(request);
+  saved_->save(request);
 }
 
 std::size_t Exchange::upstream_read_limit() const { return session_->read_limit(stream_); }
