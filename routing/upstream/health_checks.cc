@@ -181,9 +181,9 @@ void HealthChecks::begin(Check& check) {
   if (check.probe != nullptr) return;  // the one before is still under way
   ++in_flight_;
   check.probe = std::make_unique<Probe>(
-      loop_, tls_.get(),
+      ProbeContext{loop_, blocks_, http_, tls_.get()},
       Probe::Target{check.endpoint.address, check.endpoint.text, upstream.health_check, check.watched.tls,
-                    upstream.transport.proxy_protocol, upstream.transport.source_address},
+                    upstream.transport.version, upstream.transport.proxy_protocol, upstream.transport.source_address},
       [this, &check](const std::string& problem) { finished(check, problem); });
   check.probe->start();
 }
