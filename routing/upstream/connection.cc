@@ -19,8 +19,7 @@ UpstreamConnection::UpstreamConnection(UpstreamPool& pool, UpstreamContext& cont
       endpoints_(std::move(endpoints)),
       deadline_([](void* self) { static_cast<UpstreamConnection*>(self)->timed_out(); }, this),
       again_(
-          context.loop, [](void* self) { static_cast<UpstreamConnection*>(self)->read(); }, this),
-      began_(context.loop.now()) {
+          context.loop, [](void* self) { static_cast<UpstreamConnection*>(self)->read(); }, this) {
   if (!endpoints_->endpoints.empty()) {
     expected_ = &endpoints_->endpoints[first];
     pool_.charge(*expected_);
@@ -120,7 +119,6 @@ void UpstreamConnection::tell_writable() {
 
 void UpstreamConnection::on_connected(std::unique_ptr<core::TcpStream> stream, const Endpoint& endpoint,
                                       unsigned attempts) {
-  connector_.reset();
   end_charge();
   attempts_ = attempts;
   endpoint_ = &endpoint;
@@ -130,17 +128,18 @@ void UpstreamConnection::on_connected(std::unique_ptr<core::TcpStream> stream, c
   const UpstreamTransport& transport = pool_.upstream().transport;
   if (transport.proxy_protocol != core::ProxyVersion::off && !introduce(socket)) return;
   if (transport.tls == nullptr) {
+    connector_.reset();
     stream_->set_observer(this);
     return open();
   }
-  if (context_.tls == nullptr) return fail(UpstreamFailure::Kind::tls, "TLS is not available here");
+  if (context_.tls == nullptr) return unsecured(ConnectFailure::Kind::tls, "TLS is not available here");
   auto secured = context_.tls->connect(std::move(stream_), transport.tls, endpoint.host, endpoint.text);
-  if (!secured) return fail(UpstreamFailure::Kind::tls, secured.error().message);
+  if (!secured) return unsecured(ConnectFailure::Kind::tls, secured.error().message);
   tls_ = secured->get();
   stream_ = std::move(*secured);
   stream_->set_observer(this);
   state_ = State::securing;
-  context_.loop.timers().arm(deadline_, began_ + static_cast<std::uint64_t>(pool_.upstream().connect_timeout.count()));
+  context_.loop.timers().arm(deadline_, connector_->attempt_ends());
   secure();
 }
 
@@ -161,14 +160,28 @@ void UpstreamConnection::secure() {
   switch (tls_->handshake()) {
     case core::HandshakeStatus::again:
       return;
-    case core::HandshakeStatus::failed: {
-      const std::string reason = tls_->failure();
-      return fail(UpstreamFailure::Kind::tls, reason);
-    }
+    case core::HandshakeStatus::failed:
+      return unsecured(ConnectFailure::Kind::tls, std::string(tls_->failure()));
     case core::HandshakeStatus::done:
+      if (pool_.upstream().transport.version == HttpVersion::http2 && tls_->alpn() != "h2") {
+        return unsecured(ConnectFailure::Kind::tls, "it does not agree on h2 (ALPN)");
+      }
       deadline_.cancel();
+      connector_.reset();
       return open();
   }
+}
+
+void UpstreamConnection::unsecured(ConnectFailure::Kind kind, const std::string& why) {
+  deadline_.cancel();
+  tls_ = nullptr;
+  if (stream_ != nullptr) {
+    stream_->set_observer(nullptr);
+    context_.loop.retire(std::move(stream_));
+  }
+  endpoint_ = nullptr;
+  state_ = State::connecting;
+  connector_->go_on(kind, why);
 }
 
 void UpstreamConnection::open() {
@@ -176,9 +189,6 @@ void UpstreamConnection::open() {
   core::ClientCodec::Observer& observer = *this;
   const HttpVersion version = pool_.upstream().transport.version;
   const bool agreed = tls_ != nullptr && tls_->alpn() == "h2";
-  if (version == HttpVersion::http2 && tls_ != nullptr && !agreed) {
-    return fail(UpstreamFailure::Kind::tls, "it does not agree on h2 (ALPN)");
-  }
   if (version == HttpVersion::http2 || (version == HttpVersion::automatic && agreed)) {
     http2_ = std::make_unique<core::Http2Client>(observer, output_, context_.http);
     codec_ = http2_.get();
@@ -214,6 +224,8 @@ void UpstreamConnection::on_connect_failed(const ConnectFailure& failure) {
       return fail(UpstreamFailure::Kind::connect_timeout, failure.detail);
     case ConnectFailure::Kind::refused:
       return fail(UpstreamFailure::Kind::refused, failure.detail);
+    case ConnectFailure::Kind::tls:
+      return fail(UpstreamFailure::Kind::tls, failure.detail);
   }
 }
 
@@ -394,8 +406,8 @@ void UpstreamConnection::fail_stream(UpstreamStream& stream, UpstreamFailure fai
 void UpstreamConnection::fail(UpstreamFailure::Kind kind, const std::string& detail) {
   UpstreamFailure failure{kind, detail, false, false, false};
   if (in_use_ > 0) judge(kind, requests_ > 1);
-  const bool reached = stream_ != nullptr || kind == UpstreamFailure::Kind::tls;
-  if (!failure.detail.empty() && reached && endpoint_ != nullptr)
+  // What the connector says names every endpoint that it tried.
+  if (!failure.detail.empty() && stream_ != nullptr && endpoint_ != nullptr)
     failure.detail = endpoint_->text + ": " + failure.detail;
   close();
   // Whoever is told may give up others of these streams.
@@ -431,7 +443,7 @@ void UpstreamConnection::judge(UpstreamFailure::Kind kind, bool reused) {
 void UpstreamConnection::timed_out() {
   if (state_ == State::securing) {
     const std::string time = std::to_string(pool_.upstream().connect_timeout.count()) + " ms";
-    return fail(UpstreamFailure::Kind::connect_timeout, "no TLS connection within " + time);
+    return unsecured(ConnectFailure::Kind::timeout, "no TLS connection within " + time);
   }
   if (in_use_ == 0 && state_ == State::open) close();
 }

@@ -2,9 +2,9 @@
 // UpstreamConnection: one HTTP connection to an endpoint, with its codec, and the UpstreamStreams on it: one at a time
 // over HTTP/1, several over HTTP/2. Made, kept and freed by its UpstreamPool. Streams talk to it; nobody else does.
 //
-// Life: connecting, with streams that wait for it; securing, where the upstream has TLS (both within timeouts.connect);
-// open; then closed, or taken (an upgrade: the bytes belong to
-// somebody else, the place in limits.connections is still held).
+// Life: connecting, with streams that wait for it; securing, where the upstream has TLS (both within timeouts.connect
+// per endpoint; without TLS to be had it connects to the next one); open; then closed, or taken (an upgrade: the bytes
+// belong to somebody else, the place in limits.connections is still held).
 
 #include <memory>
 #include <optional>
@@ -80,6 +80,8 @@ class UpstreamConnection final : public core::Retirable,
   // False: it did not go out, and the connection has failed.
   bool introduce(core::TcpStream& stream);
   void secure();
+  // There is no TLS connection with this endpoint: on to the next one.
+  void unsecured(ConnectFailure::Kind kind, const std::string& why);
   void open();
   // Requests may wait for it: it does not stand, or has not said yet how many it takes.
   [[nodiscard]] bool in_the_making() const {
@@ -129,7 +131,6 @@ class UpstreamConnection final : public core::Retirable,
   std::vector<UpstreamStream*> streams_;  // by StreamId - 1; null where there is none
   core::Timer deadline_;                  // of an unused connection, and of the TLS handshake
   core::Deferred again_;
-  std::uint64_t began_;
   std::uint64_t connected_at_ = 0;
   std::uint64_t took_at_ = 0;  // loop milliseconds: when it last took bytes
   std::uint64_t requests_ = 0;

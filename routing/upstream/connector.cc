@@ -74,7 +74,8 @@ bool Connector::begin(Attempt& attempt, std::size_t endpoint) {
   attempt.endpoint = endpoint;
   attempt.stream = std::move(*stream);
   attempt.stream->set_observer(this);
-  loop_.timers().arm(attempt.deadline, loop_.now() + static_cast<std::uint64_t>(timeout_.count()));
+  attempt.ends = loop_.now() + static_cast<std::uint64_t>(timeout_.count());
+  loop_.timers().arm(attempt.deadline, attempt.ends);
   return true;
 }
 
@@ -100,8 +101,13 @@ void Connector::try_other_family() {
 
 void Connector::attempt_failed(std::size_t endpoint, core::ConnectResult result, const std::string& why) {
   metrics_.upstream_connect(result);
-  failure_.kind =
-      result == core::ConnectResult::timeout ? ConnectFailure::Kind::timeout : ConnectFailure::Kind::refused;
+  note_failure(endpoint,
+               result == core::ConnectResult::timeout ? ConnectFailure::Kind::timeout : ConnectFailure::Kind::refused,
+               why);
+}
+
+void Connector::note_failure(std::size_t endpoint, ConnectFailure::Kind kind, const std::string& why) {
+  failure_.kind = kind;
   if (!failure_.detail.empty()) failure_.detail += "; ";
   failure_.last = &endpoints_->endpoints[endpoint];
   failure_.detail += failure_.last->text + ": " + why;
@@ -117,6 +123,8 @@ void Connector::on_ready(core::Stream& stream) {
       attempt.deadline.cancel();
       stagger_.cancel();
       metrics_.upstream_connect(core::ConnectResult::ok);
+      standing_ = attempt.endpoint;
+      standing_ends_ = attempt.ends;
       attempt.stream->set_observer(nullptr);
       auto winner = std::move(attempt.stream);
       end(&attempt == &first_ ? second_ : first_);
@@ -132,6 +140,11 @@ void Connector::on_ready(core::Stream& stream) {
                  std::strerror(error));
   if (first_.running() || second_.running()) return;  // the other family may still make it
   stagger_.cancel();
+  try_next();
+}
+
+void Connector::go_on(ConnectFailure::Kind kind, const std::string& why) {
+  note_failure(standing_, kind, why);
   try_next();
 }
 

@@ -70,6 +70,27 @@ def test_stopped_without_checks(site, nginx):
     until(lambda: site.ask("/").status == 200, "it goes on")
 
 
+def test_stopped_and_reached_over_tls(site, nginx, authority):
+    """The handshake does not come to an end: as if it were black-holed, timeouts.connect and then the next endpoint."""
+    pair = authority.issue("app.internal")
+    one, two = nginx("one", pair), nginx("two", pair)
+    upstream = {"tls": {"ca": str(authority.path), "server_name": "app.internal"}, "timeouts": {"connect": "300ms"},
+                "outlier": {"consecutive_failures": 1, "eject_for": "60s"}}
+    one._process.send_signal(signal.SIGSTOP)
+    try:
+        start(site, [one, two], upstream=upstream, workers=1)
+        with site.wire() as wire:
+            for _ in range(6):
+                assert wire.ask("/", HOST, method="POST", body=b"pay 10").body == b"two own.example.com\n"
+        assert sorted(line["attempts"] for line in site.edge.wait_access(6)) == [1] * 5 + [2], "it is ejected after one"
+        site.edge.stop()
+        start(site, [one], upstream=upstream)
+        assert site.ask("/").status == 504
+        site.edge.wait_access(status=504, reason="connect_timeout")
+    finally:
+        one._process.send_signal(signal.SIGCONT)
+
+
 def test_stopped_with_a_try_timeout_and_a_retry(site, nginx):
     one, two = nginx("one"), nginx("two")
     start(site, [one, two], {"timeouts": {"try": "300ms"}, "retry": {"attempts": 1, "on": ["timeout"], "backoff": "1ms"}})

@@ -204,6 +204,28 @@ def test_the_handshake_counts_as_connecting(site, tap, authority):
     site.edge.wait_log("no TLS connection within 400 ms")
 
 
+@pytest.mark.sanitizer
+def test_an_endpoint_without_tls_to_be_had_is_left_for_the_next(site, backend, tap, blackhole, nginx, authority, stranger):
+    """Silent, black-holed, no TLS, somebody else: each has timeouts.connect of its own, and then comes the next, for any
+    method; it counts as a failure of the endpoint."""
+    good = backend(server="location / { return 200 yes; }")
+    other = backend(stranger.issue(NAME), name="other")
+    plain = nginx("plain")
+    bad = {"silent": tap.address, "blackhole": blackhole.address, "plain": plain.address, "other": other.address}
+    limits = {"timeouts": {"connect": "400ms"}, "outlier": {"consecutive_failures": 1, "eject_for": "60s"}}
+    site.start(rules(site, **{name: {**upstream(good, authority.path), **limits, "endpoints": [address, good.address]}
+                              for name, address in bad.items()}), workers=1)
+    for name, address in bad.items():
+        with site.wire() as wire:
+            for _ in range(3):
+                assert wire.ask(f"/{name}", HOST, method="POST", body=b"pay 10").body == b"yes", name
+        site.edge.wait_log(f"{address} is ejected for 60000 ms: 1 failures in a row")
+        lines = site.edge.wait_access(3, path=f"/{name}")
+        assert sorted(line["attempts"] for line in lines) == [1, 1, 2], lines
+        if name in ("silent", "blackhole"):
+            assert max(line["duration_ms"] for line in lines) >= 390
+
+
 def test_the_proxy_header_comes_before_tls(site, nginx, authority):
     server = nginx("pp", authority.issue(NAME), options="proxy_protocol", server="""
         location / { return 200 "$proxy_protocol_addr $ssl_protocol"; }""")
