@@ -241,9 +241,7 @@ void UpstreamConnection::on_ready(core::Stream&) {
   if (state_ == State::securing) return secure();
   if (state_ != State::open) return;
   if (!codec_->multiplexed() && in_use_ == 0) {
-    // The upstream closed it, or speaks out of turn; but TLS has things of its own to say (tickets).
-    if (!stream_->readable()) return;
-    if (tls_ == nullptr || tls_->read(context_.buffer).status != core::IoStatus::again) close();
+    if (says_more()) close();
     return;
   }
   if (!output_.empty()) {
@@ -251,6 +249,12 @@ void UpstreamConnection::on_ready(core::Stream&) {
     if (output_.empty()) tell_writable();
   }
   read();
+}
+
+bool UpstreamConnection::says_more() {
+  // There may be nothing after all, and TLS has things of its own to say (tickets). The receive buffer may be in use.
+  char byte = 0;
+  return stream_->readable() && stream_->read({&byte, 1}).status != core::IoStatus::again;
 }
 
 bool UpstreamConnection::held_back() const {

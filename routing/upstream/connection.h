@@ -66,6 +66,8 @@ class UpstreamConnection final : public core::Retirable,
   void detach(UpstreamStream& stream);
   [[nodiscard]] bool idle() const { return state_ == State::open && in_use_ == 0 && waiting_.empty(); }
   [[nodiscard]] bool has_room() const { return state_ == State::open && codec_->capacity() > 0; }
+  // HTTP/1, between two requests: the upstream has closed, or there are bytes of it that belong to no answer.
+  [[nodiscard]] bool says_more();
   // Nobody uses it: closed at `until`, loop milliseconds, or when the upstream says anything.
   void park(std::uint64_t until);
   void close();

@@ -366,9 +366,10 @@ void UpstreamPool::take_back(UpstreamConnection& connection) {
   const Keepalive& keep = upstream_->keepalive;
   // Another worker waits for the place.
   const bool scarce = connection.leased_ && waiting_.empty() && upstream_->state->runtime().pending.load() != 0;
-  const bool left_over =
-      !connection.codec_->multiplexed() && (!connection.output_.empty() || !connection.stash_.empty());
-  if (!worth || scarce || left_over || !connection.codec_->reusable() || room_.size() >= keep.connections) {
+  const bool multiplexed = connection.codec_->multiplexed();
+  const bool left_over = !multiplexed && (!connection.output_.empty() || !connection.stash_.empty());
+  if (!worth || scarce || left_over || !connection.codec_->reusable() || room_.size() >= keep.connections ||
+      (!multiplexed && connection.says_more())) {
     connection.close();
     return;
   }

@@ -1,7 +1,10 @@
 // UpstreamPool and UpstreamConnection: what is kept, what is lent again, and how connections end.
 #include "tests/routing/upstream/pool_fixture.h"
 
+#include <algorithm>
+#include <memory>
 #include <optional>
+#include <vector>
 
 namespace edgemux::routing {
 namespace {
@@ -36,6 +39,25 @@ TEST_F(UpstreamPoolTest, DoesNotKeepAConnectionWithBytesLeftOver) {
   EXPECT_EQ(first.body, "ok");
   EXPECT_EQ(pool().connections(), 0U);
   EXPECT_EQ(metrics.upstream_idle.read(), 0U);
+}
+
+// Those that are still in the kernel, since the read before ended with the answer.
+TEST_F(UpstreamPoolTest, DoesNotKeepAConnectionWithBytesLeftUnread) {
+  origin.on_bytes = [](LoopOrigin::Connection& c) { c.send(std::string(kOk) + "HTTP/1.1 200 OK\r\n"); };
+  Borrower first(pool());
+  first.read_limit = kOk.size();
+  ask(first);
+  EXPECT_EQ(first.body, "ok");
+  EXPECT_EQ(pool().connections(), 0U);
+  EXPECT_EQ(metrics.upstream_idle.read(), 0U);
+}
+
+TEST_F(UpstreamPoolTest, KeepsAConnectionWhoseAnswerFilledTheRead) {
+  Borrower first(pool());
+  first.read_limit = kOk.size();
+  ask(first);
+  EXPECT_EQ(first.body, "ok");
+  EXPECT_EQ(pool().connections(), 1U);
 }
 
 TEST_F(UpstreamPoolTest, DropsAnIdleConnectionThatSpeaksOrCloses) {
