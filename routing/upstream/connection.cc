@@ -201,6 +201,11 @@ void UpstreamConnection::open() {
   admit();
   if (state_ != State::open || !codec_->multiplexed()) return;
   flush();
+  // Those that wait for its SETTINGS do so for as long as others wait for a connection.
+  if (state_ == State::open && in_the_making()) {
+    context_.loop.timers().arm(deadline_,
+                               connected_at_ + static_cast<std::uint64_t>(pool_.upstream().connect_timeout.count()));
+  }
   if (state_ == State::open) pool_.take_back(*this);
 }
 
@@ -449,7 +454,12 @@ void UpstreamConnection::timed_out() {
     const std::string time = std::to_string(pool_.upstream().connect_timeout.count()) + " ms";
     return unsecured(ConnectFailure::Kind::timeout, "no TLS connection within " + time);
   }
-  if (in_use_ == 0 && state_ == State::open) close();
+  if (state_ != State::open) return;
+  if (in_the_making()) {
+    mute_ = true;
+    while (state_ == State::open && !waiting_.empty()) pool_.move_on(*waiting_.front());
+  }
+  if (in_use_ == 0 && state_ == State::open && waiting_.empty()) close();
 }
 
 void UpstreamConnection::close() {

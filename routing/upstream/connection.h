@@ -88,7 +88,7 @@ class UpstreamConnection final : public core::Retirable,
   // Requests may wait for it: it does not stand, or has not said yet how many it takes.
   [[nodiscard]] bool in_the_making() const {
     return state_ == State::connecting || state_ == State::securing ||
-           (state_ == State::open && http2_ != nullptr && !http2_->settled());
+           (state_ == State::open && http2_ != nullptr && !http2_->settled() && !mute_);
   }
   // Gives those that wait what room there is; the others get a connection of their own.
   void admit();
@@ -142,6 +142,7 @@ class UpstreamConnection final : public core::Retirable,
   std::size_t slot_ = SIZE_MAX;  // of its endpoint in the pool's present set; SIZE_MAX = not in it
   unsigned attempts_ = 0;
   State state_ = State::connecting;
+  bool mute_ = false;          // HTTP/2: timeouts.connect went by without its SETTINGS
   bool room_ = false;          // on_capacity() was called in this event
   bool listed_ = false;        // the pool may lend it
   bool parked_ = false;        // counted as idle

@@ -348,7 +348,7 @@ bool UpstreamPool::worth_keeping(const UpstreamConnection& connection) const {
   const auto max_age = static_cast<std::uint64_t>(keep.max_age.count());
   if (max_age != 0 && context_.loop.now() - connection.connected_at_ >= max_age) return false;
   if (keep.max_requests != 0 && connection.requests_ >= keep.max_requests) return false;
-  return !connection.write_failed_ && connection.slot_ != kNoSlot;
+  return !connection.write_failed_ && !connection.mute_ && connection.slot_ != kNoSlot;
 }
 
 void UpstreamPool::take_back(UpstreamConnection& connection) {

@@ -60,6 +60,23 @@ TEST_F(UpstreamPoolTest, KeepsAConnectionWhoseAnswerFilledTheRead) {
   EXPECT_EQ(pool().connections(), 1U);
 }
 
+// HTTP/2: how many requests it takes it never says.
+TEST_F(UpstreamPoolTest, WhoWaitsForTheSettingsOfAMuteUpstreamGetsAConnectionOfItsOwn) {
+  spec.transport.version = HttpVersion::http2;
+  spec.connect_timeout = 50ms;
+  origin.on_bytes = nullptr;
+  Borrower first(pool());
+  Borrower second(pool());
+  EXPECT_TRUE(first.get());
+  EXPECT_TRUE(second.get());
+  run_until([&] { return second.stream.ready() || second.failed; });
+  EXPECT_TRUE(second.stream.ready());
+  EXPECT_TRUE(first.stream.ready()) << "it has its answer to wait for";
+  EXPECT_EQ(origin.connections.size(), 2U);
+  first.stream.release();
+  EXPECT_EQ(pool().connections(), 1U) << "nobody else is sent there";
+}
+
 TEST_F(UpstreamPoolTest, DropsAnIdleConnectionThatSpeaksOrCloses) {
   Borrower first(pool());
   ask(
