@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/base/chain.h"
 #include "core/base/metrics.h"
 #include "core/http/codec.h"
 #include "core/http/http1_client.h"
@@ -137,9 +138,11 @@ class UpstreamConnection final : public core::Retirable,
   std::uint64_t took_at_ = 0;  // loop milliseconds: when it last took bytes
   std::uint64_t requests_ = 0;
   UpstreamStream::Counts counts_;
-  std::size_t in_use_ = 0;       // streams attached
-  std::size_t index_ = 0;        // in the pool's list
-  std::size_t slot_ = SIZE_MAX;  // of its endpoint in the pool's present set; SIZE_MAX = not in it
+  core::ChainLink<UpstreamConnection> in_room_;  // while listed_
+  core::ChainLink<UpstreamConnection> in_slot_;  // while listed_ and slot_ is one
+  std::size_t in_use_ = 0;                       // streams attached
+  std::size_t index_ = 0;                        // in the pool's list
+  std::size_t slot_ = SIZE_MAX;                  // of its endpoint in the pool's present set; SIZE_MAX = not in it
   unsigned attempts_ = 0;
   State state_ = State::connecting;
   bool mute_ = false;          // HTTP/2: timeouts.connect went by without its SETTINGS

@@ -60,6 +60,32 @@ TEST_F(UpstreamPoolTest, KeepsAConnectionWhoseAnswerFilledTheRead) {
   EXPECT_EQ(pool().connections(), 1U);
 }
 
+// Connections to other endpoints than the one whose turn it is are passed over, the newest of its own comes first.
+TEST_F(UpstreamPoolTest, LendsTheNewestConnectionOfTheEndpointWhoseTurnItIs) {
+  LoopOrigin other(loop);
+  other.on_bytes = origin.on_bytes;
+  publish({origin.listener.address(), other.listener.address()});
+  std::vector<std::unique_ptr<Borrower>> all;
+  int rounds = 0;
+  run_until([&] {
+    if (!std::all_of(all.begin(), all.end(), [](const auto& one) { return one->done; })) return false;
+    all.clear();
+    if (rounds == 40) return true;
+    // Four at once need four connections, two per endpoint; after that each finds one.
+    for (int i = 0; i < 4; ++i) {
+      all.push_back(std::make_unique<Borrower>(pool()));
+      EXPECT_TRUE(all.back()->get());
+      EXPECT_EQ(all.back()->reused, rounds > 0);
+    }
+    ++rounds;
+    return false;
+  });
+  EXPECT_EQ(origin.connections.size(), 2U);
+  EXPECT_EQ(other.connections.size(), 2U);
+  EXPECT_EQ(metrics.upstream_idle.read(), 4U);
+  EXPECT_EQ(metrics.upstream_reuses.read(), 39U * 4U);
+}
+
 // HTTP/2: how many requests it takes it never says.
 TEST_F(UpstreamPoolTest, WhoWaitsForTheSettingsOfAMuteUpstreamGetsAConnectionOfItsOwn) {
   spec.transport.version = HttpVersion::http2;
