@@ -319,6 +319,15 @@ void UpstreamPool::serve_waiting() {
     lend(*connection, *first.stream);
     first.stream->observer_.on_upstream_ready();
   }
+  pass_on_places();
+}
+
+void UpstreamPool::pass_on_places() {
+  if (upstream_->max_connections == 0) return;
+  UpstreamRuntime& runtime = upstream_->state->runtime();
+  if (runtime.pending.load() == 0) return;
+  if (close_oldest_idle()) return;  // which tells the others
+  runtime.places.place_freed();
 }
 
 bool UpstreamPool::close_oldest_idle() {

@@ -108,6 +108,8 @@ class UpstreamPool final : private PlaceBoard::Member {
   std::string waited_in_vain();
   // Gives what is free to those that wait.
   void serve_waiting();
+  // Nobody waits here any more: what is free is for those of other workers.
+  void pass_on_places();
   // False: none idles.
   bool close_oldest_idle();
   void lend(UpstreamConnection& connection, UpstreamStream& stream);
