@@ -1,7 +1,8 @@
 #pragma once
 // Connector: one connection to an upstream. Tries the endpoints one after the other, each with its own deadline,
 // from `first` on and around, every one once; the first that stands wins. Where a name has addresses of both families,
-// the other family is tried too when the first has not answered after kStagger, side by side (RFC 8305 5).
+// the other family is tried too when the first has not answered after kStagger, side by side (RFC 8305 5). When the
+// other one stands first then, connections begin with it for the next kRemembered.
 //
 // Use: construct, start(), get exactly one of the observer's two calls (never from inside start()). Destroying it
 // cancels. Who has to agree with the endpoint before it is of use (TLS) keeps the connector after on_connected(): if it
@@ -28,6 +29,10 @@ struct ConnectFailure {
   const Endpoint* last = nullptr;  // tried last; lives as long as the set
 };
 
+// Where a connection to endpoint `wanted` begins: there, or at the other family of its name while that is remembered to
+// be the faster one. An empty set: `wanted`.
+std::size_t first_choice(const EndpointSet& set, std::size_t wanted, std::uint64_t now);
+
 class Connector final : private core::StreamObserver {
  public:
   class Observer {
@@ -49,7 +54,8 @@ class Connector final : private core::StreamObserver {
   Connector(const Connector&) = delete;
   Connector& operator=(const Connector&) = delete;
 
-  static constexpr std::uint64_t kStagger = 250;  // ms
+  static constexpr std::uint64_t kStagger = 250;        // ms
+  static constexpr std::uint64_t kRemembered = 60'000;  // ms
 
   // `speaks_first`: bytes of ours follow as soon as the connection stands.
   void start(bool speaks_first = true);
@@ -84,6 +90,7 @@ class Connector final : private core::StreamObserver {
   [[nodiscard]] std::size_t other_family(std::size_t endpoint) const;
   void attempt_failed(std::size_t endpoint, core::ConnectResult result, const std::string& why);
   void note_failure(std::size_t endpoint, ConnectFailure::Kind kind, const std::string& why);
+  void outpaced_by_other_family(const Endpoint& slow);
   void end(Attempt& attempt);
   void timed_out(Attempt& attempt);
   void report();

@@ -188,6 +188,14 @@ UpstreamPool::Acquired UpstreamPool::acquire(UpstreamStream& stream, const Wish&
       return Acquired::ready;
     }
   }
+  if (const std::size_t first = first_choice(*choice.endpoints, choice.first, context_.loop.now());
+      first != choice.first) {
+    choice.first = first;
+    if (UpstreamConnection* connection = wish.fresh ? nullptr : find_room(first); connection != nullptr) {
+      lend(*connection, stream);
+      return Acquired::ready;
+    }
+  }
   if (UpstreamConnection* connection = find_in_the_making(choice); connection != nullptr) {
     connection->expect(stream);
     return Acquired::waiting;

@@ -2,14 +2,13 @@
 
 import os
 import signal
-import subprocess
-import threading
 import time
 from collections import Counter
 
 import pytest
 from support.backends import Nginx
 from support.load import Load
+from support.netns import Namespace
 from support.ports import free_port
 from support.site import HOST
 from support.waiting import patience, until
@@ -119,30 +118,13 @@ def test_stopped_with_checks(site, nginx):
 
 
 @pytest.fixture
-def black_hole():
-    """An address in a network namespace of its own whose answers are dropped; yields it."""
+def black_hole(closing):
+    """An address in a network namespace of its own whose answers are dropped."""
     if os.geteuid() != 0:
         pytest.skip("a network namespace needs root")
-    number = os.getpid() % 60000
-    name, link = f"emx{number}", f"emx{number}"
-    near, far = f"10.213.{number // 64 % 256}.{number % 64 * 4 + 1}", f"10.213.{number // 64 % 256}.{number % 64 * 4 + 2}"
-
-    def run(*command, check=True):
-        return subprocess.run(command, check=check, capture_output=True, text=True)
-
-    run("ip", "netns", "add", name)
-    try:
-        run("ip", "link", "add", link, "type", "veth", "peer", "name", "inside", "netns", name)
-        run("ip", "addr", "add", f"{near}/30", "dev", link)
-        run("ip", "link", "set", link, "up")
-        inside = ("ip", "netns", "exec", name)
-        run(*inside, "ip", "addr", "add", f"{far}/30", "dev", "inside")
-        run(*inside, "ip", "link", "set", "inside", "up")
-        # Whatever comes is taken; whatever would be answered is dropped.
-        run(*inside, "ip", "route", "add", "blackhole", f"{near}/32")
-        yield f"{far}:80"
-    finally:
-        run("ip", "netns", "del", name, check=False)
+    namespace = closing(Namespace())
+    namespace.drop(namespace.near_v4)
+    return f"{namespace.v4}:80"
 
 
 def test_black_holed(site, origin, black_hole):
