@@ -316,7 +316,8 @@ def test_the_egress_of_the_documentation(site, edge, nginx, authority):
         server = nginx(name, authority.issue(host), server='location / { return 200 "$host $request_uri $ssl_server_name"; }')
         upstream["endpoints"], upstream["tls"] = [server.address], {"ca": str(authority.path), "server_name": host}
     edge.start(certificates=site.certificates, **block)
-    host = block["routes"][0]["host"]
+    paths, *hosts = block["routes"]
+    host = paths["host"]
     with Wire.connect(edge.https, tls=authority.client_context(["http/1.1"]), name=host) as wire:
         for service in ("grafana", "wiki"):
             name = f"{service}.tail1234.ts.net"
@@ -325,3 +326,10 @@ def test_the_egress_of_the_documentation(site, edge, nginx, authority):
         # The location of exactly "/".
         assert wire.ask("/tailscale/grafana", host).body.decode() == "grafana grafana.tail1234.ts.net\n"
         assert wire.ask("/tailscale/other/", host).status == 404
+    assert [route["host"] for route in hosts] == ["grafana.egress.example.com", "wiki.egress.example.com"]
+    pair = authority.issue("*.egress.example.com")
+    edge.reload(certificates=[*site.certificates, {"cert": str(pair.cert), "key": str(pair.key)}], **block)
+    for route in hosts:
+        name = route["host"].replace("egress.example.com", "tail1234.ts.net")
+        with Wire.connect(edge.https, tls=authority.client_context(["http/1.1"]), name=route["host"]) as wire:
+            assert wire.ask("/tailscale/grafana?x=1", route["host"]).body.decode() == f"{name} /tailscale/grafana?x=1 {name}"
