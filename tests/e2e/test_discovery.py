@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 
 import pytest
+from support.hello import hello
 from support.knot import Knot
 from support.load import Load
 from support.netns import Namespace
@@ -13,7 +14,7 @@ from support.origin import Origin
 from support.ports import free_port
 from support.site import HOST
 from support.waiting import until
-from support.wire import Wire
+from support.wire import Tap, Wire
 
 pytestmark = [pytest.mark.sanitizer, pytest.mark.skipif(os.geteuid() != 0, reason="a name server on port 53 needs root")]
 DNS = {"min_ttl": "100ms", "max_ttl": "1s"}
@@ -59,6 +60,35 @@ def test_a_zone_that_changes_under_load_moves_requests_and_loses_none(site, knot
         until(lambda: backends[0].open_connections() == backends[1].open_connections() == 0, "the others are let go")
     assert load.bad == []
     assert site.edge.log().count("now resolves to") >= 6
+
+
+def test_tunnels_outlive_a_change_of_the_zone(edge, knot, taps_on_two_addresses):
+    """What changes moves new connections only."""
+    one, two = taps_on_two_addresses
+    knot.set("api 0 A 127.0.0.1")
+    app = {"endpoints": [f"api.app.test:{one.port}"], "dns": DNS, "outlier": {}}  # so that metrics tell of it
+    edge.start(upstreams={"app": app}, routes=[{"host": HOST, "passthrough": "app"}], prefix=knot.prefix)
+    until(lambda: edge.metrics().total("edgemux_upstream_endpoints", upstream="app") == 1, "the name is resolved")
+    first = hello(HOST)
+    with Wire.connect(edge.https) as old:
+        old.send(first)
+        with one.accept() as backend:
+            assert backend.take(len(first)) == first
+            knot.set("api 0 A 127.0.0.2")
+            edge.wait_log("now resolves to 127.0.0.2")
+            with Wire.connect(edge.https) as new:
+                new.send(first)
+                with two.accept() as other:
+                    assert other.take(len(first)) == first
+                    backend.send(b"still here")
+                    assert old.take(10) == b"still here"
+    assert one.nobody_comes(0.05)
+
+
+@pytest.fixture
+def taps_on_two_addresses(closing):
+    port = free_port()
+    return [closing(Tap(port, host=f"127.0.0.{n}")) for n in (1, 2)]
 
 
 SERVER = """
@@ -214,10 +244,10 @@ def test_an_answer_that_leads_out_of_a_tenants_networks_is_not_followed(site, kn
                     routes=[site.route({"path": "/", "upstream": inside}, tenant="a")])
     until(lambda: site.ask("/who").status == 200, "the name is resolved")
     assert set(who(site)) == {"two"}
-    for outside in ("127.0.0.1", "169.254.169.254"):
-        knot.set(f"api 0 A {outside}")
+    for outside in ("A 127.0.0.1", "A 169.254.169.254", "AAAA ::ffff:127.0.0.1", "AAAA ::ffff:169.254.169.254", "AAAA ::1"):
+        knot.set(f"api 0 {outside}")
         until(lambda: site.ask("/who").status == 503, f"nobody is asked at {outside}")
-        knot.set(f"api 0 A {outside}", "api 0 A 127.0.0.2")
+        knot.set(f"api 0 {outside}", "api 0 A 127.0.0.2")
         until(lambda: site.ask("/who").status == 200, "what is inside is used")
         assert set(who(site)) == {"two"}
     assert backends[0].requests == []

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 
 import pytest
-from support.backends import Nginx
+from support.backends import Haproxy, Nginx
 from support.load import Load
 from support.netns import Namespace
 from support.ports import free_port
@@ -26,8 +26,20 @@ def start(site, backends, rule=None, upstream=None, **over):
 
 @pytest.mark.parametrize("rule", [{"retry": RETRY}, {}], ids=["with a retry", "without"])
 def test_killed_twenty_times_under_load(site, nginx, rule):
-    """kill -9 of one of three. nginx's answers here are one write, so none is half there."""
-    backends = [nginx(name) for name in ("one", "two", "three")]
+    """kill -9 of one of three. Their answers here are one write, so none is half there."""
+
+    def revive(old, number):
+        folder = site.edge.folder / f"again{number}"
+        if isinstance(old, Nginx):
+            return Nginx(folder, old.port, old.name)
+        return named_haproxy(folder, old.port)
+
+    def named_haproxy(folder, port):
+        made = Haproxy(folder, port, None, "three %[req.hdr(host)]")
+        made.name = "three"
+        return made
+
+    backends = [nginx("one"), nginx("two"), named_haproxy(site.edge.folder / "three", free_port())]
     start(site, backends, rule, {"outlier": {"consecutive_failures": 3, "eject_for": "100ms"}})
     kills = []
     with Load(site) as load:
@@ -38,7 +50,7 @@ def test_killed_twenty_times_under_load(site, nginx, rule):
             victim.close()  # SIGKILL
             kills.append((before - patience(1), time.monotonic() + 0.1))
             load.more(60)
-            backends[number % 3] = Nginx(site.edge.folder / f"again{number}", victim.port, victim.name)
+            backends[number % 3] = revive(victim, number)
             load.more(20)
         for backend in backends:
             until(lambda b=backend: site.ask("/").body.split()[0].decode() == b.name, f"{backend.name} serves again")
@@ -53,10 +65,10 @@ def test_killed_twenty_times_under_load(site, nginx, rule):
     assert len(load.bad) <= len(kills) * 6
 
 
-def test_stopped_without_checks(site, nginx):
-    """SIGSTOP: the kernel still accepts. Silence until timeouts.response, then 504; with `timeouts.try` and a retry on
-    timeout another endpoint answers."""
-    one = nginx("one")
+@pytest.mark.parametrize("kind", ["nginx", "haproxy"])
+def test_stopped_without_checks(site, nginx, haproxy, kind):
+    """SIGSTOP: the kernel still accepts. Silence until timeouts.response, then 504."""
+    one = nginx("one") if kind == "nginx" else haproxy(None, "one")
     start(site, [one], timeouts={"response": "500ms"})
     assert site.ask("/").status == 200
     one._process.send_signal(signal.SIGSTOP)

@@ -131,6 +131,21 @@ def test_an_http_check_speaks_the_version_of_the_upstream(site, closing, authori
     assert seen[":authority"] == good.address and seen["user-agent"] == "edgemux-health-check"
 
 
+def test_who_comes_back_gets_a_tenth_at_first(site, three):
+    """slow_start: a tenth of its weight until a tenth of the time is over."""
+    sick = threading.Event()
+    three[1].scripts["/healthz"] = lambda call: call.answer(503 if sick.is_set() else 200)
+    start(site, app(three, slow_start="1h", health_check={"http": "/healthz", **FAST}), workers=1)
+    wait_states(site, healthy=3)
+    assert who(site, 30) == {"one": 10, "two": 10, "three": 10}
+    sick.set()
+    wait_states(site, healthy=2, unhealthy=1)
+    sick.clear()
+    wait_states(site, healthy=3)
+    seen = who(site, 210)
+    assert seen["one"] >= 95 and seen["three"] >= 95 and 8 <= seen["two"] <= 12, seen
+
+
 def test_a_tcp_check_sees_who_stops_listening(site, three):
     start(site, app(three, health_check={"tcp": True, **FAST}))
     wait_states(site, healthy=3)

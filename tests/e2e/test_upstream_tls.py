@@ -182,6 +182,28 @@ def test_connections_are_kept_and_sessions_resumed(site, backend, authority):
     site.edge.wait_access(7)
 
 
+@pytest.mark.sanitizer
+def test_alpn_decides_about_the_version(site, nginx, authority, closing):
+    """`auto` takes HTTP/2 where it is agreed on, `h2` takes nothing else, and what is not said is HTTP/1.1."""
+    none = closing(Origin(free_port(), "none", tls=authority.server_context(authority.issue(NAME))))
+    said = 'location / { return 200 "$server_protocol $ssl_alpn_protocol"; }'
+    new = nginx("new", authority.issue(NAME), options="http2", server=said)
+    old = nginx("old", authority.issue(NAME), server=said)
+    site.start(rules(site, **{f"{name}-{protocol}": {**upstream(server, authority.path), "protocol": protocol}
+                              for name, server in (("new", new), ("old", old), ("none", none))
+                              for protocol in ("http1", "h2", "auto")}))
+    for path, body in {"new-http1": b"HTTP/1.1 http/1.1", "new-h2": b"HTTP/2.0 h2", "new-auto": b"HTTP/2.0 h2",
+                       "old-http1": b"HTTP/1.1 http/1.1", "old-auto": b"HTTP/1.1 http/1.1"}.items():
+        for _ in range(2):
+            assert site.ask(f"/{path}").body == body, path
+    assert [site.ask(f"/none-{protocol}").status for protocol in ("http1", "auto")] == [200, 200]
+    for name, server, why in (("old", old, "server sent alert: no application protocol"),
+                              ("none", none, "it does not agree on h2 (ALPN)")):
+        assert site.ask(f"/{name}-h2").status == 502
+        line = site.edge.wait_access(path=f"/{name}-h2", reason="upstream_tls")[0]
+        assert line["detail"] == f"{server.address}: {why}"
+
+
 def test_bodies_and_upgrades_go_over_tls(site, authority, closing):
     origin = closing(Origin(free_port(), "tls", tls=authority.server_context(authority.issue(NAME))))
     site.start(rules(site, app={**upstream(origin, authority.path)}))
