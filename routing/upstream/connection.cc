@@ -6,6 +6,7 @@
 #include <cstring>
 #include <utility>
 
+#include "core/base/log.h"
 #include "routing/upstream/pool.h"
 
 namespace edgemux::routing {
@@ -173,6 +174,11 @@ void UpstreamConnection::secure() {
 }
 
 void UpstreamConnection::unsecured(ConnectFailure::Kind kind, const std::string& why) {
+  // With another endpoint the request may well be answered, and nobody would hear of this one.
+  if (endpoints_->endpoints.size() > 1) {
+    core::log_limited(core::LogLevel::warn, endpoint_->text, "upstream {}: no TLS with {}: {}", pool_.upstream().name,
+                      endpoint_->text, why);
+  }
   deadline_.cancel();
   tls_ = nullptr;
   if (stream_ != nullptr) {

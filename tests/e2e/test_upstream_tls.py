@@ -242,6 +242,9 @@ def test_an_endpoint_without_tls_to_be_had_is_left_for_the_next(site, backend, t
             for _ in range(3):
                 assert wire.ask(f"/{name}", HOST, method="POST", body=b"pay 10").body == b"yes", name
         site.edge.wait_log(f"{address} is ejected for 60000 ms: 1 failures in a row")
+        if name != "blackhole":
+            why = {"silent": "no TLS connection within 400 ms", "plain": "wrong version number", "other": "is signed by"}[name]
+            site.edge.wait_log(f"no TLS with {address}: .*{why}")
         lines = site.edge.wait_access(3, path=f"/{name}")
         assert sorted(line["attempts"] for line in lines) == [1, 1, 2], lines
         if name in ("silent", "blackhole"):
