@@ -52,6 +52,25 @@ TEST_F(UpstreamPoolTest, DoesNotKeepAConnectionWithBytesLeftUnread) {
   EXPECT_EQ(metrics.upstream_idle.read(), 0U);
 }
 
+// The end came in the same moment, and is not told again.
+TEST_F(UpstreamPoolTest, DoesNotKeepAConnectionThatEndsWithItsAnswer) {
+  origin.on_bytes = [](LoopOrigin::Connection& c) {
+    c.send(kOk);
+    c.stream->shutdown_write();
+  };
+  Borrower first(pool());
+  first.read_limit = kOk.size();
+  std::size_t kept = 1;
+  first.on_event = [&] {
+    first.stream.release();
+    first.done = true;
+    kept = pool().connections();
+  };
+  ask(first);
+  EXPECT_EQ(first.body, "ok");
+  EXPECT_EQ(kept, 0U);
+}
+
 TEST_F(UpstreamPoolTest, KeepsAConnectionWhoseAnswerFilledTheRead) {
   Borrower first(pool());
   first.read_limit = kOk.size();
