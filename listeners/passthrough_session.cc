@@ -259,6 +259,7 @@ void PassthroughSession::on_connect_failed(const routing::ConnectFailure& failur
     case routing::ConnectFailure::Kind::timeout:
       return close(CloseReason::connect_timeout);
     case routing::ConnectFailure::Kind::refused:
+    case routing::ConnectFailure::Kind::tls:  // never: what passes through is not shaken hands with
       return close(CloseReason::connect_failed);
   }
 }

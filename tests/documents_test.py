@@ -52,6 +52,13 @@ def test_security_names_code_and_tests_that_exist():
     assert [name for name in places if not (ROOT / name).is_file()] == []
 
 
+def test_each_row_of_what_clients_see_is_a_test():
+    known = known_names()
+    shown = [re.findall(r"`(\w+)`", cell) for cell in cells(ROOT / "docs/upstreams.md", "test")]
+    assert len(shown) > 12
+    assert all(shown) and [name for row in shown for name in row if name not in known] == []
+
+
 def test_the_readme_shows_the_lines_that_the_quickstart_prints():
     start = (ROOT / "deploy/quickstart/start").read_text()
     config = (ROOT / "deploy/quickstart/edgemux.yaml").read_text()

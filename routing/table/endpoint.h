@@ -38,7 +38,9 @@ struct EndpointState {
   std::atomic<std::uint32_t> ejections{0};    // that followed each other closely: the next one lasts longer
   std::atomic<std::uint64_t> eject_ends{0};   // of the ejection under way, or of the latest
   std::atomic<std::uint64_t> ramp_begins{0};  // when it came into service; 0 = it was there from the start
-  std::atomic<std::uint32_t> active{0};       // requests and tunnels of all workers
+  // The other family of its name stood first, long after it was begun with; until then that one is begun with.
+  std::atomic<std::uint64_t> outpaced_until{0};
+  std::atomic<std::uint32_t> active{0};  // requests and tunnels of all workers
 
   [[nodiscard]] bool usable() const {
     return health.load(std::memory_order_relaxed) != Health::unhealthy && !ejected.load(std::memory_order_relaxed);

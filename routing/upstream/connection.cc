@@ -6,6 +6,7 @@
 #include <cstring>
 #include <utility>
 
+#include "core/base/log.h"
 #include "routing/upstream/pool.h"
 
 namespace edgemux::routing {
@@ -19,8 +20,7 @@ UpstreamConnection::UpstreamConnection(UpstreamPool& pool, UpstreamContext& cont
       endpoints_(std::move(endpoints)),
       deadline_([](void* self) { static_cast<UpstreamConnection*>(self)->timed_out(); }, this),
       again_(
-          context.loop, [](void* self) { static_cast<UpstreamConnection*>(self)->read(); }, this),
-      began_(context.loop.now()) {
+          context.loop, [](void* self) { static_cast<UpstreamConnection*>(self)->read(); }, this) {
   if (!endpoints_->endpoints.empty()) {
     expected_ = &endpoints_->endpoints[first];
     pool_.charge(*expected_);
@@ -120,7 +120,6 @@ void UpstreamConnection::tell_writable() {
 
 void UpstreamConnection::on_connected(std::unique_ptr<core::TcpStream> stream, const Endpoint& endpoint,
                                       unsigned attempts) {
-  connector_.reset();
   end_charge();
   attempts_ = attempts;
   endpoint_ = &endpoint;
@@ -130,17 +129,18 @@ void UpstreamConnection::on_connected(std::unique_ptr<core::TcpStream> stream, c
   const UpstreamTransport& transport = pool_.upstream().transport;
   if (transport.proxy_protocol != core::ProxyVersion::off && !introduce(socket)) return;
   if (transport.tls == nullptr) {
+    connector_.reset();
     stream_->set_observer(this);
     return open();
   }
-  if (context_.tls == nullptr) return fail(UpstreamFailure::Kind::tls, "TLS is not available here");
+  if (context_.tls == nullptr) return unsecured(ConnectFailure::Kind::tls, "TLS is not available here");
   auto secured = context_.tls->connect(std::move(stream_), transport.tls, endpoint.host, endpoint.text);
-  if (!secured) return fail(UpstreamFailure::Kind::tls, secured.error().message);
+  if (!secured) return unsecured(ConnectFailure::Kind::tls, secured.error().message);
   tls_ = secured->get();
   stream_ = std::move(*secured);
   stream_->set_observer(this);
   state_ = State::securing;
-  context_.loop.timers().arm(deadline_, began_ + static_cast<std::uint64_t>(pool_.upstream().connect_timeout.count()));
+  context_.loop.timers().arm(deadline_, connector_->attempt_ends());
   secure();
 }
 
@@ -161,14 +161,33 @@ void UpstreamConnection::secure() {
   switch (tls_->handshake()) {
     case core::HandshakeStatus::again:
       return;
-    case core::HandshakeStatus::failed: {
-      const std::string reason = tls_->failure();
-      return fail(UpstreamFailure::Kind::tls, reason);
-    }
+    case core::HandshakeStatus::failed:
+      return unsecured(ConnectFailure::Kind::tls, std::string(tls_->failure()));
     case core::HandshakeStatus::done:
+      if (pool_.upstream().transport.version == HttpVersion::http2 && tls_->alpn() != "h2") {
+        return unsecured(ConnectFailure::Kind::tls, "it does not agree on h2 (ALPN)");
+      }
       deadline_.cancel();
+      connector_.reset();
       return open();
   }
+}
+
+void UpstreamConnection::unsecured(ConnectFailure::Kind kind, const std::string& why) {
+  // With another endpoint the request may well be answered, and nobody would hear of this one.
+  if (endpoints_->endpoints.size() > 1) {
+    core::log_limited(core::LogLevel::warn, endpoint_->text, "upstream {}: no TLS with {}: {}", pool_.upstream().name,
+                      endpoint_->text, why);
+  }
+  deadline_.cancel();
+  tls_ = nullptr;
+  if (stream_ != nullptr) {
+    stream_->set_observer(nullptr);
+    context_.loop.retire(std::move(stream_));
+  }
+  endpoint_ = nullptr;
+  state_ = State::connecting;
+  connector_->go_on(kind, why);
 }
 
 void UpstreamConnection::open() {
@@ -176,9 +195,6 @@ void UpstreamConnection::open() {
   core::ClientCodec::Observer& observer = *this;
   const HttpVersion version = pool_.upstream().transport.version;
   const bool agreed = tls_ != nullptr && tls_->alpn() == "h2";
-  if (version == HttpVersion::http2 && tls_ != nullptr && !agreed) {
-    return fail(UpstreamFailure::Kind::tls, "it does not agree on h2 (ALPN)");
-  }
   if (version == HttpVersion::http2 || (version == HttpVersion::automatic && agreed)) {
     http2_ = std::make_unique<core::Http2Client>(observer, output_, context_.http);
     codec_ = http2_.get();
@@ -191,6 +207,11 @@ void UpstreamConnection::open() {
   admit();
   if (state_ != State::open || !codec_->multiplexed()) return;
   flush();
+  // Those that wait for its SETTINGS do so for as long as others wait for a connection.
+  if (state_ == State::open && in_the_making()) {
+    context_.loop.timers().arm(deadline_,
+                               connected_at_ + static_cast<std::uint64_t>(pool_.upstream().connect_timeout.count()));
+  }
   if (state_ == State::open) pool_.take_back(*this);
 }
 
@@ -214,6 +235,8 @@ void UpstreamConnection::on_connect_failed(const ConnectFailure& failure) {
       return fail(UpstreamFailure::Kind::connect_timeout, failure.detail);
     case ConnectFailure::Kind::refused:
       return fail(UpstreamFailure::Kind::refused, failure.detail);
+    case ConnectFailure::Kind::tls:
+      return fail(UpstreamFailure::Kind::tls, failure.detail);
   }
 }
 
@@ -229,9 +252,7 @@ void UpstreamConnection::on_ready(core::Stream&) {
   if (state_ == State::securing) return secure();
   if (state_ != State::open) return;
   if (!codec_->multiplexed() && in_use_ == 0) {
-    // The upstream closed it, or speaks out of turn; but TLS has things of its own to say (tickets).
-    if (!stream_->readable()) return;
-    if (tls_ == nullptr || tls_->read(context_.buffer).status != core::IoStatus::again) close();
+    if (says_more()) close();
     return;
   }
   if (!output_.empty()) {
@@ -239,6 +260,12 @@ void UpstreamConnection::on_ready(core::Stream&) {
     if (output_.empty()) tell_writable();
   }
   read();
+}
+
+bool UpstreamConnection::says_more() {
+  // There may be nothing after all, and TLS has things of its own to say (tickets). The receive buffer may be in use.
+  char byte = 0;
+  return stream_->readable() && stream_->read({&byte, 1}).status != core::IoStatus::again;
 }
 
 bool UpstreamConnection::held_back() const {
@@ -394,8 +421,8 @@ void UpstreamConnection::fail_stream(UpstreamStream& stream, UpstreamFailure fai
 void UpstreamConnection::fail(UpstreamFailure::Kind kind, const std::string& detail) {
   UpstreamFailure failure{kind, detail, false, false, false};
   if (in_use_ > 0) judge(kind, requests_ > 1);
-  const bool reached = stream_ != nullptr || kind == UpstreamFailure::Kind::tls;
-  if (!failure.detail.empty() && reached && endpoint_ != nullptr)
+  // What the connector says names every endpoint that it tried.
+  if (!failure.detail.empty() && stream_ != nullptr && endpoint_ != nullptr)
     failure.detail = endpoint_->text + ": " + failure.detail;
   close();
   // Whoever is told may give up others of these streams.
@@ -431,9 +458,14 @@ void UpstreamConnection::judge(UpstreamFailure::Kind kind, bool reused) {
 void UpstreamConnection::timed_out() {
   if (state_ == State::securing) {
     const std::string time = std::to_string(pool_.upstream().connect_timeout.count()) + " ms";
-    return fail(UpstreamFailure::Kind::connect_timeout, "no TLS connection within " + time);
+    return unsecured(ConnectFailure::Kind::timeout, "no TLS connection within " + time);
   }
-  if (in_use_ == 0 && state_ == State::open) close();
+  if (state_ != State::open) return;
+  if (in_the_making()) {
+    mute_ = true;
+    while (state_ == State::open && !waiting_.empty()) pool_.move_on(*waiting_.front());
+  }
+  if (in_use_ == 0 && state_ == State::open && waiting_.empty()) close();
 }
 
 void UpstreamConnection::close() {

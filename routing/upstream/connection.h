@@ -2,9 +2,9 @@
 // UpstreamConnection: one HTTP connection to an endpoint, with its codec, and the UpstreamStreams on it: one at a time
 // over HTTP/1, several over HTTP/2. Made, kept and freed by its UpstreamPool. Streams talk to it; nobody else does.
 //
-// Life: connecting, with streams that wait for it; securing, where the upstream has TLS (both within timeouts.connect);
-// open; then closed, or taken (an upgrade: the bytes belong to
-// somebody else, the place in limits.connections is still held).
+// Life: connecting, with streams that wait for it; securing, where the upstream has TLS (both within timeouts.connect
+// per endpoint; without TLS to be had it connects to the next one); open; then closed, or taken (an upgrade: the bytes
+// belong to somebody else, the place in limits.connections is still held).
 
 #include <memory>
 #include <optional>
@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/base/chain.h"
 #include "core/base/metrics.h"
 #include "core/http/codec.h"
 #include "core/http/http1_client.h"
@@ -66,6 +67,8 @@ class UpstreamConnection final : public core::Retirable,
   void detach(UpstreamStream& stream);
   [[nodiscard]] bool idle() const { return state_ == State::open && in_use_ == 0 && waiting_.empty(); }
   [[nodiscard]] bool has_room() const { return state_ == State::open && codec_->capacity() > 0; }
+  // HTTP/1, between two requests: the upstream has closed, or there are bytes of it that belong to no answer.
+  [[nodiscard]] bool says_more();
   // Nobody uses it: closed at `until`, loop milliseconds, or when the upstream says anything.
   void park(std::uint64_t until);
   void close();
@@ -80,11 +83,13 @@ class UpstreamConnection final : public core::Retirable,
   // False: it did not go out, and the connection has failed.
   bool introduce(core::TcpStream& stream);
   void secure();
+  // There is no TLS connection with this endpoint: on to the next one.
+  void unsecured(ConnectFailure::Kind kind, const std::string& why);
   void open();
   // Requests may wait for it: it does not stand, or has not said yet how many it takes.
   [[nodiscard]] bool in_the_making() const {
     return state_ == State::connecting || state_ == State::securing ||
-           (state_ == State::open && http2_ != nullptr && !http2_->settled());
+           (state_ == State::open && http2_ != nullptr && !http2_->settled() && !mute_);
   }
   // Gives those that wait what room there is; the others get a connection of their own.
   void admit();
@@ -129,16 +134,18 @@ class UpstreamConnection final : public core::Retirable,
   std::vector<UpstreamStream*> streams_;  // by StreamId - 1; null where there is none
   core::Timer deadline_;                  // of an unused connection, and of the TLS handshake
   core::Deferred again_;
-  std::uint64_t began_;
   std::uint64_t connected_at_ = 0;
   std::uint64_t took_at_ = 0;  // loop milliseconds: when it last took bytes
   std::uint64_t requests_ = 0;
   UpstreamStream::Counts counts_;
-  std::size_t in_use_ = 0;       // streams attached
-  std::size_t index_ = 0;        // in the pool's list
-  std::size_t slot_ = SIZE_MAX;  // of its endpoint in the pool's present set; SIZE_MAX = not in it
+  core::ChainLink<UpstreamConnection> in_room_;  // while listed_
+  core::ChainLink<UpstreamConnection> in_slot_;  // while listed_ and slot_ is one
+  std::size_t in_use_ = 0;                       // streams attached
+  std::size_t index_ = 0;                        // in the pool's list
+  std::size_t slot_ = SIZE_MAX;                  // of its endpoint in the pool's present set; SIZE_MAX = not in it
   unsigned attempts_ = 0;
   State state_ = State::connecting;
+  bool mute_ = false;          // HTTP/2: timeouts.connect went by without its SETTINGS
   bool room_ = false;          // on_capacity() was called in this event
   bool listed_ = false;        // the pool may lend it
   bool parked_ = false;        // counted as idle

@@ -6,6 +6,37 @@
 
 namespace edgemux::routing {
 
+namespace {
+
+// The first endpoint of the same name and the other family that `wanted` likes; SIZE_MAX = none.
+template <class Wanted>
+std::size_t find_other_family(const std::vector<Endpoint>& endpoints, std::size_t endpoint, Wanted wanted) {
+  const Endpoint& one = endpoints[endpoint];
+  if (one.host.empty() || one.address.is_unix()) return SIZE_MAX;
+  for (std::size_t i = 0; i < endpoints.size(); ++i) {
+    const Endpoint& other = endpoints[i];
+    if (other.address.is_v4() != one.address.is_v4() && other.host == one.host &&
+        other.address.port() == one.address.port() && wanted(i)) {
+      return i;
+    }
+  }
+  return SIZE_MAX;
+}
+
+bool outpaced(const Endpoint& endpoint, std::uint64_t now) {
+  return endpoint.state != nullptr && endpoint.state->outpaced_until.load(std::memory_order_relaxed) > now;
+}
+
+}  // namespace
+
+std::size_t first_choice(const EndpointSet& set, std::size_t wanted, std::uint64_t now) {
+  const auto& endpoints = set.endpoints;
+  if (wanted >= endpoints.size() || !outpaced(endpoints[wanted], now)) return wanted;
+  const std::size_t other =
+      find_other_family(endpoints, wanted, [&](std::size_t i) { return !outpaced(endpoints[i], now); });
+  return other == SIZE_MAX ? wanted : other;
+}
+
 Connector::Connector(core::EventLoop& loop, core::WorkerMetrics& metrics, Observer& observer,
                      std::shared_ptr<const EndpointSet> endpoints, std::size_t first, std::chrono::milliseconds timeout,
                      const std::optional<core::SocketAddress>& source)
@@ -34,6 +65,7 @@ void Connector::end(Attempt& attempt) {
 
 void Connector::start(bool speaks_first) {
   speaks_first_ = speaks_first;
+  next_ = first_choice(*endpoints_, next_, loop_.now());
   if (endpoints_->endpoints.empty()) {
     failure_.kind = ConnectFailure::Kind::no_endpoint;
     failure_.detail = endpoints_->problem.empty() ? "it has no endpoints" : endpoints_->problem;
@@ -49,17 +81,7 @@ bool Connector::tried(std::size_t endpoint) const {
 }
 
 std::size_t Connector::other_family(std::size_t endpoint) const {
-  const auto& endpoints = endpoints_->endpoints;
-  const Endpoint& one = endpoints[endpoint];
-  if (one.host.empty() || one.address.is_unix()) return SIZE_MAX;
-  for (std::size_t i = 0; i < endpoints.size(); ++i) {
-    const Endpoint& other = endpoints[i];
-    if (other.address.is_v4() != one.address.is_v4() && other.host == one.host &&
-        other.address.port() == one.address.port() && !tried(i)) {
-      return i;
-    }
-  }
-  return SIZE_MAX;
+  return find_other_family(endpoints_->endpoints, endpoint, [this](std::size_t i) { return !tried(i); });
 }
 
 bool Connector::begin(Attempt& attempt, std::size_t endpoint) {
@@ -74,7 +96,8 @@ bool Connector::begin(Attempt& attempt, std::size_t endpoint) {
   attempt.endpoint = endpoint;
   attempt.stream = std::move(*stream);
   attempt.stream->set_observer(this);
-  loop_.timers().arm(attempt.deadline, loop_.now() + static_cast<std::uint64_t>(timeout_.count()));
+  attempt.ends = loop_.now() + static_cast<std::uint64_t>(timeout_.count());
+  loop_.timers().arm(attempt.deadline, attempt.ends);
   return true;
 }
 
@@ -100,8 +123,13 @@ void Connector::try_other_family() {
 
 void Connector::attempt_failed(std::size_t endpoint, core::ConnectResult result, const std::string& why) {
   metrics_.upstream_connect(result);
-  failure_.kind =
-      result == core::ConnectResult::timeout ? ConnectFailure::Kind::timeout : ConnectFailure::Kind::refused;
+  note_failure(endpoint,
+               result == core::ConnectResult::timeout ? ConnectFailure::Kind::timeout : ConnectFailure::Kind::refused,
+               why);
+}
+
+void Connector::note_failure(std::size_t endpoint, ConnectFailure::Kind kind, const std::string& why) {
+  failure_.kind = kind;
   if (!failure_.detail.empty()) failure_.detail += "; ";
   failure_.last = &endpoints_->endpoints[endpoint];
   failure_.detail += failure_.last->text + ": " + why;
@@ -117,6 +145,9 @@ void Connector::on_ready(core::Stream& stream) {
       attempt.deadline.cancel();
       stagger_.cancel();
       metrics_.upstream_connect(core::ConnectResult::ok);
+      if (&attempt == &second_ && first_.running()) outpaced_by_other_family(endpoints_->endpoints[first_.endpoint]);
+      standing_ = attempt.endpoint;
+      standing_ends_ = attempt.ends;
       attempt.stream->set_observer(nullptr);
       auto winner = std::move(attempt.stream);
       end(&attempt == &first_ ? second_ : first_);
@@ -132,6 +163,16 @@ void Connector::on_ready(core::Stream& stream) {
                  std::strerror(error));
   if (first_.running() || second_.running()) return;  // the other family may still make it
   stagger_.cancel();
+  try_next();
+}
+
+void Connector::outpaced_by_other_family(const Endpoint& slow) {
+  if (slow.state == nullptr) return;
+  slow.state->outpaced_until.store(loop_.now() + kRemembered, std::memory_order_relaxed);
+}
+
+void Connector::go_on(ConnectFailure::Kind kind, const std::string& why) {
+  note_failure(standing_, kind, why);
   try_next();
 }
 

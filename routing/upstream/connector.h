@@ -1,10 +1,12 @@
 #pragma once
 // Connector: one connection to an upstream. Tries the endpoints one after the other, each with its own deadline,
 // from `first` on and around, every one once; the first that stands wins. Where a name has addresses of both families,
-// the other family is tried too when the first has not answered after kStagger, side by side (RFC 8305 5).
+// the other family is tried too when the first has not answered after kStagger, side by side (RFC 8305 5). When the
+// other one stands first then, connections begin with it for the next kRemembered.
 //
 // Use: construct, start(), get exactly one of the observer's two calls (never from inside start()). Destroying it
-// cancels.
+// cancels. Who has to agree with the endpoint before it is of use (TLS) keeps the connector after on_connected(): if it
+// comes to nothing by `attempt_ends()`, go_on() tries the next endpoint, and one of the two calls follows again.
 
 #include <array>
 #include <chrono>
@@ -20,12 +22,16 @@
 namespace edgemux::routing {
 
 struct ConnectFailure {
-  enum class Kind : std::uint8_t { no_endpoint, refused, timeout };
+  enum class Kind : std::uint8_t { no_endpoint, refused, timeout, tls };
   Kind kind = Kind::refused;  // of the last attempt
   std::string detail;         // every attempt: "10.0.0.7:80: Connection refused; 10.0.0.8:80: no answer within 3000 ms"
   unsigned attempts = 0;
   const Endpoint* last = nullptr;  // tried last; lives as long as the set
 };
+
+// Where a connection to endpoint `wanted` begins: there, or at the other family of its name while that is remembered to
+// be the faster one. An empty set: `wanted`.
+std::size_t first_choice(const EndpointSet& set, std::size_t wanted, std::uint64_t now);
 
 class Connector final : private core::StreamObserver {
  public:
@@ -48,10 +54,15 @@ class Connector final : private core::StreamObserver {
   Connector(const Connector&) = delete;
   Connector& operator=(const Connector&) = delete;
 
-  static constexpr std::uint64_t kStagger = 250;  // ms
+  static constexpr std::uint64_t kStagger = 250;        // ms
+  static constexpr std::uint64_t kRemembered = 60'000;  // ms
 
   // `speaks_first`: bytes of ours follow as soon as the connection stands.
   void start(bool speaks_first = true);
+  // After on_connected(), whose connection has been given up: the endpoint counts as one that failed.
+  void go_on(ConnectFailure::Kind kind, const std::string& why);
+  // Loop milliseconds: when the time for the endpoint of on_connected() is over.
+  [[nodiscard]] std::uint64_t attempt_ends() const { return standing_ends_; }
   [[nodiscard]] const std::shared_ptr<const EndpointSet>& endpoints() const { return endpoints_; }
 
  private:
@@ -65,6 +76,7 @@ class Connector final : private core::StreamObserver {
     Connector& owner;
     std::unique_ptr<core::TcpStream> stream;
     std::size_t endpoint = 0;  // its index
+    std::uint64_t ends = 0;
     core::Timer deadline;
   };
 
@@ -77,6 +89,8 @@ class Connector final : private core::StreamObserver {
   // Of the same name and the other family, and not tried yet; SIZE_MAX = none.
   [[nodiscard]] std::size_t other_family(std::size_t endpoint) const;
   void attempt_failed(std::size_t endpoint, core::ConnectResult result, const std::string& why);
+  void note_failure(std::size_t endpoint, ConnectFailure::Kind kind, const std::string& why);
+  void outpaced_by_other_family(const Endpoint& slow);
   void end(Attempt& attempt);
   void timed_out(Attempt& attempt);
   void report();
@@ -90,7 +104,9 @@ class Connector final : private core::StreamObserver {
   std::optional<core::SocketAddress> source_;
   std::array<std::size_t, kMostAttempts> tried_{};
   Attempt first_{*this};
-  Attempt second_{*this};  // of the other family
+  Attempt second_{*this};     // of the other family
+  std::size_t standing_ = 0;  // the endpoint of on_connected()
+  std::uint64_t standing_ends_ = 0;
   core::Timer stagger_;
   core::Deferred later_;
   ConnectFailure failure_;

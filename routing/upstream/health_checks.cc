@@ -72,6 +72,7 @@ void HealthChecks::track(const std::vector<UpstreamPtr>& upstreams) {
     leave(*entry.second);
     return true;
   });
+  run_waiting();  // in the places of those that are gone
   if (watched_.empty()) {
     tick_.cancel();
   } else if (!tick_.armed()) {
@@ -99,6 +100,7 @@ void HealthChecks::tick() {
     if (watched->upstream->state->published() != watched->set) follow(*watched);
     if (runtime->ejected.load(std::memory_order_relaxed) != 0) end_ejections(*watched, loop_.now());
   }
+  run_waiting();  // endpoints that are gone have left places
   loop_.timers().arm(tick_, loop_.now() + kTick);
 }
 
@@ -181,9 +183,9 @@ void HealthChecks::begin(Check& check) {
   if (check.probe != nullptr) return;  // the one before is still under way
   ++in_flight_;
   check.probe = std::make_unique<Probe>(
-      loop_, tls_.get(),
+      ProbeContext{loop_, blocks_, http_, tls_.get()},
       Probe::Target{check.endpoint.address, check.endpoint.text, upstream.health_check, check.watched.tls,
-                    upstream.transport.proxy_protocol, upstream.transport.source_address},
+                    upstream.transport.version, upstream.transport.proxy_protocol, upstream.transport.source_address},
       [this, &check](const std::string& problem) { finished(check, problem); });
   check.probe->start();
 }

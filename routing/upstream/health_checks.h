@@ -15,7 +15,9 @@
 #include <unordered_map>
 #include <vector>
 
+#include "core/http/http1_server.h"
 #include "core/io/event_loop.h"
+#include "core/io/output.h"
 #include "core/tls/context.h"
 #include "routing/table/upstream.h"
 
@@ -55,6 +57,8 @@ class HealthChecks {
   std::size_t max_in_flight_;
   std::size_t in_flight_ = 0;
   std::minstd_rand random_;
+  core::BlockPool blocks_;
+  core::HttpScratch http_;
   std::unique_ptr<core::TlsWorker> tls_;  // made when a check needs it
   std::unordered_map<const UpstreamRuntime*, std::unique_ptr<Watched>> watched_;
   std::deque<Check*> waiting_;

@@ -37,13 +37,22 @@ void UpstreamPool::refresh() {
   balancer_.rebuild(upstream_->state->endpoints(), upstream_->balance, now);
   if (endpoints_ == balancer_.rotation()) return;
   endpoints_ = balancer_.rotation();
+  sort_anew();
+}
+
+void UpstreamPool::sort_anew() {
+  slots_.assign(endpoints_->endpoints.size(), {});
   for (const auto& connection : all_) connection->slot_ = slot_of(*connection);
+  for (auto* one = room_.first(); one != nullptr; one = room_.after(*one)) {
+    if (one->slot_ != kNoSlot) slots_[one->slot_].add(*one);
+  }
   // Idle connections to endpoints that are gone are of no use; busy ones find out when they are given back.
-  const auto listed = room_;
-  for (auto* connection : listed) {
-    if (connection->slot_ != kNoSlot) continue;
-    unlist(*connection);
-    if (connection->idle()) connection->close();
+  for (auto* one = room_.first(); one != nullptr;) {
+    UpstreamConnection& connection = *one;
+    one = room_.after(connection);
+    if (connection.slot_ != kNoSlot) continue;
+    unlist(connection);
+    if (connection.idle()) connection.close();
   }
 }
 
@@ -83,23 +92,25 @@ std::size_t UpstreamPool::slot_of(const UpstreamConnection& connection) const {
 }
 
 UpstreamConnection* UpstreamPool::find_room(std::size_t turn) {
-  if (room_.empty() || endpoints_->endpoints.empty()) return nullptr;
-  const auto found = std::find_if(room_.rbegin(), room_.rend(),
-                                  [&](const auto* one) { return one->slot_ == turn && one->has_room(); });
-  return found == room_.rend() ? nullptr : *found;
+  if (turn >= slots_.size()) return nullptr;
+  const auto& slot = slots_[turn];
+  UpstreamConnection* one = slot.last();
+  while (one != nullptr && !one->has_room()) one = slot.before(*one);
+  return one;
 }
 
 void UpstreamPool::list(UpstreamConnection& connection) {
   if (connection.listed_) return;
   connection.listed_ = true;
-  room_.push_back(&connection);
+  room_.add(connection);
+  slots_[connection.slot_].add(connection);
 }
 
 void UpstreamPool::unlist(UpstreamConnection& connection) {
   if (!connection.listed_) return;
   connection.listed_ = false;
-  // What was used last is used next: it stands near the end.
-  room_.erase(std::prev(std::find(room_.rbegin(), room_.rend(), &connection).base()));
+  room_.take(connection);
+  if (connection.slot_ != kNoSlot) slots_[connection.slot_].take(connection);
 }
 
 bool UpstreamPool::lease() {
@@ -108,9 +119,7 @@ bool UpstreamPool::lease() {
   for (;;) {
     if (count.fetch_add(1) < upstream_->max_connections) return true;
     count.fetch_sub(1);
-    const auto oldest = std::find_if(room_.begin(), room_.end(), [](const auto* one) { return one->idle(); });
-    if (oldest == room_.end()) return false;
-    (*oldest)->close();
+    if (!close_oldest_idle()) return false;
   }
 }
 
@@ -175,6 +184,14 @@ UpstreamPool::Acquired UpstreamPool::acquire(UpstreamStream& stream, const Wish&
   Pick choice = pick(wish);
   if (!wish.fresh) {
     if (UpstreamConnection* connection = find_room(choice.first); connection != nullptr) {
+      lend(*connection, stream);
+      return Acquired::ready;
+    }
+  }
+  if (const std::size_t first = first_choice(*choice.endpoints, choice.first, context_.loop.now());
+      first != choice.first) {
+    choice.first = first;
+    if (UpstreamConnection* connection = wish.fresh ? nullptr : find_room(first); connection != nullptr) {
       lend(*connection, stream);
       return Acquired::ready;
     }
@@ -302,14 +319,30 @@ void UpstreamPool::serve_waiting() {
     }
     // At the limit any connection will do.
     if (connection == nullptr) {
-      const auto any = std::find_if(room_.rbegin(), room_.rend(), [](const auto* one) { return one->has_room(); });
-      if (any != room_.rend()) connection = *any;
+      connection = room_.last();
+      while (connection != nullptr && !connection->has_room()) connection = room_.before(*connection);
     }
     if (connection == nullptr) return;
     stop_waiting(*first.stream);
     lend(*connection, *first.stream);
     first.stream->observer_.on_upstream_ready();
   }
+  pass_on_places();
+}
+
+void UpstreamPool::pass_on_places() {
+  if (upstream_->max_connections == 0) return;
+  UpstreamRuntime& runtime = upstream_->state->runtime();
+  if (runtime.pending.load() == 0) return;
+  if (close_oldest_idle()) return;  // which tells the others
+  runtime.places.place_freed();
+}
+
+bool UpstreamPool::close_oldest_idle() {
+  UpstreamConnection* one = room_.first();
+  while (one != nullptr && !one->idle()) one = room_.after(*one);
+  if (one != nullptr) one->close();
+  return one != nullptr;
 }
 
 void UpstreamPool::post(void (*act)(UpstreamPool& pool)) {
@@ -323,10 +356,7 @@ void UpstreamPool::on_place_freed() {
 }
 
 void UpstreamPool::on_asked_for_place() {
-  post([](UpstreamPool& pool) {
-    const auto found = std::find_if(pool.room_.begin(), pool.room_.end(), [](const auto* one) { return one->idle(); });
-    if (found != pool.room_.end()) (*found)->close();
-  });
+  post([](UpstreamPool& pool) { (void)pool.close_oldest_idle(); });
 }
 
 UpstreamPool::Acquired UpstreamPool::overflow(const char* reason) {
@@ -348,7 +378,7 @@ bool UpstreamPool::worth_keeping(const UpstreamConnection& connection) const {
   const auto max_age = static_cast<std::uint64_t>(keep.max_age.count());
   if (max_age != 0 && context_.loop.now() - connection.connected_at_ >= max_age) return false;
   if (keep.max_requests != 0 && connection.requests_ >= keep.max_requests) return false;
-  return !connection.write_failed_ && connection.slot_ != kNoSlot;
+  return !connection.write_failed_ && !connection.mute_ && connection.slot_ != kNoSlot;
 }
 
 void UpstreamPool::take_back(UpstreamConnection& connection) {
@@ -366,9 +396,10 @@ void UpstreamPool::take_back(UpstreamConnection& connection) {
   const Keepalive& keep = upstream_->keepalive;
   // Another worker waits for the place.
   const bool scarce = connection.leased_ && waiting_.empty() && upstream_->state->runtime().pending.load() != 0;
-  const bool left_over =
-      !connection.codec_->multiplexed() && (!connection.output_.empty() || !connection.stash_.empty());
-  if (!worth || scarce || left_over || !connection.codec_->reusable() || room_.size() >= keep.connections) {
+  const bool multiplexed = connection.codec_->multiplexed();
+  const bool left_over = !multiplexed && (!connection.output_.empty() || !connection.stash_.empty());
+  if (!worth || scarce || left_over || !connection.codec_->reusable() || room_.size() >= keep.connections ||
+      (!multiplexed && connection.says_more())) {
     connection.close();
     return;
   }
@@ -400,9 +431,7 @@ void UpstreamPool::remove(UpstreamConnection& connection) {
 }
 
 void UpstreamPool::close_idle() {
-  const auto listed = room_;
-  for (auto* connection : listed) {
-    if (connection->idle()) connection->close();
+  while (close_oldest_idle()) {
   }
 }
 

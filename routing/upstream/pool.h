@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "core/base/chain.h"
 #include "routing/upstream/balancer.h"
 #include "routing/upstream/connection.h"
 #include "routing/upstream/place_turn.h"
@@ -91,6 +92,8 @@ class UpstreamPool final : private PlaceBoard::Member {
   void move_on(UpstreamStream& stream);
   // A connection with room to the endpoint whose turn it is.
   UpstreamConnection* find_room(std::size_t turn);
+  // A new set of endpoints: connections find their places in it; those that idle and have none are closed.
+  void sort_anew();
   void list(UpstreamConnection& connection);
   void unlist(UpstreamConnection& connection);
   Acquired wait_for_place(UpstreamStream& stream, const Wish& wish);
@@ -105,6 +108,10 @@ class UpstreamPool final : private PlaceBoard::Member {
   std::string waited_in_vain();
   // Gives what is free to those that wait.
   void serve_waiting();
+  // Nobody waits here any more: what is free is for those of other workers.
+  void pass_on_places();
+  // False: none idles.
+  bool close_oldest_idle();
   void lend(UpstreamConnection& connection, UpstreamStream& stream);
   void connect(UpstreamStream& stream, Pick choice);
   void on_place_freed() override;
@@ -119,7 +126,9 @@ class UpstreamPool final : private PlaceBoard::Member {
   UpstreamContext& context_;
   UpstreamPtr upstream_;
   std::vector<std::unique_ptr<UpstreamConnection>> all_;
-  std::vector<UpstreamConnection*> room_;  // those that can take a request, in the order they got there
+  // Those that can take a request, in the order they got there: all, and those to each endpoint of the present set.
+  core::Chain<UpstreamConnection, &UpstreamConnection::in_room_> room_;
+  std::vector<core::Chain<UpstreamConnection, &UpstreamConnection::in_slot_>> slots_;
   std::shared_ptr<const EndpointSet> endpoints_;
   Balancer balancer_;
   std::uint64_t version_ = 0;

@@ -5,18 +5,16 @@
 #include <cstring>
 #include <utility>
 
-#include "core/http/head_parser.h"
-
 namespace edgemux::routing {
 
-Probe::Probe(core::EventLoop& loop, core::TlsWorker* tls, Target target, Done done)
-    : loop_(loop),
-      tls_worker_(tls),
+Probe::Probe(const ProbeContext& context, Target target, Done done)
+    : context_(context),
       target_(std::move(target)),
       done_(std::move(done)),
+      output_(context.blocks),
       deadline_([](void* self) { static_cast<Probe*>(self)->timed_out(); }, this),
       later_(
-          loop,
+          context.loop,
           [](void* self) {
             auto& probe = *static_cast<Probe*>(self);
             const auto tell = std::move(probe.done_);
@@ -27,14 +25,16 @@ Probe::Probe(core::EventLoop& loop, core::TlsWorker* tls, Target target, Done do
 Probe::~Probe() {
   if (stream_ == nullptr) return;
   stream_->set_observer(nullptr);
-  loop_.retire(std::move(stream_));
+  context_.loop.retire(std::move(stream_));
 }
 
 std::string_view Probe::written() const { return std::string_view(target_.text).substr(0, target_.text.find(' ')); }
 
 void Probe::start() {
-  loop_.timers().arm(deadline_, loop_.now() + static_cast<std::uint64_t>(target_.check->timeout.count()));
-  auto stream = core::TcpStream::connect(loop_, target_.address, {}, target_.source ? &*target_.source : nullptr);
+  context_.loop.timers().arm(deadline_,
+                             context_.loop.now() + static_cast<std::uint64_t>(target_.check->timeout.count()));
+  auto stream =
+      core::TcpStream::connect(context_.loop, target_.address, {}, target_.source ? &*target_.source : nullptr);
   if (!stream) return finish(stream.error().message);
   tcp_ = stream->get();
   stream_ = std::move(*stream);
@@ -56,10 +56,7 @@ void Probe::on_ready(core::Stream&) {
     case Stage::securing:
       return secure();
     case Stage::asking:
-      send();
-      [[fallthrough]];
-    case Stage::head:
-    case Stage::body:
+      flush();
       return read();
     case Stage::over:
       return;
@@ -70,10 +67,10 @@ void Probe::connected() {
   if (!introduce()) return;
   if (target_.check->kind == HealthCheck::Kind::tcp) return finish({});
   if (target_.tls == nullptr) return ask();
-  if (tls_worker_ == nullptr) return finish("TLS is not available");
+  if (context_.tls == nullptr) return finish("TLS is not available");
   stream_->set_observer(nullptr);
   const auto host = written();
-  auto secured = tls_worker_->connect(std::move(stream_), target_.tls, host.substr(0, host.rfind(':')), target_.text);
+  auto secured = context_.tls->connect(std::move(stream_), target_.tls, host.substr(0, host.rfind(':')), target_.text);
   if (!secured) return finish(secured.error().message);
   tls_ = secured->get();
   stream_ = std::move(*secured);
@@ -104,27 +101,43 @@ void Probe::secure() {
 
 void Probe::ask() {
   const HealthCheck& check = *target_.check;
-  request_ = "GET " + check.path + " HTTP/1.1\r\nhost: ";
-  request_ += check.host.empty() ? written() : std::string_view(check.host);
-  request_ += "\r\nuser-agent: edgemux-health-check\r\naccept: */*\r\nconnection: close\r\n\r\n";
+  const bool agreed = tls_ != nullptr && tls_->alpn() == "h2";
+  if (target_.version == HttpVersion::http2 && tls_ != nullptr && !agreed) {
+    return finish("it does not agree on h2 (ALPN)");
+  }
+  core::ClientCodec::Observer& observer = *this;
+  const bool http2 = target_.version == HttpVersion::http2 || (target_.version == HttpVersion::automatic && agreed);
+  if (http2) {
+    http2_ = std::make_unique<core::Http2Client>(observer, output_, context_.http);
+    codec_ = http2_.get();
+  } else {
+    codec_ = &http1_.emplace(observer, output_, context_.http);
+  }
   stage_ = Stage::asking;
-  send();
-  if (stage_ != Stage::over) read();
+  const std::array<core::Field, 3> fields{core::Field{"user-agent", "edgemux-health-check"},
+                                          core::Field{"accept", "*/*"}, core::Field{"connection", "close"}};
+  core::OutgoingRequest request;
+  request.kind = core::Method::get;
+  request.method = "GET";
+  request.path = check.path;
+  request.authority = check.host.empty() ? written() : std::string_view(check.host);
+  request.scheme = tls_ != nullptr ? "https" : "http";
+  request.added = std::span(fields).first(http2 ? 2 : 3);
+  const core::StreamId stream = codec_->send_request(request, true);
+  if (stream != 0 && !check.expect_body.empty()) codec_->allow(stream, kMaxBody);
+  flush();
+  read();
 }
 
-void Probe::send() {
-  while (!request_.empty()) {
-    const iovec piece{request_.data(), request_.size()};
-    const core::IoResult result = stream_->write({&piece, 1});
-    if (result.status == core::IoStatus::again) return;
-    if (result.status != core::IoStatus::ok) return finish(std::strerror(result.error));
-    request_.erase(0, result.bytes);
-  }
-  stage_ = Stage::head;
+void Probe::flush() {
+  if (stage_ != Stage::asking) return;
+  codec_->produce();
+  const core::IoResult result = output_.flush(*stream_);
+  if (result.status == core::IoStatus::error) finish(std::strerror(result.error));
 }
 
 void Probe::read() {
-  while (stage_ == Stage::head || stage_ == Stage::body) {
+  while (stage_ == Stage::asking) {
     const std::size_t kept = received_.size();
     received_.resize(kept + 4096);
     const core::IoResult result = stream_->read({received_.data() + kept, 4096});
@@ -135,65 +148,46 @@ void Probe::read() {
       case core::IoStatus::error:
         return finish(std::strerror(result.error));
       case core::IoStatus::eof:
-        if (stage_ == Stage::head) return finish("it closed the connection without an answer");
-        return judge_body(body_reader_.end_of_input());
+        if (!codec_->end_of_input() && stage_ != Stage::over) {
+          finish(answered_ ? "its answer ends early" : "it closed the connection without an answer");
+        }
+        return;
       case core::IoStatus::ok:
-        if (!take(kept)) return;
+        received_.erase(0, codec_->receive(received_));
+        flush();
         break;
     }
   }
 }
 
-bool Probe::take(std::size_t from) {
-  if (stage_ == Stage::body) {
-    const bool goes_on = take_body(std::string_view(received_).substr(from));
-    received_.clear();
-    return goes_on;
-  }
-  core::ResponseHead head;
-  for (;;) {
-    const auto parsed = core::parse_response_head(received_, kMaxHead, core::Method::get, head);
-    if (parsed.state == core::ParseState::need_more) return true;
-    if (parsed.state == core::ParseState::error) {
-      finish(std::string("its answer is not valid HTTP: ") + parsed.reason);
-      return false;
-    }
-    const bool final = head.status >= 200;
-    if (final) body_reader_ = core::BodyReader(head);
-    received_.erase(0, parsed.consumed);
-    if (final) break;
-  }
+void Probe::on_response(core::StreamId, core::ResponseHead& head, bool end) {
+  if (head.status < 200 && head.status != 101) return;
+  answered_ = true;
   const HealthCheck& check = *target_.check;
   if (std::find(check.expect.begin(), check.expect.end(), head.status) == check.expect.end()) {
-    finish("it answers " + std::to_string(head.status));
-    return false;
+    return finish("it answers " + std::to_string(head.status));
   }
-  if (check.expect_body.empty()) {
-    finish({});
-    return false;
-  }
-  stage_ = Stage::body;
-  const std::string rest = std::exchange(received_, {});
-  return take_body(rest);
+  if (check.expect_body.empty()) return finish({});
+  if (end) judge_body();
 }
 
-bool Probe::take_body(std::string_view bytes) {
-  while (!body_reader_.done() && !bytes.empty()) {
-    const core::BodyStep step = body_reader_.next(bytes);
-    body_ += step.data;
-    bytes.remove_prefix(step.consumed);
-    if (step.state == core::BodyState::error) {
-      finish(std::string("its answer is not valid HTTP: ") + step.reason);
-      return false;
-    }
-  }
-  if (!body_reader_.done() && body_.size() < kMaxBody) return true;
-  judge_body(true);
-  return false;
+void Probe::on_response_body(core::StreamId stream, std::span<const char> data, bool end) {
+  body_.append(data.data(), data.size());
+  if (end || body_.size() >= kMaxBody) return judge_body();
+  codec_->consumed(stream, data.size());
 }
 
-void Probe::judge_body(bool complete) {
-  if (!complete) return finish("its answer ends early");
+void Probe::on_response_trailers(core::StreamId, core::FieldList&) { judge_body(); }
+
+void Probe::on_response_reset(core::StreamId, bool, const char* reason) {
+  finish(std::string("it resets the request: ") + reason);
+}
+
+void Probe::on_bad_response(core::StreamId, const char* reason) {
+  finish(std::string("its answer is not valid HTTP: ") + reason);
+}
+
+void Probe::judge_body() {
   if (body_.find(target_.check->expect_body) != std::string::npos) return finish({});
   finish("its answer does not contain \"" + target_.check->expect_body + "\"");
 }
@@ -202,11 +196,12 @@ void Probe::timed_out() { finish("no answer within " + std::to_string(target_.ch
 
 void Probe::finish(std::string problem) {
   stage_ = Stage::over;
+  if (codec_ != nullptr) codec_->stop();
   problem_ = std::move(problem);
   deadline_.cancel();
   if (stream_ != nullptr) {
     stream_->set_observer(nullptr);
-    loop_.retire(std::move(stream_));
+    context_.loop.retire(std::move(stream_));
   }
   later_.request();
 }

@@ -6,12 +6,15 @@ import threading
 from collections import Counter
 
 import pytest
+from support.hello import hello
 from support.knot import Knot
 from support.load import Load
+from support.netns import Namespace
 from support.origin import Origin
 from support.ports import free_port
 from support.site import HOST
 from support.waiting import until
+from support.wire import Tap, Wire
 
 pytestmark = [pytest.mark.sanitizer, pytest.mark.skipif(os.geteuid() != 0, reason="a name server on port 53 needs root")]
 DNS = {"min_ttl": "100ms", "max_ttl": "1s"}
@@ -57,6 +60,92 @@ def test_a_zone_that_changes_under_load_moves_requests_and_loses_none(site, knot
         until(lambda: backends[0].open_connections() == backends[1].open_connections() == 0, "the others are let go")
     assert load.bad == []
     assert site.edge.log().count("now resolves to") >= 6
+
+
+def test_tunnels_outlive_a_change_of_the_zone(edge, knot, taps_on_two_addresses):
+    """What changes moves new connections only."""
+    one, two = taps_on_two_addresses
+    knot.set("api 0 A 127.0.0.1")
+    app = {"endpoints": [f"api.app.test:{one.port}"], "dns": DNS, "outlier": {}}  # so that metrics tell of it
+    edge.start(upstreams={"app": app}, routes=[{"host": HOST, "passthrough": "app"}], prefix=knot.prefix)
+    until(lambda: edge.metrics().total("edgemux_upstream_endpoints", upstream="app") == 1, "the name is resolved")
+    first = hello(HOST)
+    with Wire.connect(edge.https) as old:
+        old.send(first)
+        with one.accept() as backend:
+            assert backend.take(len(first)) == first
+            knot.set("api 0 A 127.0.0.2")
+            edge.wait_log("now resolves to 127.0.0.2")
+            with Wire.connect(edge.https) as new:
+                new.send(first)
+                with two.accept() as other:
+                    assert other.take(len(first)) == first
+                    backend.send(b"still here")
+                    assert old.take(10) == b"still here"
+    assert one.nobody_comes(0.05)
+
+
+@pytest.fixture
+def taps_on_two_addresses(closing):
+    port = free_port()
+    return [closing(Tap(port, host=f"127.0.0.{n}")) for n in (1, 2)]
+
+
+SERVER = """
+import http.server, sys
+class Answer(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("content-length", "2")
+        self.end_headers()
+        self.wfile.write(b"ok")
+    def log_message(self, *_):
+        pass
+class Six(http.server.ThreadingHTTPServer):
+    address_family = __import__("socket").AF_INET6
+Six(("::", int(sys.argv[1])), Answer).serve_forever()
+"""
+
+
+def listens(port, host):
+    try:
+        Wire.connect(port, host).close()
+        return True
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("lost", ["v4", "v6"])
+def test_a_black_holed_family_costs_a_quarter_second_once(site, knot, closing, lost):
+    """A name with addresses of both families, one of which is dropped on its way: the other one is tried beside it after
+    250 ms, and what comes later, tunnels too, begins with the family that works."""
+    edge, inside, port = site.edge, closing(Namespace()), free_port()
+    inside.spawn("/usr/bin/python3", "-c", SERVER, str(port))
+    until(lambda: listens(port, inside.v4), "the server listens")
+    inside.drop(inside.near_v4 if lost == "v4" else inside.near_v6)
+    good = inside.v6 if lost == "v4" else inside.v4
+    knot.set(f"both 0 A {inside.v4}", f"both 0 AAAA {inside.v6}")
+    # With `outlier` metrics tell of its endpoints before they are used.
+    app = {"endpoints": [f"both.app.test:{port}"], "timeouts": {"connect": "10s"}, "dns": DNS, "outlier": {}}
+    listeners = [*edge.base()["listeners"][:2],
+                 {"name": "tcp", "bind": [f"127.0.0.1:{edge.kube}"], "protocol": "tcp", "upstream": "app"}]
+    edge.start(certificates=site.certificates, listeners=listeners, upstreams={"app": app}, workers=1,
+               routes=[site.route({"path": "/", "upstream": "app"})], prefix=knot.prefix)
+    until(lambda: edge.metrics().total("edgemux_upstream_endpoints", upstream="app") == 2, "both are known")
+    with site.wire() as wire:
+        for _ in range(20):
+            assert wire.ask("/", HOST).body == b"ok"
+    for _ in range(6):
+        with Wire.connect(edge.kube) as tunnel:
+            assert tunnel.ask("/", HOST).body == b"ok"
+    requests = edge.wait_access(20, listener="http")
+    tunnels = edge.wait_access(6, listener="tcp")
+    assert {line["endpoint"] for line in requests + tunnels} == {f"both.app.test:{port} ({good})"}
+    # The first connection that began with the lost one, if any did before the other was in use.
+    slow = [line for line in requests + tunnels if line["attempts"] > 1]
+    assert len(slow) == 1, slow
+    assert 240 <= slow[0]["duration_ms"] < 5_000
 
 
 def test_the_last_answer_is_kept_while_the_name_server_is_gone(site, knot, backends):
@@ -155,10 +244,10 @@ def test_an_answer_that_leads_out_of_a_tenants_networks_is_not_followed(site, kn
                     routes=[site.route({"path": "/", "upstream": inside}, tenant="a")])
     until(lambda: site.ask("/who").status == 200, "the name is resolved")
     assert set(who(site)) == {"two"}
-    for outside in ("127.0.0.1", "169.254.169.254"):
-        knot.set(f"api 0 A {outside}")
+    for outside in ("A 127.0.0.1", "A 169.254.169.254", "AAAA ::ffff:127.0.0.1", "AAAA ::ffff:169.254.169.254", "AAAA ::1"):
+        knot.set(f"api 0 {outside}")
         until(lambda: site.ask("/who").status == 503, f"nobody is asked at {outside}")
-        knot.set(f"api 0 A {outside}", "api 0 A 127.0.0.2")
+        knot.set(f"api 0 {outside}", "api 0 A 127.0.0.2")
         until(lambda: site.ask("/who").status == 200, "what is inside is used")
         assert set(who(site)) == {"two"}
     assert backends[0].requests == []

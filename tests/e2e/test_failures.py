@@ -2,14 +2,13 @@
 
 import os
 import signal
-import subprocess
-import threading
 import time
 from collections import Counter
 
 import pytest
-from support.backends import Nginx
+from support.backends import Haproxy, Nginx
 from support.load import Load
+from support.netns import Namespace
 from support.ports import free_port
 from support.site import HOST
 from support.waiting import patience, until
@@ -27,8 +26,20 @@ def start(site, backends, rule=None, upstream=None, **over):
 
 @pytest.mark.parametrize("rule", [{"retry": RETRY}, {}], ids=["with a retry", "without"])
 def test_killed_twenty_times_under_load(site, nginx, rule):
-    """kill -9 of one of three. nginx's answers here are one write, so none is half there."""
-    backends = [nginx(name) for name in ("one", "two", "three")]
+    """kill -9 of one of three. Their answers here are one write, so none is half there."""
+
+    def revive(old, number):
+        folder = site.edge.folder / f"again{number}"
+        if isinstance(old, Nginx):
+            return Nginx(folder, old.port, old.name)
+        return named_haproxy(folder, old.port)
+
+    def named_haproxy(folder, port):
+        made = Haproxy(folder, port, None, "three %[req.hdr(host)]")
+        made.name = "three"
+        return made
+
+    backends = [nginx("one"), nginx("two"), named_haproxy(site.edge.folder / "three", free_port())]
     start(site, backends, rule, {"outlier": {"consecutive_failures": 3, "eject_for": "100ms"}})
     kills = []
     with Load(site) as load:
@@ -39,7 +50,7 @@ def test_killed_twenty_times_under_load(site, nginx, rule):
             victim.close()  # SIGKILL
             kills.append((before - patience(1), time.monotonic() + 0.1))
             load.more(60)
-            backends[number % 3] = Nginx(site.edge.folder / f"again{number}", victim.port, victim.name)
+            backends[number % 3] = revive(victim, number)
             load.more(20)
         for backend in backends:
             until(lambda b=backend: site.ask("/").body.split()[0].decode() == b.name, f"{backend.name} serves again")
@@ -54,10 +65,10 @@ def test_killed_twenty_times_under_load(site, nginx, rule):
     assert len(load.bad) <= len(kills) * 6
 
 
-def test_stopped_without_checks(site, nginx):
-    """SIGSTOP: the kernel still accepts. Silence until timeouts.response, then 504; with `timeouts.try` and a retry on
-    timeout another endpoint answers."""
-    one = nginx("one")
+@pytest.mark.parametrize("kind", ["nginx", "haproxy"])
+def test_stopped_without_checks(site, nginx, haproxy, kind):
+    """SIGSTOP: the kernel still accepts. Silence until timeouts.response, then 504."""
+    one = nginx("one") if kind == "nginx" else haproxy(None, "one")
     start(site, [one], timeouts={"response": "500ms"})
     assert site.ask("/").status == 200
     one._process.send_signal(signal.SIGSTOP)
@@ -68,6 +79,27 @@ def test_stopped_without_checks(site, nginx):
     finally:
         one._process.send_signal(signal.SIGCONT)
     until(lambda: site.ask("/").status == 200, "it goes on")
+
+
+def test_stopped_and_reached_over_tls(site, nginx, authority):
+    """The handshake does not come to an end: as if it were black-holed, timeouts.connect and then the next endpoint."""
+    pair = authority.issue("app.internal")
+    one, two = nginx("one", pair), nginx("two", pair)
+    upstream = {"tls": {"ca": str(authority.path), "server_name": "app.internal"}, "timeouts": {"connect": "300ms"},
+                "outlier": {"consecutive_failures": 1, "eject_for": "60s"}}
+    one._process.send_signal(signal.SIGSTOP)
+    try:
+        start(site, [one, two], upstream=upstream, workers=1)
+        with site.wire() as wire:
+            for _ in range(6):
+                assert wire.ask("/", HOST, method="POST", body=b"pay 10").body == b"two own.example.com\n"
+        assert sorted(line["attempts"] for line in site.edge.wait_access(6)) == [1] * 5 + [2], "it is ejected after one"
+        site.edge.stop()
+        start(site, [one], upstream=upstream)
+        assert site.ask("/").status == 504
+        site.edge.wait_access(status=504, reason="connect_timeout")
+    finally:
+        one._process.send_signal(signal.SIGCONT)
 
 
 def test_stopped_with_a_try_timeout_and_a_retry(site, nginx):
@@ -98,30 +130,13 @@ def test_stopped_with_checks(site, nginx):
 
 
 @pytest.fixture
-def black_hole():
-    """An address in a network namespace of its own whose answers are dropped; yields it."""
+def black_hole(closing):
+    """An address in a network namespace of its own whose answers are dropped."""
     if os.geteuid() != 0:
         pytest.skip("a network namespace needs root")
-    number = os.getpid() % 60000
-    name, link = f"emx{number}", f"emx{number}"
-    near, far = f"10.213.{number // 64 % 256}.{number % 64 * 4 + 1}", f"10.213.{number // 64 % 256}.{number % 64 * 4 + 2}"
-
-    def run(*command, check=True):
-        return subprocess.run(command, check=check, capture_output=True, text=True)
-
-    run("ip", "netns", "add", name)
-    try:
-        run("ip", "link", "add", link, "type", "veth", "peer", "name", "inside", "netns", name)
-        run("ip", "addr", "add", f"{near}/30", "dev", link)
-        run("ip", "link", "set", link, "up")
-        inside = ("ip", "netns", "exec", name)
-        run(*inside, "ip", "addr", "add", f"{far}/30", "dev", "inside")
-        run(*inside, "ip", "link", "set", "inside", "up")
-        # Whatever comes is taken; whatever would be answered is dropped.
-        run(*inside, "ip", "route", "add", "blackhole", f"{near}/32")
-        yield f"{far}:80"
-    finally:
-        run("ip", "netns", "del", name, check=False)
+    namespace = closing(Namespace())
+    namespace.drop(namespace.near_v4)
+    return f"{namespace.v4}:80"
 
 
 def test_black_holed(site, origin, black_hole):

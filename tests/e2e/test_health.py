@@ -6,6 +6,8 @@ from collections import Counter
 
 import pytest
 from support.hello import hello
+from support.http2 import H2Origin
+from support.ports import free_port
 from support.site import HOST
 from support.waiting import until
 from support.wire import Wire
@@ -100,6 +102,48 @@ def test_what_an_http_check_refuses(site, origin, what):
     origin.scripts["/ready"] = b"HTTP/1.1 299 Fine\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nrea\r\n2\r\ndy\r\n0\r\n\r\n"
     origin.gate("never").set()
     wait_states(site, healthy=1)
+
+
+@pytest.mark.parametrize("over", ["plain", "tls"])
+def test_an_http_check_speaks_the_version_of_the_upstream(site, closing, authority, over):
+    """HTTP/2 where requests go over HTTP/2: agreed on by ALPN, or known before."""
+    context = None
+    if over == "tls":
+        context = authority.server_context(authority.issue("app.internal"))
+        context.set_alpn_protocols(["h2"])
+    good, bad = (closing(H2Origin(free_port(), context)) for _ in range(2))
+    bad.close()
+    more = {"protocol": "h2"}
+    if over == "tls":
+        more = {"protocol": "auto", "tls": {"ca": str(authority.path), "server_name": "app.internal"}}
+    upstreams = {name: {"endpoints": [good.address, bad.address], "health_check": {"http": path, **FAST, **check}, **more}
+                 for name, path, check in (("app", "/bytes/5", {"expect_body": "\x01\x02\x03\x04"}),
+                                           ("status", "/status/503", {}), ("body", "/bytes/5", {"expect_body": "ready"}),
+                                           ("reset", "/reset", {}), ("hang", "/hang", {"timeout": "300ms"}))}
+    site.start(site.route(*({"path": f"/{name}" if name != "app" else "/", "upstream": name} for name in upstreams)),
+               upstreams=upstreams)
+    wait_states(site, healthy=1, unhealthy=1)
+    for name, reason in {"status": "it answers 503", "body": 'its answer does not contain "ready"',
+                         "reset": "it resets the request", "hang": "no answer within 300 ms"}.items():
+        site.edge.wait_log(f"upstream {name}: {good.address} is unhealthy: {reason}")
+    assert site.ask("/bytes/3").status == 200
+    seen = next(head for head in map(dict, good.requests) if head[":path"] == "/bytes/5")
+    assert seen[":authority"] == good.address and seen["user-agent"] == "edgemux-health-check"
+
+
+def test_who_comes_back_gets_a_tenth_at_first(site, three):
+    """slow_start: a tenth of its weight until a tenth of the time is over."""
+    sick = threading.Event()
+    three[1].scripts["/healthz"] = lambda call: call.answer(503 if sick.is_set() else 200)
+    start(site, app(three, slow_start="1h", health_check={"http": "/healthz", **FAST}), workers=1)
+    wait_states(site, healthy=3)
+    assert who(site, 30) == {"one": 10, "two": 10, "three": 10}
+    sick.set()
+    wait_states(site, healthy=2, unhealthy=1)
+    sick.clear()
+    wait_states(site, healthy=3)
+    seen = who(site, 210)
+    assert seen["one"] >= 95 and seen["three"] >= 95 and 8 <= seen["two"] <= 12, seen
 
 
 def test_a_tcp_check_sees_who_stops_listening(site, three):

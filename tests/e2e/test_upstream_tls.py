@@ -182,6 +182,28 @@ def test_connections_are_kept_and_sessions_resumed(site, backend, authority):
     site.edge.wait_access(7)
 
 
+@pytest.mark.sanitizer
+def test_alpn_decides_about_the_version(site, nginx, authority, closing):
+    """`auto` takes HTTP/2 where it is agreed on, `h2` takes nothing else, and what is not said is HTTP/1.1."""
+    none = closing(Origin(free_port(), "none", tls=authority.server_context(authority.issue(NAME))))
+    said = 'location / { return 200 "$server_protocol $ssl_alpn_protocol"; }'
+    new = nginx("new", authority.issue(NAME), options="http2", server=said)
+    old = nginx("old", authority.issue(NAME), server=said)
+    site.start(rules(site, **{f"{name}-{protocol}": {**upstream(server, authority.path), "protocol": protocol}
+                              for name, server in (("new", new), ("old", old), ("none", none))
+                              for protocol in ("http1", "h2", "auto")}))
+    for path, body in {"new-http1": b"HTTP/1.1 http/1.1", "new-h2": b"HTTP/2.0 h2", "new-auto": b"HTTP/2.0 h2",
+                       "old-http1": b"HTTP/1.1 http/1.1", "old-auto": b"HTTP/1.1 http/1.1"}.items():
+        for _ in range(2):
+            assert site.ask(f"/{path}").body == body, path
+    assert [site.ask(f"/none-{protocol}").status for protocol in ("http1", "auto")] == [200, 200]
+    for name, server, why in (("old", old, "server sent alert: no application protocol"),
+                              ("none", none, "it does not agree on h2 (ALPN)")):
+        assert site.ask(f"/{name}-h2").status == 502
+        line = site.edge.wait_access(path=f"/{name}-h2", reason="upstream_tls")[0]
+        assert line["detail"] == f"{server.address}: {why}"
+
+
 def test_bodies_and_upgrades_go_over_tls(site, authority, closing):
     origin = closing(Origin(free_port(), "tls", tls=authority.server_context(authority.issue(NAME))))
     site.start(rules(site, app={**upstream(origin, authority.path)}))
@@ -202,6 +224,31 @@ def test_the_handshake_counts_as_connecting(site, tap, authority):
             assert wire.response().status == 504
     site.edge.wait_access(path="/silent", reason="connect_timeout")
     site.edge.wait_log("no TLS connection within 400 ms")
+
+
+@pytest.mark.sanitizer
+def test_an_endpoint_without_tls_to_be_had_is_left_for_the_next(site, backend, tap, blackhole, nginx, authority, stranger):
+    """Silent, black-holed, no TLS, somebody else: each has timeouts.connect of its own, and then comes the next, for any
+    method; it counts as a failure of the endpoint."""
+    good = backend(server="location / { return 200 yes; }")
+    other = backend(stranger.issue(NAME), name="other")
+    plain = nginx("plain")
+    bad = {"silent": tap.address, "blackhole": blackhole.address, "plain": plain.address, "other": other.address}
+    limits = {"timeouts": {"connect": "400ms"}, "outlier": {"consecutive_failures": 1, "eject_for": "60s"}}
+    site.start(rules(site, **{name: {**upstream(good, authority.path), **limits, "endpoints": [address, good.address]}
+                              for name, address in bad.items()}), workers=1)
+    for name, address in bad.items():
+        with site.wire() as wire:
+            for _ in range(3):
+                assert wire.ask(f"/{name}", HOST, method="POST", body=b"pay 10").body == b"yes", name
+        site.edge.wait_log(f"{address} is ejected for 60000 ms: 1 failures in a row")
+        if name != "blackhole":
+            why = {"silent": "no TLS connection within 400 ms", "plain": "wrong version number", "other": "is signed by"}[name]
+            site.edge.wait_log(f"no TLS with {address}: .*{why}")
+        lines = site.edge.wait_access(3, path=f"/{name}")
+        assert sorted(line["attempts"] for line in lines) == [1, 1, 2], lines
+        if name in ("silent", "blackhole"):
+            assert max(line["duration_ms"] for line in lines) >= 390
 
 
 def test_the_proxy_header_comes_before_tls(site, nginx, authority):
@@ -294,7 +341,8 @@ def test_the_egress_of_the_documentation(site, edge, nginx, authority):
         server = nginx(name, authority.issue(host), server='location / { return 200 "$host $request_uri $ssl_server_name"; }')
         upstream["endpoints"], upstream["tls"] = [server.address], {"ca": str(authority.path), "server_name": host}
     edge.start(certificates=site.certificates, **block)
-    host = block["routes"][0]["host"]
+    paths, *hosts = block["routes"]
+    host = paths["host"]
     with Wire.connect(edge.https, tls=authority.client_context(["http/1.1"]), name=host) as wire:
         for service in ("grafana", "wiki"):
             name = f"{service}.tail1234.ts.net"
@@ -303,3 +351,10 @@ def test_the_egress_of_the_documentation(site, edge, nginx, authority):
         # The location of exactly "/".
         assert wire.ask("/tailscale/grafana", host).body.decode() == "grafana grafana.tail1234.ts.net\n"
         assert wire.ask("/tailscale/other/", host).status == 404
+    assert [route["host"] for route in hosts] == ["grafana.egress.example.com", "wiki.egress.example.com"]
+    pair = authority.issue("*.egress.example.com")
+    edge.reload(certificates=[*site.certificates, {"cert": str(pair.cert), "key": str(pair.key)}], **block)
+    for route in hosts:
+        name = route["host"].replace("egress.example.com", "tail1234.ts.net")
+        with Wire.connect(edge.https, tls=authority.client_context(["http/1.1"]), name=route["host"]) as wire:
+            assert wire.ask("/tailscale/grafana?x=1", route["host"]).body.decode() == f"{name} /tailscale/grafana?x=1 {name}"

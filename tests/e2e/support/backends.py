@@ -80,12 +80,15 @@ http {{
 
 
 class Haproxy(_Server):
-    """A haproxy that speaks TLS and answers every request with `answer`, a log-format string."""
+    """A haproxy that answers every request with `answer`, a log-format string. With a pair it speaks TLS."""
 
     def __init__(self, folder, port, pair, answer, options=""):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True)
-        (self.folder / "pair.pem").write_bytes(pair.cert_pem + pair.key_pem)
+        tls = ""
+        if pair is not None:
+            (self.folder / "pair.pem").write_bytes(pair.cert_pem + pair.key_pem)
+            tls = f"ssl crt {self.folder}/pair.pem"
         (self.folder / "haproxy.cfg").write_text(f"""
 global
   maxconn 200
@@ -95,7 +98,7 @@ defaults
   timeout server 60s
   timeout connect 10s
 frontend it
-  bind 127.0.0.1:{port} ssl crt {self.folder}/pair.pem {options}
+  bind 127.0.0.1:{port} {tls} {options}
   http-request return status 200 content-type text/plain lf-string "{answer}"
 """)
         super().__init__(["haproxy", "-db", "-f", str(self.folder / "haproxy.cfg")], port, "haproxy")

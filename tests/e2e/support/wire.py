@@ -189,12 +189,12 @@ def request(target, host, method="GET", headers=(), body=b"", version="HTTP/1.1"
 class Tap:
     """A backend that a test plays by hand: it listens, `accept` gives the next connection as a Wire."""
 
-    def __init__(self, port, backlog=128):
+    def __init__(self, port, backlog=128, host="127.0.0.1"):
         self.port = port
-        self.address = f"127.0.0.1:{port}"
+        self.address = f"{host}:{port}"
         self._listener = socket.socket()
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._listener.bind(("127.0.0.1", port))
+        self._listener.bind((host, port))
         self._listener.listen(backlog)
         self._wires = []
 

@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
 #include <string>
+#include <vector>
 
 #include "tests/support/loop_driver.h"
 
@@ -24,6 +26,12 @@ struct Outcome final : Connector::Observer {
     stream = std::move(to);
     text = endpoint.text;
     attempts = count;
+    if (unwanted.contains(endpoint.text)) {
+      EXPECT_GE(connector->attempt_ends(), ends);
+      ends = connector->attempt_ends();
+      calls = 0;
+      return connector->go_on(ConnectFailure::Kind::tls, "no thanks");
+    }
     connector.reset();  // allowed: it is the last thing that the connector does
   }
   void on_connect_failed(const ConnectFailure& why) override {
@@ -33,6 +41,7 @@ struct Outcome final : Connector::Observer {
     failed = true;
     connector.reset();
   }
+  void on_attempt_failed(const Endpoint& endpoint) override { bad.push_back(endpoint.text); }
   void begin(core::EventLoop& loop, core::WorkerMetrics& metrics, std::shared_ptr<const EndpointSet> set,
              std::size_t first, std::chrono::milliseconds timeout = 5s) {
     connector = std::make_unique<Connector>(loop, metrics, *this, std::move(set), first, timeout);
@@ -43,7 +52,10 @@ struct Outcome final : Connector::Observer {
   std::unique_ptr<Connector> connector;
   std::unique_ptr<core::TcpStream> stream;
   std::string text;
+  std::set<std::string> unwanted;  // endpoints that are connected to and given up
+  std::vector<std::string> bad;
   ConnectFailure failure;
+  std::uint64_t ends = 0;
   unsigned attempts = 0;
   int calls = 0;
   bool failed = false;
@@ -128,6 +140,32 @@ TEST_F(ConnectorTest, GivesUpOnAnEndpointThatDoesNotAnswer) {
   EXPECT_EQ(outcome.text, good.address().to_string());
   EXPECT_EQ(count(core::ConnectResult::timeout), 1U);
   for (const int fd : queued) close(fd);
+}
+
+TEST_F(ConnectorTest, GoesOnFromAnEndpointThatIsOfNoUse) {
+  edgemux::testing::LoopbackListener a;
+  edgemux::testing::LoopbackListener b;
+  edgemux::testing::LoopbackListener good;
+  const auto set = set_of({a.address(), b.address(), good.address()});
+  outcome.unwanted = {set->endpoints[0].text, set->endpoints[1].text};
+  outcome.begin(loop, metrics, set, 0);
+  wait();
+  EXPECT_EQ(outcome.text, set->endpoints[2].text);
+  EXPECT_EQ(outcome.attempts, 3U);
+  EXPECT_EQ(outcome.bad, (std::vector{set->endpoints[0].text, set->endpoints[1].text}));
+  EXPECT_EQ(metrics.upstream_retries.read(), 2U);
+}
+
+TEST_F(ConnectorTest, SaysSoWhenNoEndpointIsOfUse) {
+  edgemux::testing::LoopbackListener a;
+  const auto set = set_of({a.address(), nobody()});
+  outcome.unwanted = {set->endpoints[0].text};
+  outcome.begin(loop, metrics, set, 1);
+  wait();
+  ASSERT_TRUE(outcome.failed);
+  EXPECT_EQ(outcome.failure.kind, ConnectFailure::Kind::tls);
+  EXPECT_EQ(outcome.failure.detail,
+            set->endpoints[1].text + ": Connection refused; " + set->endpoints[0].text + ": no thanks");
 }
 
 TEST_F(ConnectorTest, DestroyingItCancels) {

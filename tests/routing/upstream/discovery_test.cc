@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <thread>
 
 #include "tests/support/dns_server.h"
@@ -321,6 +322,34 @@ TEST_F(DiscoveryTest, MaxTtlBoundsALongTtl) {
   discovery.update({up});
   settle("a.test");
   EXPECT_THAT(addresses(up), ElementsAre("10.0.0.1:80"));
+}
+
+TEST_F(DiscoveryTest, MinTtlBoundsAShortTtl) {
+  server.set("a.test", {.v4 = {"10.0.0.1"}, .ttl = 0});
+  auto with = options();
+  with.min_ttl = milliseconds(100);
+  const auto up = upstream({"a.test:80"});
+  const auto began = std::chrono::steady_clock::now();
+  Discovery discovery(with);
+  discovery.update({up});
+  ASSERT_TRUE(server.wait_for_queries("a.test", 4));
+  EXPECT_GE(std::chrono::steady_clock::now() - began, milliseconds(300));
+}
+
+// Somewhere in the upper half of 2, 4, 8 ... times the shortest pause, up to the longest.
+TEST_F(DiscoveryTest, PausesGrowWhileTheNameServerFails) {
+  server.set("a.test", {.mode = Mode::unknown});
+  auto with = options();
+  with.retry_min = milliseconds(20);
+  with.retry_max = milliseconds(160);
+  const auto up = upstream({"a.test:80"});
+  Discovery discovery(with);
+  const auto began = std::chrono::steady_clock::now();
+  discovery.update({up});
+  for (const int least : {0, 20, 60, 140, 220}) {
+    ASSERT_TRUE(server.wait_for_queries("a.test", 1));
+    EXPECT_GE(std::chrono::steady_clock::now() - began, milliseconds(least));
+  }
 }
 
 TEST_F(DiscoveryTest, VanishedUpstreamsAreLeftAlone) {

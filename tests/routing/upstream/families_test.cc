@@ -56,8 +56,8 @@ class BothFamilies {
   }
   std::shared_ptr<EndpointSet> set(const std::string& host4, const std::string& host6) {
     auto made = std::make_shared<EndpointSet>();
-    made->endpoints.push_back({four_.address(), "four", 1, nullptr, host4});
-    made->endpoints.push_back({address6_, "six", 1, nullptr, host6});
+    made->endpoints.push_back({four_.address(), "four", 1, std::make_shared<EndpointState>(), host4});
+    made->endpoints.push_back({address6_, "six", 1, std::make_shared<EndpointState>(), host6});
     return made;
   }
 
@@ -101,6 +101,36 @@ TEST_F(Families, TheOtherOneIsTriedBesideOneThatDoesNotAnswer) {
   EXPECT_GE(took, Connector::kStagger);
   EXPECT_EQ(count(core::ConnectResult::timeout), 0U);
   EXPECT_EQ(count(core::ConnectResult::ok), 1U);
+}
+
+TEST_F(Families, TheFasterOneIsBegunWithForAWhile) {
+  BothFamilies both(true);
+  const auto set = both.set("app.internal", "app.internal");
+  EXPECT_EQ(first_choice(*set, 0, loop.now()), 0U);
+  run(set, 60s);
+  EXPECT_EQ(outcome.text, "six");
+  EXPECT_EQ(first_choice(*set, 0, loop.now()), 1U);
+  EXPECT_EQ(first_choice(*set, 1, loop.now()), 1U);
+  EXPECT_EQ(first_choice(*set, 2, loop.now()), 2U) << "there is none";
+  EXPECT_EQ(first_choice(*set, 0, loop.now() + Connector::kRemembered + 1), 0U) << "it gets another chance";
+  core::EventLoop again;
+  Outcome second;
+  Connector::Observer& observer = second;
+  Connector connector(again, metrics, observer, set, 0, 60s);
+  connector.start();
+  edgemux::testing::LoopDriver(again).run_until([&] { return second.over; });
+  EXPECT_EQ(second.text, "six");
+  EXPECT_EQ(second.attempts, 1U);
+}
+
+TEST_F(Families, OnlyTheSameNameAndPortStandIn) {
+  BothFamilies both(true);
+  const auto other = both.set("a.internal", "b.internal");
+  other->endpoints[0].state->outpaced_until = loop.now() + 1'000;
+  EXPECT_EQ(first_choice(*other, 0, loop.now()), 0U);
+  const auto slow = both.set("app.internal", "app.internal");
+  for (const auto& endpoint : slow->endpoints) endpoint.state->outpaced_until = loop.now() + 1'000;
+  EXPECT_EQ(first_choice(*slow, 0, loop.now()), 0U) << "neither is the faster one";
 }
 
 TEST_F(Families, OfAnotherNameTheyAreOtherEndpoints) {

@@ -95,6 +95,7 @@ struct Borrower final : UpstreamStream::Observer {
     if (!early.empty()) stream.send_body(early);
     stream.flush();
   }
+  [[nodiscard]] std::size_t upstream_read_limit() const override { return read_limit; }
   void on_upstream_response(core::ResponseHead& head, bool last) override {
     status = head.status;
     end = end || last;
@@ -124,6 +125,7 @@ struct Borrower final : UpstreamStream::Observer {
   UpstreamFailure failure;
   std::string early;  // body that goes with the head
   std::string body;
+  std::size_t read_limit = SIZE_MAX;
   int status = 0;
   int writable = 0;
   bool reused = false;

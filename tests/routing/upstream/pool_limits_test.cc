@@ -200,6 +200,32 @@ TEST_F(UpstreamPoolLimitsTest, TunnelsAndRequestsWaitInOneQueue) {
   pool().give_place();
 }
 
+// The place was free for one who waited in this pool, and who leaves in the same moment.
+TEST_F(UpstreamPoolLimitsTest, APlaceThatNobodyHereTakesGoesToWhoWaitsElsewhere) {
+  spec.max_connections = 1;
+  spec.max_pending = 2;
+  spec.pending_timeout = 60s;
+  UpstreamPool one(context, upstream());
+  UpstreamPool two(context, upstream());
+  Tunnel leaves;
+  Tunnel stays;
+  ASSERT_TRUE(one.take_place());
+  ASSERT_TRUE(one.wait_for_place(leaves.turn));
+  ASSERT_TRUE(two.wait_for_place(stays.turn));
+  int turns = 0;
+  run_until([&] {
+    if (++turns == 10) {
+      EXPECT_EQ(stays.places, 0);
+      one.give_place();
+      leaves.turn.leave();
+    }
+    return stays.places == 1;
+  });
+  EXPECT_EQ(leaves.places, 0);
+  EXPECT_EQ(places(), 1U);
+  two.give_place();
+}
+
 TEST_F(UpstreamPoolLimitsTest, ATunnelThatWaitsTooLongIsToldAndOneThatGivesUpLeavesTheQueue) {
   spec.max_connections = 1;
   spec.max_pending = 5;

@@ -1,7 +1,10 @@
 // UpstreamPool and UpstreamConnection: what is kept, what is lent again, and how connections end.
 #include "tests/routing/upstream/pool_fixture.h"
 
+#include <algorithm>
+#include <memory>
 #include <optional>
+#include <vector>
 
 namespace edgemux::routing {
 namespace {
@@ -36,6 +39,87 @@ TEST_F(UpstreamPoolTest, DoesNotKeepAConnectionWithBytesLeftOver) {
   EXPECT_EQ(first.body, "ok");
   EXPECT_EQ(pool().connections(), 0U);
   EXPECT_EQ(metrics.upstream_idle.read(), 0U);
+}
+
+// Those that are still in the kernel, since the read before ended with the answer.
+TEST_F(UpstreamPoolTest, DoesNotKeepAConnectionWithBytesLeftUnread) {
+  origin.on_bytes = [](LoopOrigin::Connection& c) { c.send(std::string(kOk) + "HTTP/1.1 200 OK\r\n"); };
+  Borrower first(pool());
+  first.read_limit = kOk.size();
+  ask(first);
+  EXPECT_EQ(first.body, "ok");
+  EXPECT_EQ(pool().connections(), 0U);
+  EXPECT_EQ(metrics.upstream_idle.read(), 0U);
+}
+
+// The end came in the same moment, and is not told again.
+TEST_F(UpstreamPoolTest, DoesNotKeepAConnectionThatEndsWithItsAnswer) {
+  origin.on_bytes = [](LoopOrigin::Connection& c) {
+    c.send(kOk);
+    c.stream->shutdown_write();
+  };
+  Borrower first(pool());
+  first.read_limit = kOk.size();
+  std::size_t kept = 1;
+  first.on_event = [&] {
+    first.stream.release();
+    first.done = true;
+    kept = pool().connections();
+  };
+  ask(first);
+  EXPECT_EQ(first.body, "ok");
+  EXPECT_EQ(kept, 0U);
+}
+
+TEST_F(UpstreamPoolTest, KeepsAConnectionWhoseAnswerFilledTheRead) {
+  Borrower first(pool());
+  first.read_limit = kOk.size();
+  ask(first);
+  EXPECT_EQ(first.body, "ok");
+  EXPECT_EQ(pool().connections(), 1U);
+}
+
+// Connections to other endpoints than the one whose turn it is are passed over, the newest of its own comes first.
+TEST_F(UpstreamPoolTest, LendsTheNewestConnectionOfTheEndpointWhoseTurnItIs) {
+  LoopOrigin other(loop);
+  other.on_bytes = origin.on_bytes;
+  publish({origin.listener.address(), other.listener.address()});
+  std::vector<std::unique_ptr<Borrower>> all;
+  int rounds = 0;
+  run_until([&] {
+    if (!std::all_of(all.begin(), all.end(), [](const auto& one) { return one->done; })) return false;
+    all.clear();
+    if (rounds == 40) return true;
+    // Four at once need four connections, two per endpoint; after that each finds one.
+    for (int i = 0; i < 4; ++i) {
+      all.push_back(std::make_unique<Borrower>(pool()));
+      EXPECT_TRUE(all.back()->get());
+      EXPECT_EQ(all.back()->reused, rounds > 0);
+    }
+    ++rounds;
+    return false;
+  });
+  EXPECT_EQ(origin.connections.size(), 2U);
+  EXPECT_EQ(other.connections.size(), 2U);
+  EXPECT_EQ(metrics.upstream_idle.read(), 4U);
+  EXPECT_EQ(metrics.upstream_reuses.read(), 39U * 4U);
+}
+
+// HTTP/2: how many requests it takes it never says.
+TEST_F(UpstreamPoolTest, WhoWaitsForTheSettingsOfAMuteUpstreamGetsAConnectionOfItsOwn) {
+  spec.transport.version = HttpVersion::http2;
+  spec.connect_timeout = 50ms;
+  origin.on_bytes = nullptr;
+  Borrower first(pool());
+  Borrower second(pool());
+  EXPECT_TRUE(first.get());
+  EXPECT_TRUE(second.get());
+  run_until([&] { return second.stream.ready() || second.failed; });
+  EXPECT_TRUE(second.stream.ready());
+  EXPECT_TRUE(first.stream.ready()) << "it has its answer to wait for";
+  EXPECT_EQ(origin.connections.size(), 2U);
+  first.stream.release();
+  EXPECT_EQ(pool().connections(), 1U) << "nobody else is sent there";
 }
 
 TEST_F(UpstreamPoolTest, DropsAnIdleConnectionThatSpeaksOrCloses) {

@@ -1,0 +1,61 @@
+// HealthChecks over real sockets: who is asked when, and what becomes of it when the table changes.
+#include "routing/upstream/health_checks.h"
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+
+#include "tests/support/loop_driver.h"
+
+namespace edgemux::routing {
+namespace {
+
+using namespace std::chrono_literals;
+
+UpstreamPtr checked(const core::SocketAddress& address, HealthCheck check) {
+  auto upstream = std::make_shared<Upstream>();
+  upstream->name = address.to_string();
+  upstream->health_check = std::make_shared<const HealthCheck>(std::move(check));
+  upstream->state = std::make_shared<UpstreamState>();
+  auto set = std::make_shared<EndpointSet>();
+  set->endpoints.push_back({address, address.to_string()});
+  upstream->state->publish(std::move(set));
+  return upstream;
+}
+
+Health health(const UpstreamPtr& upstream) { return upstream->state->endpoints()->endpoints[0].state->health.load(); }
+
+// The places of checks that are under way go to those that wait when the table drops them.
+TEST(HealthChecks, WhoWaitsIsAskedWhenThoseUnderWayAreGone) {
+  core::EventLoop loop;
+  HealthChecks checks(loop, 1);
+  edgemux::testing::LoopbackListener silent;
+  edgemux::testing::LoopbackListener good;
+  HealthCheck slow;
+  slow.kind = HealthCheck::Kind::http;
+  slow.path = "/";
+  slow.interval = 10ms;
+  slow.timeout = 60s;
+  HealthCheck fast;
+  fast.interval = 10ms;
+  const UpstreamPtr first = checked(silent.address(), slow);
+  const UpstreamPtr second = checked(good.address(), fast);
+  checks.track({first});
+  const std::uint64_t began = loop.now();
+  int step = 0;
+  edgemux::testing::LoopDriver(loop).run_until([&] {
+    if (step == 0 && loop.now() > began + 50) {
+      step = 1;
+      checks.track({first, second});
+    } else if (step == 1 && loop.now() > began + 100) {
+      step = 2;
+      EXPECT_EQ(health(second), Health::unknown) << "the only place is taken";
+      checks.track({second});
+    }
+    return step == 2 && health(second) == Health::healthy;
+  });
+}
+
+}  // namespace
+}  // namespace edgemux::routing
