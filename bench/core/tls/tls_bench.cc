@@ -97,7 +97,7 @@ BENCHMARK(find_pair);
 struct Server {
   Server() {
     worker = TlsWorker::create({}).value();
-    policy = seal({}).value();
+    policy = seal(TlsPolicy{}).value();
     const Identity identity = make_certificate({});
     const Folder folder(identity, 1);
     store =
