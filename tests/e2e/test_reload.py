@@ -63,10 +63,6 @@ def under_load(site, nginx, wrk, taps, count, seconds):
         backend = turns[number % 2].accept()
         assert backend.take(len(data)) == data
         held.append((client, backend))
-        if len(held) > 200:  # of many, those are enough
-            old_client, old_backend = held.pop(0)
-            old_client.close()
-            old_backend.close()
         weight.append(edge.pss())
     assert all(load.running() for load in loads.values()), "the load ended before the reloads"
     for client, backend in held:  # what was opened under an old table still stands
@@ -75,6 +71,7 @@ def under_load(site, nginx, wrk, taps, count, seconds):
         backend.send(b"there")
         assert client.take(5) == b"there"
         client.close()
+        backend.close()
     for load in loads.values():
         load.interrupt()
     return {name: load.result() for name, load in loads.items()}, weight
