@@ -170,6 +170,7 @@ std::string render_status(const StatusView& view) {
   status["connections"] = view.connections;
   status["reloads"] = {{"ok", metrics.reloads_ok.load()},
                        {"failed", metrics.reloads_failed.load()},
+                       {"refused", metrics.reloads_refused.load()},
                        {"files_set_aside", metrics.sources_set_aside.load()}};
   if (const auto expiry = metrics.certificates_expire.load(); expiry != 0) status["certificates_expire"] = utc(expiry);
   status["access_log"] = {{"lines", view.access_log.written()}, {"dropped", view.access_log.dropped()}};

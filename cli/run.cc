@@ -175,6 +175,7 @@ void Process::reloaded(config::Reload reload) {
   metrics_->sources_set_aside.store(reload.set_aside.size());
   set_aside_ = std::move(reload.set_aside);
   if (reload.outcome == config::Reload::Outcome::failed) metrics_->reloads_failed.fetch_add(1);
+  if (reload.outcome == config::Reload::Outcome::refused) metrics_->reloads_refused.fetch_add(1);
   if (reload.outcome == config::Reload::Outcome::published && terminations_ == 0) return publish(reload.snapshot);
   tell_ready();
 }

@@ -278,6 +278,7 @@ void Compiler::State::fill(const Settings& settings, routing::Snapshot& snapshot
                      : options_.auto_workers ? options_.auto_workers()
                                              : auto_workers();
   snapshot.settle = settings.settle;
+  snapshot.max_removed = settings.max_removed;
 }
 
 void Compiler::State::list_watched() {

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "core/base/log.h"
+#include "routing/table/difference.h"
 
 namespace edgemux::config {
 
@@ -67,10 +68,30 @@ Compiled Reloader::load() {
   if (!first.stable) note(Reload::Reason::change);
   if (compiled.snapshot != nullptr) {
     compiled.snapshot->generation = ++generation_;
-    settle_ = compiled.snapshot->settle;
-    in_force_ = compiled.fingerprint;
+    publish(compiled.snapshot, compiled.fingerprint);
   }
   return std::move(compiled);
+}
+
+void Reloader::publish(routing::SnapshotPtr snapshot, std::string fingerprint) {
+  settle_ = snapshot->settle;
+  max_removed_ = snapshot->max_removed.value_or(max_removed_);
+  in_force_ = std::move(fingerprint);
+  published_ = std::move(snapshot);
+}
+
+std::string Reloader::refusal(const routing::Snapshot& fresh) const {
+  const std::uint64_t most = fresh.max_removed.value_or(max_removed_);
+  if (most >= 100 || published_ == nullptr) return {};
+  const auto lost = routing::lost_hosts(*published_, fresh);
+  const std::uint64_t before = published_->host_count;
+  if (lost.size() * 100 <= most * before) return {};
+  constexpr std::size_t examples = 3;
+  std::string names;
+  for (std::size_t i = 0; i < std::min(lost.size(), examples); ++i) names += (i == 0 ? "" : ", ") + lost[i];
+  if (lost.size() > examples) names += ", ...";
+  return std::to_string(lost.size()) + " of " + std::to_string(before) + " hosts would be gone (" + names +
+         "), and reload.max_removed is " + std::to_string(most) + "%";
 }
 
 void Reloader::start() {
@@ -203,11 +224,17 @@ Reload Reloader::compile(Reload::Reason reason) {
   } else if (compiled.snapshot != nullptr) {
     const bool equal = compiled.fingerprint == in_force_;
     reload.outcome = equal && reason != Reload::Reason::asked ? Reload::Outcome::unchanged : Reload::Outcome::published;
+    if (auto why = refusal(*compiled.snapshot); !why.empty()) {
+      reload.outcome = Reload::Outcome::refused;
+      reload.diagnostics.push_back(problem(std::move(why)));
+      reload.diagnostics.back().hint =
+          "what is in force stays; if they are meant to go, set reload.max_removed to more, or to off, in the main "
+          "file";
+    }
   }
   if (reload.outcome == Reload::Outcome::published) {
     compiled.snapshot->generation = ++generation_;
-    settle_ = compiled.snapshot->settle;
-    in_force_ = std::move(compiled.fingerprint);
+    publish(compiled.snapshot, std::move(compiled.fingerprint));
     reload.snapshot = std::move(compiled.snapshot);
   }
   reload.news = journal_.update(reload.diagnostics, reason == Reload::Reason::asked);
@@ -236,6 +263,9 @@ void log_reload(const Reload& reload) {
       break;
     case Reload::Outcome::failed:
       if (told) core::log_error("the configuration was not loaded; what is in force stays");
+      break;
+    case Reload::Outcome::refused:
+      if (told) core::log_error("the configuration was refused; what is in force stays");
       break;
     case Reload::Outcome::unchanged:
       break;

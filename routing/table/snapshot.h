@@ -117,6 +117,7 @@ struct Snapshot {
   AdminSpec admin;
   unsigned workers = 0;  // resolved, at least 1
   std::chrono::milliseconds settle{50};
+  std::optional<std::uint32_t> max_removed;  // percent of the hosts before; 100 = off; nothing = not said
   std::size_t host_count = 0;
 };
 

@@ -116,6 +116,10 @@ TEST(HostTable, AChangedTableLeavesTheOldOneAsItWas) {
   EXPECT_EQ(found(old, "a.w.example"), "*.w.example");
   EXPECT_EQ(found(old, "a.x.y.example"), "-");
   EXPECT_EQ(old.size(), 4U);
+  EXPECT_EQ(fresh.lost_since(old).size(), 2U);
+  EXPECT_EQ(old.lost_since(fresh), (std::vector<std::string>{"*.x.y.example", "c.example"}));
+  EXPECT_EQ(HostTable().lost_since(old).size(), 3U) << "detached names were not served";
+  EXPECT_TRUE(old.serves("*.w.example") && !old.serves("a.w.example") && !old.serves("c.example"));
 }
 
 // Random histories of changes against a map.
