@@ -38,7 +38,8 @@ class Process {
   explicit Process(const std::string& config)
       : compiler_(config),
         reloader_(std::make_unique<config::Reloader>(config::Reloader::Hooks{
-            [this] { return compiler_.compile(); }, [this](std::function<void()> task) { loop_.post(std::move(task)); },
+            [this](config::Touched touched) { return compiler_.compile(std::move(touched)); },
+            [this](std::function<void()> task) { loop_.post(std::move(task)); },
             [this](config::Reload reload) { reloaded(std::move(reload)); }, [this] { compiler_.reread(); }})),
         heartbeat_([](void* self) { static_cast<Process*>(self)->beat(); }, this) {}
 

@@ -54,15 +54,18 @@ std::string Compiler::State::state_dir(const Settings& settings) const {
   return settings.state_dir.text.empty() ? default_state_dir() : settings.state_dir.text;
 }
 
-Compiled Compiler::State::compile() {
+Compiled Compiler::State::compile(Touched touched) {
   Compiled out;
+  touched_ = std::move(touched);
   for (int tries = 0; tries < max_tries; ++tries) {
+    if (tries > 0 || !base_) touched_.add_everything();
     files_->begin();
     began_ = files_->now();
     if (auto changed = compile_changed()) {
       out = std::move(*changed);
     } else {
       base_.reset();
+      touched_.add_everything();
       out = compile_all();
     }
     out.unstable = !files_->settled();
@@ -370,7 +373,7 @@ Compiler::Compiler(std::string main_path, CompilerOptions options)
 
 Compiler::~Compiler() = default;
 
-Compiled Compiler::compile() { return state_->compile(); }
+Compiled Compiler::compile(Touched touched) { return state_->compile(std::move(touched)); }
 
 void Compiler::reread() { state_->reread(); }
 

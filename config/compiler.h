@@ -33,6 +33,7 @@
 
 #include "config/diagnostic.h"
 #include "config/files.h"
+#include "config/touched.h"
 #include "routing/table/snapshot.h"
 
 namespace edgemux::config {
@@ -77,7 +78,9 @@ class Compiler {
   Compiler(const Compiler&) = delete;
   Compiler& operator=(const Compiler&) = delete;
 
-  Compiled compile();
+  // `touched`: of what the latest compile named in files and directories. Only there stamps are looked at; what changed
+  // elsewhere since is left for the next time.
+  Compiled compile(Touched touched = Touched::everything());
   // The next compile reads everything, whatever stamps say.
   void reread();
   // The next compile reads and links everything.

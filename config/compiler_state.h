@@ -27,7 +27,7 @@ class Compiler::State {
  public:
   State(std::string main_path, CompilerOptions options);
 
-  Compiled compile();
+  Compiled compile(Touched touched);
   void reread() { base_.reset(); }
   void forget() {
     base_.reset();
@@ -77,6 +77,10 @@ class Compiler::State {
     bool pairs = false;  // of certificates
   };
   [[nodiscard]] Seen see(const std::string& path) const;
+  // It is what it was when it was seen: nobody touched it, or its stamp says so.
+  [[nodiscard]] bool stands(const std::string& path, const Stamp& stamp, bool sure) const {
+    return sure && (!touched_.contains(path) || files_->stamp(path) == stamp);
+  }
   [[nodiscard]] AllSeen see_all(const std::set<std::string>& paths) const;
   [[nodiscard]] bool same(const AllSeen& seen) const;
 
@@ -116,6 +120,7 @@ class Compiler::State {
   Assembly::Units linked_;             // those of units_
   Tenancy tenancy_;
   timespec began_{};
+  Touched touched_;  // since the latest compile
   // What no unit contributes.
   struct General {
     Listing listing;

@@ -21,7 +21,7 @@ Compiler::State::AllSeen Compiler::State::see_all(const std::set<std::string>& p
 
 bool Compiler::State::same(const AllSeen& seen) const {
   return std::all_of(seen.begin(), seen.end(),
-                     [this](const Seen& one) { return one.sure && files_->stamp(one.path) == one.stamp; });
+                     [this](const Seen& one) { return stands(one.path, one.stamp, one.sure); });
 }
 
 // After a compile of everything that is stable and whose main file is good.
@@ -45,13 +45,14 @@ void Compiler::State::remember() {
 // addresses.
 bool Compiler::State::sound() const {
   const SourceFile& file = main();
-  if (!file.sure || !(files_->stamp(file.path) == file.stamp) || !same(base_->general)) return false;
+  if (!stands(file.path, file.stamp, file.sure) || !same(base_->general)) return false;
   const auto* own = tenancy_.own();
   return own == nullptr || *own == *own_addresses(*file.current->settings);
 }
 
 bool Compiler::State::look_at_folders(bool& names_changed) {
   for (auto& folder : base_->folders) {
+    if (folder.seen.sure && !touched_.contains(folder.seen.path)) continue;
     const Stamp stamp = files_->stamp(folder.seen.path);
     if (folder.seen.sure && stamp == folder.seen.stamp) continue;
     folder.seen.stamp = stamp;
@@ -104,7 +105,7 @@ bool Compiler::State::look_at_listing(Changes& changes) {
 
 void Compiler::State::look_at_files(Changes& changes) {
   for (SourceFile* file : order_) {
-    if (file == order_.front() || (file->sure && files_->stamp(file->path) == file->stamp)) continue;
+    if (file == order_.front() || stands(file->path, file->stamp, file->sure)) continue;
     changes.read.push_back(file->path);
     if (!read(*file, false)) continue;
     auto folders = files_->folders(file->path);

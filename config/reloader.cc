@@ -157,14 +157,15 @@ void Reloader::rescan() {
   const bool differs = !(now == seen_);
   if (differs) {
     note(Reload::Reason::rescan);
+    look_everywhere_ = true;
     seen_ = now;
   }
   next_rescan_ = Clock::now() + (differs ? std::min<Clock::duration>(settle_ / 2, rescan_) : rescan_);
 }
 
-Compiled Reloader::guarded_compile() const {
+Compiled Reloader::guarded_compile(Touched touched) const {
   try {
-    return hooks_.compile();
+    return hooks_.compile(std::move(touched));
   } catch (
       const std::exception& error) {  // a bug, or no memory: the table in force is worth more than this thread's pride
     Compiled nothing;
@@ -173,6 +174,12 @@ Compiled Reloader::guarded_compile() const {
     nothing.directories = directories_;
     return nothing;
   }
+}
+
+Touched Reloader::touched() {
+  auto told = watcher_.take();
+  if (std::exchange(look_everywhere_, true)) told.add_everything();
+  return told;
 }
 
 Reloader::Attempt Reloader::attempt() {
@@ -184,7 +191,7 @@ Reloader::Attempt Reloader::attempt() {
       ::poll(&waiting, 1, static_cast<int>(clock_tick.count()));
     }
     const timespec started = Fingerprint::now();
-    made.compiled = guarded_compile();
+    made.compiled = guarded_compile(touched());
     const auto& compiled = made.compiled;
     if (compiled.read_again && compiled.files == files_ && compiled.directories == directories_) {
       if (!watcher_.problem().empty()) watcher_.set(files_, directories_);
@@ -200,6 +207,7 @@ Reloader::Attempt Reloader::attempt() {
   }
   // A name that came or went may lie in a folder that was not watched yet: look again, but what was read holds.
   if (names_moved) note(Reload::Reason::change);
+  look_everywhere_ = names_moved || !made.stable || !made.compiled.main_ok;
   if (watcher_.problem() != watch_problem_) {
     watch_problem_ = watcher_.problem();
     if (!watch_problem_.empty()) {
@@ -212,7 +220,10 @@ Reloader::Attempt Reloader::attempt() {
 
 Reload Reloader::compile(Reload::Reason reason) {
   const auto began = Clock::now();
-  if (reason == Reload::Reason::asked && hooks_.reread) hooks_.reread();
+  if (reason == Reload::Reason::asked) {
+    look_everywhere_ = true;
+    if (hooks_.reread) hooks_.reread();
+  }
   auto [compiled, stable] = attempt();
   Reload reload;
   reload.reason = reason;

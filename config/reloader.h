@@ -64,7 +64,7 @@ void log_reload(const Reload& reload);
 class Reloader {
  public:
   struct Hooks {
-    std::function<Compiled()> compile;
+    std::function<Compiled(Touched)> compile;
     std::function<void(std::function<void()>)> post;
     std::function<void(Reload)> done;
     // Before the compile that was asked for: it has to read everything. May be empty.
@@ -103,6 +103,8 @@ class Reloader {
     Compiled compiled;
     bool stable = false;
   };
+  // What was touched since the attempt before.
+  Touched touched();
   Attempt attempt();
   Reload compile(Reload::Reason reason);
   // Empty, or why the table may not replace the one in force.
@@ -110,7 +112,7 @@ class Reloader {
   void publish(routing::SnapshotPtr snapshot, std::string fingerprint);
   void deliver(Reload reload);
   void wake();
-  [[nodiscard]] Compiled guarded_compile() const;
+  [[nodiscard]] Compiled guarded_compile(Touched touched) const;
 
   Hooks hooks_;
   std::chrono::milliseconds rescan_;
@@ -124,6 +126,7 @@ class Reloader {
   std::vector<std::string> files_;
   std::vector<std::string> directories_;
   std::optional<Pending> pending_;
+  bool look_everywhere_ = true;  // the next time: what the watcher tells is not all
   Clock::time_point next_rescan_;
   ProblemJournal journal_;
   std::string in_force_;             // Compiled::fingerprint of what was published last

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "config/compiler.h"
+#include "config/watcher.h"
 #include "tests/config/disk_fixture.h"
 #include "tests/support/test_certificates.h"
 
@@ -200,7 +201,8 @@ std::string describe(const Compiled& compiled) {
   return out;
 }
 
-class RandomRecompileTest : public RecompileTest, public ::testing::WithParamInterface<unsigned> {
+// By a seed, and whether a watcher tells what was touched.
+class RandomRecompileTest : public RecompileTest, public ::testing::WithParamInterface<std::pair<unsigned, bool>> {
  protected:
   // One random change. Returns what it was.
   std::string change(Writer& writer) {
@@ -232,7 +234,9 @@ class RandomRecompileTest : public RecompileTest, public ::testing::WithParamInt
 };
 
 TEST_P(RandomRecompileTest, ComesToWhatAFreshOneComesTo) {
-  Writer writer(GetParam());
+  const auto [seed, watched] = GetParam();
+  Writer writer(seed);
+  Watcher watcher;
   Compiler going_on(path("edgemux.yaml"), options("state"));
   Compiler anew(path("edgemux.yaml"), options("state-anew"));
   std::vector<Compiled> held;  // as sessions hold old tables
@@ -244,7 +248,9 @@ TEST_P(RandomRecompileTest, ComesToWhatAFreshOneComesTo) {
     files_->take_read();
     const bool asked = writer.once_in(8);
     if (asked) going_on.reread();
-    Compiled one = going_on.compile();
+    watcher.drain();
+    Compiled one = going_on.compile(watched ? watcher.take() : Touched::everything());
+    watcher.set(one.files, one.directories);
     const auto read = files_->take_read().size();
     // This one keeps last good versions as well, and reads and links everything all the same.
     anew.forget();
@@ -264,7 +270,12 @@ TEST_P(RandomRecompileTest, ComesToWhatAFreshOneComesTo) {
   EXPECT_GT(spared, 40U) << "most changes are those of some tenants alone";
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, RandomRecompileTest, ::testing::Range(1U, 9U));
+std::vector<std::pair<unsigned, bool>> seeds() {
+  std::vector<std::pair<unsigned, bool>> all;
+  for (unsigned seed = 1; seed < 9; ++seed) all.insert(all.end(), {{seed, false}, {seed, true}});
+  return all;
+}
+INSTANTIATE_TEST_SUITE_P(Seeds, RandomRecompileTest, ::testing::ValuesIn(seeds()));
 
 TEST_F(RecompileTest, ReadsTheChangedFileAloneAndSharesTheRest) {
   for (int t = 0; t < kTenants; ++t) {
@@ -287,6 +298,31 @@ TEST_F(RecompileTest, ReadsTheChangedFileAloneAndSharesTheRest) {
   compiler.forget();
   compiler.compile();
   EXPECT_EQ(files_->take_read().size(), 1U + kTenants);
+}
+
+TEST_F(RecompileTest, LooksOnlyAtWhatWasTouched) {
+  for (int t = 0; t < 2; ++t) {
+    write(file_of(t, 0),
+          "routes: [ { host: a.t" + std::to_string(t) + ".example.com, passthrough: \"10.1.0.1:443\" } ]\n");
+  }
+  Compiler compiler(path("edgemux.yaml"), options("state"));
+  compiler.compile();
+  for (int t = 0; t < 2; ++t) {
+    replace(file_of(t, 0),
+            "routes: [ { host: b.t" + std::to_string(t) + ".example.com, passthrough: \"10.1.0.1:443\" } ]\n");
+  }
+  files_->take_read();
+  Touched touched;
+  touched.add(path(file_of(1, 0)));
+  const auto hosts = [](const Compiled& compiled, const std::string& host) {
+    return compiled.snapshot->listeners[1]->hosts.serves(host);
+  };
+  const Compiled second = compiler.compile(touched);
+  EXPECT_THAT(files_->take_read(), ::testing::ElementsAre(path(file_of(1, 0))));
+  EXPECT_TRUE(hosts(second, "b.t1.example.com") && hosts(second, "a.t0.example.com"));
+  const Compiled third = compiler.compile();
+  EXPECT_THAT(files_->take_read(), ::testing::ElementsAre(path(file_of(0, 0))));
+  EXPECT_TRUE(hosts(third, "b.t1.example.com") && hosts(third, "b.t0.example.com"));
 }
 
 // Whoever writes twice within one tick of the file system's clock, and to the same size, leaves the same stamp.

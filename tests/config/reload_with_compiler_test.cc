@@ -49,7 +49,7 @@ TEST_F(ReloadWithCompilerTest, ABadIncludeKeepsItsLastGoodBytes) {
   write("routes.d/a.yaml", route("a.example.com"));
   Compiler compiler(path("main.yaml"), {path("state"), nullptr, nullptr});
   // Posted work runs at once: one request is under way at a time.
-  Reloader reloader({[&] { return compiler.compile(); },
+  Reloader reloader({[&](Touched touched) { return compiler.compile(std::move(touched)); },
                      [](const std::function<void()>& work) { work(); },
                      [this](Reload reload) { on_done_(std::move(reload)); }});
   const Compiled first = reloader.load();
@@ -98,7 +98,7 @@ TEST_F(ReloadWithCompilerTest, ATableThatLosesTooManyHostsIsRefused) {
   main_with(", max_removed: 20%");
   hosts(9);
   Compiler compiler(path("main.yaml"), {path("state"), nullptr, nullptr});
-  Reloader reloader({[&] { return compiler.compile(); },
+  Reloader reloader({[&](Touched touched) { return compiler.compile(std::move(touched)); },
                      [](const std::function<void()>& work) { work(); },
                      [this](Reload reload) { on_done_(std::move(reload)); }});
   ASSERT_NE(reloader.load().snapshot, nullptr);
