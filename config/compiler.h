@@ -22,7 +22,8 @@
 // Not thread safe; compile() may be called again and again. Kept between calls: parsed files, certificate pairs, ids
 // and UpstreamStates (by identity, for as long as somebody holds them), and what the latest good compile came to. Where
 // only files of some tenants changed since, as their stamps tell, those are read, and those tenants' files linked,
-// alone; the rest of the snapshot is shared with the one before. Whatever else changed, everything is read and linked.
+// alone; the rest of the snapshot is shared with the one before. Whatever else changed, everything is read, and linked
+// as far as it is different.
 
 #include <cstdint>
 #include <functional>
@@ -69,6 +70,8 @@ struct CompilerOptions {
   std::optional<std::string> state_dir;
   std::shared_ptr<Files> files;            // null = the disk
   std::function<unsigned()> auto_workers;  // null = auto_workers() of config/workers.h
+  std::function<std::vector<core::SocketAddress>()> machine_addresses =
+      {};  // null = machine_addresses() of config/tenancy.h
 };
 
 class Compiler {

@@ -7,6 +7,8 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -48,11 +50,13 @@ class Compiler::State {
   Unit& unit_of(const std::string& tenant);
   Unit::Context context(const Settings& settings, const core::CertificateStore& certificates, const Linked* platform);
   [[nodiscard]] const SourceFile& main() const { return *order_.front(); }
+  // Looks at the machine's addresses. Where one came or went, those are added to concerned_ who have it as an endpoint,
+  // or of whom there is a problem to tell.
+  void look_at_machine();
 
   // Of compile_all():
   void take(const Listing& listing);
   std::shared_ptr<routing::Snapshot> link(const Settings& settings, Inputs& inputs, Problems& problems);
-  bool link_units(const Settings& settings, const core::CertificateStore& certificates, bool& firm, Problems& problems);
   [[nodiscard]] Assembly::Units changed_since(const Assembly::Units& before) const;
   void fill(const Settings& settings, routing::Snapshot& snapshot) const;
   void finish(Compiled& out);
@@ -121,6 +125,8 @@ class Compiler::State {
   Tenancy tenancy_;
   timespec began_{};
   Touched touched_;  // since the latest compile
+  std::shared_ptr<routing::MachineAddresses> machine_ = std::make_shared<routing::MachineAddresses>();
+  std::set<std::string> concerned_;  // tenants whose endpoints are to be judged again, by the compile at hand
   // What no unit contributes.
   struct General {
     Listing listing;
@@ -131,16 +137,26 @@ class Compiler::State {
   };
   General general_;
 
-  // What the linking of every tenant's unit stands on, besides its files and the platform's unit.
+  // What the linking of tenants' units stands on, besides their files, their tenants and the platform's unit.
   struct Ground {
-    Digest said;  // by the main file: listeners, claims, defaults, names of certificates
-    std::vector<routing::TenantPtr> tenants;
-    std::vector<core::CertifiedKeyPtr> certificates;
-    friend bool operator==(const Ground& a, const Ground& b) {
-      return a.said.hex() == b.said.hex() && a.tenants == b.tenants && a.certificates == b.certificates;
-    }
+    Digest said;    // by the main file, and holds for everybody: listeners, defaults
+    Digest claims;  // which tenant claims what
+    Digest places;  // where tenants and claims stand
+    Digest pairs;   // of certificates, as they are named
   };
-  [[nodiscard]] Ground ground(const Settings& settings, const core::CertificateStore& certificates) const;
+  [[nodiscard]] Ground ground(const Settings& settings) const;
+  // What is different since the latest good compile.
+  struct Since {
+    const routing::Snapshot* last;  // null = all
+    const core::CertificateStore& certificates;
+    std::unordered_map<std::string_view, routing::TenantPtr> tenants = {};  // of `last`
+    bool claims = true;
+    bool places = true;
+    bool pairs = true;
+    bool firm = false;  // nothing else, but for files and tenants
+  };
+  bool link_units(const Settings& settings, Since& since, Problems& problems);
+  [[nodiscard]] bool stands(const std::string& tenant, const Unit& unit, const Since& since) const;
 
   // Of the latest compile, if it was a good one: its snapshot, which linked_ made, and what its units stand on.
   routing::SnapshotPtr last_;

@@ -41,13 +41,10 @@ void Compiler::State::remember() {
   base_ = std::move(base);
 }
 
-// What is in force is what the base says, and belongs to everybody: the main file, certificates, the machine's own
-// addresses.
+// What is in force is what the base says, and belongs to everybody: the main file, certificates.
 bool Compiler::State::sound() const {
   const SourceFile& file = main();
-  if (!stands(file.path, file.stamp, file.sure) || !same(base_->general)) return false;
-  const auto* own = tenancy_.own();
-  return own == nullptr || *own == *own_addresses(*file.current->settings);
+  return stands(file.path, file.stamp, file.sure) && same(base_->general);
 }
 
 bool Compiler::State::look_at_folders(bool& names_changed) {
@@ -128,6 +125,16 @@ std::optional<Compiler::State::Changes> Compiler::State::look() {
   if (names_changed && !look_at_listing(changes)) return std::nullopt;
   look_at_files(changes);
   look_at_material(changes);
+  if (!tenancy_.tenants().empty()) look_at_machine();
+  const auto& lent = *linked_.at("")->upstreams;
+  for (const auto& tenant : concerned_) {
+    // The main file's own routes for it.
+    const bool of_main = std::any_of(lent.begin(), lent.end(), [&](const routing::UpstreamPtr& upstream) {
+      return upstream->tenant != nullptr && upstream->tenant->name == tenant;
+    });
+    if (of_main) return std::nullopt;
+    if (units_.count(tenant) != 0) changes.units.insert(tenant);
+  }
   if (files_->met_volume()) return std::nullopt;
   return changes;
 }

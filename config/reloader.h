@@ -15,8 +15,8 @@
 //   next attempt comes after the next settle.
 // - Every 30 s the disk is compared with what was loaded, for changes that inotify does not tell of.
 // - Equal contents are not published again, except after SIGHUP: then the generation rises all the same.
-// - A table that loses a larger share of the hosts in force than `reload.max_removed` is refused, after SIGHUP too. What
-//   it says of that itself counts; where it says nothing, what was said last. load() refuses nothing.
+// - A table that loses a larger share of the hosts in force than `reload.max_removed` is refused, after SIGHUP too.
+//   What it says of that itself counts; where it says nothing, what was said last. load() refuses nothing.
 //
 // `compile` runs on the reloader's thread (nice 10, all signals blocked), but for load(). `done` is handed to `post`
 // and runs where that says, on the thread that owns the Reloader; it is called once per compile and never after the
