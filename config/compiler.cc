@@ -1,8 +1,10 @@
 #include "config/compiler.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <filesystem>
+#include <future>
 #include <unordered_map>
 
 #include "config/compiler_state.h"
@@ -15,6 +17,8 @@ using Use = SourceFile::Use;
 
 // A volume that is swapped just now is read again at once; beyond that the caller waits until it has settled.
 constexpr int max_tries = 3;
+
+constexpr std::size_t most_parsers = 8;  // threads
 
 std::string default_state_dir() {
   const char* given = std::getenv("STATE_DIRECTORY");  // systemd; several are joined by ':'
@@ -86,7 +90,7 @@ SourceFile& Compiler::State::known_file(const std::string& path) {
   return file;
 }
 
-bool Compiler::State::read(SourceFile& file, bool is_main) {
+bool Compiler::State::fetch(SourceFile& file, Bytes& fresh) const {
   file.stamp = files_->stamp(file.path);
   file.sure = file.stamp.before(began_);
   auto bytes = files_->read(file.path);
@@ -96,14 +100,38 @@ bool Compiler::State::read(SourceFile& file, bool is_main) {
   auto content = digest.hex();
   if (content == file.content) return false;
   file.content = std::move(content);
+  file.current = nullptr;
   if (bytes) {
     file.unreadable.clear();
-    file.current = parse_file(std::make_shared<const std::string>(std::move(*bytes)), file.path, file.display, is_main);
+    fresh = std::make_shared<const std::string>(std::move(*bytes));
   } else {
     file.unreadable = "cannot read " + file.path + ": " + bytes.error().message;
-    file.current = nullptr;
   }
   return true;
+}
+
+bool Compiler::State::read(SourceFile& file, bool is_main) {
+  Bytes bytes;
+  if (!fetch(file, bytes)) return false;
+  if (bytes != nullptr) file.current = parse_file(std::move(bytes), file.path, file.display, is_main);
+  return true;
+}
+
+void Compiler::State::parse(const std::vector<std::pair<SourceFile*, Bytes>>& files) const {
+  std::atomic<std::size_t> next{0};
+  const auto work = [&] {
+    for (std::size_t at = next++; at < files.size(); at = next++) {
+      SourceFile& file = *files[at].first;
+      file.current = parse_file(files[at].second, file.path, file.display, false);
+    }
+  };
+  std::vector<std::future<void>> others;
+  if (last_ == nullptr && files.size() >= 4 * most_parsers) {
+    const auto workers = std::min<std::size_t>(most_parsers, auto_workers());
+    while (others.size() + 1 < workers) others.push_back(std::async(std::launch::async, work));
+  }
+  work();
+  for (auto& other : others) other.get();
 }
 
 Listing Compiler::State::list(const Settings& settings, Inputs& inputs, Problems& problems) const {
@@ -122,9 +150,11 @@ Unit::Context Compiler::State::context(const Settings& settings, const core::Cer
 
 // Reads what was listed, and gives each unit its files.
 void Compiler::State::take(const Listing& listing) {
+  std::vector<std::pair<SourceFile*, Bytes>> fresh;
   for (const auto& listed : listing.files) {
     SourceFile& file = known_file(listed.path);
-    read(file, false);
+    Bytes bytes;
+    if (fetch(file, bytes) && bytes != nullptr) fresh.emplace_back(&file, std::move(bytes));
     file.folders = files_->folders(file.path);
     file.binding = listed.binding;
     file.barred = listed.barred;
@@ -132,6 +162,7 @@ void Compiler::State::take(const Listing& listing) {
     if (listed.missing) file.unreadable.clear();  // its place in the main file says it better
     order_.push_back(&file);
   }
+  parse(fresh);
   for (auto& [tenant, unit] : units_) unit.files.clear();
   for (SourceFile* file : order_) unit_of(file->binding.tenant).files.push_back(file);
   std::erase_if(units_, [](const auto& entry) { return entry.second.files.empty(); });

@@ -45,6 +45,11 @@ class Compiler::State {
   [[nodiscard]] std::string state_dir(const Settings& settings) const;
   // Reads the file and, if its bytes are new, parses them. True: they are.
   bool read(SourceFile& file, bool is_main);
+  // The first half: true, and the new bytes, or null where there are none to be parsed.
+  using Bytes = std::shared_ptr<const std::string>;
+  bool fetch(SourceFile& file, Bytes& bytes) const;
+  // The second half of many files; on several threads while nothing is in force that they could disturb.
+  void parse(const std::vector<std::pair<SourceFile*, Bytes>>& files) const;
   SourceFile& known_file(const std::string& path);
   Listing list(const Settings& settings, Inputs& inputs, Problems& problems) const;
   Unit& unit_of(const std::string& tenant);
