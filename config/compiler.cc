@@ -1,10 +1,8 @@
 #include "config/compiler.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cstdlib>
 #include <filesystem>
-#include <future>
 #include <unordered_map>
 
 #include "config/compiler_state.h"
@@ -90,7 +88,7 @@ SourceFile& Compiler::State::known_file(const std::string& path) {
   return file;
 }
 
-bool Compiler::State::fetch(SourceFile& file, Bytes& fresh) const {
+bool Compiler::State::fetch(SourceFile& file, Parsing::Bytes& fresh) const {
   file.stamp = files_->stamp(file.path);
   file.sure = file.stamp.before(began_);
   auto bytes = files_->read(file.path);
@@ -111,27 +109,10 @@ bool Compiler::State::fetch(SourceFile& file, Bytes& fresh) const {
 }
 
 bool Compiler::State::read(SourceFile& file, bool is_main) {
-  Bytes bytes;
+  Parsing::Bytes bytes;
   if (!fetch(file, bytes)) return false;
   if (bytes != nullptr) file.current = parse_file(std::move(bytes), file.path, file.display, is_main);
   return true;
-}
-
-void Compiler::State::parse(const std::vector<std::pair<SourceFile*, Bytes>>& files) const {
-  std::atomic<std::size_t> next{0};
-  const auto work = [&] {
-    for (std::size_t at = next++; at < files.size(); at = next++) {
-      SourceFile& file = *files[at].first;
-      file.current = parse_file(files[at].second, file.path, file.display, false);
-    }
-  };
-  std::vector<std::future<void>> others;
-  if (last_ == nullptr && files.size() >= 4 * most_parsers) {
-    const auto workers = std::min<std::size_t>(most_parsers, auto_workers());
-    while (others.size() + 1 < workers) others.push_back(std::async(std::launch::async, work));
-  }
-  work();
-  for (auto& other : others) other.get();
 }
 
 Listing Compiler::State::list(const Settings& settings, Inputs& inputs, Problems& problems) const {
@@ -149,12 +130,11 @@ Unit::Context Compiler::State::context(const Settings& settings, const core::Cer
 }
 
 // Reads what was listed, and gives each unit its files.
-void Compiler::State::take(const Listing& listing) {
-  std::vector<std::pair<SourceFile*, Bytes>> fresh;
+void Compiler::State::take(const Listing& listing, Parsing& parsing) {
   for (const auto& listed : listing.files) {
     SourceFile& file = known_file(listed.path);
-    Bytes bytes;
-    if (fetch(file, bytes) && bytes != nullptr) fresh.emplace_back(&file, std::move(bytes));
+    Parsing::Bytes bytes;
+    if (fetch(file, bytes) && bytes != nullptr) parsing.add(file, std::move(bytes));
     file.folders = files_->folders(file.path);
     file.binding = listed.binding;
     file.barred = listed.barred;
@@ -162,7 +142,9 @@ void Compiler::State::take(const Listing& listing) {
     if (listed.missing) file.unreadable.clear();  // its place in the main file says it better
     order_.push_back(&file);
   }
-  parse(fresh);
+  // While a table is in force, traffic keeps its processors.
+  const bool help = last_ == nullptr && parsing.size() >= 4 * most_parsers;
+  if (help) parsing.start(std::min<std::size_t>(most_parsers, auto_workers()) - 1);
   for (auto& [tenant, unit] : units_) unit.files.clear();
   for (SourceFile* file : order_) unit_of(file->binding.tenant).files.push_back(file);
   std::erase_if(units_, [](const auto& entry) { return entry.second.files.empty(); });
@@ -188,8 +170,10 @@ Compiled Compiler::State::compile_all() {
     last_good_.set_directory(state_dir(*main.current->settings));
     general_.listing = list(*main.current->settings, listed, problems);
   }
-  take(general_.listing);
-  if (readable && main.current->ok) out.snapshot = link(*main.current->settings, inputs, problems);
+  Parsing parsing;
+  take(general_.listing, parsing);
+  if (readable && main.current->ok) out.snapshot = link(*main.current->settings, parsing, inputs, problems);
+  parsing.need(order_);
   if (!readable || !main.current->ok) {
     for (auto& [tenant, unit] : units_) unit.report();
   }

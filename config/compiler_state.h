@@ -17,6 +17,7 @@
 #include "config/inputs.h"
 #include "config/last_good.h"
 #include "config/listing.h"
+#include "config/parsing.h"
 #include "config/security_material.h"
 #include "config/source_file.h"
 #include "config/unit.h"
@@ -46,10 +47,7 @@ class Compiler::State {
   // Reads the file and, if its bytes are new, parses them. True: they are.
   bool read(SourceFile& file, bool is_main);
   // The first half: true, and the new bytes, or null where there are none to be parsed.
-  using Bytes = std::shared_ptr<const std::string>;
-  bool fetch(SourceFile& file, Bytes& bytes) const;
-  // The second half of many files; on several threads while nothing is in force that they could disturb.
-  void parse(const std::vector<std::pair<SourceFile*, Bytes>>& files) const;
+  bool fetch(SourceFile& file, Parsing::Bytes& bytes) const;
   SourceFile& known_file(const std::string& path);
   Listing list(const Settings& settings, Inputs& inputs, Problems& problems) const;
   Unit& unit_of(const std::string& tenant);
@@ -60,8 +58,9 @@ class Compiler::State {
   void look_at_machine();
 
   // Of compile_all():
-  void take(const Listing& listing);
-  std::shared_ptr<routing::Snapshot> link(const Settings& settings, Inputs& inputs, Problems& problems);
+  void take(const Listing& listing, Parsing& parsing);
+  std::shared_ptr<routing::Snapshot> link(const Settings& settings, Parsing& parsing, Inputs& inputs,
+                                          Problems& problems);
   [[nodiscard]] Assembly::Units changed_since(const Assembly::Units& before) const;
   void fill(const Settings& settings, routing::Snapshot& snapshot) const;
   void finish(Compiled& out);
@@ -160,7 +159,7 @@ class Compiler::State {
     bool pairs = true;
     bool firm = false;  // nothing else, but for files and tenants
   };
-  bool link_units(const Settings& settings, Since& since, Problems& problems);
+  bool link_units(const Settings& settings, Parsing& parsing, Since& since, Problems& problems);
   [[nodiscard]] bool stands(const std::string& tenant, const Unit& unit, const Since& since) const;
 
   // Of the latest compile, if it was a good one: its snapshot, which linked_ made, and what its units stand on.

@@ -29,7 +29,8 @@ void Compiler::State::look_at_machine() {
   }
 }
 
-std::shared_ptr<routing::Snapshot> Compiler::State::link(const Settings& settings, Inputs& inputs, Problems& problems) {
+std::shared_ptr<routing::Snapshot> Compiler::State::link(const Settings& settings, Parsing& parsing, Inputs& inputs,
+                                                         Problems& problems) {
   auto snapshot = std::make_shared<routing::Snapshot>();
   if (!settings.tenants.empty()) look_at_machine();
   tenancy_ = Tenancy(settings, general_.listing.folders, machine_, tenants_, problems);
@@ -53,7 +54,7 @@ std::shared_ptr<routing::Snapshot> Compiler::State::link(const Settings& setting
   }
   since.firm = last != nullptr && now.said.hex() == ground_.said.hex();
   ground_ = now;
-  if (!link_units(settings, since, problems)) return nullptr;
+  if (!link_units(settings, parsing, since, problems)) return nullptr;
   const Assembly assembly(settings, tenancy_, linked_);
   if (since.firm) {
     assembly.build_from(*last, changed_since(before), *snapshot);
@@ -90,8 +91,9 @@ bool Compiler::State::stands(const std::string& tenant, const Unit& unit, const 
 }
 
 // Links the platform's unit, and those of tenants that do not stand.
-bool Compiler::State::link_units(const Settings& settings, Since& since, Problems& problems) {
+bool Compiler::State::link_units(const Settings& settings, Parsing& parsing, Since& since, Problems& problems) {
   const auto link = [&](const std::string& tenant, Unit& unit, const Linked* platform, Problems& to) {
+    parsing.need(unit.files);
     const bool ok = unit.link(context(settings, since.certificates, platform), to);
     material_[tenant] = see_all(unit.material().paths());
     return ok;
