@@ -295,6 +295,7 @@ void write_process(Text& text, const Metrics& metrics, const listeners::AccessLo
   text.family("edgemux_reloads_total", "counter", "Reloads of the configuration.");
   text.sample("result=\"ok\"", read(metrics.reloads_ok));
   text.sample("result=\"failed\"", read(metrics.reloads_failed));
+  text.sample("result=\"refused\"", read(metrics.reloads_refused));
   text.single("edgemux_config_files_set_aside", "gauge", "Broken files whose last good bytes serve instead.",
               read(metrics.sources_set_aside));
   if (const auto expiry = read(metrics.certificates_expire); expiry != 0) {

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <ctime>
 #include <nlohmann/json.hpp>
@@ -93,11 +94,11 @@ Json tenants_of(const routing::Snapshot& snapshot) {
   using Figures = routing::TenantState::Figures;
   const auto read = [](const std::atomic<std::uint64_t>& value) { return value.load(std::memory_order_relaxed); };
   Json list = Json::array();
-  for (const auto& tenant : snapshot.tenants) {
-    if (list.size() == kMaxTenants) break;
+  for (std::size_t i = 0; i < std::min(snapshot.tenants.size(), kMaxTenants); ++i) {
+    const auto& tenant = snapshot.tenants[i];
     const auto& state = *tenant->state;
     Json one{{"name", tenant->name},
-             {"origin", tenant->origin.to_string()},
+             {"origin", snapshot.tenant_places.at(i).to_string()},
              {"connections_active", state.connections()},
              {"connections_total", state.sum([&](const Figures& f) { return read(f.connections); })},
              {"requests_total", state.sum([&](const Figures& f) {
@@ -170,6 +171,7 @@ std::string render_status(const StatusView& view) {
   status["connections"] = view.connections;
   status["reloads"] = {{"ok", metrics.reloads_ok.load()},
                        {"failed", metrics.reloads_failed.load()},
+                       {"refused", metrics.reloads_refused.load()},
                        {"files_set_aside", metrics.sources_set_aside.load()}};
   if (const auto expiry = metrics.certificates_expire.load(); expiry != 0) status["certificates_expire"] = utc(expiry);
   status["access_log"] = {{"lines", view.access_log.written()}, {"dropped", view.access_log.dropped()}};

@@ -38,7 +38,8 @@ class Process {
   explicit Process(const std::string& config)
       : compiler_(config),
         reloader_(std::make_unique<config::Reloader>(config::Reloader::Hooks{
-            [this] { return compiler_.compile(); }, [this](std::function<void()> task) { loop_.post(std::move(task)); },
+            [this](config::Touched touched) { return compiler_.compile(std::move(touched)); },
+            [this](std::function<void()> task) { loop_.post(std::move(task)); },
             [this](config::Reload reload) { reloaded(std::move(reload)); }, [this] { compiler_.reread(); }})),
         heartbeat_([](void* self) { static_cast<Process*>(self)->beat(); }, this) {}
 
@@ -175,6 +176,7 @@ void Process::reloaded(config::Reload reload) {
   metrics_->sources_set_aside.store(reload.set_aside.size());
   set_aside_ = std::move(reload.set_aside);
   if (reload.outcome == config::Reload::Outcome::failed) metrics_->reloads_failed.fetch_add(1);
+  if (reload.outcome == config::Reload::Outcome::refused) metrics_->reloads_refused.fetch_add(1);
   if (reload.outcome == config::Reload::Outcome::published && terminations_ == 0) return publish(reload.snapshot);
   tell_ready();
 }

@@ -97,7 +97,7 @@ void Assembly::build(routing::Snapshot& snapshot) const {
 }
 
 // The names whose place may be another now.
-std::vector<std::string> Assembly::touched(const Units& changed) const {
+std::vector<std::string> Assembly::touched(const routing::ClaimTable& before, const Units& changed) const {
   std::unordered_set<std::string_view> names;
   // Wildcards that came or went may cover what others claim.
   bool wildcards = false;
@@ -117,12 +117,25 @@ std::vector<std::string> Assembly::touched(const Units& changed) const {
   for (const auto& claim : claims_.claims()) {
     if (wildcards || changed.count(claim.tenant->name) != 0 || changed.count("") != 0) names.insert(claim.host);
   }
+  // Claims that came, went or changed hands.
+  if (&before != &claims_) {
+    const auto compare = [&names](const routing::ClaimTable& one, const routing::ClaimTable& other) {
+      for (const auto& claim : one.claims()) {
+        const auto* same = other.find(claim.host);
+        if (same == nullptr || same->host != claim.host || same->tenant->name != claim.tenant->name) {
+          names.insert(claim.host);
+        }
+      }
+    };
+    compare(before, claims_);
+    compare(claims_, before);
+  }
   return {names.begin(), names.end()};
 }
 
 void Assembly::build_from(const routing::Snapshot& before, const Units& changed, routing::Snapshot& snapshot) const {
   fill(snapshot);
-  const auto names = touched(changed);
+  const auto names = touched(*before.claims, changed);
   for (std::size_t l = 0; l < settings_.listeners.size(); ++l) {
     std::vector<routing::HostTable::Entry> changes;
     std::vector<std::string> removed;

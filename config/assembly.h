@@ -26,8 +26,9 @@ class Assembly {
 
   // Fills listeners, upstreams, host_count.
   void build(routing::Snapshot& snapshot) const;
-  // The same, from `before`, which had the same listeners, by name and protocol, and the same claims; `changed`: the
-  // units that are others now or gone, as they were then (null = there was none).
+  // The same, from `before`, which had the same listeners, by name and protocol; `changed`: the units that are others
+  // now or gone, as they were then (null = there was none). Those with a host whose owner is another now are among
+  // them.
   void build_from(const routing::Snapshot& before, const Units& changed, routing::Snapshot& snapshot) const;
 
  private:
@@ -48,7 +49,7 @@ class Assembly {
   [[nodiscard]] Both find(std::string_view name) const;
   [[nodiscard]] bool decides(const routing::Claim& claim) const;
   [[nodiscard]] Place claimed(const routing::Claim& claim, std::size_t listener) const;
-  [[nodiscard]] std::vector<std::string> touched(const Units& changed) const;
+  [[nodiscard]] std::vector<std::string> touched(const routing::ClaimTable& before, const Units& changed) const;
   void fill(routing::Snapshot& snapshot) const;
   [[nodiscard]] std::shared_ptr<routing::Listener> listener(std::size_t index) const;
 

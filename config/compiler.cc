@@ -16,6 +16,8 @@ using Use = SourceFile::Use;
 // A volume that is swapped just now is read again at once; beyond that the caller waits until it has settled.
 constexpr int max_tries = 3;
 
+constexpr std::size_t most_parsers = 8;  // threads
+
 std::string default_state_dir() {
   const char* given = std::getenv("STATE_DIRECTORY");  // systemd; several are joined by ':'
   if (given == nullptr || *given == '\0') return "/var/lib/edgemux";
@@ -54,15 +56,19 @@ std::string Compiler::State::state_dir(const Settings& settings) const {
   return settings.state_dir.text.empty() ? default_state_dir() : settings.state_dir.text;
 }
 
-Compiled Compiler::State::compile() {
+Compiled Compiler::State::compile(Touched touched) {
   Compiled out;
+  touched_ = std::move(touched);
+  concerned_.clear();
   for (int tries = 0; tries < max_tries; ++tries) {
+    if (tries > 0 || !base_) touched_.add_everything();
     files_->begin();
     began_ = files_->now();
     if (auto changed = compile_changed()) {
       out = std::move(*changed);
     } else {
       base_.reset();
+      touched_.add_everything();
       out = compile_all();
     }
     out.unstable = !files_->settled();
@@ -82,7 +88,7 @@ SourceFile& Compiler::State::known_file(const std::string& path) {
   return file;
 }
 
-bool Compiler::State::read(SourceFile& file, bool is_main) {
+bool Compiler::State::fetch(SourceFile& file, Parsing::Bytes& fresh) const {
   file.stamp = files_->stamp(file.path);
   file.sure = file.stamp.before(began_);
   auto bytes = files_->read(file.path);
@@ -92,13 +98,20 @@ bool Compiler::State::read(SourceFile& file, bool is_main) {
   auto content = digest.hex();
   if (content == file.content) return false;
   file.content = std::move(content);
+  file.current = nullptr;
   if (bytes) {
     file.unreadable.clear();
-    file.current = parse_file(std::make_shared<const std::string>(std::move(*bytes)), file.path, file.display, is_main);
+    fresh = std::make_shared<const std::string>(std::move(*bytes));
   } else {
     file.unreadable = "cannot read " + file.path + ": " + bytes.error().message;
-    file.current = nullptr;
   }
+  return true;
+}
+
+bool Compiler::State::read(SourceFile& file, bool is_main) {
+  Parsing::Bytes bytes;
+  if (!fetch(file, bytes)) return false;
+  if (bytes != nullptr) file.current = parse_file(std::move(bytes), file.path, file.display, is_main);
   return true;
 }
 
@@ -117,10 +130,11 @@ Unit::Context Compiler::State::context(const Settings& settings, const core::Cer
 }
 
 // Reads what was listed, and gives each unit its files.
-void Compiler::State::take(const Listing& listing) {
+void Compiler::State::take(const Listing& listing, Parsing& parsing) {
   for (const auto& listed : listing.files) {
     SourceFile& file = known_file(listed.path);
-    read(file, false);
+    Parsing::Bytes bytes;
+    if (fetch(file, bytes) && bytes != nullptr) parsing.add(file, std::move(bytes));
     file.folders = files_->folders(file.path);
     file.binding = listed.binding;
     file.barred = listed.barred;
@@ -128,6 +142,9 @@ void Compiler::State::take(const Listing& listing) {
     if (listed.missing) file.unreadable.clear();  // its place in the main file says it better
     order_.push_back(&file);
   }
+  // While a table is in force, traffic keeps its processors.
+  const bool help = last_ == nullptr && parsing.size() >= 4 * most_parsers;
+  if (help) parsing.start(std::min<std::size_t>(most_parsers, auto_workers()) - 1);
   for (auto& [tenant, unit] : units_) unit.files.clear();
   for (SourceFile* file : order_) unit_of(file->binding.tenant).files.push_back(file);
   std::erase_if(units_, [](const auto& entry) { return entry.second.files.empty(); });
@@ -153,8 +170,10 @@ Compiled Compiler::State::compile_all() {
     last_good_.set_directory(state_dir(*main.current->settings));
     general_.listing = list(*main.current->settings, listed, problems);
   }
-  take(general_.listing);
-  if (readable && main.current->ok) out.snapshot = link(*main.current->settings, inputs, problems);
+  Parsing parsing;
+  take(general_.listing, parsing);
+  if (readable && main.current->ok) out.snapshot = link(*main.current->settings, parsing, inputs, problems);
+  parsing.need(order_);
   if (!readable || !main.current->ok) {
     for (auto& [tenant, unit] : units_) unit.report();
   }
@@ -169,105 +188,9 @@ Compiled Compiler::State::compile_all() {
   return out;
 }
 
-std::shared_ptr<routing::Snapshot> Compiler::State::link(const Settings& settings, Inputs& inputs, Problems& problems) {
-  auto snapshot = std::make_shared<routing::Snapshot>();
-  tenancy_ = Tenancy(settings, general_.listing.folders, tenants_, problems);
-  snapshot->certificates = pairs_.load(settings, general_.listing.folders, inputs, problems);
-  const auto remind_of_missing = [&](const Name& directory) {
-    if (directory.text.empty() || files_->exists(directory.text)) return;
-    problems.warning(directory.place, "the directory " + directory.text + " does not exist");
-  };
-  remind_of_missing(settings.tokens_dir);
-  for (const auto& tenant : settings.tenants) remind_of_missing(tenant.tokens_dir);
-  const auto last = std::exchange(last_, nullptr);
-  const auto before = std::exchange(linked_, {});
-  auto now = ground(settings, *snapshot->certificates);
-  bool firm = last != nullptr && now == ground_;
-  ground_ = std::move(now);
-  if (!link_units(settings, *snapshot->certificates, firm, problems)) return nullptr;
-  const Assembly assembly(settings, tenancy_, linked_);
-  if (firm) {
-    assembly.build_from(*last, changed_since(before), *snapshot);
-  } else {
-    assembly.build(*snapshot);
-  }
-  if (main().current->spec.routes.empty() && snapshot->host_count == 0) {
-    problems.warning({}, "there are no routes: every host is unknown");
-  }
-  fill(settings, *snapshot);
-  return snapshot;
-}
-
-// `firm`: nothing is different since the latest good compile but files, so those of the tenants whose are not need not
-// be linked again. It comes back false where that turns out to be no help.
-bool Compiler::State::link_units(const Settings& settings, const core::CertificateStore& certificates, bool& firm,
-                                 Problems& problems) {
-  const auto link = [&](const std::string& tenant, Unit& unit, const Linked* platform, Problems& to) {
-    const bool ok = unit.link(context(settings, certificates, platform), to);
-    material_[tenant] = see_all(unit.material().paths());
-    return ok;
-  };
-  Unit& platform = unit_of("");
-  const bool was_apart = firm && platform.linked() != nullptr && platform.linked()->apart;
-  const bool main_ok = link("", platform, nullptr, problems);
-  linked_.emplace("", platform.linked());
-  firm = was_apart && main_ok && platform.linked()->apart;
-  // What the platform's unit said of the defaults of `tls:` need not be said again.
-  Problems said(main().display, main().current->bytes);
-  // Where the main file is broken, the tenants' files still say what is wrong with them.
-  const LinkedPtr nothing = std::make_shared<const Linked>();
-  const Linked* beside = main_ok ? platform.linked().get() : nothing.get();
-  for (auto& [tenant, unit] : units_) {
-    if (tenant.empty()) continue;
-    if (!firm || !unit.stands() || !same(material_[tenant])) link(tenant, unit, beside, said);
-    linked_.emplace(tenant, unit.linked());
-  }
-  std::erase_if(material_, [this](const auto& entry) { return units_.count(entry.first) == 0; });
-  return main_ok;
-}
-
-Assembly::Units Compiler::State::changed_since(const Assembly::Units& before) const {
-  Assembly::Units changed;
-  for (const auto& [tenant, unit] : linked_) {
-    const auto old = before.find(tenant);
-    if (old == before.end()) changed.emplace(tenant, nullptr);
-    if (old != before.end() && old->second != unit) changed.insert(*old);
-  }
-  for (const auto& old : before) {
-    if (linked_.count(old.first) == 0) changed.insert(old);
-  }
-  return changed;
-}
-
-Compiler::State::Ground Compiler::State::ground(const Settings& settings,
-                                                const core::CertificateStore& certificates) const {
-  Ground out;
-  const auto say = [&out](const std::vector<std::string>& all) {
-    for (const auto& one : all) out.said.add(one);
-    out.said.add("end");
-  };
-  for (const auto& listener : settings.listeners) {
-    say({listener.name, std::to_string(static_cast<int>(listener.protocol))});
-  }
-  const TlsSpec& tls = settings.tls;
-  say({"connect", std::to_string(settings.timeouts.connect.count())});
-  say({"tls", tls.min_version ? std::to_string(static_cast<int>(*tls.min_version)) : ""});
-  for (const auto* list : {&tls.ciphers, &tls.curves, &tls.alpn}) say(list->value_or(std::vector<std::string>{"-"}));
-  const auto say_pairs = [&](const std::string& owner, const std::vector<CertificateEntry>& entries) {
-    for (const auto& entry : entries) say({owner, entry.cert, entry.key, entry.directory});
-  };
-  say_pairs("", settings.certificates);
-  for (const auto& tenant : settings.tenants) say_pairs(tenant.name.text, tenant.certificates);
-  for (const auto& claim : tenancy_.claims().claims()) {
-    say({claim.host, claim.tenant->name, claim.origin.to_string()});
-  }
-  out.tenants = tenancy_.tenants();
-  out.certificates = certificates.pairs();
-  return out;
-}
-
 void Compiler::State::fill(const Settings& settings, routing::Snapshot& snapshot) const {
   snapshot.tenants = tenancy_.tenants();
+  snapshot.tenant_places = tenancy_.places();
   snapshot.claims = tenancy_.shared_claims();
   snapshot.tokens_dir = settings.tokens_dir.text;
   snapshot.timeouts = settings.timeouts;
@@ -278,6 +201,7 @@ void Compiler::State::fill(const Settings& settings, routing::Snapshot& snapshot
                      : options_.auto_workers ? options_.auto_workers()
                                              : auto_workers();
   snapshot.settle = settings.settle;
+  snapshot.max_removed = settings.max_removed;
 }
 
 void Compiler::State::list_watched() {
@@ -369,7 +293,7 @@ Compiler::Compiler(std::string main_path, CompilerOptions options)
 
 Compiler::~Compiler() = default;
 
-Compiled Compiler::compile() { return state_->compile(); }
+Compiled Compiler::compile(Touched touched) { return state_->compile(std::move(touched)); }
 
 void Compiler::reread() { state_->reread(); }
 

@@ -22,7 +22,8 @@
 // Not thread safe; compile() may be called again and again. Kept between calls: parsed files, certificate pairs, ids
 // and UpstreamStates (by identity, for as long as somebody holds them), and what the latest good compile came to. Where
 // only files of some tenants changed since, as their stamps tell, those are read, and those tenants' files linked,
-// alone; the rest of the snapshot is shared with the one before. Whatever else changed, everything is read and linked.
+// alone; the rest of the snapshot is shared with the one before. Whatever else changed, everything is read, and linked
+// as far as it is different.
 
 #include <cstdint>
 #include <functional>
@@ -33,6 +34,7 @@
 
 #include "config/diagnostic.h"
 #include "config/files.h"
+#include "config/touched.h"
 #include "routing/table/snapshot.h"
 
 namespace edgemux::config {
@@ -68,6 +70,8 @@ struct CompilerOptions {
   std::optional<std::string> state_dir;
   std::shared_ptr<Files> files;            // null = the disk
   std::function<unsigned()> auto_workers;  // null = auto_workers() of config/workers.h
+  std::function<std::vector<core::SocketAddress>()> machine_addresses =
+      {};  // null = machine_addresses() of config/tenancy.h
 };
 
 class Compiler {
@@ -77,7 +81,9 @@ class Compiler {
   Compiler(const Compiler&) = delete;
   Compiler& operator=(const Compiler&) = delete;
 
-  Compiled compile();
+  // `touched`: of what the latest compile named in files and directories. Only there stamps are looked at; what changed
+  // elsewhere since is left for the next time.
+  Compiled compile(Touched touched = Touched::everything());
   // The next compile reads everything, whatever stamps say.
   void reread();
   // The next compile reads and links everything.

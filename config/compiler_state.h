@@ -7,6 +7,8 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -15,6 +17,7 @@
 #include "config/inputs.h"
 #include "config/last_good.h"
 #include "config/listing.h"
+#include "config/parsing.h"
 #include "config/security_material.h"
 #include "config/source_file.h"
 #include "config/unit.h"
@@ -27,7 +30,7 @@ class Compiler::State {
  public:
   State(std::string main_path, CompilerOptions options);
 
-  Compiled compile();
+  Compiled compile(Touched touched);
   void reread() { base_.reset(); }
   void forget() {
     base_.reset();
@@ -43,16 +46,21 @@ class Compiler::State {
   [[nodiscard]] std::string state_dir(const Settings& settings) const;
   // Reads the file and, if its bytes are new, parses them. True: they are.
   bool read(SourceFile& file, bool is_main);
+  // The first half: true, and the new bytes, or null where there are none to be parsed.
+  bool fetch(SourceFile& file, Parsing::Bytes& bytes) const;
   SourceFile& known_file(const std::string& path);
   Listing list(const Settings& settings, Inputs& inputs, Problems& problems) const;
   Unit& unit_of(const std::string& tenant);
   Unit::Context context(const Settings& settings, const core::CertificateStore& certificates, const Linked* platform);
   [[nodiscard]] const SourceFile& main() const { return *order_.front(); }
+  // Looks at the machine's addresses. Where one came or went, those are added to concerned_ who have it as an endpoint,
+  // or of whom there is a problem to tell.
+  void look_at_machine();
 
   // Of compile_all():
-  void take(const Listing& listing);
-  std::shared_ptr<routing::Snapshot> link(const Settings& settings, Inputs& inputs, Problems& problems);
-  bool link_units(const Settings& settings, const core::CertificateStore& certificates, bool& firm, Problems& problems);
+  void take(const Listing& listing, Parsing& parsing);
+  std::shared_ptr<routing::Snapshot> link(const Settings& settings, Parsing& parsing, Inputs& inputs,
+                                          Problems& problems);
   [[nodiscard]] Assembly::Units changed_since(const Assembly::Units& before) const;
   void fill(const Settings& settings, routing::Snapshot& snapshot) const;
   void finish(Compiled& out);
@@ -77,6 +85,10 @@ class Compiler::State {
     bool pairs = false;  // of certificates
   };
   [[nodiscard]] Seen see(const std::string& path) const;
+  // It is what it was when it was seen: nobody touched it, or its stamp says so.
+  [[nodiscard]] bool stands(const std::string& path, const Stamp& stamp, bool sure) const {
+    return sure && (!touched_.contains(path) || files_->stamp(path) == stamp);
+  }
   [[nodiscard]] AllSeen see_all(const std::set<std::string>& paths) const;
   [[nodiscard]] bool same(const AllSeen& seen) const;
 
@@ -116,6 +128,9 @@ class Compiler::State {
   Assembly::Units linked_;             // those of units_
   Tenancy tenancy_;
   timespec began_{};
+  Touched touched_;  // since the latest compile
+  std::shared_ptr<routing::MachineAddresses> machine_ = std::make_shared<routing::MachineAddresses>();
+  std::set<std::string> concerned_;  // tenants whose endpoints are to be judged again, by the compile at hand
   // What no unit contributes.
   struct General {
     Listing listing;
@@ -126,16 +141,26 @@ class Compiler::State {
   };
   General general_;
 
-  // What the linking of every tenant's unit stands on, besides its files and the platform's unit.
+  // What the linking of tenants' units stands on, besides their files, their tenants and the platform's unit.
   struct Ground {
-    Digest said;  // by the main file: listeners, claims, defaults, names of certificates
-    std::vector<routing::TenantPtr> tenants;
-    std::vector<core::CertifiedKeyPtr> certificates;
-    friend bool operator==(const Ground& a, const Ground& b) {
-      return a.said.hex() == b.said.hex() && a.tenants == b.tenants && a.certificates == b.certificates;
-    }
+    Digest said;    // by the main file, and holds for everybody: listeners, defaults
+    Digest claims;  // which tenant claims what
+    Digest places;  // where tenants and claims stand
+    Digest pairs;   // of certificates, as they are named
   };
-  [[nodiscard]] Ground ground(const Settings& settings, const core::CertificateStore& certificates) const;
+  [[nodiscard]] Ground ground(const Settings& settings) const;
+  // What is different since the latest good compile.
+  struct Since {
+    const routing::Snapshot* last;  // null = all
+    const core::CertificateStore& certificates;
+    std::unordered_map<std::string_view, routing::TenantPtr> tenants = {};  // of `last`
+    bool claims = true;
+    bool places = true;
+    bool pairs = true;
+    bool firm = false;  // nothing else, but for files and tenants
+  };
+  bool link_units(const Settings& settings, Parsing& parsing, Since& since, Problems& problems);
+  [[nodiscard]] bool stands(const std::string& tenant, const Unit& unit, const Since& since) const;
 
   // Of the latest compile, if it was a good one: its snapshot, which linked_ made, and what its units stand on.
   routing::SnapshotPtr last_;

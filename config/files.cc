@@ -10,10 +10,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
+#include <climits>
 #include <cstring>
 #include <filesystem>
 #include <set>
+#include <unordered_map>
 
 #include "config/fingerprint.h"
 
@@ -47,9 +50,11 @@ class DiskFiles final : public Files {
   void begin() override {
     volumes_.clear();
     read_.clear();
+    ways_.clear();
   }
 
   bool settled() override {
+    ways_.clear();
     for (const auto& [folder, target] : volumes_) {
       if (data_link(folder) != target) return false;
     }
@@ -205,8 +210,9 @@ class DiskFiles final : public Files {
   }
 
   static std::string data_link(const std::string& folder) {
-    std::error_code error;
-    return fs::read_symlink(folder + "/..data", error).string();
+    std::array<char, PATH_MAX> target;
+    const ssize_t size = ::readlink((folder + "/..data").c_str(), target.data(), target.size());
+    return size <= 0 ? std::string() : std::string(target.data(), static_cast<std::size_t>(size));
   }
 
   // A file of a mounted volume is a link through `..data`: read it in the version that this load has begun with.
@@ -226,7 +232,7 @@ class DiskFiles final : public Files {
 
   // Walks the path by component, as the kernel does, and notes the folder of each link and of the end. Where a folder
   // is missing, the one that lacks it is noted: it tells when the missing one appears.
-  static void follow(const std::string& path, std::set<std::string>& out) {
+  void follow(const std::string& path, std::set<std::string>& out) {
     std::vector<std::string> rest;
     const auto push = [&rest](const std::string& text) {
       std::vector<std::string> parts;
@@ -248,25 +254,38 @@ class DiskFiles final : public Files {
         continue;
       }
       const std::string next = at + "/" + part;
-      struct stat info {};
-      if (::lstat(next.c_str(), &info) != 0) break;
-      if (S_ISLNK(info.st_mode)) {
+      const Way& way = way_at(next);
+      if (!way.target.empty()) {
         out.insert(at.empty() ? "/" : at);
-        std::error_code error;
-        const auto target = fs::read_symlink(next, error).string();
-        if (error || ++links > 40) break;
-        if (!target.empty() && target.front() == '/') at.clear();
-        push(target);
+        if (++links > 40) break;
+        if (way.target.front() == '/') at.clear();
+        push(way.target);
         continue;
       }
-      if (!S_ISDIR(info.st_mode)) break;
+      if (!way.folder) break;
       at = next;
     }
     out.insert(at.empty() ? "/" : at);
   }
 
+  // Many files share their way: each step is looked at once in a load.
+  struct Way {
+    bool folder = false;
+    std::string target;  // of a link
+  };
+  const Way& way_at(const std::string& path) {
+    const auto [at, fresh] = ways_.try_emplace(path);
+    struct stat info {};
+    if (!fresh || ::lstat(path.c_str(), &info) != 0) return at->second;
+    at->second.folder = S_ISDIR(info.st_mode);
+    std::error_code error;
+    if (S_ISLNK(info.st_mode)) at->second.target = fs::read_symlink(path, error).string();
+    return at->second;
+  }
+
   std::map<std::string, std::string> volumes_;  // folder -> what its ..data led to; empty = it has none
   std::map<std::string, std::string> read_;     // path -> signature before it was read
+  std::unordered_map<std::string, Way> ways_;   // of the load at hand
 };
 
 class MemoryFiles final : public Files {

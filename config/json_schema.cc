@@ -29,9 +29,7 @@ void add_word(Json& to, std::string_view word) {
 
 Json words_of(const Type& type) {
   Json words = Json::array();
-  for (const auto& word : type.words) {
-    if (word.supported) add_word(words, word.text);
-  }
+  for (const auto& word : type.words) add_word(words, word.text);
   return {{"enum", std::move(words)}};
 }
 
@@ -76,7 +74,7 @@ class Writer {
     }
     if (uses_[&type] > 1) return;
     for (const auto& field : type.fields) {
-      if (field.supported && field.type != nullptr && !hidden(field)) count(*field.type, field.name);
+      if (field.type != nullptr && !hidden(field)) count(*field.type, field.name);
     }
     for (const Type* below : {type.element, type.scalar, type.map, type.list}) {
       if (below != nullptr) count(*below, name);
@@ -149,17 +147,6 @@ class Writer {
   }
 
   Json property(const Field& field) {
-    if (!field.supported) {
-      Json out{{"description", "not supported yet"}};
-      if (field.fallback.empty()) {
-        out["not"] = Json::object();
-        return out;
-      }
-      Json words = Json::array();
-      add_word(words, field.fallback);
-      out["enum"] = std::move(words);
-      return out;
-    }
     Json out = Json::object();
     if (!field.help.empty()) out["description"] = field.help;
     out.update(value(*field.type));

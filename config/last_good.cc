@@ -8,9 +8,9 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 
 #include "config/digest.h"
+#include "config/files.h"
 
 namespace edgemux::config {
 namespace {
@@ -45,10 +45,13 @@ std::optional<std::string_view> whole(std::string_view rest) {
 }
 
 std::optional<std::string> slurp(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
+  std::ifstream in(path, std::ios::binary | std::ios::ate);
   if (!in) return std::nullopt;
-  std::string bytes(std::istreambuf_iterator<char>(in), {});
-  if (in.bad()) return std::nullopt;
+  const auto size = static_cast<std::streamoff>(in.tellg());
+  if (size < 0 || size > static_cast<std::streamoff>(2 * max_file_size)) return std::nullopt;
+  std::string bytes(static_cast<std::size_t>(size), '\0');
+  in.seekg(0);
+  if (!in.read(bytes.data(), static_cast<std::streamsize>(bytes.size()))) return std::nullopt;
   return bytes;
 }
 

@@ -75,7 +75,7 @@ class Linker {
   bool check_scope(const FileSpec& file, const Scope& scope, Problems& problems) const;
   routing::TenantPtr tenant_of(const RouteSpec& spec, const Scope& scope, Problems& problems) const;
   bool belongs(const Name& host, Problems& problems) const;
-  static void check_networks(const UpstreamSpec& spec, const routing::Tenant* tenant, Place place, Problems& problems);
+  void check_networks(const UpstreamSpec& spec, const routing::Tenant* tenant, Place place, Problems& problems) const;
   routing::UpstreamPtr make(const UpstreamSpec& spec, const routing::Origin& origin, const routing::TenantPtr& tenant,
                             std::string_view lineage);
   routing::UpstreamPtr resolve(const TargetSpec& target, Problems& problems);

@@ -101,21 +101,23 @@ bool Linker::belongs(const Name& host, Problems& problems) const {
                           : "write the route into a file of that tenant";
     }
   } else {
-    message += " is outside what " + of_tenant(*tenant_) + " claims at " + tenant_->origin.to_string();
+    message +=
+        " is outside what " + of_tenant(*tenant_) + " claims at " + shared_.tenancy.place_of(*tenant_).to_string();
   }
   scope_->main ? problems.error(host.place, std::move(message), std::move(hint))
                : problems.flaw(host.place, std::move(message), std::move(hint));
   return false;
 }
 
-void Linker::check_networks(const UpstreamSpec& spec, const routing::Tenant* tenant, Place place, Problems& problems) {
+void Linker::check_networks(const UpstreamSpec& spec, const routing::Tenant* tenant, Place place,
+                            Problems& problems) const {
   if (tenant == nullptr) return;
   for (const auto& endpoint : spec.value.endpoints) {
     const char* why = endpoint.address ? tenant->refuses(*endpoint.address) : nullptr;
     if (why == nullptr) continue;
     problems.flaw(place,
                   "endpoint " + quote(endpoint.text) + " " + why + ", so " + of_tenant(*tenant) + " may not use it",
-                  "what it may use stands at " + tenant->origin.to_string());
+                  "what it may use stands at " + shared_.tenancy.place_of(*tenant).to_string());
   }
 }
 

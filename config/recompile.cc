@@ -21,7 +21,7 @@ Compiler::State::AllSeen Compiler::State::see_all(const std::set<std::string>& p
 
 bool Compiler::State::same(const AllSeen& seen) const {
   return std::all_of(seen.begin(), seen.end(),
-                     [this](const Seen& one) { return one.sure && files_->stamp(one.path) == one.stamp; });
+                     [this](const Seen& one) { return stands(one.path, one.stamp, one.sure); });
 }
 
 // After a compile of everything that is stable and whose main file is good.
@@ -41,17 +41,15 @@ void Compiler::State::remember() {
   base_ = std::move(base);
 }
 
-// What is in force is what the base says, and belongs to everybody: the main file, certificates, the machine's own
-// addresses.
+// What is in force is what the base says, and belongs to everybody: the main file, certificates.
 bool Compiler::State::sound() const {
   const SourceFile& file = main();
-  if (!file.sure || !(files_->stamp(file.path) == file.stamp) || !same(base_->general)) return false;
-  const auto* own = tenancy_.own();
-  return own == nullptr || *own == *own_addresses(*file.current->settings);
+  return stands(file.path, file.stamp, file.sure) && same(base_->general);
 }
 
 bool Compiler::State::look_at_folders(bool& names_changed) {
   for (auto& folder : base_->folders) {
+    if (folder.seen.sure && !touched_.contains(folder.seen.path)) continue;
     const Stamp stamp = files_->stamp(folder.seen.path);
     if (folder.seen.sure && stamp == folder.seen.stamp) continue;
     folder.seen.stamp = stamp;
@@ -104,7 +102,7 @@ bool Compiler::State::look_at_listing(Changes& changes) {
 
 void Compiler::State::look_at_files(Changes& changes) {
   for (SourceFile* file : order_) {
-    if (file == order_.front() || (file->sure && files_->stamp(file->path) == file->stamp)) continue;
+    if (file == order_.front() || stands(file->path, file->stamp, file->sure)) continue;
     changes.read.push_back(file->path);
     if (!read(*file, false)) continue;
     auto folders = files_->folders(file->path);
@@ -127,6 +125,16 @@ std::optional<Compiler::State::Changes> Compiler::State::look() {
   if (names_changed && !look_at_listing(changes)) return std::nullopt;
   look_at_files(changes);
   look_at_material(changes);
+  if (!tenancy_.tenants().empty()) look_at_machine();
+  const auto& lent = *linked_.at("")->upstreams;
+  for (const auto& tenant : concerned_) {
+    // The main file's own routes for it.
+    const bool of_main = std::any_of(lent.begin(), lent.end(), [&](const routing::UpstreamPtr& upstream) {
+      return upstream->tenant != nullptr && upstream->tenant->name == tenant;
+    });
+    if (of_main) return std::nullopt;
+    if (units_.count(tenant) != 0) changes.units.insert(tenant);
+  }
   if (files_->met_volume()) return std::nullopt;
   return changes;
 }

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "core/base/log.h"
+#include "routing/table/difference.h"
 
 namespace edgemux::config {
 
@@ -67,10 +68,30 @@ Compiled Reloader::load() {
   if (!first.stable) note(Reload::Reason::change);
   if (compiled.snapshot != nullptr) {
     compiled.snapshot->generation = ++generation_;
-    settle_ = compiled.snapshot->settle;
-    in_force_ = compiled.fingerprint;
+    publish(compiled.snapshot, compiled.fingerprint);
   }
   return std::move(compiled);
+}
+
+void Reloader::publish(routing::SnapshotPtr snapshot, std::string fingerprint) {
+  settle_ = snapshot->settle;
+  max_removed_ = snapshot->max_removed.value_or(max_removed_);
+  in_force_ = std::move(fingerprint);
+  published_ = std::move(snapshot);
+}
+
+std::string Reloader::refusal(const routing::Snapshot& fresh) const {
+  const std::uint64_t most = fresh.max_removed.value_or(max_removed_);
+  if (most >= 100 || published_ == nullptr) return {};
+  const auto lost = routing::lost_hosts(*published_, fresh);
+  const std::uint64_t before = published_->host_count;
+  if (lost.size() * 100 <= most * before) return {};
+  constexpr std::size_t examples = 3;
+  std::string names;
+  for (std::size_t i = 0; i < std::min(lost.size(), examples); ++i) names += (i == 0 ? "" : ", ") + lost[i];
+  if (lost.size() > examples) names += ", ...";
+  return std::to_string(lost.size()) + " of " + std::to_string(before) + " hosts would be gone (" + names +
+         "), and reload.max_removed is " + std::to_string(most) + "%";
 }
 
 void Reloader::start() {
@@ -136,14 +157,15 @@ void Reloader::rescan() {
   const bool differs = !(now == seen_);
   if (differs) {
     note(Reload::Reason::rescan);
+    look_everywhere_ = true;
     seen_ = now;
   }
   next_rescan_ = Clock::now() + (differs ? std::min<Clock::duration>(settle_ / 2, rescan_) : rescan_);
 }
 
-Compiled Reloader::guarded_compile() const {
+Compiled Reloader::guarded_compile(Touched touched) const {
   try {
-    return hooks_.compile();
+    return hooks_.compile(std::move(touched));
   } catch (
       const std::exception& error) {  // a bug, or no memory: the table in force is worth more than this thread's pride
     Compiled nothing;
@@ -152,6 +174,12 @@ Compiled Reloader::guarded_compile() const {
     nothing.directories = directories_;
     return nothing;
   }
+}
+
+Touched Reloader::touched() {
+  auto told = watcher_.take();
+  if (std::exchange(look_everywhere_, true)) told.add_everything();
+  return told;
 }
 
 Reloader::Attempt Reloader::attempt() {
@@ -163,7 +191,7 @@ Reloader::Attempt Reloader::attempt() {
       ::poll(&waiting, 1, static_cast<int>(clock_tick.count()));
     }
     const timespec started = Fingerprint::now();
-    made.compiled = guarded_compile();
+    made.compiled = guarded_compile(touched());
     const auto& compiled = made.compiled;
     if (compiled.read_again && compiled.files == files_ && compiled.directories == directories_) {
       if (!watcher_.problem().empty()) watcher_.set(files_, directories_);
@@ -179,6 +207,7 @@ Reloader::Attempt Reloader::attempt() {
   }
   // A name that came or went may lie in a folder that was not watched yet: look again, but what was read holds.
   if (names_moved) note(Reload::Reason::change);
+  look_everywhere_ = names_moved || !made.stable || !made.compiled.main_ok;
   if (watcher_.problem() != watch_problem_) {
     watch_problem_ = watcher_.problem();
     if (!watch_problem_.empty()) {
@@ -191,7 +220,10 @@ Reloader::Attempt Reloader::attempt() {
 
 Reload Reloader::compile(Reload::Reason reason) {
   const auto began = Clock::now();
-  if (reason == Reload::Reason::asked && hooks_.reread) hooks_.reread();
+  if (reason == Reload::Reason::asked) {
+    look_everywhere_ = true;
+    if (hooks_.reread) hooks_.reread();
+  }
   auto [compiled, stable] = attempt();
   Reload reload;
   reload.reason = reason;
@@ -203,11 +235,17 @@ Reload Reloader::compile(Reload::Reason reason) {
   } else if (compiled.snapshot != nullptr) {
     const bool equal = compiled.fingerprint == in_force_;
     reload.outcome = equal && reason != Reload::Reason::asked ? Reload::Outcome::unchanged : Reload::Outcome::published;
+    if (auto why = refusal(*compiled.snapshot); !why.empty()) {
+      reload.outcome = Reload::Outcome::refused;
+      reload.diagnostics.push_back(problem(std::move(why)));
+      reload.diagnostics.back().hint =
+          "what is in force stays; if they are meant to go, set reload.max_removed to more, or to off, in the main "
+          "file";
+    }
   }
   if (reload.outcome == Reload::Outcome::published) {
     compiled.snapshot->generation = ++generation_;
-    settle_ = compiled.snapshot->settle;
-    in_force_ = std::move(compiled.fingerprint);
+    publish(compiled.snapshot, std::move(compiled.fingerprint));
     reload.snapshot = std::move(compiled.snapshot);
   }
   reload.news = journal_.update(reload.diagnostics, reason == Reload::Reason::asked);
@@ -236,6 +274,9 @@ void log_reload(const Reload& reload) {
       break;
     case Reload::Outcome::failed:
       if (told) core::log_error("the configuration was not loaded; what is in force stays");
+      break;
+    case Reload::Outcome::refused:
+      if (told) core::log_error("the configuration was refused; what is in force stays");
       break;
     case Reload::Outcome::unchanged:
       break;

@@ -15,6 +15,8 @@
 //   next attempt comes after the next settle.
 // - Every 30 s the disk is compared with what was loaded, for changes that inotify does not tell of.
 // - Equal contents are not published again, except after SIGHUP: then the generation rises all the same.
+// - A table that loses a larger share of the hosts in force than `reload.max_removed` is refused, after SIGHUP too.
+//   What it says of that itself counts; where it says nothing, what was said last. load() refuses nothing.
 //
 // `compile` runs on the reloader's thread (nice 10, all signals blocked), but for load(). `done` is handed to `post`
 // and runs where that says, on the thread that owns the Reloader; it is called once per compile and never after the
@@ -44,6 +46,7 @@ struct Reload {
   enum class Outcome : std::uint8_t {
     published,  // `snapshot` is to be put in force
     unchanged,  // the contents are those in force
+    refused,    // it loses too many hosts (reload.max_removed): what is in force stays
     failed,     // the main file is broken or does not hold still: what is in force stays
   };
   Reason reason = Reason::change;
@@ -61,7 +64,7 @@ void log_reload(const Reload& reload);
 class Reloader {
  public:
   struct Hooks {
-    std::function<Compiled()> compile;
+    std::function<Compiled(Touched)> compile;
     std::function<void(std::function<void()>)> post;
     std::function<void(Reload)> done;
     // Before the compile that was asked for: it has to read everything. May be empty.
@@ -100,11 +103,16 @@ class Reloader {
     Compiled compiled;
     bool stable = false;
   };
+  // What was touched since the attempt before.
+  Touched touched();
   Attempt attempt();
   Reload compile(Reload::Reason reason);
+  // Empty, or why the table may not replace the one in force.
+  [[nodiscard]] std::string refusal(const routing::Snapshot& fresh) const;
+  void publish(routing::SnapshotPtr snapshot, std::string fingerprint);
   void deliver(Reload reload);
   void wake();
-  [[nodiscard]] Compiled guarded_compile() const;
+  [[nodiscard]] Compiled guarded_compile(Touched touched) const;
 
   Hooks hooks_;
   std::chrono::milliseconds rescan_;
@@ -118,9 +126,12 @@ class Reloader {
   std::vector<std::string> files_;
   std::vector<std::string> directories_;
   std::optional<Pending> pending_;
+  bool look_everywhere_ = true;  // the next time: what the watcher tells is not all
   Clock::time_point next_rescan_;
   ProblemJournal journal_;
-  std::string in_force_;  // Compiled::fingerprint of what was published last
+  std::string in_force_;             // Compiled::fingerprint of what was published last
+  routing::SnapshotPtr published_;   // that
+  std::uint32_t max_removed_ = 100;  // percent; what was said last
   std::string watch_problem_;
   std::uint64_t generation_ = 0;
   std::chrono::milliseconds settle_{50};

@@ -20,11 +20,6 @@ const Type texts{.kind = Kind::list, .element = &text};
 const Type texts_one{.kind = Kind::list, .min = 1, .element = &text};
 const Type text_dictionary{.kind = Kind::dictionary, .element = &text};
 
-// A key that is described in full by the issue that fills it.
-constexpr Field later(std::string_view name, std::string_view fallback = {}) {
-  return {.name = name, .type = nullptr, .supported = false, .fallback = fallback};
-}
-
 // ---- tls ----
 
 const Type tls_version{.kind = Kind::choice, .words = {{"1.2"}, {"1.3"}}};
@@ -362,9 +357,12 @@ const Type limits{
         {"bandwidth_per_source", &bandwidth,
          "bytes per second per IPv4 address or IPv6 /64, both directions together; 0 is off"}}};
 const Type settle{.kind = Kind::duration, .min = 0, .max = 60'000};
-const Type reload{
-    .kind = Kind::map,
-    .fields = {{"settle", &settle, "quiet time after a change before it is read"}, later("max_removed", "off")}};
+const Type share_or_off{.kind = Kind::percent, .words = {{"off"}}};
+const Type reload{.kind = Kind::map,
+                  .fields = {{"settle", &settle, "quiet time after a change before it is read"},
+                             {"max_removed", &share_or_off,
+                              "a new table that lost a larger share of its hosts is refused, like 20%; off is the "
+                              "default, but leaving the key out later does not lift what is in force"}}};
 const Type level{.kind = Kind::choice, .words = {{"trace"}, {"debug"}, {"info"}, {"warn"}, {"error"}}};
 const Type access_format{.kind = Kind::choice, .words = {{"json"}, {"text"}, {"off"}}};
 const Type access{.kind = Kind::map,

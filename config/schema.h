@@ -1,6 +1,6 @@
 #pragma once
 // The schema: every key of configuration version 1 described once, as data. It drives which keys are known, their "did
-// you mean", the type and range checks, and what is refused as "not supported yet".
+// you mean", and the type and range checks.
 //
 // check() reports everything that one node at a time can tell (unknown keys, wrong types, values out of range, missing
 // keys). Whoever reads the tree afterwards meets only nodes that it passed, or passes over them in silence.
@@ -18,7 +18,6 @@ struct Type;
 
 struct Word {
   std::string_view text;
-  bool supported = true;
 };
 
 struct Field {
@@ -26,9 +25,6 @@ struct Field {
   std::string_view name;
   const Type* type = nullptr;
   std::string_view help = {};  // what it says, in one line, for the JSON Schema
-  bool supported = true;
-  // Of a key that is not supported yet: the value that says what happens without it, and is therefore accepted.
-  std::string_view fallback = {};
   Need need = Need::optional;
   bool main_only = false;  // refused in includes
 };

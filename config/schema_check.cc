@@ -99,10 +99,8 @@ class Checker {
     if (include_ && field.main_only) {
       problems_.error(key.place,
                       quote(field.name) + " belongs into the main file; an included file holds routes and upstreams");
-    } else if (field.supported) {
+    } else {
       value(node, *field.type, {field.name});
-    } else if (!(node.is_scalar() && !field.fallback.empty() && node.text == field.fallback)) {
-      problems_.error(key.place, quote(field.name) + " is not supported yet");
     }
   }
 
@@ -167,14 +165,7 @@ class Checker {
     std::vector<std::string_view> words;
     std::string listed;
     for (const auto& word : type.words) {
-      if (word.text == node.text) {
-        if (!word.supported) {
-          problems_.error(node.place,
-                          "'" + std::string(name.key) + ": " + std::string(word.text) + "' is not supported yet");
-        }
-        return;
-      }
-      if (!word.supported) continue;
+      if (word.text == node.text) return;
       words.push_back(word.text);
       listed += (listed.empty() ? "" : ", ") + std::string(word.text);
     }

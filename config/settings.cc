@@ -1,5 +1,6 @@
 #include "config/settings.h"
 
+#include "config/values.h"
 #include "routing/table/access_fields.h"
 
 namespace edgemux::config {
@@ -130,7 +131,12 @@ Settings read_settings(const Node& root, const std::string& path, Problems& prob
   }
   if (const Node* timeouts = root.get("timeouts")) settings.timeouts = read_timeouts(*timeouts);
   if (const Node* limits = root.get("limits")) settings.limits = read_limits(*limits);
-  if (const Node* reload = root.get("reload")) settings.settle = duration_or(reload->get("settle"), settings.settle);
+  if (const Node* reload = root.get("reload")) {
+    settings.settle = duration_or(reload->get("settle"), settings.settle);
+    if (const Node* share = reload->get("max_removed")) {
+      settings.max_removed = parse_percent(share->text).value_or(100);  // "off"
+    }
+  }
   if (const Node* log = root.get("log"); log != nullptr && log->is_map()) settings.log = read_log(*log, path, problems);
   if (const Node* admin = root.get("admin"); admin != nullptr && admin->is_map()) {
     if (const Node* bind = admin->get("bind")) settings.admin.bind = read_admin_bind(*bind, path, problems);

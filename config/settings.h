@@ -52,6 +52,7 @@ struct Settings {
   routing::Timeouts timeouts;
   routing::Limits limits;
   std::chrono::milliseconds settle{50};
+  std::optional<std::uint32_t> max_removed;  // percent; 100 = off
   routing::LogSpec log;
   routing::AdminSpec admin{"unix:/run/edgemux/admin.sock", "127.0.0.1:9902"};
 };

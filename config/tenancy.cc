@@ -25,8 +25,7 @@ routing::TenantPtr TenantRegistry::make(routing::Tenant tenant) {
   };
   if (auto last = known.last.lock(); last != nullptr && last->networks == tenant.networks &&
                                      same_own(last->own, tenant.own) && last->tokens_dir == tenant.tokens_dir &&
-                                     last->tokens_root == tenant.tokens_root && last->limits == tenant.limits &&
-                                     last->origin.to_string() == tenant.origin.to_string()) {
+                                     last->tokens_root == tenant.tokens_root && last->limits == tenant.limits) {
     return last;
   }
   auto made = std::make_shared<const routing::Tenant>(std::move(tenant));
@@ -92,8 +91,30 @@ std::string FolderOwners::around(const std::string& path, const std::string& ten
   return {};
 }
 
-std::shared_ptr<const routing::OwnAddresses> own_addresses(const Settings& settings) {
+std::vector<core::SocketAddress> machine_addresses() {
+  std::vector<core::SocketAddress> out;
+  ifaddrs* list = nullptr;
+  if (::getifaddrs(&list) != 0) return out;
+  for (const ifaddrs* at = list; at != nullptr; at = at->ifa_next) {
+    if (at->ifa_addr == nullptr) continue;
+    const int family = at->ifa_addr->sa_family;
+    if (family != AF_INET && family != AF_INET6) continue;
+    auto address =
+        core::SocketAddress::from(at->ifa_addr, family == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6));
+    address.set_port(0);
+    if (routing::endpoint_refusal(address, {}, nullptr) == nullptr) out.push_back(address);
+  }
+  ::freeifaddrs(list);
+  return out;
+}
+
+namespace {
+
+// Where this process listens, as the settings say.
+std::shared_ptr<const routing::OwnAddresses> own_addresses(
+    const Settings& settings, const std::shared_ptr<const routing::MachineAddresses>& machine) {
   auto own = std::make_shared<routing::OwnAddresses>();
+  own->machine = machine;
   const auto add = [&](const core::SocketAddress& address) {
     const auto bytes = address.bytes();
     const bool any = bytes.find_first_not_of('\0') == std::string_view::npos;
@@ -113,39 +134,29 @@ std::shared_ptr<const routing::OwnAddresses> own_addresses(const Settings& setti
       add(*address);
     }
   }
-  ifaddrs* list = nullptr;
-  if (::getifaddrs(&list) == 0) {
-    for (const ifaddrs* at = list; at != nullptr; at = at->ifa_next) {
-      if (at->ifa_addr == nullptr) continue;
-      const int family = at->ifa_addr->sa_family;
-      if (family != AF_INET && family != AF_INET6) continue;
-      auto address =
-          core::SocketAddress::from(at->ifa_addr, family == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6));
-      address.set_port(0);
-      // Link-local and loopback ones are refused anyhow, and come and go with containers.
-      if (routing::endpoint_refusal(address, {}, nullptr) == nullptr) own->machine.push_back(address);
-    }
-    ::freeifaddrs(list);
-  }
   return own;
 }
 
-Tenancy::Tenancy(const Settings& settings, const FolderOwners& folders, TenantRegistry& registry, Problems& problems) {
+}  // namespace
+
+Tenancy::Tenancy(const Settings& settings, const FolderOwners& folders,
+                 const std::shared_ptr<const routing::MachineAddresses>& machine, TenantRegistry& registry,
+                 Problems& problems) {
   if (settings.tenants.empty()) return;
-  own_ = own_addresses(settings);
+  const auto own = own_addresses(settings, machine);
   std::vector<routing::Claim> claims;
   std::vector<Place> places;
   tenants_.reserve(settings.tenants.size());
   for (const auto& spec : settings.tenants) {
     routing::Tenant tenant;
     tenant.name = spec.name.text;
-    tenant.origin = problems.origin(spec.name.place);
     tenant.networks = spec.networks;
-    tenant.own = own_;
+    tenant.own = own;
     tenant.tokens_dir = spec.tokens_dir.text;
     if (!tenant.tokens_dir.empty()) tenant.tokens_root = folders.around(tenant.tokens_dir, tenant.name);
     tenant.limits = spec.limits;
     tenants_.push_back(registry.make(std::move(tenant)));
+    places_.push_back(problems.origin(spec.name.place));
     for (const auto& host : spec.hosts) {
       claims.push_back({host.text, tenants_.back(), problems.origin(host.place)});
       places.push_back(host.place);
@@ -170,6 +181,11 @@ Tenancy::Tenancy(const Settings& settings, const FolderOwners& folders, TenantRe
 routing::TenantPtr Tenancy::find(std::string_view name) const {
   const auto at = by_name_.find(name);
   return at == by_name_.end() ? nullptr : tenants_[at->second];
+}
+
+routing::Origin Tenancy::place_of(const routing::Tenant& tenant) const {
+  const auto at = by_name_.find(tenant.name);
+  return at == by_name_.end() ? routing::Origin() : places_[at->second];
 }
 
 std::vector<std::string_view> Tenancy::names() const {

@@ -65,29 +65,32 @@ class FolderOwners {
 // Whether the path, as it is written, lies below the folder.
 bool inside(std::string_view folder, std::string_view path);
 
-// Where this process listens, as the settings say, and the addresses that the machine has.
-std::shared_ptr<const routing::OwnAddresses> own_addresses(const Settings& settings);
+// The addresses that the machine has now, but for those that no endpoint may have anyhow.
+std::vector<core::SocketAddress> machine_addresses();
 
 class Tenancy {
  public:
   Tenancy() = default;
   // Equal claims are reported; the first holds.
-  Tenancy(const Settings& settings, const FolderOwners& folders, TenantRegistry& registry, Problems& problems);
+  Tenancy(const Settings& settings, const FolderOwners& folders,
+          const std::shared_ptr<const routing::MachineAddresses>& machine, TenantRegistry& registry,
+          Problems& problems);
 
   // Null: there is no such tenant.
   [[nodiscard]] routing::TenantPtr find(std::string_view name) const;
   [[nodiscard]] std::vector<std::string_view> names() const;
   [[nodiscard]] const routing::ClaimTable& claims() const { return *claims_; }
   [[nodiscard]] const std::vector<routing::TenantPtr>& tenants() const { return tenants_; }
+  // Where the tenants stand in the main file, in the same order. No part of a tenant: lines move when nothing changes.
+  [[nodiscard]] const std::vector<routing::Origin>& places() const { return places_; }
+  [[nodiscard]] routing::Origin place_of(const routing::Tenant& tenant) const;
   [[nodiscard]] const std::shared_ptr<const routing::ClaimTable>& shared_claims() const { return claims_; }
-  // Null: there are no tenants.
-  [[nodiscard]] const routing::OwnAddresses* own() const { return own_.get(); }
 
  private:
   std::vector<routing::TenantPtr> tenants_;
+  std::vector<routing::Origin> places_;
   std::unordered_map<std::string_view, std::size_t> by_name_;
   std::shared_ptr<const routing::ClaimTable> claims_ = routing::none_claimed();
-  std::shared_ptr<const routing::OwnAddresses> own_;
 };
 
 }  // namespace edgemux::config

@@ -77,6 +77,10 @@ std::vector<Unit::Said> Unit::said() const {
 
 bool Unit::stands() const { return linked_ != nullptr && said_ == said(); }
 
+bool Unit::tells() const {
+  return std::any_of(files.begin(), files.end(), [](const SourceFile* file) { return !file->told.empty(); });
+}
+
 void Unit::report() {
   linked_ = nullptr;
   fresh_ = true;

@@ -43,6 +43,8 @@ class Unit {
 
   // Its files are the very same as when they were linked.
   [[nodiscard]] bool stands() const;
+  // It was said of some of its files what is wrong with them.
+  [[nodiscard]] bool tells() const;
 
   // After link():
   [[nodiscard]] const LinkedPtr& linked() const { return linked_; }

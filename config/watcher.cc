@@ -50,27 +50,36 @@ std::optional<std::string> link_target(const std::string& folder, const std::str
 // One look at the disk: which folders have to be watched for which names.
 class Watcher::Walk {
  public:
-  void file(const std::string& path, int links = 0) {
+  void file(const std::string& path) { file(path, path, 0); }
+
+  void directory(const std::string& path) {
+    if (path.empty() || path.front() != '/') return;
+    const auto real = folder(path, 0, 0);
+    if (!real) return;
+    plan_[*real].every_name = true;
+    if (*real != path) aliases_[*real].insert(path);
+  }
+
+  Plan take() { return std::move(plan_); }
+  Aliases take_aliases() { return std::move(aliases_); }
+
+ private:
+  // What `written` leads to.
+  void file(const std::string& path, const std::string& written, int links) {
     if (path.empty() || path.front() != '/' || links > most_links) return;
     const auto [parent, name] = split(path);
     const auto real = folder(parent, links, 0);
     if (!real || name.empty()) return;
     Folder& mine = plan_[*real];
     mine.files.insert(name);
-    const auto target = link_target(*real, join(*real, name));
+    const auto here = join(*real, name);
+    if (here != written) aliases_[here].insert(written);
+    const auto target = link_target(*real, here);
     if (!target) return;
     mine.links.insert(name);
-    file(*target, links + 1);
+    file(*target, written, links + 1);
   }
 
-  void directory(const std::string& path) {
-    if (path.empty() || path.front() != '/') return;
-    if (const auto real = folder(path, 0, 0)) plan_[*real].every_name = true;
-  }
-
-  Plan take() { return std::move(plan_); }
-
- private:
   // The folder's path without links, nothing when it does not exist. Notes every step of the way.
   std::optional<std::string> folder(const std::string& path, int links, int depth) {
     if (path == "/") return path;
@@ -95,6 +104,7 @@ class Watcher::Walk {
   }
 
   Plan plan_;
+  Aliases aliases_;
   std::unordered_map<std::string, std::optional<std::string>> known_;
 };
 
@@ -140,6 +150,7 @@ void Watcher::apply() {
       again = again || folders_.find(watch) == folders_.end();
       // Two paths may be one folder (a bind mount): the descriptor is the same then.
       Folder& mine = next[watch];
+      mine.several = !mine.path.empty();
       mine.steps.merge(folder.steps);
       mine.files.merge(folder.files);
       mine.links.merge(folder.links);
@@ -150,6 +161,7 @@ void Watcher::apply() {
       if (next.find(watch) == next.end()) ::inotify_rm_watch(fd_, watch);
     }
     folders_ = std::move(next);
+    aliases_ = walk.take_aliases();
     if (!again) return;
   }
 }
@@ -164,10 +176,27 @@ Watcher::Meaning Watcher::meaning(int watch, unsigned mask, std::string_view nam
     return {true, true};
   }
   if ((mask & (IN_DELETE_SELF | IN_MOVE_SELF | IN_UNMOUNT)) != 0) return {true, true};
+  const bool listed = folder.every_name && !name.empty() && name.front() != '.';
+  const bool named = folder.files.contains(name);
+  if (listed) touch(folder.path);
+  if (named) touch(join(folder.path, name));
+  if (name.empty() || folder.several) touched_.add_everything();
   if (name.empty()) return {folder.every_name || !folder.files.empty(), false};  // the folder's own mode
   if (folder.steps.contains(name)) return {true, (mask & IN_CLOSE_WRITE) == 0};
-  if (folder.files.contains(name)) return {true, (mask & IN_CLOSE_WRITE) == 0 && may_lead(folder, name)};
-  return {folder.every_name && name.front() != '.', false};
+  if (named) return {true, (mask & IN_CLOSE_WRITE) == 0 && may_lead(folder, name)};
+  return {listed, false};
+}
+
+void Watcher::touch(const std::string& path) {
+  touched_.add(path);
+  if (const auto found = aliases_.find(path); found != aliases_.end()) {
+    for (const auto& written : found->second) touched_.add(written);
+  }
+}
+
+Touched Watcher::take() {
+  if (fd_ < 0 || !problem_.empty()) touched_.add_everything();
+  return std::exchange(touched_, {});
 }
 
 bool Watcher::may_lead(const Folder& folder, std::string_view name) {
@@ -195,7 +224,10 @@ bool Watcher::drain() {
       at += sizeof event + event.len;
     }
   }
-  if (all.ways) apply();
+  if (all.ways) {
+    touched_.add_everything();
+    apply();
+  }
   return all.counts;
 }
 

@@ -19,6 +19,8 @@
 #include <string_view>
 #include <vector>
 
+#include "config/touched.h"
+
 namespace edgemux::config {
 
 class Watcher {
@@ -37,6 +39,10 @@ class Watcher {
   // Reads all that has happened; never waits. True: something that counts was among it.
   bool drain();
 
+  // Which of the paths given to set() what drain() has read concerns, since the last time; everything where that cannot
+  // be told: ways moved, the kernel's queue overflowed, there is a problem().
+  Touched take();
+
   // Why not everything is watched (a limit of the kernel, a folder that may not be read); empty when it is.
   [[nodiscard]] const std::string& problem() const { return problem_; }
 
@@ -46,12 +52,16 @@ class Watcher {
     std::set<std::string, std::less<>> files;
     std::set<std::string, std::less<>> links;  // those of `files` that are links
     bool every_name = false;
+    bool several = false;  // paths lead here without a link
     std::string path;
   };
+  // How paths are written that lead to one that has other links on its way; by that one.
+  using Aliases = std::map<std::string, std::set<std::string>>;
   using Plan = std::map<std::string, Folder>;  // by the folder's path without links
   class Walk;
 
   void apply();
+  void touch(const std::string& path);
   // What one event means: whether it counts, and whether the ways have to be walked again.
   struct Meaning {
     bool counts = false;
@@ -65,6 +75,8 @@ class Watcher {
   std::vector<std::string> files_;
   std::vector<std::string> directories_;
   std::map<int, Folder> folders_;  // by watch descriptor
+  Aliases aliases_;
+  Touched touched_ = Touched::everything();
   std::string problem_;
 };
 

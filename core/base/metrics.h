@@ -117,6 +117,7 @@ class Metrics {
   // Of the process; any thread.
   std::atomic<std::uint64_t> reloads_ok{0};
   std::atomic<std::uint64_t> reloads_failed{0};
+  std::atomic<std::uint64_t> reloads_refused{0};  // by reload.max_removed
   std::atomic<std::uint64_t> generation{0};
   std::atomic<std::uint64_t> hosts{0};
   std::atomic<std::uint64_t> sources_set_aside{0};  // configuration files whose last good bytes serve instead

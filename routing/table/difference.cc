@@ -154,4 +154,28 @@ Difference compare(const Snapshot& before, const Snapshot& after) {
   return out;
 }
 
+std::vector<std::string> lost_hosts(const Snapshot& before, const Snapshot& after) {
+  const auto named = [](const Snapshot& snapshot, const std::string& name) -> const HostTable* {
+    for (const auto& listener : snapshot.listeners) {
+      if (listener->spec.name == name) return &listener->hosts;
+    }
+    return nullptr;
+  };
+  static const HostTable none;
+  std::vector<std::string> lost;
+  for (const auto& listener : before.listeners) {
+    const HostTable* now = named(after, listener->spec.name);
+    auto names = (now == nullptr ? none : *now).lost_since(listener->hosts);
+    lost.insert(lost.end(), std::make_move_iterator(names.begin()), std::make_move_iterator(names.end()));
+  }
+  std::sort(lost.begin(), lost.end());
+  lost.erase(std::unique(lost.begin(), lost.end()), lost.end());
+  // On another listener it is served still.
+  std::erase_if(lost, [&](const std::string& name) {
+    return std::any_of(after.listeners.begin(), after.listeners.end(),
+                       [&](const auto& listener) { return listener->hosts.serves(name); });
+  });
+  return lost;
+}
+
 }  // namespace edgemux::routing

@@ -1,5 +1,6 @@
 #pragma once
-// What two tables do differently, by host: which appear, which vanish, which change hands. Pure. For `edgemux diff`.
+// What two tables do differently, by host: which appear, which vanish, which change hands. Pure. For `edgemux diff`;
+// and lost_hosts() for `reload.max_removed`.
 
 #include <string>
 #include <vector>
@@ -35,5 +36,9 @@ struct Difference {
 };
 
 Difference compare(const Snapshot& before, const Snapshot& after);
+
+// Hosts that some listener serves in one table and none serves in the other, sorted. Costs little where `after` was
+// made out of `before`.
+std::vector<std::string> lost_hosts(const Snapshot& before, const Snapshot& after);
 
 }  // namespace edgemux::routing

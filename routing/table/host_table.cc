@@ -372,6 +372,12 @@ const RoutePtr* HostTable::find(std::string_view name) const {
   return nullptr;
 }
 
+bool HostTable::serves(std::string_view name) const {
+  const std::string_view key = key_of(name);
+  const Record* record = size_ == 0 ? nullptr : probe(key, hash(key));
+  return record != nullptr && record->route != nullptr;
+}
+
 std::vector<HostTable::Entry> HostTable::candidates(std::string_view name) const {
   std::vector<Entry> result;
   if (size_ == 0 || name.empty() || name.size() > longest_name || name.front() == '.') return result;
@@ -383,6 +389,22 @@ std::vector<HostTable::Entry> HostTable::candidates(std::string_view name) const
   add(name);
   for (auto dot = name.find('.'); dot != std::string_view::npos; dot = name.find('.', dot + 1)) add(name.substr(dot));
   return result;
+}
+
+std::vector<std::string> HostTable::lost_since(const HostTable& before) const {
+  const bool kin =
+      seed_[0] == before.seed_[0] && seed_[1] == before.seed_[1] && shards_.size() == before.shards_.size();
+  std::vector<std::string> lost;
+  for (std::size_t i = 0; i < before.shards_.size(); ++i) {
+    const Shard* shard = before.shards_[i].get();
+    if (shard == nullptr || (kin && shards_[i].get() == shard)) continue;
+    shard->each([&](const Record& record) {
+      if (record.route == nullptr) return;
+      auto name = (record.wildcard ? "*" : "") + std::string(record.key());
+      if (!serves(name)) lost.push_back(std::move(name));
+    });
+  }
+  return lost;
 }
 
 std::size_t HostTable::size() const { return size_; }

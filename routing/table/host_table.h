@@ -54,9 +54,16 @@ class HostTable {
   // `name` is normalised. The pointer lives as long as the table, moved or not. Null: nobody owns the name here.
   [[nodiscard]] const RoutePtr* find(std::string_view name) const;
 
+  // The very name, as it was entered, stands in the table and is attached.
+  [[nodiscard]] bool serves(std::string_view name) const;
+
   // Every name of the table that covers `name`, in the order that find() asks for them: the first one decides. For
   // `explain`, not for the data path.
   [[nodiscard]] std::vector<Entry> candidates(std::string_view name) const;
+
+  // Attached names of `before` that are not attached here. Costs what differs, where one table was made with() the
+  // other.
+  [[nodiscard]] std::vector<std::string> lost_since(const HostTable& before) const;
 
   // Attached and detached names.
   [[nodiscard]] std::size_t size() const;

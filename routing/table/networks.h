@@ -11,8 +11,10 @@
 //   a metadata service                             exactly that address
 //   a listener of our own                          exactly that address
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <string>
 #include <vector>
@@ -21,13 +23,30 @@
 
 namespace edgemux::routing {
 
-// What this process listens on, as far as addresses tell it. Immutable.
+// The addresses of the machine as they were looked at last: containers and tunnels make them come and go. Thread safe.
+class MachineAddresses {
+ public:
+  // Whatever the port.
+  [[nodiscard]] bool hold(const core::SocketAddress& address) const;
+  // Those that came or went.
+  std::vector<core::SocketAddress> set(std::vector<core::SocketAddress> addresses);
+
+ private:
+  mutable std::mutex mutex_;
+  std::vector<core::SocketAddress> addresses_;
+};
+
+// What this process listens on, as far as addresses tell it. Immutable, but for the machine's.
 struct OwnAddresses {
-  std::vector<core::SocketAddress> listeners;  // bound to one address
-  std::vector<std::uint16_t> ports;            // bound to every address
-  std::vector<core::SocketAddress> machine;    // the machine's own, port 0
+  std::vector<core::SocketAddress> listeners;       // bound to one address
+  std::vector<std::uint16_t> ports;                 // bound to every address
+  std::shared_ptr<const MachineAddresses> machine;  // null = not known
 
   [[nodiscard]] bool hold(const core::SocketAddress& address) const;
+  // Bound to every address that the machine has.
+  [[nodiscard]] bool listen_on(std::uint16_t port) const {
+    return std::find(ports.begin(), ports.end(), port) != ports.end();
+  }
   friend bool operator==(const OwnAddresses& a, const OwnAddresses& b) {
     return a.listeners == b.listeners && a.ports == b.ports && a.machine == b.machine;
   }

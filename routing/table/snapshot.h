@@ -110,6 +110,7 @@ struct Snapshot {
   UpstreamList upstreams;                                      // every one that a route uses, for discovery
   std::shared_ptr<const ClaimTable> claims = none_claimed();   // which tenant a name belongs to; never null
   std::vector<TenantPtr> tenants;                              // in the order of the main file
+  std::vector<Origin> tenant_places;                           // of each of them, there
   std::string tokens_dir;                                      // of hosts of no tenant; absolute; empty = none
   Timeouts timeouts;
   Limits limits;
@@ -117,6 +118,7 @@ struct Snapshot {
   AdminSpec admin;
   unsigned workers = 0;  // resolved, at least 1
   std::chrono::milliseconds settle{50};
+  std::optional<std::uint32_t> max_removed;  // percent of the hosts before; 100 = off; nothing = not said
   std::size_t host_count = 0;
 };
 

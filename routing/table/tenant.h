@@ -16,7 +16,6 @@
 #include "core/base/address.h"
 #include "core/base/rate.h"
 #include "routing/table/networks.h"
-#include "routing/table/origin.h"
 
 namespace edgemux::routing {
 
@@ -110,7 +109,6 @@ class TenantState {
 
 struct Tenant {
   std::string name;
-  Origin origin;
   std::vector<core::Network> networks;      // where its endpoints may be; see networks.h
   std::shared_ptr<const OwnAddresses> own;  // may be null
   std::string tokens_dir;                   // absolute; empty = none

@@ -19,7 +19,6 @@ void keys_without_help(const Type& type, const std::string& path, std::set<const
                        std::vector<std::string>& out) {
   if (!seen.insert(&type).second) return;
   for (const auto& field : type.fields) {
-    if (!field.supported) continue;
     if (field.help.empty()) out.push_back(path + "." + std::string(field.name));
     keys_without_help(*field.type, path + "." + std::string(field.name), seen, out);
   }

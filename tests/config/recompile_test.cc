@@ -7,6 +7,7 @@
 #include <set>
 
 #include "config/compiler.h"
+#include "config/watcher.h"
 #include "tests/config/disk_fixture.h"
 #include "tests/support/test_certificates.h"
 
@@ -83,6 +84,13 @@ class RecompileTest : public DiskTest {
     }
     main += "  t9: { hosts: [x.other.example.org, deep.t0.example.com] }\n";
     write("edgemux.yaml", main);
+    main_ = std::move(main);
+  }
+  // Without the route that the main file has for t0: where it serves no tenant's host, they stand while it changes.
+  void keep_the_main_file_apart() {
+    const auto line = main_.find("  - { host: a0.t0");
+    main_.erase(line, main_.find('\n', line) + 1 - line);
+    write("edgemux.yaml", main_);
   }
   static std::string folder_of(int tenant) { return "tenants.d/t" + std::to_string(tenant); }
   static std::string file_of(int tenant, int file) { return folder_of(tenant) + "/" + std::to_string(file) + ".yaml"; }
@@ -92,10 +100,14 @@ class RecompileTest : public DiskTest {
     o.state_dir = path(state);
     o.files = files_;
     o.auto_workers = [] { return 1U; };
+    o.machine_addresses = [this] { return machine_; };
     return o;
   }
+  static core::SocketAddress address(const std::string& ip) { return *core::SocketAddress::parse_ip(ip, 0); }
 
   std::shared_ptr<CountingFiles> files_ = std::make_shared<CountingFiles>();
+  std::vector<core::SocketAddress> machine_;
+  std::string main_;
 };
 
 // What a file of the tenant may say; good, bad, in conflict with the tenant's other files or with other tenants.
@@ -152,8 +164,12 @@ class Writer {
 void describe(std::string& out, const routing::UpstreamPtr& upstream) {
   if (upstream == nullptr) return;
   out += " -> " + upstream->name + " " + upstream->identity + " " + upstream->origin.to_string() + " of " +
-         (upstream->tenant == nullptr ? "-" : upstream->tenant->name) + " '" + upstream->state->published()->problem +
-         "'";
+         (upstream->tenant == nullptr ? "-" : upstream->tenant->name);
+  if (upstream->missing) out += " '" + upstream->state->published()->problem + "'";
+  for (const auto& endpoint : upstream->endpoints) {  // as discovery judges what is published
+    const char* why = upstream->tenant == nullptr ? nullptr : upstream->tenant->refuses(*endpoint.address);
+    if (why != nullptr) out += " " + endpoint.text + " " + why;
+  }
 }
 
 std::string describe(const routing::RoutePtr* route) {
@@ -200,13 +216,24 @@ std::string describe(const Compiled& compiled) {
   return out;
 }
 
-class RandomRecompileTest : public RecompileTest, public ::testing::WithParamInterface<unsigned> {
+// By a seed, and whether a watcher tells what was touched.
+class RandomRecompileTest : public RecompileTest, public ::testing::WithParamInterface<std::pair<unsigned, bool>> {
  protected:
+  // Another tenant, with claims inside of others'.
+  static std::string more_of_main(Writer& writer) {
+    const auto t = [&] { return "t" + std::to_string(writer.pick(kTenants)) + ".example.com"; };
+    if (writer.once_in(3)) return "";
+    return "  t8: { hosts: [\"*.b." + t() + "\", a1." + t() +
+           "], networks: [10.1.0.0/16], limits: { connections: " + std::to_string(writer.pick(3)) + " } }\n" +
+           (writer.once_in(2)
+                ? ""
+                : "  t7: { hosts: [\"*." + std::string(writer.once_in(2) ? "other" : "new") + ".example.org\"] }\n");
+  }
   // One random change. Returns what it was.
   std::string change(Writer& writer) {
     const int tenant = writer.pick(kTenants);
     const auto file = file_of(tenant, writer.pick(kFiles));
-    switch (writer.pick(12)) {
+    switch (writer.pick(14)) {
       case 0:
         fs::remove(path(file));
         return "removed " + file;
@@ -223,6 +250,14 @@ class RandomRecompileTest : public RecompileTest, public ::testing::WithParamInt
       case 4:
         write(folder_of(tenant) + "/note~", "x");
         return "another file in " + folder_of(tenant);
+      case 5:
+        if (!writer.once_in(2)) return "nothing";
+        write("edgemux.yaml",
+              std::string(static_cast<std::size_t>(writer.pick(3)), '\n') + main_ + more_of_main(writer));
+        return "wrote the main file";
+      case 6:
+        machine_ = {address("192.0.2.1"), address("10.1.0." + std::to_string(writer.pick(9)))};
+        return "another address of the machine: " + machine_.back().to_string();
       default:
         replace(file, writer.file(tenant));
         return "wrote " + file;
@@ -232,7 +267,10 @@ class RandomRecompileTest : public RecompileTest, public ::testing::WithParamInt
 };
 
 TEST_P(RandomRecompileTest, ComesToWhatAFreshOneComesTo) {
-  Writer writer(GetParam());
+  const auto [seed, watched] = GetParam();
+  if (seed % 2 == 1) keep_the_main_file_apart();
+  Writer writer(seed);
+  Watcher watcher;
   Compiler going_on(path("edgemux.yaml"), options("state"));
   Compiler anew(path("edgemux.yaml"), options("state-anew"));
   std::vector<Compiled> held;  // as sessions hold old tables
@@ -244,7 +282,9 @@ TEST_P(RandomRecompileTest, ComesToWhatAFreshOneComesTo) {
     files_->take_read();
     const bool asked = writer.once_in(8);
     if (asked) going_on.reread();
-    Compiled one = going_on.compile();
+    watcher.drain();
+    Compiled one = going_on.compile(watched ? watcher.take() : Touched::everything());
+    watcher.set(one.files, one.directories);
     const auto read = files_->take_read().size();
     // This one keeps last good versions as well, and reads and links everything all the same.
     anew.forget();
@@ -264,7 +304,12 @@ TEST_P(RandomRecompileTest, ComesToWhatAFreshOneComesTo) {
   EXPECT_GT(spared, 40U) << "most changes are those of some tenants alone";
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, RandomRecompileTest, ::testing::Range(1U, 9U));
+std::vector<std::pair<unsigned, bool>> seeds() {
+  std::vector<std::pair<unsigned, bool>> all;
+  for (unsigned seed = 1; seed < 9; ++seed) all.insert(all.end(), {{seed, false}, {seed, true}});
+  return all;
+}
+INSTANTIATE_TEST_SUITE_P(Seeds, RandomRecompileTest, ::testing::ValuesIn(seeds()));
 
 TEST_F(RecompileTest, ReadsTheChangedFileAloneAndSharesTheRest) {
   for (int t = 0; t < kTenants; ++t) {
@@ -287,6 +332,112 @@ TEST_F(RecompileTest, ReadsTheChangedFileAloneAndSharesTheRest) {
   compiler.forget();
   compiler.compile();
   EXPECT_EQ(files_->take_read().size(), 1U + kTenants);
+}
+
+TEST_F(RecompileTest, LooksOnlyAtWhatWasTouched) {
+  for (int t = 0; t < 2; ++t) {
+    write(file_of(t, 0),
+          "routes: [ { host: a.t" + std::to_string(t) + ".example.com, passthrough: \"10.1.0.1:443\" } ]\n");
+  }
+  Compiler compiler(path("edgemux.yaml"), options("state"));
+  compiler.compile();
+  for (int t = 0; t < 2; ++t) {
+    replace(file_of(t, 0),
+            "routes: [ { host: b.t" + std::to_string(t) + ".example.com, passthrough: \"10.1.0.1:443\" } ]\n");
+  }
+  files_->take_read();
+  Touched touched;
+  touched.add(path(file_of(1, 0)));
+  const auto hosts = [](const Compiled& compiled, const std::string& host) {
+    return compiled.snapshot->listeners[1]->hosts.serves(host);
+  };
+  const Compiled second = compiler.compile(touched);
+  EXPECT_THAT(files_->take_read(), ::testing::ElementsAre(path(file_of(1, 0))));
+  EXPECT_TRUE(hosts(second, "b.t1.example.com") && hosts(second, "a.t0.example.com"));
+  const Compiled third = compiler.compile();
+  EXPECT_THAT(files_->take_read(), ::testing::ElementsAre(path(file_of(0, 0))));
+  EXPECT_TRUE(hosts(third, "b.t1.example.com") && hosts(third, "b.t0.example.com"));
+}
+
+TEST_F(RecompileTest, MovedLinesOfTheMainFileLinkOnlyWhoHasAProblem) {
+  keep_the_main_file_apart();
+  for (int t = 0; t < kTenants; ++t) {
+    write(file_of(t, 0),
+          "routes: [ { host: a.t" + std::to_string(t) + ".example.com, passthrough: \"10.1.0.1:443\" } ]\n");
+  }
+  write(file_of(3, 0), "routes: [ { host: a.t0.example.com, passthrough: \"10.1.0.1:443\" } ]\n");
+  Compiler compiler(path("edgemux.yaml"), options("state"));
+  const Compiled first = compiler.compile();
+  write("edgemux.yaml", "# moved\n" + main_);
+  const Compiled second = compiler.compile();
+  const auto& before = first.snapshot->upstreams.parts();
+  const auto& after = second.snapshot->upstreams.parts();
+  ASSERT_EQ(before.size(), 5U) << "the platform's, and those of the tenants whose host is their own";
+  for (std::size_t i = 1; i < before.size(); ++i) EXPECT_EQ(before[i], after[i]);
+  const auto place = [](const Compiled& compiled) { return compiled.snapshot->tenant_places[2].line; };
+  EXPECT_EQ(place(first) + 1, place(second));
+  const auto told = [](const Compiled& compiled) {
+    std::string all;
+    for (const auto& diagnostic : compiled.diagnostics) all += diagnostic.headline() + "\n";
+    return all;
+  };
+  const auto line = [&](const Compiled& compiled) {
+    return "belongs to tenant 't0', which claims '*.t0.example.com' at " +
+           compiled.snapshot->claims->find("a.t0.example.com")->origin.to_string();
+  };
+  EXPECT_NE(line(first), line(second));
+  EXPECT_THAT(told(first), ::testing::HasSubstr(line(first)));
+  EXPECT_THAT(told(second), ::testing::HasSubstr(line(second)));
+}
+
+TEST_F(RecompileTest, AnotherTenantOfTheMainFileConcernsWhoseNamesItClaims) {
+  keep_the_main_file_apart();
+  for (int t = 0; t < kTenants; ++t) {
+    const auto host = ".t" + std::to_string(t) + ".example.com";
+    write(file_of(t, 0), "routes: [ { hosts: [a" + host + ", b.a" + host + "], passthrough: \"10.1.0.1:443\" } ]\n");
+  }
+  Compiler compiler(path("edgemux.yaml"), options("state"));
+  const Compiled first = compiler.compile();
+  write("edgemux.yaml", main_ + "  t8: { hosts: [\"*.a.t2.example.com\"], networks: [10.1.0.0/16] }\n");
+  const Compiled second = compiler.compile();
+  const auto& before = first.snapshot->upstreams.parts();
+  const auto& after = second.snapshot->upstreams.parts();
+  ASSERT_EQ(before.size(), 6U);
+  for (std::size_t t = 0; t < kTenants; ++t) EXPECT_EQ(before[t + 1] == after[t + 1], t != 2) << t;
+  EXPECT_EQ(second.snapshot->listeners[1]->hosts.find("b.a.t2.example.com"), nullptr);
+  EXPECT_NE(second.snapshot->listeners[1]->hosts.find("a.t2.example.com"), nullptr);
+  // A tenant's limits are its own affair.
+  write("edgemux.yaml",
+        main_ + "  t8: { hosts: [\"*.a.t2.example.com\"], networks: [10.1.0.0/16], limits: { connections: 7 } }\n");
+  EXPECT_EQ(compiler.compile().snapshot->upstreams.parts()[3], after[3]);
+  write("edgemux.yaml", main_);
+  EXPECT_NE(compiler.compile().snapshot->listeners[1]->hosts.find("b.a.t2.example.com"), nullptr);
+}
+
+TEST_F(RecompileTest, AnAddressOfTheMachineConcernsWhoHasItAlone) {
+  for (int t = 0; t < kTenants; ++t) {
+    write(file_of(t, 0), "routes: [ { host: a.t" + std::to_string(t) + ".example.com, passthrough: \"10.1.0." +
+                             std::to_string(t + 1) + ":443\" } ]\n");
+  }
+  write(file_of(4, 0), "routes: [ { host: a.t4.example.com, passthrough: \"10.1.0.2:8443\" } ]\n");
+  Compiler compiler(path("edgemux.yaml"), options("state"));
+  const Compiled first = compiler.compile();
+  const auto problems = first.diagnostics.size();
+  files_->take_read();
+  machine_ = {address("10.1.0.2"), address("192.0.2.7")};
+  const Compiled second = compiler.compile();
+  EXPECT_THAT(files_->take_read(), ::testing::IsEmpty());
+  ASSERT_EQ(second.diagnostics.size(), problems + 1);
+  EXPECT_THAT(second.diagnostics.back().headline(),
+              ::testing::HasSubstr("endpoint '10.1.0.2:443' is a listener of edgemux itself, so tenant 't1' may not"));
+  for (std::size_t t = 0; t < kTenants; ++t) {
+    const auto& parts = second.snapshot->upstreams.parts();
+    EXPECT_EQ(parts[t + 1] == first.snapshot->upstreams.parts()[t + 1], t != 1) << t;
+  }
+  EXPECT_NE(second.snapshot->tenants[0]->refuses(*core::SocketAddress::parse_ip("10.1.0.2", 443)), nullptr)
+      << "names that resolve to it are refused by everybody";
+  machine_.clear();
+  EXPECT_EQ(compiler.compile().diagnostics.size(), problems);
 }
 
 // Whoever writes twice within one tick of the file system's clock, and to the same size, leaves the same stamp.

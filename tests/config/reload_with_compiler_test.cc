@@ -49,7 +49,8 @@ TEST_F(ReloadWithCompilerTest, ABadIncludeKeepsItsLastGoodBytes) {
   write("routes.d/a.yaml", route("a.example.com"));
   Compiler compiler(path("main.yaml"), {path("state"), nullptr, nullptr});
   // Posted work runs at once: one request is under way at a time.
-  Reloader reloader({[&] { return compiler.compile(); }, [](const std::function<void()>& work) { work(); },
+  Reloader reloader({[&](Touched touched) { return compiler.compile(std::move(touched)); },
+                     [](const std::function<void()>& work) { work(); },
                      [this](Reload reload) { on_done_(std::move(reload)); }});
   const Compiled first = reloader.load();
   ASSERT_NE(first.snapshot, nullptr) << (first.diagnostics.empty() ? "" : first.diagnostics[0].headline());
@@ -80,6 +81,58 @@ TEST_F(ReloadWithCompilerTest, ABadIncludeKeepsItsLastGoodBytes) {
   answer = ask(reloader);
   EXPECT_EQ(answer.outcome, Outcome::published);
   EXPECT_EQ(answer.snapshot->generation, 4U);
+}
+
+TEST_F(ReloadWithCompilerTest, ATableThatLosesTooManyHostsIsRefused) {
+  const auto main_with = [&](const std::string& reload) {
+    std::string text = main_file;
+    const auto at = text.find("settle: 1m");
+    write("main.yaml", text.replace(at, 10, "settle: 1m" + reload));
+  };
+  const auto hosts = [&](int count) {
+    std::string text = "routes:\n";
+    for (int i = 0; i < count; ++i)
+      text += "  - { host: h" + std::to_string(i) + ".example.com, passthrough: \"10.0.0.1:443\" }\n";
+    write("routes.d/a.yaml", text);
+  };
+  main_with(", max_removed: 20%");
+  hosts(9);
+  Compiler compiler(path("main.yaml"), {path("state"), nullptr, nullptr});
+  Reloader reloader({[&](Touched touched) { return compiler.compile(std::move(touched)); },
+                     [](const std::function<void()>& work) { work(); },
+                     [this](Reload reload) { on_done_(std::move(reload)); }});
+  ASSERT_NE(reloader.load().snapshot, nullptr);
+  reloader.start();
+
+  hosts(7);  // two of ten hosts: the most that may go
+  EXPECT_EQ(ask(reloader).outcome, Outcome::published);
+
+  hosts(5);  // two of eight
+  Reload answer = ask(reloader);
+  EXPECT_EQ(answer.outcome, Outcome::refused);
+  EXPECT_EQ(answer.snapshot, nullptr);
+  ASSERT_EQ(answer.news.fresh.size(), 1U);
+  EXPECT_EQ(answer.news.fresh[0].headline(),
+            "configuration: error: 2 of 8 hosts would be gone (h5.example.com, h6.example.com), and "
+            "reload.max_removed is 20%; what is in force stays; if they are meant to go, set reload.max_removed to "
+            "more, or to off, in the main file");
+  write("routes.d/b.yaml", route("new.example.com"));  // more hosts make up for none that go
+  EXPECT_EQ(ask(reloader).outcome, Outcome::refused);
+  main_with("");  // the key was lost with them, perhaps
+  EXPECT_EQ(ask(reloader).outcome, Outcome::refused);
+  main_with(", max_removed: 25%");
+  answer = ask(reloader);
+  EXPECT_EQ(answer.outcome, Outcome::published);
+  EXPECT_EQ(answer.news.solved.size(), 1U);
+  EXPECT_TRUE(knows(answer, "new.example.com") && !knows(answer, "h5.example.com"));
+
+  fs::remove(path("routes.d/a.yaml"));
+  EXPECT_EQ(ask(reloader).outcome, Outcome::refused);
+  hosts(5);  // all is as it was
+  EXPECT_EQ(ask(reloader).outcome, Outcome::published);
+  fs::remove(path("routes.d/a.yaml"));
+  main_with(", max_removed: off");
+  EXPECT_EQ(ask(reloader).outcome, Outcome::published);
 }
 
 }  // namespace

@@ -86,7 +86,10 @@ class ReloaderTest : public DiskTest {
 
   Reloader& begin(std::chrono::milliseconds rescan = 30s) {
     reloader_ =
-        std::make_unique<Reloader>(Reloader::Hooks{[this] { return compile(); },
+        std::make_unique<Reloader>(Reloader::Hooks{[this](const Touched& touched) {
+                                                     touched_ = touched;
+                                                     return compile();
+                                                   },
                                                    [this](std::function<void()> work) { loop_.post(std::move(work)); },
                                                    [this](Reload reload) { done_.push_back(std::move(reload)); }},
                                    rescan);
@@ -133,6 +136,7 @@ class ReloaderTest : public DiskTest {
   }
 
   std::chrono::milliseconds settle_{50};
+  Touched touched_;  // of the latest compile
   std::atomic<int> running_{0};
   std::atomic<int> compiles_{0};
   std::atomic<const std::function<void()>*> on_compile_{nullptr};  // runs once, after the files were read
@@ -349,6 +353,22 @@ TEST_F(ReloaderTest, TheRescanOfNothingNewCompilesNothing) {
   EXPECT_EQ(compiles_, before);
 }
 
+TEST_F(ReloaderTest, TellsTheCompilerWhatWasTouched) {
+  write("d/a", "1");
+  write("d/b", "1");
+  begin();
+  replace("d/a", "2");
+  ASSERT_TRUE(becomes("first+2+1"));
+  // The loads around the first one may have met their own clock's tick.
+  ask();
+  replace("d/a", "3");
+  ASSERT_TRUE(becomes("first+3+1"));
+  EXPECT_TRUE(touched_.contains(path("d/a")));
+  EXPECT_FALSE(touched_.contains(path("d/b")));
+  ask();
+  EXPECT_TRUE(touched_.is_everything()) << "SIGHUP reads everything";
+}
+
 TEST_F(ReloaderTest, ACompilerThatThrowsKeepsWhatIsInForce) {
   begin();
   const std::function<void()> fault = [this] {
@@ -394,7 +414,8 @@ TEST_F(ReloaderTest, NothingIsCalledAfterTheEnd) {
 }
 
 TEST_F(ReloaderTest, StopsWithoutStart) {
-  Reloader idle({[this] { return compile(); }, [](const std::function<void()>&) {}, [](const Reload&) {}});
+  Reloader idle(
+      {[this](const Touched&) { return compile(); }, [](const std::function<void()>&) {}, [](const Reload&) {}});
   EXPECT_NE(idle.load().snapshot, nullptr);
 }
 

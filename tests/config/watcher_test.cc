@@ -216,6 +216,51 @@ TEST_F(WatcherTest, SetKeepsWhatHappenedBefore) {
   EXPECT_TRUE(seen());
 }
 
+TEST_F(WatcherTest, TellsWhichPathsWereTouched) {
+  folder("d");
+  folder("e");
+  for (const auto* name : {"d/a.yaml", "d/b.yaml", "e/c.yaml"}) write(name, "1");
+  watch({"d/a.yaml", "d/b.yaml", "e/c.yaml"}, {"d"});
+  EXPECT_TRUE(watcher_.take().is_everything()) << "the ways were walked for the first time";
+  EXPECT_FALSE(watcher_.take().is_everything());
+  replace("d/a.yaml", "2");
+  EXPECT_TRUE(seen());
+  Touched touched = watcher_.take();
+  EXPECT_TRUE(touched.contains(path("d/a.yaml")));
+  EXPECT_TRUE(touched.contains(path("d"))) << "names came and went there";
+  EXPECT_FALSE(touched.contains(path("d/b.yaml")));
+  EXPECT_FALSE(touched.contains(path("e/c.yaml")));
+  EXPECT_FALSE(watcher_.take().contains(path("d/a.yaml"))) << "it was told already";
+  write("e/c.yaml", "2");
+  EXPECT_TRUE(seen());
+  touched = watcher_.take();
+  EXPECT_TRUE(touched.contains(path("e/c.yaml")));
+  EXPECT_FALSE(touched.contains(path("e"))) << "nobody asked for its names";
+  fs::permissions(path("e"), fs::perms::owner_all);
+  seen();
+  EXPECT_TRUE(watcher_.take().is_everything()) << "with a folder's mode everything in it may be another";
+}
+
+TEST_F(WatcherTest, TellsTouchedPathsAsTheyAreWritten) {
+  folder("real");
+  write("real/main.yaml", "1");
+  write("real/other.yaml", "1");
+  fs::create_directory_symlink("real", path("link"));
+  fs::create_symlink("real/main.yaml", path("here.yaml"));
+  watch({"link/main.yaml", "here.yaml", "real/main.yaml", "link/other.yaml"}, {"link"});
+  watcher_.take();
+  replace("real/main.yaml", "2");
+  EXPECT_TRUE(seen());
+  Touched touched = watcher_.take();
+  for (const auto* name : {"link/main.yaml", "here.yaml", "real/main.yaml", "link"}) {
+    EXPECT_TRUE(touched.contains(path(name))) << name;
+  }
+  EXPECT_FALSE(touched.contains(path("link/other.yaml")));
+  swing("here.yaml", "real/other.yaml");
+  EXPECT_TRUE(seen());
+  EXPECT_TRUE(watcher_.take().is_everything()) << "a link leads elsewhere";
+}
+
 TEST_F(WatcherTest, ARingOfLinksEnds) {
   fs::create_symlink("b", path("a"));
   fs::create_symlink("a", path("b"));
@@ -255,6 +300,7 @@ TEST_F(WatcherTest, AnOverflowCounts) {
   pollfd waiting{watcher_.fd(), POLLIN, 0};
   while (::poll(&waiting, 1, 0) == 1) counted = seen() || counted;
   EXPECT_TRUE(counted);
+  EXPECT_TRUE(watcher_.take().is_everything());
 }
 
 TEST_F(WatcherTest, SaysWhatItMayNotRead) {
@@ -271,6 +317,8 @@ TEST_F(WatcherTest, SaysWhatItMayNotRead) {
     fs::permissions(root_, fs::perms::owner_all);
   }
   EXPECT_EQ(watcher_.problem(), "cannot watch " + root_.string() + ": Permission denied");
+  watcher_.take();
+  EXPECT_TRUE(watcher_.take().is_everything()) << "while not everything is watched, all may be touched";
 }
 
 }  // namespace

@@ -29,7 +29,6 @@ void spots(const Type& type, const std::string& before, const std::string& after
            std::vector<Spot>& out) {
   if (!seen.insert(&type).second) return;
   for (const auto& field : type.fields) {
-    if (!field.supported) continue;
     const std::string opened = before + "{ " + std::string(field.name) + ": ";
     out.push_back({std::string(field.name), opened, " }" + after, &field, &type});
     spots(*field.type, opened, " }" + after, seen, out);

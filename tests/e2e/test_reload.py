@@ -9,7 +9,7 @@ import yaml
 from support.broken import broken_configurations, good_text
 from support.hello import hello
 from support.ports import free_port
-from support.proxy import sanitized
+from support.proxy import edgemux, sanitized
 from support.site import HOST
 from support.waiting import SLOW, until
 from support.wire import Wire
@@ -63,10 +63,6 @@ def under_load(site, nginx, wrk, taps, count, seconds):
         backend = turns[number % 2].accept()
         assert backend.take(len(data)) == data
         held.append((client, backend))
-        if len(held) > 200:  # of many, those are enough
-            old_client, old_backend = held.pop(0)
-            old_client.close()
-            old_backend.close()
         weight.append(edge.pss())
     assert all(load.running() for load in loads.values()), "the load ended before the reloads"
     for client, backend in held:  # what was opened under an old table still stands
@@ -75,6 +71,7 @@ def under_load(site, nginx, wrk, taps, count, seconds):
         backend.send(b"there")
         assert client.take(5) == b"there"
         client.close()
+        backend.close()
     for load in loads.values():
         load.interrupt()
     return {name: load.result() for name, load in loads.items()}, weight
@@ -151,6 +148,40 @@ def test_reloads_are_counted_by_result(edge):
     until(lambda: sum(by_result().values()) > sum(after.values()), "the failure is counted")
     failed = by_result()
     assert any(failed.get(k, 0) > after.get(k, 0) for k in failed if "ok" not in k and "success" not in k), failed
+
+
+@pytest.mark.sanitizer
+def test_a_table_that_loses_too_many_hosts_is_refused(edge):
+    folder = edge.folder / "routes.d"
+    folder.mkdir()
+    for n in range(4):
+        (folder / f"{n}.yaml").write_text(yaml.safe_dump({"routes": [says(f"{n}", f"h{n}.example.com")]}))
+    whole = {"include": ["routes.d/*.yaml"], "routes": [says("main")]}
+    edge.start(**whole, reload={"max_removed": "30%"})
+    # The folder is not mounted.
+    folder.rename(edge.folder / "away")
+    folder.mkdir()
+    refused = edge.wait_log(r"error: 4 of 5 hosts would be gone \(h0\.example\.com, .*reload\.max_removed is 30%").end()
+    edge.signal(signal.SIGHUP)
+    edge.wait_log("the configuration was refused; what is in force stays", since=refused)
+    assert answer(edge, "h3.example.com") == "3" and edge.generation() == 1
+    assert edge.metrics().total("edgemux_reloads_total", result="refused") >= 2
+    told = edgemux("status", "--config", edge.path).stdout
+    assert "generation 1, 5 hosts" in told and "error: 4 of 5 hosts would be gone" in told, told
+    # It is mounted again, and all is well.
+    folder.rmdir()
+    (edge.folder / "away").rename(folder)
+    edge.wait_log("solved: .*4 of 5 hosts would be gone", since=refused)
+    # One host may go; or all of them, where the table that lost them says so.
+    (folder / "0.yaml").unlink()
+    edge.wait_generation(2)
+    for path in folder.iterdir():
+        path.unlink()
+    edge.wait_log("error: 3 of 4 hosts would be gone", since=refused)
+    edge.write(edge.base(**whole, reload={"max_removed": "off"}))
+    edge.wait_generation(3)
+    until(lambda: answer(edge, "h3.example.com") != "3", "they are gone")
+    assert answer(edge) == "main"
 
 
 @pytest.mark.sanitizer

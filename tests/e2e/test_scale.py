@@ -114,9 +114,16 @@ def thousand(edge):
     return Thousand(edge)
 
 
-def whole(thousand, number):
-    """What it costs to link everything again: every line of the main file moves, so that every tenant's place is another."""
+def moved(thousand, number):
+    """What another main file costs: every line of it moves, and with it every tenant's place."""
     return thousand.cost(lambda: thousand.edge.write("# moved\n" * number + thousand.text))
+
+
+def whole(thousand, number):
+    """What it costs to link everything again: a default that holds for every upstream is another."""
+    timeouts = {**thousand.main["timeouts"], "connect": f"{number + 3}s"}
+    text = yaml.safe_dump({**thousand.main, "timeouts": timeouts}, sort_keys=False)
+    return thousand.cost(lambda: thousand.edge.write(text))
 
 
 @release_only
@@ -138,8 +145,9 @@ def test_one_file_of_a_thousand_costs_20_ms_and_a_full_reload_half_a_second(thou
     thousand.start()
     costs = [thousand.cost(lambda n=n: thousand.change(n * 97)) for n in range(9)]
     asked = [thousand.cost(lambda: thousand.edge.signal(signal.SIGHUP)) for _ in range(3)]
-    everything = [whole(thousand, n) for n in range(1, 4)]
-    print(f"CPU ms: one file {costs}, SIGHUP {asked}, everything linked again {everything}")
+    everything = [moved(thousand, n) for n in range(1, 4)]
+    print(f"CPU ms: one file {costs}, SIGHUP {asked}, another main file {everything}")
+    print(f"CPU ms: everything linked again {whole(thousand, 1)}")
     assert min(costs) <= 20, costs
     assert min(asked) <= 500, asked
     assert min(everything) <= 500, everything

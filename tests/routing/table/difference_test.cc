@@ -88,6 +88,27 @@ TEST_F(DifferenceTest, HostsAppearVanishAndChangeHands) {
 )");
 }
 
+TEST_F(DifferenceTest, LostIsWhatNoListenerServesAnyMore) {
+  const auto x = passthrough(upstream("x", {"10.0.0.1:443"}));
+  add(before_, "https",
+      {{"stays.example", x},
+       {"gone.example", x},
+       {"*.gone.example", x},
+       {"moves.example", x},
+       {"detached.example", x},
+       {"never.example", nullptr}});
+  add(before_, "http", {{"gone.example", x}});
+  add(before_, "closed", {{"alone.example", x}, {"stays.example", x}});
+  // What covers a name does not serve it by that name.
+  add(after_, "https", {{"stays.example", x}, {"*.example", x}, {"detached.example", nullptr}, {"new.example", x}});
+  add(after_, "http", {{"moves.example", x}});
+  EXPECT_EQ(lost_hosts(before_, after_),
+            (std::vector<std::string>{"*.gone.example", "alone.example", "detached.example", "gone.example"}));
+  EXPECT_EQ(lost_hosts(before_, before_), std::vector<std::string>());
+  EXPECT_EQ(lost_hosts(after_, before_), (std::vector<std::string>{"*.example", "new.example"}));
+  EXPECT_EQ(lost_hosts(Snapshot(), after_), std::vector<std::string>());
+}
+
 TEST_F(DifferenceTest, ANamedUpstreamThatMovesIsAChange) {
   add(before_, "https", {{"a.example", terminate({upstream("shop", {"10.0.0.7:80"})})}});
   add(after_, "https", {{"a.example", terminate({upstream("shop", {"10.0.0.9:80"})})}});

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <random>
 #include <set>
@@ -116,6 +117,12 @@ TEST(HostTable, AChangedTableLeavesTheOldOneAsItWas) {
   EXPECT_EQ(found(old, "a.w.example"), "*.w.example");
   EXPECT_EQ(found(old, "a.x.y.example"), "-");
   EXPECT_EQ(old.size(), 4U);
+  EXPECT_EQ(fresh.lost_since(old).size(), 2U);
+  auto lost = old.lost_since(fresh);
+  std::sort(lost.begin(), lost.end());
+  EXPECT_EQ(lost, (std::vector<std::string>{"*.x.y.example", "c.example"}));
+  EXPECT_EQ(HostTable().lost_since(old).size(), 3U) << "detached names were not served";
+  EXPECT_TRUE(old.serves("*.w.example") && !old.serves("a.w.example") && !old.serves("c.example"));
 }
 
 // Random histories of changes against a map.

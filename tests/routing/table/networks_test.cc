@@ -24,10 +24,9 @@ TEST(EndpointNetworks, AddressesAgainstNetworks) {
   OwnAddresses own;
   own.listeners = {at("198.51.100.7:443")};
   own.ports = {80, 443, 9902};
-  own.machine = {at("203.0.113.5:1"), at("[2001:db8::5]:1")};
-  for (auto* list : {&own.machine}) {
-    for (auto& address : *list) address.set_port(0);
-  }
+  auto machine = std::make_shared<MachineAddresses>();
+  machine->set({at("203.0.113.5:1"), at("[2001:db8::5]:1")});
+  own.machine = machine;
   const std::vector<Case> cases{
       {"10.1.2.3:80", {}, ""},
       {"10.1.2.3:80", {"10.1.2.0/24"}, ""},

@@ -1,0 +1,161 @@
+// Compiler::State, the linking of everything: the platform's unit always, tenants' units unless they stand as they
+// were.
+#include <algorithm>
+
+#include "config/compiler_state.h"
+#include "config/reminders.h"
+
+namespace edgemux::config {
+
+void Compiler::State::look_at_machine() {
+  const auto different = machine_->set(options_.machine_addresses ? options_.machine_addresses() : machine_addresses());
+  if (different.empty() || last_ == nullptr) return;
+  const auto matters = [&](const routing::Upstream& upstream) {
+    return std::any_of(upstream.endpoints.begin(), upstream.endpoints.end(),
+                       [&](const routing::EndpointSpec& endpoint) {
+                         return endpoint.address && upstream.tenant->own->listen_on(endpoint.address->port()) &&
+                                std::any_of(different.begin(), different.end(), [&](core::SocketAddress address) {
+                                  address.set_port(endpoint.address->port());
+                                  return address == *endpoint.address;
+                                });
+                       });
+  };
+  for (const auto& upstream : last_->upstreams) {
+    if (upstream->tenant != nullptr && matters(*upstream)) concerned_.insert(upstream->tenant->name);
+  }
+  // What is wrong with files that are not in force may be another matter, too.
+  for (const auto& [tenant, unit] : units_) {
+    if (!tenant.empty() && unit.tells()) concerned_.insert(tenant);
+  }
+}
+
+std::shared_ptr<routing::Snapshot> Compiler::State::link(const Settings& settings, Parsing& parsing, Inputs& inputs,
+                                                         Problems& problems) {
+  auto snapshot = std::make_shared<routing::Snapshot>();
+  if (!settings.tenants.empty()) look_at_machine();
+  tenancy_ = Tenancy(settings, general_.listing.folders, machine_, tenants_, problems);
+  snapshot->certificates = pairs_.load(settings, general_.listing.folders, inputs, problems);
+  const auto remind_of_missing = [&](const Name& directory) {
+    if (directory.text.empty() || files_->exists(directory.text)) return;
+    problems.warning(directory.place, "the directory " + directory.text + " does not exist");
+  };
+  remind_of_missing(settings.tokens_dir);
+  for (const auto& tenant : settings.tenants) remind_of_missing(tenant.tokens_dir);
+  const auto last = std::exchange(last_, nullptr);
+  const auto before = std::exchange(linked_, {});
+  Since since{last.get(), *snapshot->certificates};
+  const auto now = ground(settings);
+  since.claims = now.claims.hex() != ground_.claims.hex();
+  since.places = now.places.hex() != ground_.places.hex();
+  since.pairs = last == nullptr || last->certificates->pairs() != snapshot->certificates->pairs() ||
+                now.pairs.hex() != ground_.pairs.hex();
+  if (last != nullptr) {
+    for (const auto& tenant : last->tenants) since.tenants.emplace(tenant->name, tenant);
+  }
+  since.firm = last != nullptr && now.said.hex() == ground_.said.hex();
+  ground_ = now;
+  if (!link_units(settings, parsing, since, problems)) return nullptr;
+  const Assembly assembly(settings, tenancy_, linked_);
+  if (since.firm) {
+    assembly.build_from(*last, changed_since(before), *snapshot);
+  } else {
+    assembly.build(*snapshot);
+  }
+  if (main().current->spec.routes.empty() && snapshot->host_count == 0) {
+    problems.warning({}, "there are no routes: every host is unknown");
+  }
+  fill(settings, *snapshot);
+  return snapshot;
+}
+
+// What was linked for the tenant is what linking it anew would come to.
+bool Compiler::State::stands(const std::string& tenant, const Unit& unit, const Since& since) const {
+  if (!since.firm || !unit.stands() || !same(material_.at(tenant)) || concerned_.count(tenant) != 0) return false;
+  // Problems name places, claims and tenants.
+  if (unit.tells() && (since.claims || since.places || since.pairs)) return false;
+  const auto before = since.tenants.find(tenant);
+  if (before == since.tenants.end() || before->second != tenancy_.find(tenant)) return false;
+  const auto& hosts = unit.linked()->hosts;
+  if (since.claims && std::any_of(hosts.begin(), hosts.end(), [&](const auto& host) {
+        return tenancy_.claims().owner(host.name) != before->second.get();
+      })) {
+    return false;
+  }
+  // Of a host without a certificate there is a problem to tell, so that these have one.
+  return !since.pairs || std::all_of(hosts.begin(), hosts.end(), [&](const auto& host) {
+    const auto serves = [&](const core::CertificateStore& store) {
+      return static_cast<bool>(store.find(name_to_serve(std::string(host.name)), tenant));
+    };
+    return serves(since.certificates) || !serves(*since.last->certificates);
+  });
+}
+
+// Links the platform's unit, and those of tenants that do not stand.
+bool Compiler::State::link_units(const Settings& settings, Parsing& parsing, Since& since, Problems& problems) {
+  const auto link = [&](const std::string& tenant, Unit& unit, const Linked* platform, Problems& to) {
+    parsing.need(unit.files);
+    const bool ok = unit.link(context(settings, since.certificates, platform), to);
+    material_[tenant] = see_all(unit.material().paths());
+    return ok;
+  };
+  Unit& platform = unit_of("");
+  const bool was_apart = platform.linked() != nullptr && platform.linked()->apart;
+  const bool main_ok = link("", platform, nullptr, problems);
+  linked_.emplace("", platform.linked());
+  since.firm = since.firm && was_apart && main_ok && platform.linked()->apart;
+  // What the platform's unit said of the defaults of `tls:` need not be said again.
+  Problems said(main().display, main().current->bytes);
+  // Where the main file is broken, the tenants' files still say what is wrong with them.
+  const LinkedPtr nothing = std::make_shared<const Linked>();
+  const Linked* beside = main_ok ? platform.linked().get() : nothing.get();
+  for (auto& [tenant, unit] : units_) {
+    if (tenant.empty()) continue;
+    if (!stands(tenant, unit, since)) link(tenant, unit, beside, said);
+    linked_.emplace(tenant, unit.linked());
+  }
+  std::erase_if(material_, [this](const auto& entry) { return units_.count(entry.first) == 0; });
+  return main_ok;
+}
+
+Assembly::Units Compiler::State::changed_since(const Assembly::Units& before) const {
+  Assembly::Units changed;
+  for (const auto& [tenant, unit] : linked_) {
+    const auto old = before.find(tenant);
+    if (old == before.end()) changed.emplace(tenant, nullptr);
+    if (old != before.end() && old->second != unit) changed.insert(*old);
+  }
+  for (const auto& old : before) {
+    if (linked_.count(old.first) == 0) changed.insert(old);
+  }
+  return changed;
+}
+
+Compiler::State::Ground Compiler::State::ground(const Settings& settings) const {
+  Ground out;
+  const auto say = [](Digest& to, const std::vector<std::string>& all) {
+    for (const auto& one : all) to.add(one);
+    to.add("end");
+  };
+  for (const auto& listener : settings.listeners) {
+    say(out.said, {listener.name, std::to_string(static_cast<int>(listener.protocol))});
+  }
+  const TlsSpec& tls = settings.tls;
+  say(out.said, {"connect", std::to_string(settings.timeouts.connect.count())});
+  say(out.said, {"tls", tls.min_version ? std::to_string(static_cast<int>(*tls.min_version)) : ""});
+  for (const auto* list : {&tls.ciphers, &tls.curves, &tls.alpn}) {
+    say(out.said, list->value_or(std::vector<std::string>{"-"}));
+  }
+  const auto say_pairs = [&](const std::string& owner, const std::vector<CertificateEntry>& entries) {
+    for (const auto& entry : entries) say(out.pairs, {owner, entry.cert, entry.key, entry.directory});
+  };
+  say_pairs("", settings.certificates);
+  for (const auto& tenant : settings.tenants) say_pairs(tenant.name.text, tenant.certificates);
+  for (const auto& claim : tenancy_.claims().claims()) {
+    say(out.claims, {claim.host, claim.tenant->name});
+    out.places.add(claim.origin.to_string());
+  }
+  for (const auto& place : tenancy_.places()) out.places.add(place.to_string());
+  return out;
+}
+
+}  // namespace edgemux::config
