@@ -104,29 +104,34 @@ inline constexpr auto kFirst = [] {
 
 #endif
 
-// The first byte in [p, end) that is not field content.
-inline char* skip_value(char* p, char* end) {
+// What a text may be made of, for skip(): one byte, and sixteen of them as a mask.
+struct ValueBytes {
+  static bool holds(char c) { return is_value_byte(c); }
 #ifdef __SSE2__
-  for (; end - p >= 16; p += 16) {
-    const unsigned good = sixteen::bits(sixteen::value_bytes(sixteen::load(p)));
-    if (good != 0xffff) return p + std::countr_one(good);
-  }
+  static __m128i in(__m128i bytes) { return sixteen::value_bytes(bytes); }
 #endif
-  while (p < end && is_value_byte(*p)) ++p;
-  return p;
-}
+};
+struct TargetBytes {
+  static bool holds(char c) { return is_target_byte(c); }
+#ifdef __SSE2__
+  static __m128i in(__m128i bytes) { return sixteen::target_bytes(bytes); }
+#endif
+};
 
-// The first byte in [p, end) that cannot stand in a target.
-inline char* skip_target(char* p, char* end) {
+// The first byte in [p, end) that is none of `Bytes`.
+template <typename Bytes>
+char* skip(char* p, char* end) {
 #ifdef __SSE2__
   for (; end - p >= 16; p += 16) {
-    const unsigned good = sixteen::bits(sixteen::target_bytes(sixteen::load(p)));
+    const unsigned good = sixteen::bits(Bytes::in(sixteen::load(p)));
     if (good != 0xffff) return p + std::countr_one(good);
   }
 #endif
-  while (p < end && is_target_byte(*p)) ++p;
+  while (p < end && Bytes::holds(*p)) ++p;
   return p;
 }
+inline char* skip_value(char* p, char* end) { return skip<ValueBytes>(p, end); }
+inline char* skip_target(char* p, char* end) { return skip<TargetBytes>(p, end); }
 
 // The end of the token at p, which is made lower case in place; bytes behind it stay as they are. `underscore` is set
 // where it has one.
