@@ -45,6 +45,7 @@ void Exchange::reset() {
   pool_ = nullptr;
   text_.clear();
   repeatable_ = whole_ = false;
+  if (saved_ != nullptr) saved_->clear();
   mirrors_.clear();
   early_body_.clear();
   if (early_body_.capacity() > kMostPending) early_body_.shrink_to_fit();
@@ -225,7 +226,7 @@ void Exchange::upload_ended() {
 
 void Exchange::save(const core::OutgoingRequest& request) {
   if (saved_ == nullptr) saved_ = std::make_unique<SavedRequest>();
-  if (&request != &saved_->request()) saved_->save(request);
+  saved_->save(request);
 }
 
 std::size_t Exchange::upstream_read_limit() const { return session_->read_limit(stream_); }
@@ -233,7 +234,8 @@ std::size_t Exchange::upstream_read_limit() const { return session_->read_limit(
 std::size_t Exchange::upstream_window() { return session_->grant(stream_, granted_); }
 
 void Exchange::on_upstream_ready() {
-  go(saved_->request());
+  std::vector<Field> fields;
+  go(saved_->request(fields));
   upstream_stream_.flush();
   throttle();
   if (early_body_.size() > kMostPending) tries_.give_up_retries();
@@ -259,7 +261,8 @@ void Exchange::feed_mirrors(std::span<const char> data, bool end) {
 
 void Exchange::retry() {
   worker_.metrics().upstream_retries.add();
-  send(saved_->request(), true);
+  std::vector<Field> fields;
+  send(saved_->request(fields), true);
   upstream_stream_.flush();
   throttle();
 }

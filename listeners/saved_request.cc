@@ -1,37 +1,94 @@
 #include "listeners/saved_request.h"
 
+#include <array>
 #include <cstring>
 
 namespace edgemux::listeners {
+namespace {
+
+struct FieldSizes {
+  std::uint32_t name;
+  std::uint32_t value;
+  core::FieldId id;
+};
+
+}  // namespace
 
 void SavedRequest::save(const core::OutgoingRequest& request) {
-  std::size_t size = request.method.size() + request.path.size() + request.query.size() + request.authority.size() +
-                     request.upgrade_protocol.size();
-  for (const core::Field& field : request.fields) size += field.name.size() + field.value.size();
-  for (const core::Field& field : request.added) size += field.name.size() + field.value.size();
-  if (text_.size() < size) text_.resize(size);
-  char* next = text_.data();
-  const auto copy = [&next](std::string_view text) {
-    char* begin = next;
-    if (!text.empty()) std::memcpy(begin, text.data(), text.size());
-    next += text.size();
-    return std::string_view(begin, text.size());
-  };
-  request_ = request;
-  request_.method = copy(request.method);
-  request_.path = copy(request.path);
-  request_.query = copy(request.query);
-  request_.authority = copy(request.authority);
-  request_.upgrade_protocol = copy(request.upgrade_protocol);
-  fields_.clear();
-  fields_.reserve(request.fields.size() + request.added.size());
-  for (const auto list : {request.fields, request.added}) {
+  if (!text_.empty() && request.method.data() == text_.data()) return;
+  const std::array parts = {request.method, request.path, request.query, request.authority, request.upgrade_protocol};
+  const std::array lists = {request.fields, request.added};
+  std::size_t size = 0;
+  for (const std::string_view part : parts) size += part.size();
+  for (const auto list : lists) {
     for (const core::Field& field : list) {
-      if (!field.hop_by_hop) fields_.push_back({copy(field.name), copy(field.value), field.id, false});
+      if (!field.hop_by_hop) size += sizeof(FieldSizes) + field.name.size() + field.value.size();
     }
   }
-  request_.fields = fields_;
-  request_.added = {};
+  text_.clear();  // nothing of it is to be copied
+  if (text_.capacity() < size) text_.reserve(size);
+  const auto put = [this](std::string_view text) { text_.append(text); };
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    sizes_[i] = static_cast<std::uint32_t>(parts[i].size());
+    put(parts[i]);
+  }
+  for (const auto list : lists) {
+    for (const core::Field& field : list) {
+      if (field.hop_by_hop) continue;
+      const FieldSizes sizes = {static_cast<std::uint32_t>(field.name.size()),
+                                static_cast<std::uint32_t>(field.value.size()), field.id};
+      put({reinterpret_cast<const char*>(&sizes), sizeof sizes});
+      put(field.name);
+      put(field.value);
+    }
+  }
+  scheme_ = request.scheme;
+  content_length_ = request.content_length;
+  framing_ = request.framing;
+  kind_ = request.kind;
+  has_query_ = request.has_query;
+  has_content_length_ = request.has_content_length;
+  te_trailers_ = request.te_trailers;
+}
+
+void SavedRequest::clear() {
+  constexpr std::size_t kWorthKeeping = 4096;
+  text_.clear();
+  if (text_.capacity() > kWorthKeeping) std::string().swap(text_);
+}
+
+core::OutgoingRequest SavedRequest::request(std::vector<core::Field>& fields) const {
+  std::string_view rest = text_;
+  const auto take = [&rest](std::size_t size) {
+    const std::string_view text = rest.substr(0, size);
+    rest.remove_prefix(size);
+    return text;
+  };
+  core::OutgoingRequest request;
+  request.method = take(sizes_[0]);
+  request.path = take(sizes_[1]);
+  request.query = take(sizes_[2]);
+  request.authority = take(sizes_[3]);
+  request.upgrade_protocol = take(sizes_[4]);
+  fields.clear();
+  while (!rest.empty()) {
+    FieldSizes sizes{};
+    std::memcpy(&sizes, take(sizeof sizes).data(), sizeof sizes);
+    core::Field field;
+    field.name = take(sizes.name);
+    field.value = take(sizes.value);
+    field.id = sizes.id;
+    fields.push_back(field);
+  }
+  request.fields = fields;
+  request.scheme = scheme_;
+  request.content_length = content_length_;
+  request.framing = framing_;
+  request.kind = kind_;
+  request.has_query = has_query_;
+  request.has_content_length = has_content_length_;
+  request.te_trailers = te_trailers_;
+  return request;
 }
 
 }  // namespace edgemux::listeners

@@ -1,0 +1,79 @@
+#include "listeners/saved_request.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+namespace edgemux::listeners {
+namespace {
+
+using core::Field;
+using core::FieldId;
+
+std::string text_of(const core::OutgoingRequest& r) {
+  std::string text = std::string(r.method) + " " + std::string(r.scheme) + "://" + std::string(r.authority) +
+                     std::string(r.path) + (r.has_query ? "?" + std::string(r.query) : "") + " " +
+                     std::string(r.upgrade_protocol) + " " + std::to_string(static_cast<int>(r.framing)) + " " +
+                     std::to_string(r.content_length) + (r.has_content_length ? " length" : "") +
+                     (r.te_trailers ? " te" : "");
+  for (const auto list : {r.fields, r.added}) {
+    for (const Field& field : list) {
+      if (field.hop_by_hop) continue;
+      text += " " + std::string(field.name) + "=" + std::string(field.value) + "/" +
+              std::to_string(static_cast<int>(field.id));
+    }
+  }
+  return text;
+}
+
+class SavedRequestTest : public ::testing::Test {
+ protected:
+  SavedRequestTest() {
+    out_.method = "POST";
+    out_.kind = core::Method::post;
+    out_.path = "/a";
+    out_.has_query = true;
+    out_.authority = "h.example";
+    out_.scheme = "https";
+    out_.fields = fields_;
+    out_.added = added_;
+    out_.framing = core::Framing::length;
+    out_.content_length = 7;
+    out_.has_content_length = true;
+    out_.te_trailers = true;
+  }
+
+  Field fields_[3] = {{"x-a", "b"}, {"x-b", "dropped", FieldId::other, true}, {"host", "", FieldId::host}};
+  Field added_[1] = {{"x-request-id", "1", FieldId::x_request_id}};
+  core::OutgoingRequest out_;
+  SavedRequest saved_;
+  std::vector<Field> into_;
+};
+
+TEST_F(SavedRequestTest, GivesBackWhatWasSaved) {
+  saved_.save(out_);
+  EXPECT_EQ(text_of(saved_.request(into_)), text_of(out_));
+  EXPECT_EQ(saved_.request(into_).kind, core::Method::post);
+  EXPECT_LT(saved_.size(), 100U);
+  out_.upgrade_protocol = "websocket";
+  out_.has_query = false;
+  out_.fields = {};
+  saved_.save(out_);
+  EXPECT_EQ(text_of(saved_.request(into_)), text_of(out_)) << "a later one leaves nothing of the one before";
+}
+
+TEST_F(SavedRequestTest, HasRoomForMoreFieldsThanAHeadMayBringAndOurs) {
+  std::vector<Field> many(core::FieldList::kCapacity, {"n", "v"});
+  out_.fields = many;
+  saved_.save(out_);
+  EXPECT_EQ(saved_.request(into_).fields.size(), core::FieldList::kCapacity + 1);
+}
+
+TEST_F(SavedRequestTest, SavingWhatItGaveChangesNothing) {
+  saved_.save(out_);
+  saved_.save(saved_.request(into_));
+  EXPECT_EQ(text_of(saved_.request(into_)), text_of(out_));
+}
+
+}  // namespace
+}  // namespace edgemux::listeners
