@@ -26,8 +26,12 @@ void SavedRequest::save(const core::OutgoingRequest& request) {
     }
   }
   text_.clear();  // nothing of it is to be copied
-  if (text_.capacity() < size) text_.reserve(size);
-  const auto put = [this](std::string_view text) { text_.append(text); };
+  text_.resize(size);
+  char* out = text_.data();
+  const auto put = [&out](std::string_view text) {
+    if (!text.empty()) std::memcpy(out, text.data(), text.size());
+    out += text.size();
+  };
   for (std::size_t i = 0; i < parts.size(); ++i) {
     sizes_[i] = static_cast<std::uint32_t>(parts[i].size());
     put(parts[i]);
@@ -37,7 +41,8 @@ void SavedRequest::save(const core::OutgoingRequest& request) {
       if (field.hop_by_hop) continue;
       const FieldSizes sizes = {static_cast<std::uint32_t>(field.name.size()),
                                 static_cast<std::uint32_t>(field.value.size()), field.id};
-      put({reinterpret_cast<const char*>(&sizes), sizeof sizes});
+      std::memcpy(out, &sizes, sizeof sizes);
+      out += sizeof sizes;
       put(field.name);
       put(field.value);
     }
