@@ -38,6 +38,7 @@ Exchange::Exchange(Worker& worker)
 
 void Exchange::reset() {
   throttle_.cancel();
+  if (session_ != nullptr) session_->keeps(std::exchange(kept_, 0), 0);
   session_ = nullptr;
   route_.reset();
   rule_ = nullptr;
@@ -45,6 +46,7 @@ void Exchange::reset() {
   pool_ = nullptr;
   text_.clear();
   repeatable_ = whole_ = false;
+  if (saved_ != nullptr) saved_->clear();
   mirrors_.clear();
   early_body_.clear();
   if (early_body_.capacity() > kMostPending) early_body_.shrink_to_fit();
@@ -83,6 +85,7 @@ void Exchange::remember(const core::RequestHead& head) {
   path_ = keep(head.target);
   if (const Field* field = head.fields.find(FieldId::user_agent)) user_agent_ = keep(field->value);
   if (const Field* field = head.fields.find("referer")) referer_ = keep(field->value);
+  count_kept();
   protocol_ = head.major == 2 ? "HTTP/2" : head.minor == 1 ? "HTTP/1.1" : "HTTP/1.0";
 }
 
@@ -202,8 +205,10 @@ void Exchange::send(const core::OutgoingRequest& request, bool fresh) {
   // A pooled connection may turn out to have been closed by the upstream just before: the request goes out again. So
   // does one with which a shared connection did nothing.
   const bool bodiless = request_done_ && bytes_in_ == 0 && !wants_upgrade_;
-  repeatable_ = upstream_stream_.reused() && bodiless && idempotent(request.kind);
-  whole_ = upstream_stream_.shared() && bodiless;
+  const bool affordable = session_->may_keep(0);
+  repeatable_ = upstream_stream_.reused() && bodiless && idempotent(request.kind) && affordable;
+  whole_ = upstream_stream_.shared() && bodiless && affordable;
+  if (!affordable) tries_.give_up_retries();
   if (repeatable_ || whole_ || tries_.may_follow()) save(request);
   go(request);
 }
@@ -226,6 +231,13 @@ void Exchange::upload_ended() {
 void Exchange::save(const core::OutgoingRequest& request) {
   if (saved_ == nullptr) saved_ = std::make_unique<SavedRequest>();
   saved_->save(request);
+  count_kept();
+}
+
+void Exchange::count_kept() {
+  const std::size_t now = text_.size() + (saved_ != nullptr ? saved_->size() : 0) +
+                          (stage_ == Stage::connecting ? 0 : early_body_.size());  // there its window counts
+  if (now != kept_) session_->keeps(std::exchange(kept_, now), now);
 }
 
 std::size_t Exchange::upstream_read_limit() const { return session_->read_limit(stream_); }
@@ -233,7 +245,8 @@ std::size_t Exchange::upstream_read_limit() const { return session_->read_limit(
 std::size_t Exchange::upstream_window() { return session_->grant(stream_, granted_); }
 
 void Exchange::on_upstream_ready() {
-  go(saved_->request());
+  std::vector<Field> fields;
+  go(saved_->request(fields));
   upstream_stream_.flush();
   throttle();
   if (early_body_.size() > kMostPending) tries_.give_up_retries();
@@ -259,7 +272,8 @@ void Exchange::feed_mirrors(std::span<const char> data, bool end) {
 
 void Exchange::retry() {
   worker_.metrics().upstream_retries.add();
-  send(saved_->request(), true);
+  std::vector<Field> fields;
+  send(saved_->request(fields), true);
   upstream_stream_.flush();
   throttle();
 }
@@ -306,10 +320,11 @@ void Exchange::on_request_body(std::span<const char> data, bool end) {
   if (!upstream_stream_.ready()) return;
   if (tries_.may_follow()) {
     early_body_.append(data.data(), data.size());
-    if (early_body_.size() > kMostPending) {
+    if (early_body_.size() > kMostPending || !session_->may_keep(data.size())) {
       tries_.give_up_retries();
-      early_body_.clear();
+      std::string().swap(early_body_);
     }
+    count_kept();
   }
   upstream_stream_.send_body(data);
   if (!end) return;

@@ -97,6 +97,8 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   bool pay_for_retry();
   // Keeps a copy, unless it is that.
   void save(const core::OutgoingRequest& request);
+  // Tells the session what is kept of the request now.
+  void count_kept();
   // Sends the request on the connection that stands.
   void go(const core::OutgoingRequest& request);
   void upload_ended();
@@ -184,6 +186,7 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   std::uint64_t body_bytes_ = 0;
   std::size_t unconsumed_ = 0;  // of the request's body, not yet given back to the codec
   std::size_t granted_ = 0;     // of what the session can keep of answers; see HttpSession::grant
+  std::size_t kept_ = 0;        // of the request; as the session was told
   core::StreamId stream_ = 0;
   std::uint32_t attempts_ = 0;
   std::uint16_t status_ = 0;

@@ -154,6 +154,7 @@ void Exchange::shed() {
   std::string().swap(early_body_);
   forwarding_ = {};
   std::string().swap(forwarding_text_);
+  count_kept();
 }
 
 void Exchange::finish(CloseReason reason) {

@@ -186,8 +186,9 @@ std::size_t HttpSession::read_limit(core::StreamId stream) const {
 std::size_t HttpSession::grant(core::StreamId stream, std::size_t& granted) {
   if (http2_ == nullptr) return SIZE_MAX;
   const std::size_t used = promised_ - granted + http2_->held() + unsent();
-  const std::size_t left = used < kMostHeld ? kMostHeld - used : 0;
   // Who comes first does not take all; who has shown that the client takes it may have an equal share.
+  const std::size_t most = granted == 0 || open_ > kFew ? kMostHeld : kMostHeldOfFew;
+  const std::size_t left = used < most ? most - used : 0;
   const std::size_t parts = granted == 0 ? 4 : std::max<std::size_t>(open_, 1);
   const std::size_t share = std::min(left / parts, http2_->room(stream));
   if (share > granted) {
@@ -234,6 +235,10 @@ void HttpSession::flush_fed() {
 }
 
 void HttpSession::on_request(core::StreamId stream, core::RequestHead& head, bool end) {
+  if (open_ > 0 && !may_keep(kPerRequest)) {
+    codec_->reset(stream, core::StreamError::refused);
+    return;
+  }
   Exchange& exchange = open_exchange(stream);
   if (waiting_ == Waiting::first_head || waiting_ == Waiting::head || waiting_ == Waiting::idle) {
     waiting_ = Waiting::nothing;

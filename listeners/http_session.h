@@ -65,6 +65,11 @@ class HttpSession final : public Session,
   // keep. `granted`: what this stream has of that, raised where possible. Returns `granted`.
   std::size_t grant(core::StreamId stream, std::size_t& granted);
   void take_back(std::size_t& granted) { promised_ -= std::exchange(granted, 0); }
+  // Over HTTP/2 a client may make us hold kMostSpent at a time, of requests and answers. Exchanges say what they keep
+  // of a request beyond its window (`before` and `now`: bytes), and what they could do without they keep while
+  // may_keep() only. Beyond it further requests are refused as not processed.
+  void keeps(std::size_t before, std::size_t now) { kept_ += now - before; }
+  [[nodiscard]] bool may_keep(std::size_t bytes) const { return http2_ == nullptr || spent() + bytes <= kMostSpent; }
   // The exchange is over and may be taken apart: the next request may come. The session must not be used after it by
   // the exchange.
   void exchange_done(Exchange& exchange, CloseReason reason);
@@ -107,9 +112,14 @@ class HttpSession final : public Session,
   };
   // What the deadline stands for.
   enum class Waiting : std::uint8_t { nothing, handshake, first_head, head, idle, write, window, drain, linger };
-  static constexpr std::size_t kMostHeld = 24 * 1024;  // of answers that are on their way from shared connections
-  static constexpr std::size_t kLittleRead = 512;      // a head, and the first of its body
-  static constexpr std::size_t kGathered = 16 * 1024;  // bytes of several streams that wait for the end of the turn
+  // Of answers that are on their way from shared connections: of many, and of few that are taken as they come.
+  static constexpr std::size_t kMostHeld = 24 * 1024;
+  static constexpr std::size_t kMostHeldOfFew = 64 * 1024;
+  static constexpr std::uint32_t kFew = 8;
+  static constexpr std::size_t kMostSpent = 200 * 1024;  // with what the connection itself costs: 256 KiB
+  static constexpr std::size_t kPerRequest = 3072;       // what an exchange costs with its upstream connection
+  static constexpr std::size_t kLittleRead = 512;        // a head, and the first of its body
+  static constexpr std::size_t kGathered = 16 * 1024;    // bytes of several streams that wait for the end of the turn
 
   HttpSession(Listener& listener, const core::SocketAddress& client, const core::SocketAddress& destination,
               std::unique_ptr<core::Stream> stream);
@@ -154,6 +164,10 @@ class HttpSession final : public Session,
   [[nodiscard]] AccessRecord record(CloseReason reason, std::string_view detail) const;
   void log_tunnel(const Tunnel& tunnel, const routing::UpstreamPlace& place, std::uint64_t began_us,
                   AccessRecord record);
+  // An estimate; over HTTP/2.
+  [[nodiscard]] std::size_t spent() const {
+    return (open_ + stream_tunnels_.size()) * kPerRequest + kept_ + http2_->received() + http2_->held() + unsent();
+  }
   [[nodiscard]] bool busy() const { return open_ > 0 || !stream_tunnels_.empty(); }
   Exchange& open_exchange(core::StreamId stream);
   void drop_exchange(Exchange& exchange);
@@ -187,6 +201,7 @@ class HttpSession final : public Session,
   std::uint32_t requests_ = 0;
   std::uint32_t open_ = 0;    // exchanges
   std::size_t promised_ = 0;  // of kMostHeld
+  std::size_t kept_ = 0;      // by exchanges, of their requests
   Waiting waiting_ = Waiting::nothing;
   bool input_ended_ = false;
   bool sending_ = false;  // at the end of the turn

@@ -37,7 +37,8 @@ void MirroredRequest::start() {
 }
 
 void MirroredRequest::go() {
-  stream_.send_request(request_.request(), body_.empty());
+  std::vector<core::Field> fields;
+  stream_.send_request(request_.request(fields), body_.empty());
   if (!body_.empty()) {
     stream_.send_body(body_);
     stream_.send_end();

@@ -6,116 +6,94 @@
 namespace edgemux::listeners {
 namespace {
 
-using core::Field;
-using core::OutgoingRequest;
-
-// In front of the texts, in this order, and of the fields.
-struct PackedHead {
-  std::string_view scheme;  // lives for ever
-  std::uint64_t content_length;
-  std::array<std::uint32_t, 5> sizes;  // method, path, query, authority, upgrade_protocol
-  std::uint32_t fields;
-  core::Framing framing;
-  core::Method kind;
-  bool has_query;
-  bool has_content_length;
-  bool te_trailers;
-};
-
-// In front of a field's name and value.
-struct PackedField {
+struct FieldSizes {
   std::uint32_t name;
   std::uint32_t value;
   core::FieldId id;
 };
 
-std::array<std::string_view, 5> texts_of(const OutgoingRequest& request) {
-  return {request.method, request.path, request.query, request.authority, request.upgrade_protocol};
-}
-
 }  // namespace
 
-void SavedRequest::save(const OutgoingRequest& request) {
-  if (&request == &request_) return;
-  const auto texts = texts_of(request);
-  std::size_t size = sizeof(PackedHead);
-  for (const std::string_view text : texts) size += text.size();
-  for (const auto list : {request.fields, request.added}) {
-    for (const Field& field : list) size += sizeof(PackedField) + field.name.size() + field.value.size();
-  }
-  if (text_.size() < size) text_.resize(size);
-  char* next = text_.data() + sizeof(PackedHead);
-  const auto copy = [&next](const void* from, std::size_t bytes) {
-    if (bytes > 0) std::memcpy(next, from, bytes);
-    next += bytes;
-  };
-  PackedHead head{request.scheme,
-                  request.content_length,
-                  {},
-                  0,
-                  request.framing,
-                  request.kind,
-                  request.has_query,
-                  request.has_content_length,
-                  request.te_trailers};
-  for (std::size_t i = 0; i < texts.size(); ++i) {
-    head.sizes[i] = static_cast<std::uint32_t>(texts[i].size());
-    copy(texts[i].data(), texts[i].size());
-  }
-  for (const auto list : {request.fields, request.added}) {
-    for (const Field& field : list) {
-      if (field.hop_by_hop) continue;
-      const PackedField packed{static_cast<std::uint32_t>(field.name.size()),
-                               static_cast<std::uint32_t>(field.value.size()), field.id};
-      copy(&packed, sizeof packed);
-      copy(field.name.data(), field.name.size());
-      copy(field.value.data(), field.value.size());
-      ++head.fields;
+void SavedRequest::save(const core::OutgoingRequest& request) {
+  if (!text_.empty() && request.method.data() == text_.data()) return;
+  const std::array parts = {request.method, request.path, request.query, request.authority, request.upgrade_protocol};
+  const std::array lists = {request.fields, request.added};
+  std::size_t size = 0;
+  for (const std::string_view part : parts) size += part.size();
+  for (const auto list : lists) {
+    for (const core::Field& field : list) {
+      if (!field.hop_by_hop) size += sizeof(FieldSizes) + field.name.size() + field.value.size();
     }
   }
-  std::memcpy(text_.data(), &head, sizeof head);
-  packed_ = true;
+  text_.clear();  // nothing of it is to be copied
+  text_.resize(size);
+  char* out = text_.data();
+  const auto put = [&out](std::string_view text) {
+    if (!text.empty()) std::memcpy(out, text.data(), text.size());
+    out += text.size();
+  };
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    sizes_[i] = static_cast<std::uint32_t>(parts[i].size());
+    put(parts[i]);
+  }
+  for (const auto list : lists) {
+    for (const core::Field& field : list) {
+      if (field.hop_by_hop) continue;
+      const FieldSizes sizes = {static_cast<std::uint32_t>(field.name.size()),
+                                static_cast<std::uint32_t>(field.value.size()), field.id};
+      std::memcpy(out, &sizes, sizeof sizes);
+      out += sizeof sizes;
+      put(field.name);
+      put(field.value);
+    }
+  }
+  scheme_ = request.scheme;
+  content_length_ = request.content_length;
+  framing_ = request.framing;
+  kind_ = request.kind;
+  has_query_ = request.has_query;
+  has_content_length_ = request.has_content_length;
+  te_trailers_ = request.te_trailers;
 }
 
-const OutgoingRequest& SavedRequest::request() {
-  if (packed_) unpack();
-  return request_;
+void SavedRequest::clear() {
+  constexpr std::size_t kWorthKeeping = 4096;
+  text_.clear();
+  if (text_.capacity() > kWorthKeeping) std::string().swap(text_);
 }
 
-void SavedRequest::unpack() {
-  packed_ = false;
-  PackedHead head;
-  std::memcpy(&head, text_.data(), sizeof head);
-  const char* next = text_.data() + sizeof head;
-  const auto take = [&next](std::size_t size) {
-    const std::string_view text(next, size);
-    next += size;
+core::OutgoingRequest SavedRequest::request(std::vector<core::Field>& fields) const {
+  std::string_view rest = text_;
+  const auto take = [&rest](std::size_t size) {
+    const std::string_view text = rest.substr(0, size);
+    rest.remove_prefix(size);
     return text;
   };
-  request_ = {};
-  request_.method = take(head.sizes[0]);
-  request_.path = take(head.sizes[1]);
-  request_.query = take(head.sizes[2]);
-  request_.authority = take(head.sizes[3]);
-  request_.upgrade_protocol = take(head.sizes[4]);
-  request_.scheme = head.scheme;
-  request_.content_length = head.content_length;
-  request_.framing = head.framing;
-  request_.kind = head.kind;
-  request_.has_query = head.has_query;
-  request_.has_content_length = head.has_content_length;
-  request_.te_trailers = head.te_trailers;
-  fields_.clear();
-  fields_.reserve(head.fields);
-  for (std::uint32_t i = 0; i < head.fields; ++i) {
-    PackedField packed;
-    std::memcpy(&packed, next, sizeof packed);
-    next += sizeof packed;
-    const std::string_view name = take(packed.name);
-    const std::string_view value = take(packed.value);
-    fields_.push_back({name, value, packed.id, false});
+  core::OutgoingRequest request;
+  request.method = take(sizes_[0]);
+  request.path = take(sizes_[1]);
+  request.query = take(sizes_[2]);
+  request.authority = take(sizes_[3]);
+  request.upgrade_protocol = take(sizes_[4]);
+  fields.clear();
+  while (!rest.empty()) {
+    FieldSizes sizes{};
+    std::memcpy(&sizes, take(sizeof sizes).data(), sizeof sizes);
+    core::Field field;
+    field.name = take(sizes.name);
+    field.value = take(sizes.value);
+    field.id = sizes.id;
+    fields.push_back(field);
   }
-  request_.fields = fields_;
+  request.fields = fields;
+  request.scheme = scheme_;
+  request.content_length = content_length_;
+  request.framing = framing_;
+  request.kind = kind_;
+  request.has_query = has_query_;
+  request.has_content_length = has_content_length_;
+  request.te_trailers = te_trailers_;
+  return request;
 }
 
 }  // namespace edgemux::listeners

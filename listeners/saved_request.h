@@ -1,10 +1,11 @@
 #pragma once
 // SavedRequest: a copy of a request's head as it goes out, for a connection that does not stand yet, for another try,
-// or for a mirror. It is packed into one piece of memory, since nearly every one is saved for a try that never comes;
-// the memory stays from one request to the next.
+// or for a mirror. One block of bytes, no larger than it must be: many requests may wait at a time. It keeps its
+// capacity from one request to the next.
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/http/codec.h"
@@ -17,18 +18,24 @@ class SavedRequest {
   SavedRequest(const SavedRequest&) = delete;
   SavedRequest& operator=(const SavedRequest&) = delete;
 
-  // Hop-by-hop fields are left out. Saving what request() gave changes nothing.
+  // Hop-by-hop fields are left out. Nothing happens with what request() gave.
   void save(const core::OutgoingRequest& request);
-  // Valid until the next save() of another one.
-  [[nodiscard]] const core::OutgoingRequest& request();
+  // Valid until the next save(); its fields are put into `fields`, and are valid as long as that.
+  [[nodiscard]] core::OutgoingRequest request(std::vector<core::Field>& fields) const;
+  [[nodiscard]] std::size_t size() const { return text_.size(); }
+  void clear();
 
  private:
-  void unpack();
-
-  std::string text_;
-  bool packed_ = false;  // request_ and fields_ do not yet say what text_ does
-  std::vector<core::Field> fields_;
-  core::OutgoingRequest request_;
+  std::string
+      text_;  // method, path, query, authority, protocol of an upgrade; then for each field its sizes and itself
+  std::uint64_t content_length_ = 0;
+  std::uint32_t sizes_[5] = {};
+  std::string_view scheme_;  // static
+  core::Framing framing_ = core::Framing::none;
+  core::Method kind_ = core::Method::other;
+  bool has_query_ = false;
+  bool has_content_length_ = false;
+  bool te_trailers_ = false;
 };
 
 }  // namespace edgemux::listeners

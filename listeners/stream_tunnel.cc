@@ -49,6 +49,8 @@ core::IoResult CodecStream::write(std::span<const iovec> pieces) {
   return count > 0 ? core::IoResult{core::IoStatus::ok, count, 0} : core::IoResult{};
 }
 
+std::size_t CodecStream::unsent() const { return reset_ || finished_ ? 0 : session_.pending(id_); }
+
 void CodecStream::shutdown_write() {
   if (std::exchange(finished_, true)) return;
   session_.codec().send_end(id_);
@@ -75,6 +77,8 @@ StreamTunnel::StreamTunnel(HttpSession& session, core::StreamId id, routing::Ups
   tunnel_.count_for(payers_.client, payers_.state());
   tunnel_.start();
 }
+
+std::size_t StreamTunnel::tunnel_read_limit() const { return session_.read_limit(id_); }
 
 void StreamTunnel::on_tunnel_closed(CloseReason reason, const char* detail) {
   if (reason != CloseReason::done) client_.abort();

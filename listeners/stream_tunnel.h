@@ -35,7 +35,8 @@ class CodecStream final : public core::Stream {
   [[nodiscard]] bool readable() const override { return !input_.empty() || ended_ || reset_; }
   [[nodiscard]] bool broken() const override { return reset_; }
   core::IoResult write(std::span<const iovec> pieces) override;
-  [[nodiscard]] std::size_t unsent() const override { return 0; }
+  // What waits for the stream's window: a hundred tunnels that nobody reads shall hold little each.
+  [[nodiscard]] std::size_t unsent() const override;
   void shutdown_write() override;
   void abort() override;
 
@@ -69,6 +70,7 @@ class StreamTunnel final : public core::Retirable, private Tunnel::Observer {
 
  private:
   void on_tunnel_closed(CloseReason reason, const char* detail) override;
+  [[nodiscard]] std::size_t tunnel_read_limit() const override;
 
   HttpSession& session_;
   core::StreamId id_;

@@ -16,11 +16,16 @@ bool idempotent(core::Method method) {
   }
 }
 
-Tries::Tries(core::TimerWheel& timers, Observer& observer)
-    : timers_(timers),
-      observer_(observer),
-      request_([](void* self) { static_cast<Tries*>(self)->observer_.on_request_timeout(); }, this),
-      step_([](void* self) { static_cast<Tries*>(self)->step(); }, this) {}
+Tries::Tries(core::TimerWheel& timers, Observer& observer) : timers_(timers), observer_(observer) {}
+
+Tries::Deadlines::Deadlines(Tries& tries)
+    : request([](void* self) { static_cast<Tries*>(self)->observer_.on_request_timeout(); }, &tries),
+      step([](void* self) { static_cast<Tries*>(self)->step(); }, &tries) {}
+
+Tries::Deadlines& Tries::deadlines() {
+  if (deadlines_ == nullptr) deadlines_ = std::make_unique<Deadlines>(*this);
+  return *deadlines_;
+}
 
 void Tries::begin(const routing::Filters* filters, core::Method method, std::uint64_t now) {
   filters_ = filters;
@@ -29,21 +34,22 @@ void Tries::begin(const routing::Filters* filters, core::Method method, std::uin
   idempotent_ = idempotent(method);
   if (filters->retry) left_ = filters->retry->attempts;
   if (filters->request_timeout.count() != 0) {
-    timers_.arm(request_, now + static_cast<std::uint64_t>(filters->request_timeout.count()));
+    timers_.arm(deadlines().request, now + static_cast<std::uint64_t>(filters->request_timeout.count()));
   }
 }
 
 void Tries::try_begins(std::uint64_t now) {
   if (filters_ == nullptr || filters_->try_timeout.count() == 0) return;
-  timers_.arm(step_, now + static_cast<std::uint64_t>(filters_->try_timeout.count()));
+  timers_.arm(deadlines().step, now + static_cast<std::uint64_t>(filters_->try_timeout.count()));
 }
 
 void Tries::end() {
   filters_ = nullptr;
   left_ = 0;
   pausing_ = false;
-  request_.cancel();
-  step_.cancel();
+  if (deadlines_ == nullptr) return;
+  deadlines_->request.cancel();
+  deadlines_->step.cancel();
 }
 
 bool Tries::follows(const routing::UpstreamFailure& failure) const {
@@ -75,7 +81,8 @@ void Tries::pause(std::uint64_t now, std::uint64_t random) {
   --left_;
   ++made_;
   pausing_ = true;
-  timers_.arm(step_, now + static_cast<std::uint64_t>(retry_backoff(*filters_->retry, made_, random).count()));
+  timers_.arm(deadlines().step,
+              now + static_cast<std::uint64_t>(retry_backoff(*filters_->retry, made_, random).count()));
 }
 
 void Tries::step() {

@@ -7,6 +7,7 @@
 // nothing, nothing happens and no try follows.
 
 #include <cstdint>
+#include <memory>
 
 #include "core/http/message.h"
 #include "core/io/timer_wheel.h"
@@ -36,7 +37,9 @@ class Tries {
   void begin(const routing::Filters* filters, core::Method method, std::uint64_t now);
   void try_begins(std::uint64_t now);
   // The final head of the answer has come and goes to the client.
-  void answered() { step_.cancel(); }
+  void answered() {
+    if (deadlines_ != nullptr) deadlines_->step.cancel();
+  }
   // The request cannot be sent again (its body is too large to be kept).
   void give_up_retries() { left_ = 0; }
   void end();
@@ -48,13 +51,20 @@ class Tries {
   void pause(std::uint64_t now, std::uint64_t random);
 
  private:
+  // Most rules say nothing of tries: such an exchange has none of these.
+  struct Deadlines {
+    explicit Deadlines(Tries& tries);
+    core::Timer request;
+    core::Timer step;  // a try's deadline, or the pause before the next one
+  };
+
   void step();
+  Deadlines& deadlines();
 
   core::TimerWheel& timers_;
   Observer& observer_;
   const routing::Filters* filters_ = nullptr;
-  core::Timer request_;
-  core::Timer step_;  // a try's deadline, or the pause before the next one
+  std::unique_ptr<Deadlines> deadlines_;
   std::uint32_t left_ = 0;
   std::uint32_t made_ = 0;  // retries
   bool idempotent_ = false;

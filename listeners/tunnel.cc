@@ -83,7 +83,7 @@ void Tunnel::pump() {
     down = down_.pump(*tcp_upstream_, *tcp_client_, again, budget);
   } else {
     up = up_.pump(client_, upstream_, again, budget);
-    down = down_.pump(upstream_, client_, again, budget);
+    down = down_.pump(upstream_, client_, again, std::min(budget, observer_.tunnel_read_limit()));
   }
   if (limited) {
     const std::uint64_t moved = up_.bytes() + down_.bytes();

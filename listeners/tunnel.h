@@ -28,6 +28,8 @@ class Tunnel final : private core::StreamObserver {
   class Observer {
    public:
     virtual void on_tunnel_closed(CloseReason reason, const char* detail) = 0;
+    // The most that should be read at once from the upstream. Not of two TCP streams.
+    [[nodiscard]] virtual std::size_t tunnel_read_limit() const { return SIZE_MAX; }
 
    protected:
     ~Observer() = default;

@@ -104,29 +104,69 @@ inline constexpr auto kFirst = [] {
 
 #endif
 
-// The first byte in [p, end) that is not field content.
-inline char* skip_value(char* p, char* end) {
+// What a text may be made of, for skip() and all_of(): one byte, and sixteen of them as a mask.
+struct ValueBytes {
+  static bool holds(char c) { return is_value_byte(c); }
+#ifdef __SSE2__
+  static __m128i in(__m128i bytes) { return sixteen::value_bytes(bytes); }
+#endif
+};
+struct TargetBytes {
+  static bool holds(char c) { return is_target_byte(c); }
+#ifdef __SSE2__
+  static __m128i in(__m128i bytes) { return sixteen::target_bytes(bytes); }
+#endif
+};
+// Of names in lower case: letters, digits and '-', of which nearly all are made.
+struct PlainNameBytes {
+  static bool holds(char c) { return (c >= 'a' && c <= 'z') || is_digit(c) || c == '-'; }
+#ifdef __SSE2__
+  static __m128i in(__m128i bytes) { return sixteen::name_bytes(bytes, sixteen::in_range(bytes, 'a', 'z')); }
+#endif
+};
+
+// The first byte in [p, end) that is none of `Bytes`.
+template <typename Bytes>
+char* skip(char* p, char* end) {
 #ifdef __SSE2__
   for (; end - p >= 16; p += 16) {
-    const unsigned good = sixteen::bits(sixteen::value_bytes(sixteen::load(p)));
+    const unsigned good = sixteen::bits(Bytes::in(sixteen::load(p)));
     if (good != 0xffff) return p + std::countr_one(good);
   }
 #endif
-  while (p < end && is_value_byte(*p)) ++p;
+  while (p < end && Bytes::holds(*p)) ++p;
   return p;
+}
+// Whether a text is made of `Bytes` alone. Short ones, which most are, take one step: its two ends side by side.
+template <typename Bytes>
+bool all_of(std::string_view text) {
+  const char* p = text.data();
+  const char* const end = p + text.size();
+#ifdef __SSE2__
+  const auto good = [](__m128i bytes) { return sixteen::bits(Bytes::in(bytes)) == 0xffff; };
+  const auto load = [](const char* from, auto word) {
+    std::memcpy(&word, from, sizeof word);
+    return static_cast<long long>(word);
+  };
+  if (text.size() >= 16) {
+    for (; end - p > 16; p += 16) {
+      if (!good(sixteen::load(p))) return false;
+    }
+    return good(sixteen::load(end - 16));
+  }
+  if (text.size() >= 8) return good(_mm_set_epi64x(load(p, std::uint64_t{}), load(end - 8, std::uint64_t{})));
+  if (text.size() >= 4) {
+    const auto both = static_cast<long long>(static_cast<unsigned long long>(load(p, std::uint32_t{})) << 32 |
+                                             static_cast<unsigned long long>(load(end - 4, std::uint32_t{})));
+    return good(_mm_set1_epi64x(both));
+  }
+#endif
+  while (p < end && Bytes::holds(*p)) ++p;
+  return p == end;
 }
 
-// The first byte in [p, end) that cannot stand in a target.
-inline char* skip_target(char* p, char* end) {
-#ifdef __SSE2__
-  for (; end - p >= 16; p += 16) {
-    const unsigned good = sixteen::bits(sixteen::target_bytes(sixteen::load(p)));
-    if (good != 0xffff) return p + std::countr_one(good);
-  }
-#endif
-  while (p < end && is_target_byte(*p)) ++p;
-  return p;
-}
+inline char* skip_value(char* p, char* end) { return skip<ValueBytes>(p, end); }
+inline char* skip_target(char* p, char* end) { return skip<TargetBytes>(p, end); }
 
 // The end of the token at p, which is made lower case in place; bytes behind it stay as they are. `underscore` is set
 // where it has one.

@@ -17,12 +17,6 @@ bool is_visible(std::string_view text) {
   return true;
 }
 
-// Whether its line stands in the head's bytes: somebody may have given a parsed field another value since.
-bool is_line(const Field& f) {
-  const char* const end = f.value.data() + f.value.size();
-  return f.verbatim && f.value.data() == f.name.data() + f.name.size() + 2 && end[0] == '\r' && end[1] == '\n';
-}
-
 struct Decimal {
   char text[20];
   std::size_t size;
@@ -60,6 +54,11 @@ bool may_have_low_byte(std::string_view text) {
 }
 
 }  // namespace
+
+bool stands_as_line(const Field& f) {
+  const char* const end = f.value.data() + f.value.size();
+  return f.verbatim && f.value.data() == f.name.data() + f.name.size() + 2 && end[0] == '\r' && end[1] == '\n';
+}
 
 bool breaks_line(std::string_view text) {
   return may_have_low_byte(text) &&
@@ -118,7 +117,7 @@ void HeadWriter::fields(std::span<const Field> list) {
   std::string_view lines;  // not yet written
   for (const Field& f : list) {
     if (f.hop_by_hop || f.id == FieldId::host || f.id == FieldId::content_length) continue;
-    if (!is_line(f)) {
+    if (!stands_as_line(f)) {
       append(std::exchange(lines, {}));
       field(f.name, f.value);
       continue;

@@ -73,6 +73,9 @@ class HeadWriter {
 
 // CR, LF or NUL anywhere: such a field is never written.
 bool breaks_line(std::string_view text);
+// Whether the field's line stands in the head's bytes, all of it checked by the parser: somebody may have given a
+// parsed field another value since.
+bool stands_as_line(const Field& field);
 
 // The Date field (RFC 9110, 5.6.7) of the second last given, so that it is made once per second and worker.
 class DateCache {

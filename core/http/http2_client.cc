@@ -15,9 +15,9 @@ bool Http2Client::reusable() const { return !broken() && !stopped_ && !goaway_re
 StreamId Http2Client::send_request(const OutgoingRequest& request, bool end) {
   if (broken()) return 0;
   Http2FieldList list;
-  list.add(":method", request.method);
-  list.add(":scheme", request.scheme.empty() ? std::string_view("http") : request.scheme);
-  list.add(":authority", request.authority);
+  list.add_known(":method", request.method);
+  list.add_known(":scheme", request.scheme.empty() ? std::string_view("http") : request.scheme);
+  list.add_known(":authority", request.authority);
   std::string_view target = request.path;
   if (request.has_query) {
     target_.assign(request.path);
@@ -25,10 +25,10 @@ StreamId Http2Client::send_request(const OutgoingRequest& request, bool end) {
     target_ += request.query;
     target = target_;
   }
-  list.add(":path", target);
+  list.add_known(":path", target);
   list.add_all(request.fields);
   for (const Field& field : request.added) list.add(field.name, field.value);
-  if (request.te_trailers) list.add("te", "trailers");
+  if (request.te_trailers) list.add_known("te", "trailers");
   if (request.framing == Framing::length || (request.framing == Framing::none && request.has_content_length)) {
     list.add_number("content-length", request.content_length);
   }

@@ -272,6 +272,7 @@ int Http2Connection::data_chunk(std::int32_t id, std::span<const char> data) {
     return 0;
   }
   stream->unconsumed += data.size();
+  unconsumed_ += data.size();
   if (stream->has_length) {
     if (data.size() > stream->length_left) {
       stream->drop_input = stream->broken_input = true;
@@ -349,6 +350,7 @@ int Http2Connection::stream_closed(std::int32_t id, std::uint32_t error) {
   if (stream == nullptr) return 0;
   if (chunk_.stream == stream) chunk_ = {};
   if (stream->unconsumed > 0) nghttp2_session_consume_connection(session_, stream->unconsumed);
+  unconsumed_ -= stream->unconsumed;
   const bool whole = stream->input_ended && stream->end_sent;
   if (whole) guard_.earn_answer();
   if (!stopped_ && !std::exchange(stream->abandoned, true) && !whole) on_lost(*stream, error);
@@ -362,6 +364,7 @@ int Http2Connection::stream_closed(std::int32_t id, std::uint32_t error) {
 void Http2Connection::give_back(Http2Stream& stream, std::size_t bytes) {
   bytes = std::min(bytes, stream.unconsumed);
   stream.unconsumed -= bytes;
+  unconsumed_ -= bytes;
   if (bytes == 0 || broken_) return;
   if (stream.input_ended) {
     nghttp2_session_consume_connection(session_, bytes);

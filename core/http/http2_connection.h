@@ -36,13 +36,13 @@ std::uint64_t http2_clock();
 class Http2Connection {
  protected:
   enum class Side : std::uint8_t { server, client };
-  // Requests at a time: of a client, so that one that asks for much and takes nothing costs 256 KiB at most; and to an
-  // upstream.
+  // Requests at a time: of a client, so that one that asks for much and takes nothing costs 256 KiB at most, of which a
+  // request with its upstream connection is some 3 (RFC 9113 5.1.2 recommends 100); and to an upstream.
   static constexpr std::uint32_t kMaxStreams = 48;
   static constexpr std::uint32_t kMaxUpstreamStreams = 100;
   // What a peer may send on one stream, and on all, before it was taken: the memory that a slow other side costs.
   static constexpr std::uint32_t kStreamWindow = 64 * 1024;
-  static constexpr std::int32_t kConnectionWindow = 192 * 1024;
+  static constexpr std::int32_t kConnectionWindow = 64 * 1024;
   // An upstream's connection is shared by clients: one that does not read must not hold the others' answers up, so only
   // the streams' windows bind. They begin little, because a client may ask for a hundred answers and take none of them;
   // widen() is for who can afford more.
@@ -76,6 +76,8 @@ class Http2Connection {
   [[nodiscard]] bool exhausted() const;
   [[nodiscard]] bool waiting_for_windows() const { return waiting_ > 0; }
   [[nodiscard]] std::size_t kept_bytes() const { return kept_; }
+  // Of bodies: handed out and not given back.
+  [[nodiscard]] std::size_t unconsumed_bytes() const { return unconsumed_; }
   [[nodiscard]] std::uint64_t stalled() const { return guard_.stalled_ms(clock_()); }
   void halt() { stopped_ = true; }
   void break_off(std::uint32_t error, std::uint16_t status, const char* reason);
@@ -153,6 +155,7 @@ class Http2Connection {
   std::size_t open_ = 0;
   std::size_t waiting_ = 0;  // streams with something kept
   std::size_t kept_ = 0;     // bytes, of all streams
+  std::size_t unconsumed_ = 0;
   std::uint32_t goaway_error_ = 0;
   bool receiving_ = false;
   bool pumping_ = false;

@@ -21,6 +21,7 @@ constexpr HeadProblem bad(const char* reason) { return {400, reason}; }
 
 // Lower-case tokens only (RFC 9113 8.2.1). `underscore`: there is a '_' in it.
 bool is_field_name(std::string_view name, bool& underscore) {
+  if (!name.empty() && all_of<PlainNameBytes>(name)) return true;
   for (const char c : name) {
     if (token_lower(c) != c || c == 0) return false;
     underscore |= c == '_';
@@ -32,9 +33,7 @@ bool is_field_name(std::string_view name, bool& underscore) {
 bool is_field_value(std::string_view value) {
   if (value.empty()) return true;
   const auto blank = [](char c) { return c == ' ' || c == '\t'; };
-  if (blank(value.front()) || blank(value.back())) return false;
-  char* const begin = const_cast<char*>(value.data());  // only looked at
-  return skip_value(begin, begin + value.size()) == begin + value.size();
+  return !blank(value.front()) && !blank(value.back()) && all_of<ValueBytes>(value);
 }
 
 bool is_connection_specific(const Field& field) {
@@ -232,16 +231,9 @@ const char* HeaderBlock::join_cookies(FieldList& fields, std::size_t first) {
 
 namespace {
 
-bool is_target(std::string_view text) {
-  for (const char c : text) {
-    if (!is_target_byte(c)) return false;
-  }
-  return true;
-}
-
 // RFC 9113 8.3.1: origin-form, or "*" of OPTIONS.
 const char* split_target(std::string_view target, RequestHead& head) {
-  if (!is_target(target)) return "invalid :path";
+  if (!all_of<TargetBytes>(target)) return "invalid :path";
   head.target = target;
   if (target == "*") {
     if (head.method != Method::options) return "asterisk-form with a method other than OPTIONS";
@@ -359,24 +351,36 @@ HeadProblem HeaderBlock::trailers(FieldList& fields) {
 
 // ---- the way back
 
+void Http2FieldList::put(std::string_view name, std::string_view value, std::uint8_t flags) {
+  if (size_ == kCapacity) return;
+  pairs_[size_++] = {reinterpret_cast<std::uint8_t*>(const_cast<char*>(name.data())),
+                     reinterpret_cast<std::uint8_t*>(const_cast<char*>(value.data())), name.size(), value.size(),
+                     flags};
+}
+
 void Http2FieldList::add(std::string_view name, std::string_view value) {
-  if (size_ == kCapacity || name.empty() || breaks_line(name) || breaks_line(value)) return;
-  pairs_[size_] = {reinterpret_cast<std::uint8_t*>(const_cast<char*>(name.data())),
-                   reinterpret_cast<std::uint8_t*>(const_cast<char*>(value.data())), name.size(), value.size(),
-                   NGHTTP2_NV_FLAG_NONE};
-  ++size_;
+  if (name.empty() || breaks_line(name) || breaks_line(value)) return;
+  put(name, value, NGHTTP2_NV_FLAG_NONE);
+}
+
+void Http2FieldList::add_known(std::string_view name, std::string_view value) {
+  if (!breaks_line(value)) put(name, value, NGHTTP2_NV_FLAG_NO_COPY_NAME);
 }
 
 void Http2FieldList::add_number(std::string_view name, std::uint64_t value) {
   if (numbers_ == kNumbers) return;
   char* const text = digits_[numbers_++];
-  add(name, {text, static_cast<std::size_t>(std::to_chars(text, text + sizeof digits_[0], value).ptr - text)});
+  add_known(name, {text, static_cast<std::size_t>(std::to_chars(text, text + sizeof digits_[0], value).ptr - text)});
 }
 
 void Http2FieldList::add_all(std::span<const Field> fields) {
   for (const Field& field : fields) {
     if (field.hop_by_hop || field.id == FieldId::host || field.id == FieldId::content_length) continue;
-    add(field.name, field.value);
+    if (stands_as_line(field)) {
+      put(field.name, field.value, NGHTTP2_NV_FLAG_NONE);
+    } else {
+      add(field.name, field.value);
+    }
   }
 }
 

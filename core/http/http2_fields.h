@@ -88,7 +88,9 @@ class Http2FieldList {
   static constexpr std::size_t kCapacity = 2 * FieldList::kCapacity + 16;
 
   void add(std::string_view name, std::string_view value);
-  void add_number(std::string_view name, std::uint64_t value);  // at most kNumbers of them
+  // `name`: of static memory, so that it is not copied.
+  void add_known(std::string_view name, std::string_view value);
+  void add_number(std::string_view name, std::uint64_t value);  // the same; at most kNumbers of them
   // The end-to-end ones, without Host and Content-Length.
   void add_all(std::span<const Field> fields);
 
@@ -97,6 +99,7 @@ class Http2FieldList {
 
  private:
   static constexpr std::size_t kNumbers = 2;
+  void put(std::string_view name, std::string_view value, std::uint8_t flags);
   std::size_t size_ = 0;
   std::size_t numbers_ = 0;
   char digits_[kNumbers][20];

@@ -120,7 +120,7 @@ void Http2Server::send_informational(StreamId id, const ResponseHead& head) {
   if (to == nullptr || to->abandoned || to->head_sent || broken()) return;
   const StatusText status(head.status);
   Http2FieldList list;
-  list.add(":status", status.view());
+  list.add_known(":status", status.view());
   list.add_all({head.fields.begin(), head.fields.size()});
   nghttp2_submit_headers(session_, NGHTTP2_FLAG_NONE, to->id, nullptr, list.data(), list.size(), nullptr);
 }
@@ -139,13 +139,13 @@ void Http2Server::send_head(StreamId id, const ResponseHead& head, BodyPlan plan
       !bodyless && plan.kind != BodyPlan::Kind::none && (plan.kind != BodyPlan::Kind::length || plan.length != 0);
   const StatusText status(head.status);
   Http2FieldList list;
-  list.add(":status", status.view());
-  if (head.fields.find(FieldId::date) == nullptr) list.add("date", scratch_.date.at(std::time(nullptr)));
+  list.add_known(":status", status.view());
+  if (head.fields.find(FieldId::date) == nullptr) list.add_known("date", scratch_.date.at(std::time(nullptr)));
   list.add_all({head.fields.begin(), head.fields.size()});
   if (plan.kind == BodyPlan::Kind::length && head.status != 204) {
     list.add_number("content-length", plan.length);  // for HEAD and 304 too: what the body would have been
   } else if (plan.kind == BodyPlan::Kind::none && !bodyless) {
-    list.add("content-length", "0");
+    list.add_known("content-length", "0");
   }
   submit(*to, list);
 }
@@ -155,7 +155,7 @@ void Http2Server::send_upgrade(StreamId id, const ResponseHead& head) {
   if (to == nullptr || to->abandoned || to->head_sent || broken()) return;
   to->with_body = to->tunnel = true;
   Http2FieldList list;
-  list.add(":status", "200");
+  list.add_known(":status", "200");
   for (const Field& field : head.fields) {
     // The handshake of HTTP/1 has no place here (RFC 8441 5).
     if (field.name != "sec-websocket-accept") list.add_all({&field, 1});

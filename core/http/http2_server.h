@@ -51,8 +51,9 @@ class Http2Server final : public ServerCodec, private Http2Connection {
   [[nodiscard]] std::uint64_t stalled_ms() const { return stalled(); }
   // How much of this answer the client's windows would let out now.
   [[nodiscard]] std::size_t room(StreamId stream) const;
-  // Bytes of all answers that were copied to wait.
+  // Bytes of all answers that were copied to wait, and of all requests that have not gone on.
   [[nodiscard]] std::size_t held() const { return kept_bytes(); }
+  [[nodiscard]] std::size_t received() const { return unconsumed_bytes(); }
 
  private:
   enum class Drain : std::uint8_t { none, noticed, last };

@@ -284,8 +284,9 @@ void UpstreamConnection::read() {
     const std::size_t kept = stash_.size();
     if (kept > 0) {
       // An incomplete head: it grows in the stash until it is whole (its size is bounded by the codec).
-      stash_.resize(kept + 4096);
-      buffer = {stash_.data() + kept, 4096};
+      const std::size_t more = std::min<std::size_t>(buffer.size(), 4096);
+      stash_.resize(kept + more);
+      buffer = {stash_.data() + kept, more};
     }
     const core::IoResult result = stream_->read(buffer);
     if (kept > 0) stash_.resize(kept + result.bytes);
@@ -328,6 +329,7 @@ bool UpstreamConnection::receive(std::span<char> bytes) {
     // What is left over is an incomplete head, or what a tunnel begins with.
     if (own) {
       stash_.erase(0, used);
+      if (stash_.empty()) std::string().swap(stash_);
     } else if (used < bytes.size()) {
       stash_.assign(bytes.data() + used, bytes.size() - used);
     }

@@ -6,7 +6,7 @@ import struct
 import time
 
 import pytest
-from support.attacker import DATA, GOAWAY, HEADERS, RST, WINDOW, Attacker, frame, head
+from support.attacker import DATA, GOAWAY, HEADERS, RST, WINDOW, Attacker, frame, head, literal
 from support.http2 import H2Origin
 from support.origin import pattern
 from support.ports import free_port
@@ -62,6 +62,60 @@ def test_windows_that_never_open(site, attackers, good, closing, stall, upstream
     assert held < PER_ATTACKER or sanitized()
 
 
+@pytest.mark.sanitizer
+@pytest.mark.parametrize("what", ["heads", "bodies"])
+def test_requests_that_wait_are_bounded(site, attackers, good, blackhole, what):
+    """As much as may be sent to an upstream that takes no connection: what is too much is refused as not processed."""
+    site.start(site.route({"path": "/waits", "upstream": blackhole.address}, {"path": "/", "upstream": site.origin.address}),
+               workers=1, timeouts={"connect": "2s"})
+    friend = good()
+    several = [attackers() for _ in range(4)]
+    growth = Growth(site.edge)
+    for attacker in several:
+        if what == "heads":
+            large = b"\0\x01x\x7f\x99\x74" + b"x" * 15_000
+            attacker.send(b"".join(frame(HEADERS, 5, 2 * i + 1, head(b"/waits") + large) for i in range(STREAMS)))
+            attacker.until(RST, STREAMS // 2 + 1)
+        else:
+            attacker.send(b"".join(frame(HEADERS, 4, 2 * i + 1, head(b"/waits", b"POST")) for i in range(STREAMS)))
+            for i in range(4):  # all of the connection's window
+                attacker.send(frame(DATA, 0, 2 * i + 1, b"x" * 16_000))
+        friend.ask()
+    held = growth.most() / len(several)
+    if what == "heads":
+        assert all(attacker.refused > STREAMS // 2 for attacker in several)
+    assert all(attacker.goaway is None for attacker in several)
+    site.edge.wait_access(len(several), path="/waits", reason="connect_timeout")
+    friend.ask()
+    print(f"{what}: {held:.0f} KiB per attacker")
+    assert held < PER_ATTACKER or sanitized()
+
+
+@pytest.mark.sanitizer
+def test_tunnels_that_nobody_reads(site, attackers, good):
+    """WebSockets whose upstream sends all the time, over streams without a window."""
+
+    def flood(call):
+        call.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n" + bytes(1 << 20))
+
+    site.origin.scripts["/flood"] = flood
+    site.start(workers=1)
+    friend = good()
+    several = [attackers(settings=[(4, 0)], window=1 << 30) for _ in range(4)]
+    growth = Growth(site.edge)
+    connect = literal(b":method", b"CONNECT") + literal(b":protocol", b"websocket") + head(b"/flood")[len(literal(b":method", b"GET")):]
+    for attacker in several:
+        attacker.send(b"".join(frame(HEADERS, 4, 2 * i + 1, connect + literal(b"sec-websocket-version", b"13")) for i in range(STREAMS)))
+        attacker.until(HEADERS, STREAMS)
+        friend.ask()
+    began = time.monotonic()
+    until(lambda: time.monotonic() > began + 1, "a second has passed")
+    held = growth.most() / len(several)
+    attacker.send(frame(WINDOW, 0, 1, struct.pack(">I", 60_000)))
+    attacker.until(DATA, 2)
+    friend.ask()
+    print(f"{held:.0f} KiB per attacker")
+    assert held < PER_ATTACKER or sanitized()
 
 
 class Reader(Attacker):

@@ -31,6 +31,7 @@ TEST(Bytes, ValuesEndWhereTheTableSays) {
     std::size_t end = 0;
     while (end < text.size() && is_value_byte(text[end])) ++end;
     ASSERT_EQ(skip_value(copy.data(), copy.data() + copy.size()) - copy.data(), static_cast<std::ptrdiff_t>(end));
+    ASSERT_EQ(all_of<ValueBytes>(text), end == text.size());
   });
 }
 
@@ -40,6 +41,14 @@ TEST(Bytes, TargetsEndWhereTheTableSays) {
     std::size_t end = 0;
     while (end < text.size() && is_target_byte(text[end])) ++end;
     ASSERT_EQ(skip_target(copy.data(), copy.data() + copy.size()) - copy.data(), static_cast<std::ptrdiff_t>(end));
+    ASSERT_EQ(all_of<TargetBytes>(text), end == text.size());
+  });
+}
+
+TEST(Bytes, PlainNamesAreLowerCaseLettersDigitsAndDashes) {
+  for_each_text("x-ab9z", [](const std::string& text) {
+    const bool plain = text.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-") == std::string::npos;
+    ASSERT_EQ(all_of<PlainNameBytes>(text), plain);
   });
 }
 

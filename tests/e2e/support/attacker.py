@@ -16,6 +16,7 @@ import time
 HOST = "own.example.com"
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, PRIORITY, RST, SETTINGS, PUSH, PING, GOAWAY, WINDOW, CONTINUATION = range(10)
+REFUSED = 7  # REFUSED_STREAM
 MOST_FRAMES = 200  # within which an attacker must be cut
 
 
@@ -98,7 +99,7 @@ class Attacker:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock = context.wrap_socket(sock, server_hostname=HOST)
         self.buffer = b""
-        self.closed, self.goaway = False, None
+        self.closed, self.goaway, self.refused = False, None, 0
         self.seen = {}  # how many frames of each kind came
         self.sock.sendall(PREFACE + setting(*settings)
                           + (frame(WINDOW, 0, 0, struct.pack(">I", window)) if window else b""))
@@ -126,6 +127,8 @@ class Attacker:
         while len(self.buffer) >= 9 and len(self.buffer) >= (size := 9 + int.from_bytes(self.buffer[:3], "big")):
             kind = self.buffer[3]
             self.seen[kind] = self.seen.get(kind, 0) + 1
+            if kind == RST and int.from_bytes(self.buffer[9:13], "big") == REFUSED:
+                self.refused += 1
             if kind == GOAWAY:
                 self.goaway = int.from_bytes(self.buffer[13:17], "big")
             self.buffer = self.buffer[size:]
