@@ -100,7 +100,21 @@ void Output::release_front(std::size_t count) {
 }
 
 void Output::keep() {
-  if (std::none_of(pieces_.begin(), pieces_.end(), [](const Piece& p) { return p.block == nullptr; })) return;
+  // As a rule what is borrowed is the last piece, or fits behind what is composed: then the list stays as it is. A
+  // block may not be left and come back to (release_front).
+  const auto keep_in_place = [this](Piece& piece) {
+    const bool fits = block_ != nullptr && capacity_ - used_ >= piece.size;
+    if (!fits && &piece != &pieces_.back()) return false;
+    char* const to = reserve(piece.size);
+    std::memcpy(to, piece.data, piece.size);
+    used_ += piece.size;
+    piece = {to, piece.size, block_};
+    return true;
+  };
+  if (std::all_of(pieces_.begin(), pieces_.end(),
+                  [&](Piece& piece) { return piece.block != nullptr || keep_in_place(piece); })) {
+    return;
+  }
   Output kept(pool_);
   for (const auto& piece : pieces_) kept.copy_in(piece.data, piece.size);
   clear();
