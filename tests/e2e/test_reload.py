@@ -165,7 +165,7 @@ def test_a_table_that_loses_too_many_hosts_is_refused(edge):
     edge.signal(signal.SIGHUP)
     edge.wait_log("the configuration was refused; what is in force stays", since=refused)
     assert answer(edge, "h3.example.com") == "3" and edge.generation() == 1
-    assert edge.metrics().total("edgemux_reloads_total", result="refused") >= 2
+    until(lambda: edge.metrics().total("edgemux_reloads_total", result="refused") >= 2, "both refusals are counted")
     told = edgemux("status", "--config", edge.path).stdout
     assert "generation 1, 5 hosts" in told and "error: 4 of 5 hosts would be gone" in told, told
     # It is mounted again, and all is well.
