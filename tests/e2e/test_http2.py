@@ -309,10 +309,11 @@ def test_a_reset_travels_to_the_upstream(site, h2, h2_origin):
 
 
 def test_a_slow_reader_stops_an_http2_upstream(site, h2, h2_origin):
+    size = 2 << 20  # twenty of them are far more than may be held
     site.start(site.route(to_h2(h2_origin)))
     client = h2(manual=True)
     before = site.edge.pss()
-    streams = [client.ask(f"/bytes/{8 << 20}") for _ in range(20)]
+    streams = [client.ask(f"/bytes/{size}") for _ in range(20)]
     client.until(lambda: client.h2.inbound_flow_control_window < 100, "the connection's window is used up")
     good = h2()
     assert bytes(good.get("/bytes/300000").body) == pattern(300_000)
@@ -323,7 +324,7 @@ def test_a_slow_reader_stops_an_http2_upstream(site, h2, h2_origin):
     client.h2.increment_flow_control_window(500 << 20)
     client.flush()
     client.wait(streams[0], streams[-1])
-    assert bytes(client.streams[streams[-1]].body) == pattern(8 << 20)
+    assert bytes(client.streams[streams[-1]].body) == pattern(size)
 
 
 # ---- WebSocket over a stream (RFC 8441), and bytes that must not wait
