@@ -33,7 +33,7 @@ def at_rest(edge, connect, closing, count=1000, before=150):
 
 
 @no_sanitizer
-def test_an_idle_tls_connection_costs_13_kib(site, closing):
+def test_an_idle_tls_connection_costs_5_kib(site, closing):
     site.start(site.route({"path": "/", "respond": {"status": 200, "body": "x"}}), **QUIET)
     context = site.authority.client_context(["http/1.1"], version=ssl.TLSVersion.TLSv1_3)
 
@@ -42,7 +42,7 @@ def test_an_idle_tls_connection_costs_13_kib(site, closing):
         assert wire.ask("/", HOST).status == 200
         return wire
 
-    assert at_rest(site.edge, connect, closing) <= 13.0
+    assert at_rest(site.edge, connect, closing) <= 5.0
 
 
 @no_sanitizer
