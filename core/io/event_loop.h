@@ -86,6 +86,8 @@ class EventLoop {
 
   // Close now, free later: the object is freed when this turn's events are done.
   void retire(std::unique_ptr<Retirable> object) { retired_.push_back(std::move(object)); }
+  // Frees what was retired, outside of run(): for an owner that ends there and takes along what such objects use.
+  void free_retired();
 
   // For the wrappers of libuv handles in this folder. A new handle needs touch_uv() to be seen.
   [[nodiscard]] uv_loop_s* uv() { return uv_.get(); }
@@ -97,7 +99,6 @@ class EventLoop {
   void turn();
   void run_ready();
   void run_posted();
-  void free_retired();
   [[nodiscard]] int timeout();
 
   std::unique_ptr<uv_loop_s> uv_;

@@ -89,6 +89,7 @@ TcpStream::~TcpStream() {
 
 // The observer, which is a part of whoever owns this connection: sessions and upstream connections have some 700 bytes.
 void TcpStream::prefetch() const {
+  if (observer_ == nullptr) return;
   constexpr std::ptrdiff_t kLine = 64;
   const auto* const at = reinterpret_cast<const char*>(observer_);
   for (std::ptrdiff_t i = -1; i < 10; ++i) __builtin_prefetch(at + i * kLine);

@@ -54,7 +54,10 @@ HealthChecks::HealthChecks(core::EventLoop& loop, std::size_t max_in_flight)
       random_(std::random_device{}()),
       tick_([](void* self) { static_cast<HealthChecks*>(self)->tick(); }, this) {}
 
-HealthChecks::~HealthChecks() { watched_.clear(); }
+HealthChecks::~HealthChecks() {
+  watched_.clear();
+  loop_.free_retired();  // streams of checks under way, which use tls_
+}
 
 void HealthChecks::track(const std::vector<UpstreamPtr>& upstreams) {
   for (auto& [runtime, watched] : watched_) watched->wanted = false;

@@ -27,7 +27,7 @@ class HealthChecks {
  public:
   // `max_in_flight`: checks at the same time; others that are due wait.
   explicit HealthChecks(core::EventLoop& loop, std::size_t max_in_flight = 256);
-  ~HealthChecks();
+  ~HealthChecks();  // outside of the loop's run()
   HealthChecks(const HealthChecks&) = delete;
   HealthChecks& operator=(const HealthChecks&) = delete;
 

@@ -1,6 +1,7 @@
 // HealthChecks over real sockets: who is asked when, and what becomes of it when the table changes.
 #include "routing/upstream/health_checks.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 
 #include <memory>
@@ -55,6 +56,26 @@ TEST(HealthChecks, WhoWaitsIsAskedWhenThoseUnderWayAreGone) {
     }
     return step == 2 && health(second) == Health::healthy;
   });
+}
+
+// A handshake that is under way when the checks end uses what ends with them: seen by the sanitizers.
+TEST(HealthChecks, EndInTheMiddleOfAHandshake) {
+  core::EventLoop loop;
+  edgemux::testing::LoopbackListener silent;
+  fcntl(silent.fd(), F_SETFL, O_NONBLOCK);
+  HealthChecks checks(loop);
+  HealthCheck slow;
+  slow.kind = HealthCheck::Kind::tls;
+  slow.interval = 10ms;
+  slow.timeout = 60s;
+  checks.track({checked(silent.address(), slow)});
+  int peer = -1;
+  edgemux::testing::LoopDriver(loop).run_until([&] {
+    if (peer < 0) peer = accept4(silent.fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    char first = 0;
+    return peer >= 0 && recv(peer, &first, 1, 0) == 1;
+  });
+  close(peer);
 }
 
 }  // namespace
