@@ -84,8 +84,8 @@ def nothing_failed(reports):
 
 
 @pytest.mark.sanitizer
-def test_50_reloads_under_load(site, nginx, wrk, taps):
-    reports, weight = under_load(site, nginx, wrk, taps, 50, int(120 * SLOW))
+def test_reloads_under_load(site, nginx, wrk, taps):
+    reports, weight = under_load(site, nginx, wrk, taps, 8 if sanitized() else 50, int(120 * SLOW))
     nothing_failed(reports)
     if not sanitized():
         # Fifty tables of 500 hosts would be pinned by the fifty tunnels, if a tunnel could pin one.
