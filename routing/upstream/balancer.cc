@@ -1,6 +1,7 @@
 #include "routing/upstream/balancer.h"
 
 #include <algorithm>
+#include <bit>
 #include <numeric>
 #include <utility>
 
@@ -10,7 +11,8 @@ namespace {
 
 constexpr double kFirstShare = 0.1;   // of its weight, when a slow start begins
 constexpr std::uint64_t kSteps = 20;  // of a slow start
-constexpr std::size_t kScan = 32;     // endpoints that least_connections compares
+constexpr std::size_t kAll = 32;      // endpoints that least_connections compares; of more it compares
+constexpr std::size_t kWindow = 16;   // so many
 constexpr std::size_t kLongestCycle = 2048;
 constexpr std::uint64_t kHashTries = 64;       // of source_hash, before it takes what is next
 constexpr double kGolden = 0.618033988749895;  // its multiples are spread evenly over 0..1
@@ -164,20 +166,24 @@ std::size_t Balancer::next_turn() {
 
 // ---- least_connections ----
 
+// Of equals the next one in turn; of many a different window each time. A load and its place in the window are one
+// number, so that one comparison keeps both.
 template <class Load>
 std::size_t Balancer::least(Load load) {
   const std::size_t size = states_.size();
-  // Of equals the next one in turn; of many a different window each time.
-  std::size_t i = size <= kScan ? next_ % size : static_cast<std::size_t>((random() >> 32) * size >> 32);
-  std::size_t best = i;
-  auto lowest = load(i);
-  for (std::size_t left = std::min(size, kScan) - 1; left > 0; --left) {
-    if (++i == size) i = 0;
-    const auto candidate = load(i);
-    const bool less = candidate < lowest;
-    lowest = less ? candidate : lowest;
-    best = less ? i : best;
-  }
+  const std::size_t count = size <= kAll ? size : kWindow;
+  const std::size_t begin = size <= kAll ? next_ % size : static_cast<std::size_t>((random() >> 32) * size >> 32);
+  std::uint64_t lowest = ~std::uint64_t{0};
+  const auto scan = [&](std::size_t from, std::size_t until, std::uint64_t place) {
+    for (std::size_t i = from; i < until; ++i) {
+      lowest = std::min(lowest, std::uint64_t{load(i)} << 32 | place++);
+    }
+  };
+  const std::size_t straight = std::min(count, size - begin);
+  scan(begin, begin + straight, 0);
+  scan(0, count - straight, straight);
+  std::size_t best = begin + (lowest & 0xffffffff);
+  if (best >= size) best -= size;
   next_ = best + 1;
   return best;
 }
@@ -252,7 +258,8 @@ std::size_t Balancer::choose(std::uint64_t hash) {
       if (equal_) {
         return least([this](std::size_t i) { return states_[i]->active.load(std::memory_order_relaxed); });
       }
-      return least([this](std::size_t i) { return load(i); });
+      // Numbers that are not negative are in the order of their bits.
+      return least([this](std::size_t i) { return std::bit_cast<std::uint32_t>(static_cast<float>(load(i))); });
     case Balance::random_two: {
       const std::size_t one = at_random();
       std::size_t two = at_random();

@@ -130,8 +130,8 @@ TEST(LeastConnections, FindsTheOneThatBecameFree) {
     for (const auto& endpoint : set->endpoints) endpoint.state->active = 20;
     balancer.rebuild(set, policy(Balance::least_connections), 0);
     set->endpoints[2].state->active = 0;  // another worker's connections ended
-    // Of a hundred every third pick comes across it.
-    for (std::size_t i = 0; i < (size > 32 ? 5U : 1U) * 20; ++i) take(balancer);
+    // Of a hundred every sixth pick comes across it.
+    for (std::size_t i = 0; i < (size > 32 ? 10U : 1U) * 20; ++i) take(balancer);
     EXPECT_GE(set->endpoints[2].state->active, 19U);
   }
 }
