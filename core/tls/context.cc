@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 
+#include "core/tls/callbacks.h"
 #include "core/tls/client_context.h"
 #include "core/tls/key_cache.h"
 #include "core/tls/library.h"
@@ -14,19 +15,6 @@
 #include "core/tls/tls_buffers.h"
 
 namespace edgemux::core {
-
-// What the library calls during a handshake.
-struct TlsCallbacks {
-  static int choose_pair(SSL* ssl, void* argument);
-  static int choose_protocol(SSL* ssl, const unsigned char** out, unsigned char* out_size, const unsigned char* in,
-                             unsigned in_size, void* argument);
-  static int acknowledge_name(SSL* ssl, int* alert, void* argument);
-  static void keep_secret(const SSL* ssl, const char* line);
-  static void count_record(int written, int version, int type, const void* data, std::size_t size, SSL* ssl,
-                           void* argument);
-  static int seal_ticket(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* cipher, EVP_MAC_CTX* mac,
-                         int sealing);
-};
 
 // Both pairs are put in; the library takes the ECDSA one where the client's algorithms and ciphers allow it, as ours
 // are ordered that way. Runs on full handshakes only.
@@ -78,7 +66,13 @@ int TlsCallbacks::acknowledge_name(SSL* ssl, int* /*alert*/, void* /*argument*/)
   return SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name) != nullptr ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_NOACK;
 }
 
-// The library's line for a key log: "LABEL CLIENT_RANDOM SECRET", in hex. It is made when the secret comes into use.
+// The library's line for a key log: "LABEL CLIENT_RANDOM SECRET", in hex. It is made when the secret comes into use,
+// with a printf for each byte, so the library is asked for it only while a secret that we want may come: ours when
+// Finished is written, the client's when theirs has come.
+void TlsCallbacks::want_secret(const SSL* ssl, bool wanted) {
+  SSL_CTX_set_keylog_callback(SSL_get_SSL_CTX(ssl), wanted ? keep_secret : nullptr);
+}
+
 void TlsCallbacks::keep_secret(const SSL* ssl, const char* line) {
   TlsStream::Pending* pending = TlsBio::stream_of(ssl)->pending_.get();
   if (pending == nullptr) return;
@@ -96,11 +90,15 @@ void TlsCallbacks::keep_secret(const SSL* ssl, const char* line) {
     direction.secret[i / 2] = static_cast<unsigned char>(nibble(i) << 4U | nibble(i + 1));
   }
   direction.size = text.size() / 2;
+  want_secret(ssl, false);
 }
 
 // Tickets are sent under the secret that data is sent under, so that data is not the first.
-void TlsCallbacks::count_record(int written, int /*version*/, int type, const void* /*data*/, std::size_t /*size*/,
-                                SSL* ssl, void* /*argument*/) {
+void TlsCallbacks::count_record(int written, int /*version*/, int type, const void* data, std::size_t size, SSL* ssl,
+                                void* /*argument*/) {
+  if (type == SSL3_RT_HANDSHAKE && written != 0 && size > 0) {
+    want_secret(ssl, *static_cast<const unsigned char*>(data) == SSL3_MT_FINISHED);
+  }
   if (type != SSL3_RT_HEADER) return;
   TlsStream::Pending* pending = TlsBio::stream_of(ssl)->pending_.get();
   if (pending == nullptr || pending->secrets == nullptr) return;
@@ -196,7 +194,6 @@ Result<std::shared_ptr<TlsWorker::Context>> TlsWorker::make_context(const TlsPol
   SSL_CTX_set_alpn_select_cb(ssl, TlsCallbacks::choose_protocol, made.get());
   SSL_CTX_set_tlsext_servername_callback(ssl, TlsCallbacks::acknowledge_name);
   SSL_CTX_set_tlsext_ticket_key_evp_cb(ssl, TlsCallbacks::seal_ticket);
-  SSL_CTX_set_keylog_callback(ssl, TlsCallbacks::keep_secret);
   SSL_CTX_set_msg_callback(ssl, TlsCallbacks::count_record);
   return made;
 }

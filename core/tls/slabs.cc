@@ -129,31 +129,31 @@ Slabs::Reserve& Slabs::reserve() {
   return made;
 }
 
+// At the end of a thread.
 struct Slabs::Guard {
-  Heap* heap = nullptr;
   bool gone = false;
   ~Guard() {
     gone = true;
-    if (heap == nullptr) return;
+    if (mine_ == nullptr) return;
     Reserve& common = reserve();
     const std::lock_guard lock(common.mutex);
-    heap->next_orphan = common.orphans;
-    common.orphans = heap;
-    heap = nullptr;
+    mine_->next_orphan = common.orphans;
+    common.orphans = mine_;
+    mine_ = nullptr;
   }
 };
 
-Slabs::Heap* Slabs::heap() {
+Slabs::Heap* Slabs::begin() {
   static thread_local Guard guard;
-  if (guard.heap != nullptr || guard.gone) return guard.heap;
+  if (guard.gone) return nullptr;
   Reserve& common = reserve();
   {
     const std::lock_guard lock(common.mutex);
-    guard.heap = common.orphans;
-    if (guard.heap != nullptr) common.orphans = guard.heap->next_orphan;
+    mine_ = common.orphans;
+    if (mine_ != nullptr) common.orphans = mine_->next_orphan;
   }
-  if (guard.heap == nullptr) guard.heap = new (std::nothrow) Heap;
-  return guard.heap;
+  if (mine_ == nullptr) mine_ = new (std::nothrow) Heap;
+  return mine_;
 }
 
 Slabs::Slab* Slabs::slab_of(const void* block) {

@@ -43,11 +43,14 @@ class Slabs {
   struct Reserve;
   struct Guard;
 
-  static Heap* heap();
+  static Heap* heap() { return mine_ != nullptr ? mine_ : begin(); }
+  static Heap* begin();
   static Reserve& reserve();
   static Slab* slab_of(const void* block);
 
-  // Of the reserved addresses; before there are any, one that owns() nothing.
+  // This thread's; null before its first block and after its end. base_: of the reserved addresses; before there are
+  // any, one that owns() nothing.
+  static constinit inline thread_local Heap* mine_ = nullptr;
   static constinit inline std::atomic<std::uintptr_t> base_{~std::uintptr_t{0} - kAddresses};
 };
 

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <system_error>
 
+#include "core/tls/callbacks.h"
 #include "core/tls/client_context.h"
 #include "core/tls/client_hello.h"
 #include "core/tls/context.h"
@@ -243,6 +244,7 @@ HandshakeStatus TlsStream::handshake() {
   starved_ = false;
   ERR_clear_error();
   const Turn turn(buffers_, this);
+  if (!client_) TlsCallbacks::want_secret(ssl_.get(), pending_->secrets != nullptr);
   const int result = SSL_do_handshake(ssl_.get());
   if (broken_) return HandshakeStatus::failed;  // push() gave up
   if (result == 1) {
