@@ -27,9 +27,21 @@ def medians(comparison, key, clients, store=None):
     return found
 
 
-def best_of(cell, what="figure"):
-    """(name, value) of the best peer, or None."""
-    return min(((name, c[what]) for name, c in cell.items() if is_peer(name)), key=lambda pair: pair[1], default=None)
+def paired(comparison, key, clients, ours, theirs, what="figure", store=None):
+    """What `ours` costs over what `theirs` does: the median of the rounds' ratios, or None. The machine is faster in one
+    round than in another, for all who have their turn in it."""
+    store = comparison.cells if store is None else store
+    cells = [store.get((key, clients, name), {"rounds": [], "errors": []}) for name in (ours, theirs)]
+    if any(c["errors"] or not c["rounds"] for c in cells) or min(r[what] for r in cells[1]["rounds"]) <= 0:
+        return None
+    return statistics.median(a[what] / b[what] for a, b in zip(*(c["rounds"] for c in cells), strict=True))
+
+
+def best_of(comparison, key, clients, what="figure", store=None):
+    """(name, ratio) of the best peer: the one that edgemux is closest to, or furthest behind. Or (None, None)."""
+    ratios = ((peer.name, paired(comparison, key, clients, "edgemux", peer.name, what, store))
+              for peer in comparison.peers if is_peer(peer.name))
+    return max(((n, r) for n, r in ratios if r is not None), key=lambda pair: pair[1], default=(None, None))
 
 
 def failed(store, key, clients, name="edgemux"):
@@ -43,15 +55,14 @@ def judged(comparison):
         for clients in [comparison.options.connections] if row.idle else comparison.options.clients:
             cell = medians(comparison, row.key, clients)
             ours = cell.get("edgemux", {}).get("figure")
-            best, floor = best_of(cell), cell.get("floor", {}).get("figure")
-            ratio = ours / best[1] if ours is not None and best and best[1] > 0 else None
+            best, ratio = best_of(comparison, row.key, clients)
             compared = ours if row.idle else ratio
             binding = row.idle or clients in BINDING_CLIENTS
             kept = round(compared, 2) <= row.must if compared is not None else None
             if failed(comparison.cells, row.key, clients):
                 kept = False
-            yield {"row": row, "clients": clients, "cell": cell, "best": best[0] if best else None, "ratio": ratio,
-                   "to_floor": ours / floor if ours is not None and floor and floor > 0 else None,
+            yield {"row": row, "clients": clients, "cell": cell, "best": best, "ratio": ratio,
+                   "to_floor": paired(comparison, row.key, clients, "edgemux", "floor"),
                    "kept": kept if binding else None}
 
 
@@ -108,14 +119,12 @@ def fixed_rate_table(comparison):
     lines = []
     for row in ROWS:
         for key, clients in sorted({(k, c) for k, c, _ in comparison.rated if k == row.key}):
-            cell = medians(comparison, key, clients, comparison.rated)
-            best, ours = best_of(cell, "p99_us"), cell.get("edgemux", {}).get("p99_us")
-            ratio = ours / best[1] if best and ours else None
+            best, ratio = best_of(comparison, key, clients, "p99_us", comparison.rated)
             figures = [shown(comparison, comparison.rated, key, clients, name,
                              lambda c: f"{number(c['p50_us'] / 1000)}/{number(c['p99_us'] / 1000)}") for name in names]
             kept = round(ratio, 2) <= 1 if ratio is not None else None
             mark = {True: "pass", False: "FAIL", None: MISSING}[False if failed(comparison.rated, key, clients) else kept]
-            lines.append([row.title, clients, comparison.rates[key], *figures, best[0] if best else MISSING, number(ratio), mark])
+            lines.append([row.title, clients, comparison.rates[key], *figures, best or MISSING, number(ratio), mark])
     return table(["path", "clients", "requests/s", *names, "best peer", "p99 x best", ""], lines)
 
 
@@ -132,9 +141,8 @@ def two_workers(comparison):
     """[(row, clients, ratio, whether it is kept)]: what the same work costs with two workers over what it costs with one."""
     for row in comparison.rows:
         for clients in [] if row.idle else comparison.options.clients:
-            cell = medians(comparison, row.key, clients)
-            if "edgemux" in cell and "edgemux-2w" in cell:
-                ratio = cell["edgemux-2w"]["figure"] / cell["edgemux"]["figure"]
+            ratio = paired(comparison, row.key, clients, "edgemux-2w", "edgemux")
+            if ratio is not None:
                 yield row, clients, ratio, round(ratio, 2) <= TWO_WORKERS if clients in BINDING_CLIENTS else None
 
 
