@@ -116,10 +116,12 @@ class HttpSession final : public Session,
   static constexpr std::size_t kMostHeld = 24 * 1024;
   static constexpr std::size_t kMostHeldOfFew = 64 * 1024;
   static constexpr std::uint32_t kFew = 8;
-  static constexpr std::size_t kMostSpent = 200 * 1024;  // with what the connection itself costs: 256 KiB
-  static constexpr std::size_t kPerRequest = 3072;       // what an exchange costs with its upstream connection
-  static constexpr std::size_t kLittleRead = 512;        // a head, and the first of its body
-  static constexpr std::size_t kGathered = 16 * 1024;    // bytes of several streams that wait for the end of the turn
+  // With what is on its way out, and what the connection itself costs: 256 KiB.
+  static constexpr std::size_t kMostSpent = 200 * 1024;
+  static constexpr std::size_t kOnItsWay = 36 * 1024;  // of answers: no reason to refuse a request
+  static constexpr std::size_t kPerRequest = 3072;     // what an exchange costs with its upstream connection
+  static constexpr std::size_t kLittleRead = 512;      // a head, and the first of its body
+  static constexpr std::size_t kGathered = 16 * 1024;  // bytes of several streams that wait for the end of the turn
 
   HttpSession(Listener& listener, const core::SocketAddress& client, const core::SocketAddress& destination,
               std::unique_ptr<core::Stream> stream);
@@ -166,7 +168,8 @@ class HttpSession final : public Session,
                   AccessRecord record);
   // An estimate; over HTTP/2.
   [[nodiscard]] std::size_t spent() const {
-    return (open_ + stream_tunnels_.size()) * kPerRequest + kept_ + http2_->received() + http2_->held() + unsent();
+    const std::size_t waits = std::max(unsent(), kOnItsWay) - kOnItsWay;
+    return (open_ + stream_tunnels_.size()) * kPerRequest + kept_ + http2_->received() + http2_->held() + waits;
   }
   [[nodiscard]] bool busy() const { return open_ > 0 || !stream_tunnels_.empty(); }
   Exchange& open_exchange(core::StreamId stream);
