@@ -101,6 +101,9 @@ std::vector<Shadowed> shadowed_rules(const RuleTable& rules) {
   std::map<std::pair<Kind, std::string_view>, std::vector<std::size_t>> same;
   std::unordered_map<std::string, std::size_t> first;  // by text
   std::vector<std::size_t> above;                      // of higher priorities
+  std::size_t all = 0;
+  for (std::size_t i = 0; i < rules.size(); ++i) all += weight(rules[i]);
+  const bool many = all > kComparisons;  // else every rule is compared with each before it
   for (std::size_t i = 0; i < rules.size(); ++i) {
     const Rule& rule = rules[i];
     if (i > 0 && rules[i - 1].priority != rule.priority) {
@@ -111,7 +114,7 @@ std::vector<Shadowed> shadowed_rules(const RuleTable& rules) {
     auto& group = same[{rule.kind, rule.path}];
     std::size_t by = find_cover(rules, i, above);
     if (by == i) by = find_cover(rules, i, group);
-    if (by == i) by = first.try_emplace(text_of(rule), i).first->second;
+    if (by == i && many) by = first.try_emplace(text_of(rule), i).first->second;
     group.push_back(i);
     if (by != i) out.push_back({i, by});
   }
