@@ -27,12 +27,21 @@ std::string default_state_dir() {
 
 }  // namespace
 
-std::size_t Compiled::errors() const {
-  return static_cast<std::size_t>(std::count_if(diagnostics.begin(), diagnostics.end(),
-                                                [](const auto& d) { return d.severity == Severity::error; }));
+namespace {
+
+std::size_t count(const std::vector<Diagnostic>& diagnostics, Severity severity) {
+  std::size_t out = 0;
+  for (const auto& diagnostic : diagnostics) {
+    if (diagnostic.severity == severity) out += std::max<std::size_t>(1, diagnostic.rest);
+  }
+  return out;
 }
 
-std::size_t Compiled::warnings() const { return diagnostics.size() - errors(); }
+}  // namespace
+
+std::size_t Compiled::errors() const { return count(diagnostics, Severity::error); }
+
+std::size_t Compiled::warnings() const { return count(diagnostics, Severity::warning); }
 
 Compiler::State::State(std::string main_path, CompilerOptions options) : options_(std::move(options)) {
   std::error_code error;
@@ -176,6 +185,8 @@ Compiled Compiler::State::compile_all() {
   parsing.need(order_);
   if (!readable || !main.current->ok) {
     for (auto& [tenant, unit] : units_) unit.report();
+    const core::CertificateStore none;
+    if (readable) unit_of("").examine(context(*main.current->settings, none, nullptr));
   }
   for (auto& [tenant, unit] : units_) unit.conclude(tenant.empty() ? problems.take() : std::vector<Diagnostic>());
   out.main_ok = out.snapshot != nullptr;

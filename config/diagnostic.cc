@@ -134,7 +134,9 @@ std::vector<Diagnostic> Problems::take() {
   if (unreported_ > 0) {
     Diagnostic d;
     d.origin = origin({});
-    d.message = "and " + std::to_string(unreported_) + " more errors in this file";
+    d.message =
+        "and " + std::to_string(unreported_) + (unreported_ == 1 ? " more error" : " more errors") + " in this file";
+    d.rest = unreported_;
     diagnostics_.push_back(std::move(d));
     unreported_ = 0;
   }

@@ -7,6 +7,7 @@
 //       pasthrough: 10.0.0.7:443
 //       ^
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -25,6 +26,7 @@ struct Diagnostic {
   std::string hint;         // "did you mean 'passthrough'?"; may be empty
   std::string source_line;  // the line that `origin` points into; empty where there is none
   std::string tenant = {};  // whose file it is in; empty = the platform's
+  std::size_t rest = 0;     // of its file, that it stands for and that are not listed; then it is the file's last one
 
   friend bool operator==(const Diagnostic&, const Diagnostic&) = default;
 

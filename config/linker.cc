@@ -9,6 +9,7 @@ namespace edgemux::config {
 namespace {
 
 constexpr std::size_t max_reminders = 20;
+constexpr std::size_t max_guessed = 10'000;  // names that one is compared with
 
 }  // namespace
 
@@ -91,8 +92,17 @@ routing::UpstreamPtr Linker::resolve(const TargetSpec& target, Problems& problem
     problems.warning(target.name.place, problem, "it has no endpoints until that file is repaired");
     return shared_.registry.make_empty(name, scope_->tenant, problems.origin(target.name.place), problem);
   }
+  report_unknown(target, problems);
+  return nullptr;
+}
+
+void Linker::report_unknown(const TargetSpec& target, Problems& problems) const {
+  const auto& name = target.name.text;
   std::vector<std::string_view> names;
-  for (const auto& [known, entry] : named_) names.push_back(known);
+  if (!problems.full() && shared_.doubt.names.size() + named_.size() <= max_guessed) {
+    names.assign(shared_.doubt.names.begin(), shared_.doubt.names.end());
+    for (const auto& [known, entry] : named_) names.push_back(known);
+  }
   std::sort(names.begin(), names.end());
   auto hint = did_you_mean(name, names);
   if (hint.empty() && scope_->tenant != nullptr) {
@@ -101,7 +111,6 @@ routing::UpstreamPtr Linker::resolve(const TargetSpec& target, Problems& problem
     hint = "name one of 'upstreams', or write host:port";
   }
   problems.error(target.name.place, "unknown upstream " + quote(name), hint);
-  return nullptr;
 }
 
 // Port 80 of the same hosts; ports and weights of the backend do not matter there.
@@ -136,16 +145,18 @@ std::uint64_t Linker::listeners_of(const RouteSpec& spec, Problems& problems) {
         std::find_if(listeners.begin(), listeners.end(), [&](const auto& l) { return l.name == name.text; });
     if (found != listeners.end()) {
       mask |= 1ULL << static_cast<unsigned>(found - listeners.begin());
-      if (found->protocol == routing::Protocol::tcp) {
+      if (shared_.settings_sound && found->protocol == routing::Protocol::tcp) {
         problems.error(name.place, quote(name.text) + " is a tcp listener; it has no hosts, only an upstream");
       }
       continue;
     }
     std::vector<std::string_view> names;
-    for (const auto& listener : listeners) names.push_back(listener.name);
+    if (!problems.full()) {
+      for (const auto& listener : listeners) names.push_back(listener.name);
+    }
     problems.error(name.place, "unknown listener " + quote(name.text), did_you_mean(name.text, names));
   }
-  if (spec.passthrough && mask != 0 && (mask & ~http_mask_) == 0) {
+  if (shared_.settings_sound && spec.passthrough && mask != 0 && (mask & ~http_mask_) == 0) {
     problems.error(spec.listeners->front().place,
                    quote(spec.listeners->front().text) + " is an http listener; 'passthrough' needs a tls listener");
   }
@@ -217,6 +228,11 @@ bool Linker::check_free(const Linked& among, const Linked::Host& host, const Nam
   for (const Linked::Claim* other = among.claim_of(host); other != nullptr; other = among.after(*other)) {
     const std::uint64_t both = other->listeners & listeners;
     if (both == 0) continue;
+    // Another version of the file at hand, which that would take the place of.
+    if (&among == &made_ && other->file != made_.files.size() - 1 &&
+        made_.files[other->file] == problems.origin({}).file) {
+      continue;
+    }
     const auto first = static_cast<std::size_t>(std::countr_zero(both));
     problems.error(name.place,
                    "host " + quote(name.text) + " stands on listener " + quote(shared_.settings.listeners[first].name) +
@@ -304,15 +320,7 @@ bool Linker::admit_routes(const FileSpec& file, const Scope& scope, Problems& pr
     made_.routes.push_back(hosts == 0 && !spec.hosts.empty() ? nullptr : make_route(spec, problems));
   }
   if (problems.errors() != before) {
-    // Newest first, so that each host's chain is left as it was.
-    for (std::size_t i = made_.claims.size(); i > first_claim; --i) {
-      const auto& claim = made_.claims[i - 1];
-      made_.hosts[claim.host].claim = claim.next;
-    }
-    made_.claims.resize(first_claim);
-    made_.routes.resize(first_route);
-    for (std::size_t i = first_host; i < made_.hosts.size(); ++i) made_.index.erase(made_.hosts[i].name);
-    made_.hosts.resize(first_host);
+    withdraw(first_claim, first_route, first_host);
     return false;
   }
   for (const UpstreamSpec* spec : inline_) report(*spec, problems);
@@ -329,9 +337,21 @@ bool Linker::admit_routes(const FileSpec& file, const Scope& scope, Problems& pr
     }
   }
   if (reminded_ > max_reminders) {
-    problems.warning({}, "and " + std::to_string(reminded_ - max_reminders) + " more hosts without a certificate");
+    problems.more_warnings(reminded_ - max_reminders, "hosts without a certificate");
   }
   return true;
+}
+
+void Linker::withdraw(std::size_t first_claim, std::size_t first_route, std::size_t first_host) {
+  // Newest first, so that each host's chain is left as it was.
+  for (std::size_t i = made_.claims.size(); i > first_claim; --i) {
+    const auto& claim = made_.claims[i - 1];
+    made_.hosts[claim.host].claim = claim.next;
+  }
+  made_.claims.resize(first_claim);
+  made_.routes.resize(first_route);
+  for (std::size_t i = first_host; i < made_.hosts.size(); ++i) made_.index.erase(made_.hosts[i].name);
+  made_.hosts.resize(first_host);
 }
 
 void Linker::use(const routing::UpstreamPtr& upstream) {
@@ -339,6 +359,47 @@ void Linker::use(const routing::UpstreamPtr& upstream) {
   if (shared_.platform != nullptr && shared_.platform->lent.count(upstream->id) != 0) return;
   if (shared_.platform == nullptr && upstream->tenant != nullptr) made_.lent.insert(upstream->id);
   upstreams_.push_back(upstream);
+}
+
+void Linker::examine_target(const TargetSpec& target, Problems& problems) const {
+  if (target.inline_upstream != nullptr) {
+    check_networks(*target.inline_upstream, tenant_.get(), target.name.place, problems);
+  } else if (const auto& name = target.name.text;
+             !name.empty() && !shared_.doubt.any_name && named_.count(name) + shared_.doubt.names.count(name) == 0) {
+    report_unknown(target, problems);
+  }
+}
+
+void Linker::examine(const FileSpec& file, const Scope& scope, Problems& problems) {
+  scope_ = &scope;
+  tenant_ = scope.tenant;
+  check_scope(file, scope, problems);
+  for (const auto& upstream : file.upstreams) {
+    check_networks(upstream, tenant_.get(), upstream.name.place, problems);
+    const auto found = named_.find(upstream.name.text);
+    if (found == named_.end() || found->second.origin.file == problems.origin({}).file) continue;
+    problems.error(upstream.name.place, "a second upstream " + quote(upstream.name.text) + "; the first stands at " +
+                                            found->second.origin.to_string());
+  }
+  const std::size_t first_claim = made_.claims.size();
+  const std::size_t first_route = made_.routes.size();
+  const std::size_t first_host = made_.hosts.size();
+  made_.files.push_back(problems.origin({}).file);
+  for (const auto& tcp : file.tcp_listeners) examine_target(tcp.target, problems);
+  for (const auto& route : file.routes) {
+    const std::uint64_t listeners = listeners_of(route, problems);
+    tenant_ = shared_.settings_sound ? tenant_of(route, scope, problems) : nullptr;
+    claim(route, listeners, problems);
+    made_.routes.push_back(nullptr);
+    if (route.passthrough) examine_target(*route.passthrough, problems);
+    if (route.solver) examine_target(*route.solver, problems);
+    for (const auto& rule : route.rules) {
+      for (const auto& target : rule.targets) examine_target(target, problems);
+      for (const auto& mirror : rule.mirrors) examine_target(mirror.target, problems);
+    }
+  }
+  withdraw(first_claim, first_route, first_host);
+  made_.files.pop_back();
 }
 
 LinkedPtr Linker::take(std::vector<std::shared_ptr<const Parsed>> sources) {

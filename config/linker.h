@@ -45,7 +45,8 @@ class Linker {
     const core::CertificateStore& certificates;
     const Tenancy& tenancy;
     Doubt doubt;
-    const Linked* platform;  // null while that itself is linked
+    const Linked* platform;      // null while that itself is linked
+    bool settings_sound = true;  // false, for examine() alone: what they say of listeners and tenants may be wrong
   };
   // Whose file is admitted.
   struct Scope {
@@ -59,6 +60,9 @@ class Linker {
   // `file` lives at least as long as what is taken: Linked::sources.
   bool admit_upstreams(const FileSpec& file, const Scope& scope, Problems& problems);
   bool admit_routes(const FileSpec& file, const Scope& scope, Problems& problems);
+  // What is wrong with a file that is set aside, besides what is wrong with it alone: everything is told at once.
+  // Admits nothing. After the routes of all files.
+  void examine(const FileSpec& file, const Scope& scope, Problems& problems);
   // After the routes of all files: upstreams of this one that none of them uses (reminders.cc).
   void remind_of_unused(const FileSpec& file, Problems& problems) const;
   [[nodiscard]] LinkedPtr take(std::vector<std::shared_ptr<const Parsed>> sources);
@@ -79,6 +83,8 @@ class Linker {
   routing::UpstreamPtr make(const UpstreamSpec& spec, const routing::Origin& origin, const routing::TenantPtr& tenant,
                             std::string_view lineage);
   routing::UpstreamPtr resolve(const TargetSpec& target, Problems& problems);
+  void report_unknown(const TargetSpec& target, Problems& problems) const;
+  void examine_target(const TargetSpec& target, Problems& problems) const;
   routing::UpstreamPtr backend_solver(const routing::Upstream& backend, const routing::Origin& origin);
   std::uint64_t listeners_of(const RouteSpec& spec, Problems& problems);
   std::shared_ptr<const routing::Route> make_route(const RouteSpec& spec, Problems& problems);
@@ -90,6 +96,8 @@ class Linker {
   std::size_t claim(const RouteSpec& spec, std::uint64_t listeners, Problems& problems);
   void remind(const RouteSpec& spec, const routing::Route& route, std::uint64_t listeners, Problems& problems);
   void grow(std::size_t routes);
+  // The claims, routes and hosts from these on.
+  void withdraw(std::size_t first_claim, std::size_t first_route, std::size_t first_host);
   void use(const routing::UpstreamPtr& upstream);
 
   Shared shared_;

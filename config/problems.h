@@ -34,8 +34,17 @@ class Problems {
     add(Severity::warning, place, std::move(message), std::move(hint));
   }
 
+  // That many more, of which each alone is not told.
+  void more_warnings(std::size_t count, std::string_view what) {
+    if (diagnostics_.size() >= max_reported) return;
+    warning({}, "and " + std::to_string(count) + " more " + std::string(what));
+    diagnostics_.back().rest = count;
+  }
+
   [[nodiscard]] routing::Origin origin(Place place) const { return {file_, place.line, place.column}; }
   [[nodiscard]] std::size_t errors() const { return errors_; }
+  // What is added now is counted only: a hint for it is no use.
+  [[nodiscard]] bool full() const { return diagnostics_.size() >= max_reported; }
   [[nodiscard]] std::vector<Diagnostic> take();
 
  private:

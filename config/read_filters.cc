@@ -43,6 +43,7 @@ void read_named_values(const Node* node, bool request, routing::NamedValues& out
   if (node == nullptr || !node->is_map()) return;
   for (const Node* key = node->first; key != nullptr; key = key->next->next) {
     if (!check_modified(*key, request, problems) || !check_header(*key, *key->next, problems)) continue;
+    if (out.size() == max_rule_entries) return too_many(key->place, "headers", problems);
     std::string name = lower_case(key->text);
     const bool twice = std::any_of(out.begin(), out.end(), [&](const auto& other) { return other.first == name; });
     if (twice) problems.error(key->place, "header " + quote(key->text) + " stands here twice");

@@ -6,8 +6,6 @@
 namespace edgemux::config {
 namespace {
 
-constexpr std::size_t max_listeners = 64;
-
 std::optional<routing::Bind> read_bind(const Node& node, Problems& problems) {
   if (!node.is_scalar() || node.is_null()) return std::nullopt;
   const auto parsed = core::parse_host_port(node.text, true);

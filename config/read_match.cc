@@ -18,6 +18,7 @@ std::vector<std::string> read_methods(const Node& node, Problems& problems) {
   if (!node.is_list()) return out;
   for (const Node* item = node.first; item != nullptr; item = item->next) {
     if (!item->is_scalar() || item->is_null()) continue;
+    if (out.size() == max_rule_entries) return too_many(item->place, "methods", problems), out;
     std::string upper(item->text);
     for (char& c : upper) {
       if (c >= 'a' && c <= 'z') c = static_cast<char>(c - 32);
@@ -65,6 +66,7 @@ void read_headers(const Node& node, std::vector<routing::ValueMatch>& out, Probl
   if (!node.is_map()) return;
   for (const Node* key = node.first; key != nullptr; key = key->next->next) {
     if (!check_header(*key, *key->next, problems)) continue;
+    if (out.size() == max_rule_entries) return too_many(key->place, "headers", problems);
     std::string name = lower_case(key->text);
     if (name == "host") {
       problems.error(key->place, "a rule does not match 'host'; that is what the route's 'host' is for");
@@ -79,6 +81,7 @@ void read_headers(const Node& node, std::vector<routing::ValueMatch>& out, Probl
 void read_query(const Node& node, std::vector<routing::ValueMatch>& out, Problems& problems) {
   if (!node.is_map()) return;
   for (const Node* key = node.first; key != nullptr; key = key->next->next) {
+    if (out.size() == max_rule_entries) return too_many(key->place, "parameters", problems);
     read_value(*key->next, {std::string(key->text), {}, nullptr}, out, problems);
   }
 }
@@ -103,6 +106,10 @@ std::string path_text(const Rule& rule) {
 }
 
 }  // namespace
+
+void too_many(Place place, const std::string& what, Problems& problems) {
+  problems.error(place, "a rule may name at most " + std::to_string(max_rule_entries) + " " + what);
+}
 
 std::string lower_case(std::string_view text) {
   std::string out(text);

@@ -149,6 +149,10 @@ RouteSpec read_route(const Node& node, const std::string& path, Problems& proble
     route.listeners.emplace();
     for (const Node* item = list->first; item != nullptr; item = item->next) {
       if (!item->is_scalar() || item->is_null()) continue;
+      if (route.listeners->size() == max_listeners) {
+        problems.error(item->place, "there can be at most " + std::to_string(max_listeners) + " listeners");
+        break;
+      }
       for (const auto& other : *route.listeners) {
         if (other.text == item->text)
           problems.error(item->place, "listener " + quote(item->text) + " stands in this list twice");

@@ -11,6 +11,10 @@
 
 namespace edgemux::config {
 
+// Methods, headers and parameters, each: what is in a rule is compared with each other, and with every request.
+inline constexpr std::size_t max_rule_entries = 256;
+void too_many(Place place, const std::string& what, Problems& problems);
+
 // Kind, path and conditions, from the rule itself or its `match`.
 void read_match(const Node& rule, RuleSpec& spec, Problems& problems);
 

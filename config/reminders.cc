@@ -58,7 +58,7 @@ void Linker::remind_of_unused(const FileSpec& file, Problems& problems) const {
     }
   }
   if (found > max_unused) {
-    problems.warning({}, "and " + std::to_string(found - max_unused) + " more upstreams that no route uses");
+    problems.more_warnings(found - max_unused, "upstreams that no route uses");
   }
 }
 

@@ -210,12 +210,14 @@ const Type rule_timeouts{
                {"try", &duration_or_zero, "one try, until the answer begins; 0s is none"}}};
 const Type retry_attempts{.kind = Kind::number, .min = 1, .max = 10};
 const Type retry_backoff{.kind = Kind::duration, .max = 60'000};
-const Type retry{
-    .kind = Kind::map,
-    .fields = {
-        {"attempts", &retry_attempts, "tries after the first; default 1"},
-        {"on", &texts_one, "connect, reset, timeout, and statuses from 400 to 599; default connect and reset"},
-        {"backoff", &retry_backoff, "pause before the first of them, doubled for each that follows; default 25ms"}}};
+const Type retry{.kind = Kind::map,
+                 .fields = {{"attempts", &retry_attempts, "tries after the first; default 1"},
+                            {"on", &texts_one,
+                             "connect; reset and timeout, of methods that may be repeated; statuses from 400 to 599, "
+                             "of every method; default "
+                             "connect and reset"},
+                            {"backoff", &retry_backoff,
+                             "pause before the first of them, doubled for each that follows; default 25ms"}}};
 const Type rule{
     .kind = Kind::map,
     .fields = {{"path", &text, "prefix by path element: /a covers /a and /a/b, not /ab"},

@@ -90,8 +90,10 @@ class Checker {
 
   void unknown(const Node& key, const Type& type) {
     std::vector<std::string_view> names;
-    names.reserve(type.fields.size());
-    for (const auto& field : type.fields) names.push_back(field.name);
+    if (!problems_.full()) {
+      names.reserve(type.fields.size());
+      for (const auto& field : type.fields) names.push_back(field.name);
+    }
     problems_.error(key.place, "unknown key " + quote(key.text), did_you_mean(key.text, names));
   }
 

@@ -18,6 +18,8 @@
 
 namespace edgemux::config {
 
+inline constexpr std::size_t max_listeners = 64;
+
 struct Name {
   std::string text;
   Place place;

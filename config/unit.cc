@@ -1,6 +1,7 @@
 #include "config/unit.h"
 
 #include <algorithm>
+#include <tuple>
 
 namespace edgemux::config {
 namespace {
@@ -13,7 +14,8 @@ void append(std::vector<Diagnostic>& to, std::vector<Diagnostic> from) {
 
 void by_line(std::vector<Diagnostic>& diagnostics) {
   std::stable_sort(diagnostics.begin(), diagnostics.end(), [](const Diagnostic& a, const Diagnostic& b) {
-    return std::pair{a.origin.line, a.origin.column} < std::pair{b.origin.line, b.origin.column};
+    return std::tuple{a.rest != 0, a.origin.line, a.origin.column} <
+           std::tuple{b.rest != 0, b.origin.line, b.origin.column};
   });
 }
 
@@ -96,6 +98,7 @@ bool Unit::link(const Context& context, Problems& problems) {
   said_ = said();
   fresh_ = true;
   material_.emplace(context.files);
+  unseen_.clear();
   const std::size_t before = problems.errors();
   policies_.begin(context.settings.tls, problems);
   upstream_tls_.begin();
@@ -106,6 +109,7 @@ bool Unit::link(const Context& context, Problems& problems) {
     file->linked.clear();
     report_own(*file);
     if (!broken(*file)) continue;
+    unseen_.insert(file);
     file->use = Use::current;
     set_aside(*file, context.last_good);
   }
@@ -115,10 +119,10 @@ bool Unit::link(const Context& context, Problems& problems) {
   return main_ok;
 }
 
-Linker::Doubt Unit::doubt() const {
+Linker::Doubt Unit::doubt(bool of_all) const {
   Linker::Doubt doubt;
   for (const SourceFile* file : files) {
-    if (file->use == Use::current) continue;
+    if (file->use == Use::current && !of_all) continue;
     if (file->current == nullptr || !file->current->readable) {
       doubt.any_name = true;
     } else {
@@ -150,9 +154,11 @@ bool Unit::link_pass(const Context& context, bool& main_ok) {
   };
   for (SourceFile* file : files) {
     file->linked.clear();
+    const bool current = file->use == Use::current;
     admit(*file, [&](const FileSpec& spec, const Linker::Scope& scope, Problems& problems) {
       return linker.admit_upstreams(spec, scope, problems);
     });
+    if (current && file->use != Use::current) unseen_.insert(file);
   }
   // With a file's upstreams gone, what the routes would complain of is no fault of theirs.
   if (!done) return false;
@@ -161,7 +167,11 @@ bool Unit::link_pass(const Context& context, bool& main_ok) {
       return linker.admit_routes(spec, scope, problems);
     });
   }
-  if (!done || !main_ok) return done;
+  if (!done) return done;
+  for (SourceFile* file : files) {
+    if (unseen_.count(file) != 0) examine(*file, linker, context);
+  }
+  if (!main_ok) return done;
   std::vector<std::shared_ptr<const Parsed>> sources;
   for (SourceFile* file : files) {
     if (file->in_force() == nullptr) continue;
@@ -172,6 +182,26 @@ bool Unit::link_pass(const Context& context, bool& main_ok) {
   }
   linked_ = linker.take(std::move(sources));
   return true;
+}
+
+void Unit::examine(SourceFile& file, Linker& linker, const Context& context) {
+  if (file.current == nullptr || !file.current->readable || !file.barred.empty()) return;
+  Problems problems(file.display, file.current->bytes);
+  linker.examine(file.current->spec,
+                 {context.tenancy.find(file.binding.tenant), file.binding.folder, &file == &context.main}, problems);
+  // It may have come as far as to be told some of it.
+  for (auto& diagnostic : problems.take()) {
+    if (std::find(file.found.begin(), file.found.end(), diagnostic) == file.found.end()) {
+      file.found.push_back(std::move(diagnostic));
+    }
+  }
+}
+
+void Unit::examine(const Context& context) {
+  Inputs material(context.files);
+  Linker linker({context.settings, context.registry, policies_, upstream_tls_, material, context.certificates,
+                 context.tenancy, doubt(true), context.platform, false});
+  for (SourceFile* file : files) examine(*file, linker, context);
 }
 
 void Unit::conclude(std::vector<Diagnostic> more) {

@@ -6,6 +6,7 @@
 // back changes what the others of the unit see, so linking is repeated until nothing fails.
 
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -36,8 +37,10 @@ class Unit {
 
   // False: the main file has an error, or its `tls:` (reported to `problems`); then there is nothing linked.
   bool link(const Context& context, Problems& problems);
-  // In place of link(), when there is no main file to link with: every file says what is wrong with it alone.
+  // In place of link(), when there is no main file to link with: every file says what is wrong with it.
   void report();
+  // Then, of the platform's unit, if the main file could be read: what is wrong with its files together.
+  void examine(const Context& context);
   // After either: SourceFile::told of all its files. `more` is told with the main file's. Without, nothing is done.
   void conclude(std::vector<Diagnostic> more);
 
@@ -57,8 +60,10 @@ class Unit {
   static void report_own(SourceFile& file);
   static void set_aside(SourceFile& file, const LastGood& last_good);
   static void fail(SourceFile& file, std::vector<Diagnostic> diagnostics, const LastGood& last_good);
-  [[nodiscard]] Linker::Doubt doubt() const;
+  // Of the names in the files that are set aside, or in all.
+  [[nodiscard]] Linker::Doubt doubt(bool of_all = false) const;
   bool link_pass(const Context& context, bool& main_ok);
+  static void examine(SourceFile& file, Linker& linker, const Context& context);
 
   // What a file said, and whose it was, when it was linked.
   struct Said {
@@ -71,8 +76,9 @@ class Unit {
   [[nodiscard]] std::vector<Said> said() const;
 
   std::string tenant_;
-  std::vector<Said> said_;  // by what is linked
-  bool fresh_ = false;      // linked or reported, and not concluded
+  std::vector<Said> said_;              // by what is linked
+  bool fresh_ = false;                  // linked or reported, and not concluded
+  std::set<const SourceFile*> unseen_;  // set aside before their routes were looked at
   TlsPolicies policies_;
   UpstreamTls upstream_tls_;
   std::optional<Inputs> material_;

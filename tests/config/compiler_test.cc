@@ -1,6 +1,8 @@
 // The compiler on a real disk: what it makes of a configuration, what it keeps, what it sets aside.
 #include <unistd.h>
 
+#include <ctime>
+
 #include "tests/config/compiler_fixture.h"
 
 namespace edgemux::config {
@@ -53,6 +55,58 @@ TEST_F(CompilerTest, HostsStandOnTheListenersOfTheirRoute) {
   EXPECT_EQ(backend(0), "10.0.0.4:443");
   EXPECT_EQ(backend(1), "10.0.0.3:443");
   EXPECT_EQ(backend(2), "10.0.0.4:443");
+}
+
+TEST_F(CompilerTest, MoreErrorsThanAreListedAreCountedAtTheEndOfTheirFile) {
+  std::string routes = "routes:\n";
+  for (int i = 0; i < 300; ++i) routes += "  - { host: \"bad!\", passthrough: \"10.0.0.1:443\" }\n";
+  main_file(routes);
+  const auto c = compiler()->compile();
+  ASSERT_EQ(c.diagnostics.size(), 201U);
+  EXPECT_EQ(c.diagnostics.front().origin.line, 6U);
+  EXPECT_THAT(c.diagnostics.back().headline(), HasSubstr("edgemux.yaml: error: and 100 more errors in this file"));
+  EXPECT_EQ(c.errors(), 300U);
+  EXPECT_EQ(c.warnings(), 0U);
+}
+
+// A file is somebody's input: what is wrong in it many times is told without comparing everything with everything.
+TEST_F(CompilerTest, ManyUnknownNamesCostInProportionToTheFile) {
+  constexpr int many = 20'000;
+  std::string text = "upstreams:\n";
+  for (int i = 0; i < many; ++i) text += "  u" + std::to_string(i) + ": { endpoints: [\"10.0.0.1:1\"] }\n";
+  text += "routes:\n";
+  for (int i = 0; i < many; ++i) {
+    text += "  - { host: h" + std::to_string(i) + ".example.com, passthrough: v" + std::to_string(i) + " }\n";
+  }
+  write("many.yaml", text);
+  main_file("include: [many.yaml]\n");
+  const auto began = std::clock();
+  const auto c = compiler()->compile();
+  EXPECT_LT(static_cast<double>(std::clock() - began) / CLOCKS_PER_SEC, 30.0);
+  EXPECT_EQ(c.errors(), static_cast<std::size_t>(many));
+}
+
+TEST_F(CompilerTest, WhatARuleMayNameIsBounded) {
+  const auto names = [](int count, const std::string& end) {
+    std::string out;
+    for (int i = 0; i < count; ++i) out += (i == 0 ? "N" : ", N") + std::to_string(i) + end;
+    return out;
+  };
+  const auto rule = [&](int count) {
+    main_file(
+        "routes:\n  - host: a.example.com\n    on_http: serve\n    listeners: [http]\n    rules:\n      - match:\n"
+        "          methods: [" +
+        names(count, "") + "]\n          headers: { " + names(count, ": a") + " }\n          query: { " +
+        names(count, ": a") + " }\n        respond: {}\n        response_headers: { set: { " + names(count, ": a") +
+        " } }\n");
+    return compiler()->compile();
+  };
+  EXPECT_EQ(text(rule(256)), "");
+  const auto c = rule(257);
+  EXPECT_EQ(c.errors(), 4U);
+  EXPECT_THAT(text(c), HasSubstr("a rule may name at most 256 methods"));
+  EXPECT_THAT(text(c), HasSubstr("a rule may name at most 256 headers"));
+  EXPECT_THAT(text(c), HasSubstr("a rule may name at most 256 parameters"));
 }
 
 TEST_F(CompilerTest, BindsAreRead) {

@@ -9,6 +9,7 @@ from support.attacker import Attacker
 from support.backends import Haproxy, Nginx, WebSocketEcho
 from support.certs import Authority
 from support.curl import Wrk
+from support.house import House
 from support.http2 import H2Client
 from support.origin import Origin, pattern
 from support.ports import free_port
@@ -86,6 +87,11 @@ def origin(closing):
 @pytest.fixture
 def site(edge, origin, authority):
     return Site(edge, origin, authority)
+
+
+@pytest.fixture
+def house(edge, authority):
+    return House(edge, authority)
 
 
 @pytest.fixture

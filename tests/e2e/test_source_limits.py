@@ -1,5 +1,6 @@
 """Limits per client address: a source that asks or takes too much is held to its share, over all workers, and nobody else."""
 
+import threading
 import time
 
 import pytest
@@ -52,6 +53,47 @@ def test_a_source_that_asks_too_often_gets_429(site, origin):
     network = [ask(site, "/echo", f"2001:db8:0:1::{n:x}").status for n in range(1, 30)]
     assert 429 in network
     assert ask(site, "/echo", "2001:db8:0:2::1").status == 200
+
+
+@pytest.mark.sanitizer
+@pytest.mark.parametrize("limit", ["connections_per_source", "new_connections_per_second_per_source"])
+def test_connections_of_a_source_over_its_limit_reach_no_backend(site, tap, limit):
+    """Counted over all workers; one more is closed before anything is connected to."""
+    site.edge.start(**settings(site, {limit: 2}, {"host": "t.example.com", "passthrough": tap.address}) | {"workers": 4})
+    reached = []
+
+    def greet():
+        try:
+            while True:
+                reached.append(tap.accept(60))
+                reached[-1].send(b"x")
+        except (OSError, ValueError):
+            pass  # the test is over
+
+    def tunnel(source):
+        """An open connection that the backend greeted, or None where it was closed."""
+        wire = Wire.connect(site.edge.https)
+        wire.send(pp.v1(source, "198.51.100.1") + hello("t.example.com"))
+        try:
+            assert wire.take(1) == b"x"
+        except (ConnectionError, AssertionError):
+            wire.close()
+            return None
+        return wire
+
+    threading.Thread(target=greet, daemon=True).start()
+    began = time.monotonic()
+    greedy = [tunnel(GREEDY) for _ in range(40)]
+    took = time.monotonic() - began
+    let_in = [wire for wire in greedy if wire is not None]
+    assert greedy[0] is not None and greedy[1] is not None and None in greedy
+    assert len(let_in) <= (2 if limit == "connections_per_source" else 2 + 2 * took + 1)
+    assert len(reached) == len(let_in), "one that is refused goes nowhere"
+    site.edge.wait_access(reason="too_many_connections", detail=lambda d: GREEDY in d)
+    modest = tunnel(MODEST)
+    assert modest is not None
+    for wire in [*let_in, modest]:
+        wire.close()
 
 
 def test_the_limits_come_and_go_with_a_reload(site):

@@ -1,7 +1,6 @@
 """Tenants of one process: none gets another's names, certificates, tokens or share of the machine."""
 
 import multiprocessing
-import os
 import select
 import ssl
 import statistics
@@ -10,81 +9,10 @@ import threading
 import time
 
 import pytest
-import yaml
 from support.hello import hello
+from support.house import ACME, says
 from support.waiting import patience, until
 from support.wire import Wire, request
-
-ACME = "/.well-known/acme-challenge/"
-
-
-def says(host, text, **more):
-    return {"host": host, "on_http": "serve", "rules": [{"path": "/", "respond": {"status": 200, "body": text}}], **more}
-
-
-class House:
-    """A proxy with two tenants, a and b, each with a folder of its own that holds routes, certificates and tokens."""
-
-    def __init__(self, edge, authority):
-        self.edge, self.authority = edge, authority
-        self.tenants = {}
-        for name in ("a", "b"):
-            folder = edge.folder / "tenants.d" / name
-            for part in ("certs", "tokens"):
-                (folder / part).mkdir(parents=True)
-            self.tenants[name] = {
-                "hosts": [f"{name}.example.test", f"*.{name}.example.test"],
-                "networks": ["127.0.0.0/8"],
-                "certificates": [{"directory": str(folder / "certs")}],
-                "tokens_dir": str(folder / "tokens"),
-            }
-            self.certify(name, f"{name}.example.test", f"*.{name}.example.test")
-
-    def folder(self, tenant):
-        return self.edge.folder / "tenants.d" / tenant
-
-    def certify(self, tenant, *names, stem="own"):
-        pair = self.authority.issue(*names)
-        pair.install(self.folder(tenant) / "certs" / f"{stem}.pem", self.folder(tenant) / "certs" / f"{stem}.key")
-        return pair
-
-    def write(self, tenant, content, file="routes.yaml"):
-        """In one rename; a list is the routes."""
-        if isinstance(content, list):
-            content = yaml.safe_dump({"routes": content})
-        fresh = self.folder(tenant) / f".{file}.new"
-        fresh.write_text(content)
-        os.replace(fresh, self.folder(tenant) / file)
-
-    def config(self, **over):
-        return {"tenants": self.tenants, "include": [{"files": "tenants.d/{tenant}/*.yaml"}], **over}
-
-    def start(self, **over):
-        self.edge.start(**self.config(**over))
-        return self
-
-    def restart(self):
-        self.edge.stop()
-        self.edge.spawn()
-        self.edge.wait_ready()
-
-    def ask(self, host):
-        """(status, body) of a request over TLS, or None where the connection was refused."""
-        try:
-            with Wire.connect(self.edge.https, tls=self.authority.client_context(), name=host) as wire:
-                answer = wire.ask("/", host)
-                return answer.status, answer.body.decode()
-        except (OSError, ssl.SSLError, AssertionError):
-            return None
-
-    def plain(self, path, host):
-        with Wire.connect(self.edge.http) as wire:
-            return wire.ask(path, host)
-
-
-@pytest.fixture
-def house(edge, authority):
-    return House(edge, authority)
 
 
 @pytest.mark.sanitizer
@@ -322,6 +250,32 @@ def test_a_connection_to_port_80_counts_for_the_tenant_of_its_latest_request(hou
         until(lambda: (open_of("a"), open_of("b")) == (0, 1), "it has moved")
         assert house.plain("/", "a.example.test").status == 200
     until(lambda: (open_of("a"), open_of("b")) == (0, 0), "all are gone")
+
+
+def test_the_limit_of_connections_is_of_all_workers_together(house, origin):
+    """On either port, of whatever worker: never more than two at a time, and nothing of the others reaches the backend."""
+    edge = house.edge
+    house.tenants["a"]["limits"] = {"connections": 2}
+    house.write("a", [forwards("a.example.test", origin)])
+    house.write("b", [])
+    house.start(workers=4)
+    context = house.authority.client_context(["http/1.1"])
+    held = []
+    try:
+        for _ in range(24):
+            try:
+                held.append(Wire.connect(edge.https, tls=context, name="a.example.test"))
+            except (OSError, ssl.SSLError):
+                pass  # closed before TLS
+        assert len(held) == 2
+        assert [house.plain("/echo", "a.example.test").status for _ in range(12)] == [429] * 12
+        assert not origin.requests
+        assert [wire.ask("/echo", "a.example.test").status for wire in held] == [200, 200]
+        assert edge.metrics().total("edgemux_tenant_connections_active", tenant="a") == 2
+    finally:
+        for wire in held:
+            wire.close()
+    until(lambda: house.plain("/echo", "a.example.test").status == 200, "the places are free again")
 
 
 def test_new_connections_over_the_rate_are_closed(house):

@@ -1,0 +1,113 @@
+"""Files that are set aside: what their last good bytes still serve, as the days go by, and what `check` and `explain` say."""
+
+import json
+import os
+
+import pytest
+from support.hello import hello
+from support.house import says
+from support.proxy import edgemux
+from support.waiting import until
+from support.wire import Wire
+
+BROKEN = "routes: [{ host: a.example.test, rules: [\n"
+
+
+def set_aside(edge):
+    return edge.metrics().total("edgemux_config_files_set_aside")
+
+
+def reaches(edge, name, tap):
+    """Whether a connection for this name comes to the backend."""
+    with Wire.connect(edge.https) as client:
+        first = hello(name)
+        client.send(first)
+        if tap.nobody_comes():
+            assert client.rest_or_reset() == b""
+            return False
+        return True
+
+
+@pytest.mark.sanitizer
+def test_claims_and_networks_of_the_day_hold_after_a_restart_too(house, tap):
+    """What changed while nothing ran: a name went to somebody else, and a network is no more."""
+    edge = house.edge
+    house.write("a", [says("a.example.test", "a"), says("x.a.example.test", "x"),
+                      {"host": "t.a.example.test", "passthrough": tap.address}])
+    house.write("b", [says("b.example.test", "b")])
+    house.start()
+    assert house.ask("x.a.example.test") == (200, "x")
+    assert reaches(edge, "t.a.example.test", tap)
+    edge.stop()
+    house.write("a", BROKEN)
+    house.tenants["b"]["hosts"].append("x.a.example.test")
+    house.tenants["a"]["networks"] = ["10.0.0.0/8"]
+    house.certify("b", "x.a.example.test", stem="won")
+    house.write("b", [says("b.example.test", "b"), says("x.a.example.test", "taken over")])
+    edge.write(edge.base(**house.config()))
+    edge.spawn()
+    edge.wait_ready()
+    assert set_aside(edge) == 1
+    assert house.ask("a.example.test") == (200, "a"), "its last good bytes serve"
+    assert house.ask("x.a.example.test") == (200, "taken over"), "and nothing that is not its own any more"
+    assert not reaches(edge, "t.a.example.test", tap), "nor from where it may not go any more"
+    assert "in the last good version: host 'x.a.example.test' belongs to tenant 'b'" in edge.log()
+    done = edgemux("explain", "--config", edge.path, "--running", "https://a.example.test" + f":{edge.https}/")
+    assert "this route is from the last good version of its file, which is set aside" in done.stdout, done
+
+
+def test_a_file_that_vanishes_while_it_is_set_aside_is_gone_for_good(house):
+    """Deleted is removed, whatever it was; a broken one that comes back later has no past."""
+    edge = house.edge
+    house.write("a", [says("a.example.test", "a")])
+    house.write("b", [says("b.example.test", "b")])
+    house.start()
+    house.write("a", BROKEN)
+    until(lambda: set_aside(edge) == 1, "the file is set aside")
+    assert house.ask("a.example.test") == (200, "a")
+    (house.folder("a") / "routes.yaml").unlink()
+    until(lambda: house.ask("a.example.test") is None and set_aside(edge) == 0, "its hosts are gone with it")
+    house.write("a", BROKEN)
+    until(lambda: set_aside(edge) == 1, "it is set aside again")
+    assert house.ask("a.example.test") is None
+    house.restart()
+    assert house.ask("a.example.test") is None
+    assert house.ask("b.example.test") == (200, "b")
+
+
+def test_a_file_that_vanished_while_nothing_ran_is_gone_for_good(house):
+    edge = house.edge
+    house.write("a", [says("a.example.test", "a")])
+    house.write("b", [says("b.example.test", "b")])
+    house.start()
+    edge.stop()
+    (house.folder("a") / "routes.yaml").unlink()
+    edge.spawn()
+    edge.wait_ready()
+    assert house.ask("a.example.test") is None
+    house.write("a", BROKEN)
+    until(lambda: set_aside(edge) == 1, "the file is set aside")
+    assert house.ask("a.example.test") is None
+
+
+def test_check_tells_of_it_and_leaves_the_state_alone(house):
+    edge = house.edge
+    house.write("a", [says("a.example.test", "a")])
+    house.write("b", [])
+    house.start()
+    edge.stop()
+
+    def state():
+        return {str(at): at.read_bytes() for at in (edge.folder / "state").rglob("*") if at.is_file()}
+
+    before = state()
+    assert before
+    house.write("a", BROKEN)
+    done = edgemux("check", "--config", edge.path, "--format", "json")
+    told = json.loads(done.stdout)
+    assert done.returncode == 1 and not told["ok"]
+    first = next(d for d in told["diagnostics"] if d["severity"] == "error")
+    assert first["tenant"] == "a" and first["file"].endswith("tenants.d/a/routes.yaml")
+    os.unlink(house.folder("a") / "routes.yaml")
+    assert edgemux("check", "--config", edge.path).returncode == 0
+    assert state() == before, "asking changes nothing"
