@@ -1,10 +1,13 @@
 """What HTTP promises, from each version of it to each: the same tests for HTTP/1 and HTTP/2 clients and upstreams."""
 
+import time
+
 import pytest
 from h2.errors import ErrorCodes
 from support.ends import CLIENTS, UPSTREAMS, fill, move
 from support.ports import free_port
 from support.proxy import Growth, sanitized
+from support.waiting import until
 from support.wire import Tap
 
 pytestmark = pytest.mark.sanitizer
@@ -370,3 +373,28 @@ def test_an_upstream_that_stops_reading_stops_the_client(pair):
     upstream.end() if pair.up == "h2" else None
     assert client.head() == 200
     pair.goes_on()
+
+
+@pytest.mark.full
+def test_who_waits_for_windows_is_not_too_slow(site, closing):
+    """An upstream that stops reading uses up the window of the client's connection. Its other uploads wait for that, and are
+    not given up as if the client were slow."""
+    stuck = UPSTREAMS["h2"](closing(Tap(free_port())))
+    site.start(site.route({"path": "/stuck", "upstream": stuck.entry}, {"path": "/", "upstream": site.origin.address}), workers=1)
+    client = closing(CLIENTS["h2"](site))
+    client.ask("/stuck", "POST", body="open")
+    stuck.request()
+    sent = fill(client, 1 << 20)
+    client.ask("/upload", "POST", body=5)
+    assert client.room() == 0
+    began = time.monotonic()
+    until(lambda: client.look() or time.monotonic() > began + 13, "more than the grace of 10 s has passed", within=30)
+    assert client.now.heads == [] and client.now.code is None
+    came = 0
+    while came < sent:
+        came += len(stuck.poll())
+        client.look()
+    client.send(b"hello")
+    client.end()
+    assert client.head() == 200
+    stuck.close()
