@@ -368,8 +368,8 @@ void Exchange::await_body(milliseconds time) {
 
 void Exchange::body_timed_out() {
   const std::uint64_t rate = worker_.snapshot().timeouts.request_body_rate;
-  if (!wants_input() || stage_ == Stage::connecting) {
-    body_began_ = worker_.now();  // it is the upstream that is slow
+  if (!wants_input() || stage_ == Stage::connecting || session_->withholds_window()) {
+    body_began_ = worker_.now();  // it is an upstream that is slow
     body_bytes_ = 0;
   } else if (rate != 0 && body_bytes_ * 1000 < rate * (worker_.now() - body_began_)) {
     return refuse(408, CloseReason::body_too_slow, "the request's body comes in too slowly");

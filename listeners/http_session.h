@@ -70,6 +70,8 @@ class HttpSession final : public Session,
   // may_keep() only. Beyond it further requests are refused as not processed.
   void keeps(std::size_t before, std::size_t now) { kept_ += now - before; }
   [[nodiscard]] bool may_keep(std::size_t bytes) const { return http2_ == nullptr || spent() + bytes <= kMostSpent; }
+  // The client may be kept from sending by what has not gone on to upstreams, of this request or of others.
+  [[nodiscard]] bool withholds_window() const { return http2_ != nullptr && http2_->withholds_window(); }
   // The exchange is over and may be taken apart: the next request may come. The session must not be used after it by
   // the exchange.
   void exchange_done(Exchange& exchange, CloseReason reason);

@@ -54,6 +54,9 @@ class Http2Server final : public ServerCodec, private Http2Connection {
   // Bytes of all answers that were copied to wait, and of all requests that have not gone on.
   [[nodiscard]] std::size_t held() const { return kept_bytes(); }
   [[nodiscard]] std::size_t received() const { return unconsumed_bytes(); }
+  // So many of them that the client may have to wait for its connection's window, whichever streams they came on: what
+  // has gone on is given back by halves.
+  [[nodiscard]] bool withholds_window() const { return 2 * unconsumed_bytes() > kConnectionWindow; }
 
  private:
   enum class Drain : std::uint8_t { none, noticed, last };

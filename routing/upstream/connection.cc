@@ -91,6 +91,12 @@ void UpstreamConnection::park(std::uint64_t until) {
 // ---- sending ----
 
 void UpstreamConnection::flush() {
+  write();
+  // Streams that share the connection wait for the same output.
+  if (state_ == State::open && untold_ && output_.empty() && codec_->multiplexed()) again_.request();
+}
+
+void UpstreamConnection::write() {
   if (state_ != State::open) return;
   if (write_failed_) {
     output_.clear();
@@ -106,9 +112,11 @@ void UpstreamConnection::flush() {
     output_.clear();
     again_.request();
   }
+  if (!output_.empty()) untold_ = true;
 }
 
 void UpstreamConnection::tell_writable() {
+  if (!output_.empty() || !std::exchange(untold_, false)) return;
   // Calls may end streams, or begin others.
   for (std::size_t i = 0; i < streams_.size() && output_.empty(); ++i) {
     UpstreamStream* stream = streams_[i];
@@ -255,10 +263,8 @@ void UpstreamConnection::on_ready(core::Stream&) {
     if (says_more()) close();
     return;
   }
-  if (!output_.empty()) {
-    flush();
-    if (output_.empty()) tell_writable();
-  }
+  if (!output_.empty()) write();
+  tell_writable();
   read();
 }
 
@@ -314,7 +320,9 @@ void UpstreamConnection::read() {
     if (tls_ != nullptr && !tls_->failure().empty()) return fail(UpstreamFailure::Kind::reset, tls_->failure());
     return fail(UpstreamFailure::Kind::reset, std::strerror(result.error));
   }
-  if (state_ == State::open && codec_->multiplexed()) flush();
+  if (state_ != State::open || !codec_->multiplexed()) return;
+  write();
+  tell_writable();
 }
 
 bool UpstreamConnection::receive(std::span<char> bytes) {
@@ -389,7 +397,7 @@ void UpstreamConnection::on_stream_writable(core::StreamId id) {
   UpstreamStream* stream = stream_of(id);
   if (stream == nullptr) return;
   stream->touch();
-  if (output_.empty()) stream->observer_.on_upstream_writable();
+  untold_ = true;  // what waited is in the output now
 }
 
 // ---- ends ----

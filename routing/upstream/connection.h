@@ -73,6 +73,8 @@ class UpstreamConnection final : public core::Retirable,
   void park(std::uint64_t until);
   void close();
   void flush();
+  void write();
+  // on_upstream_writable() to all whose bytes are gone, once the output is empty.
   void tell_writable();
   UpstreamStream* stream_of(core::StreamId id) { return id <= streams_.size() ? streams_[id - 1] : nullptr; }
 
@@ -151,6 +153,7 @@ class UpstreamConnection final : public core::Retirable,
   bool parked_ = false;        // counted as idle
   bool write_failed_ = false;  // the upstream takes no more; its answer may be there all the same
   bool leased_ = false;        // counted in UpstreamState::connections
+  bool untold_ = false;        // streams may wait to be told that the output is empty
 };
 
 }  // namespace edgemux::routing

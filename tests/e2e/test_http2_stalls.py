@@ -1,17 +1,22 @@
 """HTTP/2 clients that take nothing, or little, of what they ask for: what is kept for them meanwhile is bounded."""
 
+import concurrent.futures
 import hashlib
+import json
 import random
 import struct
 import time
 
 import pytest
 from support.attacker import DATA, GOAWAY, HEADERS, RST, WINDOW, Attacker, frame, head, literal
-from support.http2 import H2Origin
+from support.curl import curl
+from support.http2 import H2Client, H2Origin
 from support.origin import pattern
 from support.ports import free_port
 from support.proxy import Growth, sanitized
+from support.site import HOST
 from support.waiting import patience, until
+from support.wire import request
 
 PER_ATTACKER = 256  # KiB
 STREAMS = 48  # MAX_CONCURRENT_STREAMS
@@ -89,6 +94,85 @@ def test_requests_that_wait_are_bounded(site, attackers, good, blackhole, what):
     friend.ask()
     print(f"{what}: {held:.0f} KiB per attacker")
     assert held < PER_ATTACKER or sanitized()
+
+
+# ---- what a good client makes of being refused
+
+MANY = 40
+LARGE = "v" * 12_000
+
+
+@pytest.fixture
+def narrow(site):
+    """One connection for everybody: what waits for it is kept, and so bounded."""
+    upstream = {"endpoints": [site.origin.address], "limits": {"connections": 1, "pending": 1000}, "timeouts": {"pending": "60s"}}
+    site.start(site.route({"path": "/", "upstream": upstream}), workers=1)
+    return site
+
+
+@pytest.mark.sanitizer
+@pytest.mark.parametrize("again", ["at once", "when another is through"])
+def test_what_is_refused_may_be_sent_again_and_arrives_once(narrow, closing, again):
+    client = closing(H2Client(narrow.edge.https, narrow.authority, within=60))
+
+    def ask(number):
+        stream = client.ask(f"/echo?{number}", method="POST", headers=[("x-large", LARGE)], end=False)
+        client.send(stream, b"pay 10", end=True)
+        return stream
+
+    first = client.ask("/gate/first")
+    narrow.origin.wait_for_requests(1)
+    under_way = {ask(number): number for number in range(MANY)}
+    answered, refused = {}, 0
+
+    def over(stream):
+        return client.streams[stream].ended or client.streams[stream].reset is not None
+
+    def take():
+        """Takes away those that are over; the numbers of those that were refused."""
+        back = []
+        for stream in [s for s in under_way if over(s)]:
+            number, answer = under_way.pop(stream), client.streams[stream]
+            if answer.reset is None:
+                assert answer.status == 200
+                answered[number] = json.loads(answer.body)
+            else:
+                assert answer.reset == 7
+                back.append(number)
+        return back
+
+    client.until(lambda: any(client.streams[s].reset == 7 for s in under_way), "some are refused")
+    narrow.origin.gate("first").set()
+    waiting = []
+    while under_way or waiting:
+        waiting += take()
+        if waiting and (again == "at once" or not under_way or len(answered) > 0):
+            refused += len(waiting)
+            under_way.update({ask(number): number for number in waiting})
+            waiting = []
+        if under_way:
+            client.until(lambda: any(over(s) for s in under_way), "something is over")
+    assert client.wait(first).status == 200 and client.goaway is None
+    assert sorted(answered) == list(range(MANY)) and all(seen["length"] == 6 for seen in answered.values())
+    assert sorted(r.target for r in narrow.origin.requests if r.target != "/gate/first") == sorted(f"/echo?{n}" for n in range(MANY))
+    assert refused > 0
+    print(f"{again}: {refused} refused")
+
+
+def test_curl_sends_again_what_is_refused(narrow, tmp_path):
+    with narrow.wire() as wire, concurrent.futures.ThreadPoolExecutor(1) as pool:
+        wire.send(request("/gate/first", HOST))
+        narrow.origin.wait_for_requests(1)
+        run = pool.submit(curl, f"https://{HOST}:{{port}}/echo?[1-{MANY}]", "--http2", "--parallel", "--parallel-max", MANY,
+                          "-H", f"x-large: {LARGE}", "-o", f"{tmp_path}/#1", "--fail", port=narrow.edge.https,
+                          ca=narrow.authority.path)
+        # What one connection refuses, curl asks for on another.
+        until(lambda: run.done() or narrow.edge.metrics().total("edgemux_connections_total", listener="https") >= 2, "refused")
+        narrow.origin.gate("first").set()
+        done = run.result()
+    assert done.returncode == 0, done.stderr
+    seen = [json.loads((tmp_path / str(number)).read_text())["target"] for number in range(1, MANY + 1)]
+    assert seen == [f"/echo?{number}" for number in range(1, MANY + 1)]
 
 
 @pytest.mark.sanitizer

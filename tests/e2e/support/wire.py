@@ -192,15 +192,15 @@ class Tap:
     def __init__(self, port, backlog=128, host="127.0.0.1"):
         self.port = port
         self.address = f"{host}:{port}"
-        self._listener = socket.socket()
-        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._listener.bind((host, port))
-        self._listener.listen(backlog)
+        self.listener = socket.socket()
+        self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.listener.bind((host, port))
+        self.listener.listen(backlog)
         self._wires = []
 
     def accept(self, within=10.0):
-        self._listener.settimeout(patience(within))
-        sock, _ = self._listener.accept()
+        self.listener.settimeout(patience(within))
+        sock, _ = self.listener.accept()
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         wire = Wire(sock)
         self._wires.append(wire)
@@ -208,19 +208,19 @@ class Tap:
 
     def nobody_comes(self, seconds=0.2):
         """True when no connection waits and none arrives for so long."""
-        self._listener.settimeout(seconds)
+        self.listener.settimeout(seconds)
         try:
-            sock, _ = self._listener.accept()
+            sock, _ = self.listener.accept()
         except (TimeoutError, socket.timeout):
             return True
         sock.close()
         return False
 
     def stop_listening(self):
-        self._listener.close()
+        self.listener.close()
 
     def close(self):
-        self._listener.close()
+        self.listener.close()
         for wire in self._wires:
             wire.close()
 
