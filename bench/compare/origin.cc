@@ -15,6 +15,7 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "bench/compare/socket.h"
 
@@ -128,15 +129,15 @@ class Origin {
     const auto number = std::from_chars(head.data() + 5, head.data() + head.size(), size);
     if (number.ec != std::errc{} || *number.ptr != ' ' || size > kLargest) return false;
     c.closing = head.find("\r\nConnection: close") != std::string_view::npos;
-    c.pending = &answer(size);
+    c.pending = &answer(size, c.closing);
     c.sent = 0;
     c.in.erase(0, end + 4);
     return true;
   }
 
   // With the fields that nginx puts into an answer from a file.
-  const std::string& answer(std::size_t size) {
-    std::string& text = answers_[size];
+  const std::string& answer(std::size_t size, bool closing) {
+    std::string& text = answers_[{size, closing}];
     if (text.empty()) {
       std::ifstream file(bodies_ + "/" + std::to_string(size), std::ios::binary);
       const std::string body{std::istreambuf_iterator<char>(file), {}};
@@ -145,9 +146,8 @@ class Origin {
           "HTTP/1.1 200 OK\r\nServer: origin\r\nDate: Sat, 28 Nov 2026 12:00:00 GMT\r\n"
           "Content-Type: text/plain\r\nContent-Length: " +
           std::to_string(size) +
-          "\r\nLast-Modified: Sat, 28 Nov 2026 11:00:00 GMT\r\nConnection: keep-alive\r\n"
-          "Accept-Ranges: bytes\r\n\r\n" +
-          body;
+          "\r\nLast-Modified: Sat, 28 Nov 2026 11:00:00 GMT\r\nConnection: " + (closing ? "close" : "keep-alive") +
+          "\r\nAccept-Ranges: bytes\r\n\r\n" + body;
     }
     return text;
   }
@@ -157,7 +157,7 @@ class Origin {
   int tunnels_ = -1;
   std::string bodies_;
   std::array<char, 64 * 1024> buffer_{};
-  std::map<std::size_t, std::string> answers_;
+  std::map<std::pair<std::size_t, bool>, std::string> answers_;
 };
 
 }  // namespace
