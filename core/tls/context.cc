@@ -66,13 +66,13 @@ int TlsCallbacks::acknowledge_name(SSL* ssl, int* /*alert*/, void* /*argument*/)
   return SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name) != nullptr ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_NOACK;
 }
 
-// The library's line for a key log: "LABEL CLIENT_RANDOM SECRET", in hex. It is made when the secret comes into use,
-// with a printf for each byte, so the library is asked for it only while a secret that we want may come: ours when
-// Finished is written, the client's when theirs has come.
+// The library makes the line with a printf for each byte, so it is asked for only while a secret that we want may come:
+// ours when our Finished is written, the client's when theirs has come.
 void TlsCallbacks::want_secret(const SSL* ssl, bool wanted) {
   SSL_CTX_set_keylog_callback(SSL_get_SSL_CTX(ssl), wanted ? keep_secret : nullptr);
 }
 
+// The library's line for a key log: "LABEL CLIENT_RANDOM SECRET", in hex.
 void TlsCallbacks::keep_secret(const SSL* ssl, const char* line) {
   TlsStream::Pending* pending = TlsBio::stream_of(ssl)->pending_.get();
   if (pending == nullptr) return;

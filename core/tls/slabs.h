@@ -48,9 +48,9 @@ class Slabs {
   static Reserve& reserve();
   static Slab* slab_of(const void* block);
 
-  // This thread's; null before its first block and after its end. base_: of the reserved addresses; before there are
-  // any, one that owns() nothing.
+  // This thread's; null before its first block and after its end.
   static constinit inline thread_local Heap* mine_ = nullptr;
+  // Of the reserved addresses; before there are any, one that owns() nothing.
   static constinit inline std::atomic<std::uintptr_t> base_{~std::uintptr_t{0} - kAddresses};
 };
 
