@@ -1,5 +1,6 @@
 #include "routing/table/host_table.h"
 
+#include <sys/mman.h>
 #include <sys/random.h>
 
 #include <algorithm>
@@ -9,12 +10,16 @@
 #include <chrono>
 #include <cstring>
 #include <new>
+#include <stdexcept>
 
 namespace edgemux::routing {
 
 namespace {
 
 constexpr std::size_t longest_name = 253;
+constexpr std::size_t kLine = 64;            // of the cache
+constexpr std::size_t kFetched = 5;          // lines: what most groups have
+constexpr std::size_t kMostPlaces = 0xffff;  // that a shard can tell apart
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
@@ -109,6 +114,38 @@ struct HostTable::Record {
   [[nodiscard]] std::size_t size() const { return size_for(length); }
   [[nodiscard]] std::string_view key() const { return {reinterpret_cast<const char*>(this) + header, length}; }
   [[nodiscard]] char* bytes() { return reinterpret_cast<char*>(this) + header; }
+  static const Record* at(const std::byte* place) { return std::launder(reinterpret_cast<const Record*>(place)); }
+};
+
+// Up to eight records of a group, which follow it one behind the other.
+struct HostTable::Block {
+  static constexpr std::size_t kMost = 8;
+  std::array<std::uint8_t, kMost> tags{};    // 0 behind the last
+  std::array<std::uint8_t, kMost> places{};  // from the block's end, in units of a record's alignment
+
+  static const Block* at(const std::byte* place) { return std::launder(reinterpret_cast<const Block*>(place)); }
+  [[nodiscard]] const std::byte* records() const { return reinterpret_cast<const std::byte*>(this + 1); }
+  [[nodiscard]] const Record* record(std::size_t index) const {
+    return Record::at(records() + places[index] * alignof(Record));
+  }
+  [[nodiscard]] std::size_t count() const {
+    return static_cast<std::size_t>(std::find(tags.begin(), tags.end(), 0) - tags.begin());
+  }
+  [[nodiscard]] const std::byte* end() const {
+    const Record* const last = record(count() - 1);
+    return reinterpret_cast<const std::byte*>(last) + last->size();
+  }
+  // Calls `visit` with the records that may have the tag, until it returns true. Most others are left out.
+  template <typename Visit>
+  bool each(std::uint8_t tag, Visit&& visit) const {
+    constexpr std::uint64_t kOnes = 0x0101010101010101U;
+    const std::uint64_t differ = std::bit_cast<std::uint64_t>(tags) ^ kOnes * tag;
+    // A byte's upper bit where it is zero (or one, above a zero).
+    for (std::uint64_t same = (differ - kOnes) & ~differ & kOnes << 7U; same != 0; same &= same - 1) {
+      if (visit(*record(static_cast<std::size_t>(std::countr_zero(same)) / 8))) return true;
+    }
+    return false;
+  }
 };
 
 struct HostTable::Hashed {
@@ -118,65 +155,120 @@ struct HostTable::Hashed {
   const RoutePtr* route;
 };
 
-// One block: this, the slots, the records one behind the other.
-struct HostTable::Shard {
-  static constexpr unsigned place_bits = 20;
-  static constexpr std::uint32_t place_mask = (1U << place_bits) - 1;
-
+// Memory for the shards of a big table, in huge pages: elsewhere a miss of the cache is one of the address translation
+// too. It goes when the last shard in it does, so a table whose shards were all replaced but one holds a page for it.
+struct HostTable::Chunk {
+  static constexpr std::size_t kSize = std::size_t{2} * 1024 * 1024;
   std::atomic<std::uint32_t> references{1};
-  std::uint32_t mask = 0;  // of the slots
-  std::uint32_t bytes = 0;
-  std::uint32_t used = 0;  // bytes of records
-  std::uint64_t count = 0;
 
-  // A slot: 12 bits of the hash, then the record's place in units of its alignment, plus 1; 0 = free.
-  [[nodiscard]] std::uint32_t* slots() { return reinterpret_cast<std::uint32_t*>(this + 1); }
-  [[nodiscard]] const std::uint32_t* slots() const { return reinterpret_cast<const std::uint32_t*>(this + 1); }
-  [[nodiscard]] std::byte* records() { return reinterpret_cast<std::byte*>(slots() + mask + 1); }
-  [[nodiscard]] const std::byte* records() const { return reinterpret_cast<const std::byte*>(slots() + mask + 1); }
-  [[nodiscard]] const Record* at(std::size_t place) const {
-    return std::launder(reinterpret_cast<const Record*>(records() + place));
+  // Null: there is no memory for it.
+  static Chunk* make() {
+    void* const got = ::mmap(nullptr, 2 * kSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (got == MAP_FAILED) return nullptr;
+    auto* const begin = static_cast<std::byte*>(got);
+    const std::size_t before = (kSize - reinterpret_cast<std::uintptr_t>(got) % kSize) % kSize;
+    if (before > 0) ::munmap(begin, before);
+    ::munmap(begin + before + kSize, kSize - before);
+    ::madvise(begin + before, kSize, MADV_HUGEPAGE);  // refused where the kernel has none: then small ones
+    return new (begin + before) Chunk;
   }
-  static std::uint32_t tag(std::uint64_t hashed) { return static_cast<std::uint32_t>(hashed >> 32U) << place_bits; }
-
-  // Room for `count` records of `record_bytes` together; at least two slots, so that the records are aligned.
-  static Shard* make(std::size_t count, std::size_t record_bytes) {
-    const std::size_t slots = std::bit_ceil(count + count / 4 + 2);  // at most 4/5 full
-    const std::size_t size = sizeof(Shard) + slots * sizeof(std::uint32_t) + record_bytes;
-    auto* shard = new (::operator new(size)) Shard;
-    shard->mask = static_cast<std::uint32_t>(slots - 1);
-    shard->bytes = static_cast<std::uint32_t>(size);
-    std::memset(shard->slots(), 0, slots * sizeof(std::uint32_t));
-    return shard;
-  }
-  void add(const Hashed& name) {
-    auto* record =
-        new (records() + used) Record{*name.route, static_cast<std::uint8_t>(name.key.size()), name.wildcard};
-    std::memcpy(record->bytes(), name.key.data(), name.key.size());
-    std::size_t at = name.hash & mask;
-    while (slots()[at] != 0) at = (at + 1) & mask;
-    slots()[at] = tag(name.hash) | (used / static_cast<std::uint32_t>(alignof(Record)) + 1);
-    used += static_cast<std::uint32_t>(record->size());
-    ++count;
-  }
-  template <typename Visit>
-  void each(Visit&& visit) const {
-    for (std::size_t at = 0; at < used; at += this->at(at)->size()) visit(*this->at(at));
-  }
-  static void destroy(Shard* shard) {
-    for (std::size_t at = 0; at < shard->used;) {
-      auto* record = std::launder(reinterpret_cast<Record*>(shard->records() + at));
-      at += record->size();
-      record->~Record();
-    }
-    shard->~Shard();
-    ::operator delete(shard);
+  static void release(Chunk* chunk) {
+    if (chunk->references.fetch_sub(1, std::memory_order_acq_rel) == 1) ::munmap(chunk, kSize);
   }
 };
 
-HostTable::ShardRef::ShardRef(Shard* shard) : shard_(shard), mask_(shard->mask) {}
+// Where fill() puts shards. One thread's.
+class HostTable::Arena {
+ public:
+  explicit Arena(bool huge) : huge_(huge) {}
+  Arena(const Arena&) = delete;
+  Arena& operator=(const Arena&) = delete;
+  ~Arena() {
+    if (chunk_ != nullptr) Chunk::release(chunk_);
+  }
+  // The memory is the caller's to free: by Chunk::release where there is a chunk, by operator delete where not.
+  std::pair<void*, Chunk*> allocate(std::size_t bytes) {
+    if (!huge_ || bytes > Chunk::kSize / 8) return {::operator new(bytes), nullptr};
+    if (chunk_ == nullptr || Chunk::kSize - used_ < bytes) {
+      if (chunk_ != nullptr) Chunk::release(chunk_);
+      chunk_ = Chunk::make();
+      used_ = kLine;
+      if (chunk_ == nullptr) return {::operator new(bytes), nullptr};
+    }
+    void* const place = reinterpret_cast<std::byte*>(chunk_) + used_;
+    used_ += (bytes + kLine - 1) / kLine * kLine;
+    chunk_->references.fetch_add(1, std::memory_order_relaxed);
+    return {place, chunk_};
+  }
 
-HostTable::ShardRef::ShardRef(const ShardRef& from) : shard_(from.shard_), mask_(from.mask_) {
+ private:
+  bool huge_;
+  Chunk* chunk_ = nullptr;
+  std::size_t used_ = 0;
+};
+
+// This, then the blocks of its groups one behind the other.
+struct HostTable::Shard {
+  std::atomic<std::uint32_t> references{1};
+  std::uint32_t count = 0;
+  Chunk* chunk = nullptr;  // null: a block of the heap
+  std::size_t bytes = 0;   // of all
+  std::size_t used = 0;    // of the blocks
+
+  [[nodiscard]] std::byte* blocks() { return reinterpret_cast<std::byte*>(this + 1); }
+  [[nodiscard]] const std::byte* blocks() const { return reinterpret_cast<const std::byte*>(this + 1); }
+
+  static Shard* make(std::size_t block_bytes, Arena& arena) {
+    const std::size_t size = sizeof(Shard) + block_bytes;
+    const auto [place, chunk] = arena.allocate(size);
+    auto* shard = new (place) Shard;
+    shard->chunk = chunk;
+    shard->bytes = size;
+    return shard;
+  }
+  static std::size_t size_for(std::span<const Hashed> group) {
+    std::size_t bytes = (group.size() + Block::kMost - 1) / Block::kMost * sizeof(Block);
+    for (const Hashed& name : group) bytes += Record::size_for(name.key.size());
+    return bytes;
+  }
+  void add(std::span<const Hashed> group) {
+    for (std::size_t i = 0; i < group.size(); i += Block::kMost) {
+      auto* const block = new (blocks() + used) Block;
+      std::byte* const begin = blocks() + used + sizeof(Block);
+      std::byte* end = begin;
+      for (std::size_t k = 0; k < std::min(Block::kMost, group.size() - i); ++k) {
+        const Hashed& name = group[i + k];
+        auto* record = new (end) Record{*name.route, static_cast<std::uint8_t>(name.key.size()), name.wildcard};
+        std::memcpy(record->bytes(), name.key.data(), name.key.size());
+        block->tags[k] = tag_of(name.hash);
+        block->places[k] = static_cast<std::uint8_t>(static_cast<std::size_t>(end - begin) / alignof(Record));
+        end += record->size();
+      }
+      used = static_cast<std::size_t>(end - blocks());
+      count += static_cast<std::uint32_t>(std::min(Block::kMost, group.size() - i));
+    }
+  }
+  template <typename Visit>
+  void each(Visit&& visit) const {
+    for (const std::byte* at = blocks(); at != blocks() + used;) {
+      const Block* const block = Block::at(at);
+      at = block->end();
+      for (std::size_t i = 0; i < block->count(); ++i) visit(*block->record(i));
+    }
+  }
+  static void destroy(Shard* shard) {
+    shard->each([](const Record& record) { const_cast<Record&>(record).~Record(); });
+    Chunk* const chunk = shard->chunk;
+    shard->~Shard();
+    if (chunk != nullptr) {
+      Chunk::release(chunk);
+    } else {
+      ::operator delete(shard);
+    }
+  }
+};
+
+HostTable::ShardRef::ShardRef(const ShardRef& from) : shard_(from.shard_), begins(from.begins) {
   if (shard_ != nullptr) shard_->references.fetch_add(1, std::memory_order_relaxed);
 }
 
@@ -197,26 +289,28 @@ HostTable::HostTable(std::vector<Entry> entries) {
 
 void HostTable::fill(std::vector<Entry> entries) {
   constexpr std::size_t names_per_shard = 96;
-  constexpr std::size_t most_shards = 1U << 16U;
-  const std::size_t count = std::min(std::bit_ceil(entries.size() / names_per_shard + 1), most_shards);
+  const std::size_t count = entries.size() / names_per_shard + 1;
   shards_ = std::vector<ShardRef>(count);
   size_ = 0;
   // By shard, in one pass over the names and one over the shards.
   std::vector<Hashed> hashed;
   std::vector<std::uint32_t> begins(count + 1);
   hashed.reserve(entries.size());
+  std::size_t bytes = 0;
   for (const Entry& entry : entries) {
     const std::string_view key = key_of(entry.name);
+    bytes += Record::size_for(key.size());
     const bool wildcard = key.size() != entry.name.size();
     hashed.push_back({hash(key), key, wildcard, &entry.route});
-    ++begins[(hashed.back().hash >> 48U & (count - 1)) + 1];
+    ++begins[shard_of(hashed.back().hash) + 1];
   }
   for (std::size_t i = 1; i <= count; ++i) begins[i] += begins[i - 1];
   std::vector<Hashed> sorted(hashed.size());
   auto next = begins;
-  for (const Hashed& name : hashed) sorted[next[name.hash >> 48U & (count - 1)]++] = name;
+  for (const Hashed& name : hashed) sorted[next[shard_of(name.hash)]++] = name;
+  Arena arena(bytes >= 2 * Chunk::kSize);
   for (std::size_t i = 0; i < count; ++i) {
-    rebuild(i, std::span(sorted).subspan(begins[i], begins[i + 1] - begins[i]), {});
+    rebuild(i, arena, std::span(sorted).subspan(begins[i], begins[i + 1] - begins[i]), {});
   }
 }
 
@@ -227,7 +321,8 @@ void HostTable::count_label(std::string_view key, bool wildcard, int by) {
   wildcard_labels_.set(dots, labels_[dots] != 0);
 }
 
-void HostTable::rebuild(std::size_t index, std::span<const Hashed> fresh, std::span<const std::string_view> gone) {
+void HostTable::rebuild(std::size_t index, Arena& arena, std::span<const Hashed> fresh,
+                        std::span<const std::string_view> gone) {
   std::vector<Hashed> all(fresh.begin(), fresh.end());
   const Shard* old = shards_[index].get();
   if (old != nullptr) {
@@ -240,13 +335,25 @@ void HostTable::rebuild(std::size_t index, std::span<const Hashed> fresh, std::s
   }
   ShardRef made;
   if (!all.empty()) {
+    std::sort(all.begin(), all.end(),
+              [](const Hashed& a, const Hashed& b) { return group_of(a.hash) < group_of(b.hash); });
+    std::array<std::span<const Hashed>, kGroups> groups;
     std::size_t bytes = 0;
-    for (const Hashed& name : all) bytes += Record::size_for(name.key.size());
-    made = ShardRef(Shard::make(all.size(), bytes));
-    for (const Hashed& name : all) {
-      made->add(name);
-      count_label(name.key, name.wildcard, 1);
+    for (auto from = all.begin(); from != all.end();) {
+      const std::size_t group = group_of(from->hash);
+      const auto to = std::find_if(from, all.end(), [&](const Hashed& name) { return group_of(name.hash) != group; });
+      groups[group] = {from, to};
+      bytes += Shard::size_for(groups[group]);
+      from = to;
     }
+    // Names are spread by a random hash, so that no shard comes near.
+    if (bytes / alignof(Record) > kMostPlaces) throw std::length_error("a shard of host names is full");
+    made = ShardRef(Shard::make(bytes, arena));
+    for (std::size_t group = 0; group < kGroups; ++group) {
+      made->add(groups[group]);
+      made.begins[group + 1] = static_cast<std::uint16_t>(made->used / alignof(Record));
+    }
+    for (const Hashed& name : all) count_label(name.key, name.wildcard, 1);
     size_ += all.size();
   }
   shards_[index] = std::move(made);
@@ -264,7 +371,6 @@ HostTable HostTable::with(std::vector<Entry> changes, const std::vector<std::str
   made.labels_ = labels_;
   made.size_ = size_;
 
-  const std::size_t mask = shards_.size() - 1;
   std::vector<Hashed> touched;  // a null route pointer: removed
   touched.reserve(changes.size() + removed.size());
   const auto touch = [&](const std::string& name, const RoutePtr* route) {
@@ -273,9 +379,10 @@ HostTable HostTable::with(std::vector<Entry> changes, const std::vector<std::str
   };
   for (const Entry& entry : changes) touch(entry.name, &entry.route);
   for (const std::string& name : removed) touch(name, nullptr);
-  const auto shard = [mask](const Hashed& name) { return name.hash >> 48U & mask; };
+  const auto shard = [this](const Hashed& name) { return shard_of(name.hash); };
   std::sort(touched.begin(), touched.end(), [&](const auto& a, const auto& b) { return shard(a) < shard(b); });
 
+  Arena heap(false);
   std::vector<Hashed> fresh;
   std::vector<std::string_view> gone;
   for (std::size_t i = 0; i < touched.size();) {
@@ -286,10 +393,10 @@ HostTable HostTable::with(std::vector<Entry> changes, const std::vector<std::str
       gone.push_back(touched[i].key);
       if (touched[i].route != nullptr) fresh.push_back(touched[i]);
     }
-    made.rebuild(at, fresh, gone);
+    made.rebuild(at, heap, fresh, gone);
   }
   // Grown or shrunk a good deal: spread anew.
-  if (made.size_ > shards_.size() * 512 || made.size_ * 8 < shards_.size()) made.fill(made.entries());
+  if (made.size_ > shards_.size() * 256 || made.size_ * 8 < shards_.size()) made.fill(made.entries());
   return made;
 }
 
@@ -313,40 +420,47 @@ std::uint64_t HostTable::hash(std::string_view key) const {
   return fold(state ^ seed_[0], seed_[1] | 1U);
 }
 
-void HostTable::prefetch(std::uint64_t hashed) const {
-  const ShardRef& shard = shard_of(hashed);
-  if (shard.get() != nullptr) __builtin_prefetch(shard->slots() + (hashed & shard.mask()));
+HostTable::Group HostTable::group(std::uint64_t hashed) const {
+  const ShardRef& shard = shards_[shard_of(hashed)];
+  if (shard.get() == nullptr) return {nullptr, nullptr};
+  const std::size_t index = group_of(hashed);
+  const std::byte* const blocks = shard->blocks();
+  const Group found{blocks + shard.begins[index] * alignof(Record), blocks + shard.begins[index + 1] * alignof(Record)};
+  // A number that is the same for all is not guessed wrong, and so costs less than to fetch what is needed.
+  for (std::size_t line = 0; line < kFetched; ++line) __builtin_prefetch(found.at + line * kLine);
+  return found;
 }
 
-const HostTable::Record* HostTable::probe(std::string_view key, std::uint64_t hashed) const {
-  const ShardRef& shard = shard_of(hashed);
-  if (shard.get() == nullptr) return nullptr;
-  const std::uint32_t tag = Shard::tag(hashed);
-  const std::uint32_t* slots = shard->slots();
-  const std::uint64_t mask = shard.mask();
-  for (std::size_t at = hashed & mask; slots[at] != 0; at = (at + 1) & mask) {
-    if ((slots[at] & ~Shard::place_mask) != tag) continue;
-    const auto* records = reinterpret_cast<const std::byte*>(slots + mask + 1);
-    const std::size_t place = ((slots[at] & Shard::place_mask) - std::size_t{1}) * alignof(Record);
-    const auto* record = std::launder(reinterpret_cast<const Record*>(records + place));
-    if (record->key() == key) return record;
+const HostTable::Record* HostTable::probe(std::string_view key, std::uint64_t hashed, Group group) {
+  const Record* found = nullptr;
+  while (group.at != group.end) {
+    const Block* const block = Block::at(group.at);
+    const auto is_it = [&](const Record& record) {
+      if (record.key() != key) return false;
+      found = &record;
+      return true;
+    };
+    if (block->each(tag_of(hashed), is_it) || block->tags.back() == 0) break;
+    group.at = block->end();
   }
-  return nullptr;
+  return found;
 }
 
 const RoutePtr* HostTable::find(std::string_view name) const {
   if (size_ == 0 || name.empty() || name.size() > longest_name || name.front() == '.') return nullptr;
   const auto attached = [](const Record& record) { return record.route == nullptr ? nullptr : &record.route; };
   const std::uint64_t hashed = hash(name);
+  const Group exact = group(hashed);
   if (wildcard_labels_.none()) {
-    const Record* record = probe(name, hashed);
+    const Record* record = probe(name, hashed, exact);
     return record == nullptr ? nullptr : attached(*record);
   }
 
-  // The suffixes that a wildcard may have, longest first. Their slots are fetched while the exact name is looked for.
+  // The suffixes that a wildcard may have, longest first. They are fetched while the exact name is looked for.
   struct Suffix {
     std::string_view key;
     std::uint64_t hash;
+    Group group;
   };
   std::array<Suffix, 8> suffixes;
   std::size_t count = 0;
@@ -357,24 +471,29 @@ const RoutePtr* HostTable::find(std::string_view name) const {
       at = name.find('.', at + 1);
       if (labels >= kMostLabels || !wildcard_labels_.test(labels)) continue;
       const std::string_view key = name.substr(at);
-      suffixes[count++] = {key, hash(key)};
+      const std::uint64_t key_hash = hash(key);
+      suffixes[count++] = {key, key_hash, group(key_hash)};
     }
   };
-  prefetch(hashed);
   next_suffixes();
-  for (std::size_t i = 0; i < count; ++i) prefetch(suffixes[i].hash);
-  if (const Record* record = probe(name, hashed)) return attached(*record);
+  if (const Record* record = probe(name, hashed, exact)) return attached(*record);
   for (; count > 0; next_suffixes()) {
     for (std::size_t i = 0; i < count; ++i) {
-      if (const Record* record = probe(suffixes[i].key, suffixes[i].hash)) return attached(*record);
+      if (const Record* record = probe(suffixes[i].key, suffixes[i].hash, suffixes[i].group)) return attached(*record);
     }
   }
   return nullptr;
 }
 
+const HostTable::Record* HostTable::find_key(std::string_view key) const {
+  if (size_ == 0) return nullptr;
+  const std::uint64_t hashed = hash(key);
+  return probe(key, hashed, group(hashed));
+}
+
 bool HostTable::serves(std::string_view name) const {
   const std::string_view key = key_of(name);
-  const Record* record = size_ == 0 ? nullptr : probe(key, hash(key));
+  const Record* record = find_key(key);
   return record != nullptr && record->route != nullptr;
 }
 
@@ -382,7 +501,7 @@ std::vector<HostTable::Entry> HostTable::candidates(std::string_view name) const
   std::vector<Entry> result;
   if (size_ == 0 || name.empty() || name.size() > longest_name || name.front() == '.') return result;
   const auto add = [&](std::string_view key) {
-    if (const Record* record = probe(key, hash(key))) {
+    if (const Record* record = find_key(key)) {
       result.push_back({(record->wildcard ? "*" : "") + std::string(key), record->route});
     }
   };

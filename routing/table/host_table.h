@@ -5,11 +5,12 @@
 // never "example.com" itself. An owned name that is not attached to this listener is kept as such (`detached`), so that
 // it is unknown here and never falls to somebody's wildcard.
 //
-// Layout: the names are spread over shards of some hundred, each one immutable block of memory with its slots (a tag of
-// the hash and the place of a record, 4 bytes) and its records (route and name side by side). Tables that differ in
-// some names share all other shards, so that a change costs what changed. A cold hit costs one miss in the slots and
-// one in the records, on the same pages. Wildcards are stored under ".example.com", which no host name can be, and only
-// suffixes of a label count that some wildcard has are probed.
+// Layout: the names are spread over shards of some hundred, each one immutable block of memory, and those of a shard
+// over groups of three or four records (tags first, then route and name side by side) that lie one behind the other.
+// The directory has a line of the cache per shard that says where its groups are. So a cold hit waits for memory once:
+// the directory is small enough to stay near, and all lines of a group are asked for at the same time. Tables that
+// differ in some names share all other shards, so that a change costs what changed. Wildcards are stored under
+// ".example.com", which no host name can be, and only suffixes of a label count that some wildcard has are probed.
 
 #include <array>
 #include <bitset>
@@ -74,42 +75,58 @@ class HostTable {
 
  private:
   static constexpr std::size_t kMostLabels = 128;
+  static constexpr std::size_t kGroups = 27;  // of a shard: what fits into a line of the directory
   struct Record;
+  struct Block;
+  struct Hashed;
+  struct Chunk;
+  class Arena;
   struct Shard;
-  class ShardRef {
+  // A shard, and where its groups begin, in units of a record's alignment; the last one is where they end.
+  class alignas(64) ShardRef {
    public:
     ShardRef() = default;
-    explicit ShardRef(Shard* shard);  // takes over the one reference that it is made with
+    explicit ShardRef(Shard* shard) : shard_(shard) {}  // takes over the one reference that it is made with
     ShardRef(const ShardRef& from);
-    ShardRef(ShardRef&& from) noexcept : shard_(std::exchange(from.shard_, nullptr)), mask_(from.mask_) {}
+    ShardRef(ShardRef&& from) noexcept : shard_(std::exchange(from.shard_, nullptr)), begins(from.begins) {}
     ShardRef& operator=(ShardRef from) noexcept {
       std::swap(shard_, from.shard_);
-      std::swap(mask_, from.mask_);
+      std::swap(begins, from.begins);
       return *this;
     }
     ~ShardRef();
     Shard* operator->() const { return shard_; }
     [[nodiscard]] Shard* get() const { return shard_; }
-    [[nodiscard]] std::uint64_t mask() const { return mask_; }
 
    private:
     Shard* shard_ = nullptr;
-    std::uint64_t mask_ = 0;  // the shard's, here to spare a miss
+
+   public:
+    std::array<std::uint16_t, kGroups + 1> begins{};
   };
-  struct Hashed;
+  // The blocks of records that a hash may be among.
+  struct Group {
+    const std::byte* at;
+    const std::byte* end;
+  };
 
   [[nodiscard]] std::uint64_t hash(std::string_view key) const;
-  [[nodiscard]] const ShardRef& shard_of(std::uint64_t hashed) const {
-    return shards_[hashed >> 48U & (shards_.size() - 1)];
+  // Which shard, which group of it, and a tag to compare are three parts of a hash.
+  [[nodiscard]] std::size_t shard_of(std::uint64_t hashed) const {
+    return static_cast<std::size_t>((hashed >> 32U) * shards_.size() >> 32U);
   }
-  void prefetch(std::uint64_t hashed) const;
-  [[nodiscard]] const Record* probe(std::string_view key, std::uint64_t hashed) const;
+  static std::size_t group_of(std::uint64_t hashed) { return (hashed & 0xffffU) * kGroups >> 16U; }
+  static std::uint8_t tag_of(std::uint64_t hashed) { return static_cast<std::uint8_t>(hashed >> 16U | 1U); }
+  // Asks for the group's lines.
+  [[nodiscard]] Group group(std::uint64_t hashed) const;
+  static const Record* probe(std::string_view key, std::uint64_t hashed, Group group);
+  [[nodiscard]] const Record* find_key(std::string_view key) const;
   void fill(std::vector<Entry> entries);
   // Replaces one shard by one with `fresh`, and with those of its records that `gone` does not name.
-  void rebuild(std::size_t shard, std::span<const Hashed> fresh, std::span<const std::string_view> gone);
+  void rebuild(std::size_t shard, Arena& arena, std::span<const Hashed> fresh, std::span<const std::string_view> gone);
   void count_label(std::string_view key, bool wildcard, int by);
 
-  std::vector<ShardRef> shards_;                     // a power of two
+  std::vector<ShardRef> shards_;
   std::uint64_t seed_[2] = {0, 0};                   // random per table: names are chosen by strangers
   std::bitset<kMostLabels> wildcard_labels_;         // label counts of the wildcards' suffixes ("*.example.com": 2)
   std::array<std::uint32_t, kMostLabels> labels_{};  // how many wildcards have that many

@@ -321,5 +321,36 @@ TEST(HostTable, FindsEveryNameOfALargeTable) {
   }
 }
 
+// The longest names, more than eight to a group, in a table that lies in huge pages and then grows out of them.
+TEST(HostTable, HoldsTheLongestNamesAndLetsGoOfThem) {
+  const auto one = route("old");
+  const auto two = route("new");
+  const auto name = [](int i) {
+    const std::string label(63, 'a');
+    const std::string number = std::to_string(1'000'000 + i);
+    return number + label.substr(7) + "." + label + "." + label + "." + label.substr(2);
+  };
+  constexpr int kFirst = 20'000;
+  constexpr int kAll = 45'000;
+  ASSERT_EQ(name(0).size(), 253U);
+  {
+    std::vector<HostTable::Entry> entries;
+    for (int i = 0; i < kFirst; ++i) entries.push_back({name(i), one});
+    HostTable table(std::move(entries));
+    for (int from = 0; from < kAll; from += 5'000) {
+      entries.clear();
+      for (int i = from; i < from + 5'000; ++i) entries.push_back({name(i), two});
+      table = table.with(std::move(entries), {});
+      ASSERT_EQ(found(table, name(from)), "new");
+      ASSERT_EQ(found(table, name(from + 5'000)), from + 5'000 < kFirst ? "old" : "-");
+    }
+    EXPECT_EQ(table.size(), std::size_t{kAll});
+    EXPECT_EQ(one.use_count(), 1);
+    EXPECT_EQ(two.use_count(), 1 + kAll);
+    for (int i = 0; i < kAll; ++i) ASSERT_EQ(found(table, name(i)), "new");
+  }
+  EXPECT_EQ(two.use_count(), 1);
+}
+
 }  // namespace
 }  // namespace edgemux::routing
