@@ -12,10 +12,6 @@ struct TlsCallbacks {
   static int choose_protocol(SSL* ssl, const unsigned char** out, unsigned char* out_size, const unsigned char* in,
                              unsigned in_size, void* argument);
   static int acknowledge_name(SSL* ssl, int* alert, void* argument);
-  static void keep_secret(const SSL* ssl, const char* line);
-  // Whether keep_secret is called when a secret comes into use. For the context, so to be said before each step of a
-  // handshake: true once ours has come, as the client's may then.
-  static void want_secret(const SSL* ssl, bool wanted);
   static void count_record(int written, int version, int type, const void* data, std::size_t size, SSL* ssl,
                            void* argument);
   static int seal_ticket(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* cipher, EVP_MAC_CTX* mac,

@@ -69,7 +69,7 @@ struct TlsClientCallbacks {
 Result<std::shared_ptr<TlsWorker::ClientContext>> TlsWorker::make_client_context(const TlsClientPolicyPtr& policy) {
   auto made = std::make_shared<ClientContext>();
   made->policy = policy;
-  made->ssl.reset(SSL_CTX_new_ex(library_->context.get(), nullptr, TLS_client_method()));
+  made->ssl.reset(SSL_CTX_new_ex(library_->context.get(), KeySchedule::kProperties, TLS_client_method()));
   if (!made->ssl) return fail("no TLS context: " + take_library_error());
   SSL_CTX* ssl = made->ssl.get();
   if (auto set = configure(*ssl, *policy, library_->context.get()); !set) return tl::unexpected<Error>(set.error());

@@ -66,39 +66,9 @@ int TlsCallbacks::acknowledge_name(SSL* ssl, int* /*alert*/, void* /*argument*/)
   return SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name) != nullptr ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_NOACK;
 }
 
-// The library makes the line with a printf for each byte, so it is asked for only while a secret that we want may come:
-// ours when our Finished is written, the client's when theirs has come.
-void TlsCallbacks::want_secret(const SSL* ssl, bool wanted) {
-  SSL_CTX_set_keylog_callback(SSL_get_SSL_CTX(ssl), wanted ? keep_secret : nullptr);
-}
-
-// The library's line for a key log: "LABEL CLIENT_RANDOM SECRET", in hex.
-void TlsCallbacks::keep_secret(const SSL* ssl, const char* line) {
-  TlsStream::Pending* pending = TlsBio::stream_of(ssl)->pending_.get();
-  if (pending == nullptr) return;
-  std::string_view text(line);
-  const bool client = text.starts_with("CLIENT_TRAFFIC_SECRET_0 ");
-  if (!client && !text.starts_with("SERVER_TRAFFIC_SECRET_0 ")) return;
-  text.remove_prefix(text.rfind(' ') + 1);
-  if (text.size() > 2 * TrafficSecrets::kMost || text.size() % 2 != 0) return;
-  if (pending->secrets == nullptr) pending->secrets = std::make_unique<TrafficSecrets>();
-  auto& direction = client ? pending->secrets->read : pending->secrets->write;
-  for (std::size_t i = 0; i < text.size(); i += 2) {
-    const auto nibble = [&](std::size_t at) {
-      return static_cast<unsigned>(OPENSSL_hexchar2int(static_cast<unsigned char>(text[at])));
-    };
-    direction.secret[i / 2] = static_cast<unsigned char>(nibble(i) << 4U | nibble(i + 1));
-  }
-  direction.size = text.size() / 2;
-  want_secret(ssl, false);
-}
-
 // Tickets are sent under the secret that data is sent under, so that data is not the first.
-void TlsCallbacks::count_record(int written, int /*version*/, int type, const void* data, std::size_t size, SSL* ssl,
-                                void* /*argument*/) {
-  if (type == SSL3_RT_HANDSHAKE && written != 0 && size > 0) {
-    want_secret(ssl, *static_cast<const unsigned char*>(data) == SSL3_MT_FINISHED);
-  }
+void TlsCallbacks::count_record(int written, int /*version*/, int type, const void* /*data*/, std::size_t /*size*/,
+                                SSL* ssl, void* /*argument*/) {
   if (type != SSL3_RT_HEADER) return;
   TlsStream::Pending* pending = TlsBio::stream_of(ssl)->pending_.get();
   if (pending == nullptr || pending->secrets == nullptr) return;
@@ -166,7 +136,8 @@ Result<std::unique_ptr<TlsWorker>> TlsWorker::create(Settings settings) {
   }
   library->ticket_cipher.reset(EVP_CIPHER_fetch(library->context.get(), "AES-256-CBC", nullptr));
   library->sha256.reset(EVP_MD_fetch(library->context.get(), "SHA256", nullptr));
-  if (!library->bio || !library->ticket_cipher || !library->sha256 || !library->ciphers.fetch(library->context.get()))
+  if (!library->bio || !library->ticket_cipher || !library->sha256 || !library->ciphers.fetch(library->context.get()) ||
+      !library->schedule.join(library->context.get()))
     return fail("OpenSSL lacks an algorithm: " + take_library_error());
   worker->keys_ =
       std::make_unique<KeyCache>(library->context.get(), std::max<std::size_t>(worker->settings_.max_decoded_pairs, 2));
@@ -185,7 +156,7 @@ Result<std::shared_ptr<TlsWorker::Context>> TlsWorker::make_context(const TlsPol
     made->alpn += static_cast<char>(protocol.size());
     made->alpn += protocol;
   }
-  made->ssl.reset(SSL_CTX_new_ex(library_->context.get(), nullptr, TLS_server_method()));
+  made->ssl.reset(SSL_CTX_new_ex(library_->context.get(), KeySchedule::kProperties, TLS_server_method()));
   if (!made->ssl) return fail("no TLS context: " + take_library_error());
   SSL_CTX* ssl = made->ssl.get();
   if (auto set = configure(*ssl, policy, library_->context.get()); !set) return tl::unexpected<Error>(set.error());

@@ -4,13 +4,17 @@
 #include <string>
 
 #include "core/tls/context.h"
+#include "core/tls/key_schedule.h"
 #include "core/tls/openssl.h"
 #include "core/tls/records.h"
 
 namespace edgemux::core {
 
 struct TlsWorker::Library {
+  ~Library() { schedule.leave(); }
+
   // Order matters: everything that was fetched goes before the provider and the context.
+  KeySchedule schedule;
   LibraryPtr context;
   ProviderPtr provider;
   BioMethodPtr bio_method;

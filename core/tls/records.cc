@@ -1,8 +1,6 @@
 #include "core/tls/records.h"
 
-#include <openssl/core_names.h>
 #include <openssl/crypto.h>
-#include <openssl/params.h>
 
 #include <algorithm>
 #include <cstring>
@@ -27,23 +25,15 @@ bool RecordCiphers::fetch(OSSL_LIB_CTX* library) {
     const char* cipher;
     const char* digest;
     std::size_t key_size;
-    std::size_t secret_size;
   };
   constexpr std::array<Named, 3> kNames{
-      {{"AES-128-GCM", "SHA256", 16, 32}, {"AES-256-GCM", "SHA384", 32, 48}, {"ChaCha20-Poly1305", "SHA256", 32, 32}}};
-  const std::unique_ptr<EVP_MAC, FreeWith<EVP_MAC_free>> hmac(EVP_MAC_fetch(library, "HMAC", nullptr));
-  if (!hmac) return false;
+      {{"AES-128-GCM", "SHA256", 16}, {"AES-256-GCM", "SHA384", 32}, {"ChaCha20-Poly1305", "SHA256", 32}}};
   for (std::size_t i = 0; i < suites_.size(); ++i) {
     Suite& suite = suites_[i];
     suite.cipher.reset(EVP_CIPHER_fetch(library, kNames[i].cipher, nullptr));
     suite.key_size = kNames[i].key_size;
-    suite.secret_size = kNames[i].secret_size;
-    suite.mac.reset(EVP_MAC_CTX_new(hmac.get()));
-    const OSSL_PARAM parameters[] = {
-        // NOLINT(*-avoid-c-arrays)
-        OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, const_cast<char*>(kNames[i].digest), 0),
-        OSSL_PARAM_construct_end()};
-    if (!suite.cipher || !suite.mac || EVP_MAC_CTX_set_params(suite.mac.get(), parameters) != 1) return false;
+    if (!suite.cipher || !suite.hkdf.fetch(library, kNames[i].digest)) return false;
+    if (suite.hkdf.hash_size() > TrafficSecrets::kMost) return false;
   }
   return true;
 }
@@ -67,7 +57,7 @@ Records::~Records() {
 
 bool Records::start(Half& half, const TrafficSecrets::Direction& from, bool write) {
   half.context.reset(EVP_CIPHER_CTX_new());
-  if (!half.context || from.size != suite_.secret_size) return false;
+  if (!half.context || from.size != suite_.hkdf.hash_size()) return false;
   half.secret = from.secret;
   if (!make_keys(half, write)) return false;
   half.records = from.records;
@@ -87,33 +77,17 @@ bool Records::make_keys(Half& half, bool write) {
 
 bool Records::next(Half& half, bool write) {
   std::array<unsigned char, TrafficSecrets::kMost> secret{};
-  if (!expand(half, "traffic upd", std::span(secret).first(suite_.secret_size))) return false;
+  if (!expand(half, "traffic upd", std::span(secret).first(suite_.hkdf.hash_size()))) return false;
   half.secret = secret;
   OPENSSL_cleanse(secret.data(), secret.size());
   return make_keys(half, write);
 }
 
-// HKDF-Expand-Label with no context (RFC 8446 7.1), for what fits into one block of the hash (RFC 5869 2.3).
 bool Records::expand(const Half& half, std::string_view label, std::span<unsigned char> out) const {
   constexpr std::string_view kPrefix = "tls13 ";
-  std::array<unsigned char, 32> info{};
-  unsigned char* p = info.data();
-  *p++ = 0;
-  *p++ = static_cast<unsigned char>(out.size());
-  *p++ = static_cast<unsigned char>(kPrefix.size() + label.size());
-  p = std::copy(kPrefix.begin(), kPrefix.end(), p);
-  p = std::copy(label.begin(), label.end(), p);
-  *p++ = 0;  // the context's size
-  *p++ = 1;  // the block's number
-  std::array<unsigned char, EVP_MAX_MD_SIZE> block{};
-  std::size_t size = 0;
-  EVP_MAC_CTX* const mac = suite_.mac.get();
-  const bool made = EVP_MAC_init(mac, half.secret.data(), suite_.secret_size, nullptr) == 1 &&
-                    EVP_MAC_update(mac, info.data(), static_cast<std::size_t>(p - info.data())) == 1 &&
-                    EVP_MAC_final(mac, block.data(), &size, block.size()) == 1 && size >= out.size();
-  if (made) std::copy_n(block.begin(), out.size(), out.begin());
-  OPENSSL_cleanse(block.data(), block.size());
-  return made;
+  const auto view = [](std::string_view text) { return Hkdf::Bytes(as_bytes(text), text.size()); };
+  const auto secret = Hkdf::Bytes(half.secret).first(suite_.hkdf.hash_size());
+  return suite_.hkdf.expand_label(secret, view(kPrefix), view(label), {}, out);
 }
 
 bool Records::begin(Half& half, std::span<const char, kHeader> header) {

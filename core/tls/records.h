@@ -16,6 +16,7 @@
 #include <span>
 #include <string_view>
 
+#include "core/tls/hkdf.h"
 #include "core/tls/openssl.h"
 
 namespace edgemux::core {
@@ -26,8 +27,7 @@ class RecordCiphers {
   struct Suite {
     CipherPtr cipher;
     std::size_t key_size = 0;
-    std::size_t secret_size = 0;
-    std::unique_ptr<EVP_MAC_CTX, FreeWith<EVP_MAC_CTX_free>> mac;  // HMAC of the suite's hash
+    Hkdf hkdf;
   };
 
   // False: the library lacks an algorithm.
@@ -100,7 +100,7 @@ class Records {
   bool start(Half& half, const TrafficSecrets::Direction& from, bool write);
   bool make_keys(Half& half, bool write);
   bool next(Half& half, bool write);
-  bool expand(const Half& half, std::string_view label, std::span<unsigned char> out) const;
+  [[nodiscard]] bool expand(const Half& half, std::string_view label, std::span<unsigned char> out) const;
   // Begins the next record: its nonce (5.3), and the header as what is authenticated besides.
   static bool begin(Half& half, std::span<const char, kHeader> header);
 

@@ -244,8 +244,7 @@ HandshakeStatus TlsStream::handshake() {
   starved_ = false;
   ERR_clear_error();
   const Turn turn(buffers_, this);
-  if (!client_) TlsCallbacks::want_secret(ssl_.get(), pending_->secrets != nullptr);
-  const int result = SSL_do_handshake(ssl_.get());
+  const int result = client_ ? SSL_do_handshake(ssl_.get()) : handshake_for_secrets();
   if (broken_) return HandshakeStatus::failed;  // push() gave up
   if (result == 1) {
     flush();
@@ -262,6 +261,16 @@ HandshakeStatus TlsStream::handshake() {
   if (inner_eof_) return fail_handshake(peer + " closed during the handshake");
   if (quiet_input_ > kMaxHandshakeInput) return fail_handshake("the handshake is too long");
   return HandshakeStatus::again;
+}
+
+int TlsStream::handshake_for_secrets() {
+  SSL* const ssl = ssl_.get();
+  const auto& context = *static_cast<TlsWorker::Context*>(SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl)));
+  KeySchedule& schedule = context.worker->library_->schedule;
+  schedule.deliver_to(&pending_->secrets);
+  const int result = SSL_do_handshake(ssl);
+  schedule.deliver_to(nullptr);
+  return result;
 }
 
 void TlsStream::finish_handshake() {

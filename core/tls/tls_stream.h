@@ -136,6 +136,7 @@ class TlsStream final : public Stream, private StreamObserver {
   void finish_closing();
 
   void finish_handshake();
+  int handshake_for_secrets();  // what SSL_do_handshake() returned
   void take_over_records();
   HandshakeStatus fail_handshake(std::string reason);
   [[nodiscard]] std::string explain() const;

@@ -60,8 +60,8 @@ class RecordsTest : public RecordsFixture, public ::testing::WithParamInterface<
   Pair make(std::uint64_t rekey_after = 1000) {
     const auto& suite = *ciphers_.find(GetParam());
     TrafficSecrets secrets;
-    secrets.read = direction(std::string(suite.secret_size, 'r'));
-    secrets.write = direction(std::string(suite.secret_size, 'w'));
+    secrets.read = direction(std::string(suite.hkdf.hash_size(), 'r'));
+    secrets.write = direction(std::string(suite.hkdf.hash_size(), 'w'));
     Pair pair;
     pair.server = Records::create(suite, secrets, rekey_after);
     std::swap(secrets.read, secrets.write);
@@ -127,7 +127,7 @@ TEST_P(RecordsTest, PaddingIsTakenOff) {
   // What is sealed as data, with a type of its own and zeros behind it, is what another implementation pads.
   const auto& suite = *ciphers_.find(GetParam());
   TrafficSecrets secrets;
-  secrets.read = secrets.write = direction(std::string(suite.secret_size, 's'));
+  secrets.read = secrets.write = direction(std::string(suite.hkdf.hash_size(), 's'));
   const auto ends = Records::create(suite, secrets, 1000);
   std::string padded = "hello";
   padded += static_cast<char>(Records::Type::data);
@@ -170,7 +170,7 @@ TEST_P(RecordsTest, KeysAreReplacedByBothEndsAlike) {
 TEST_P(RecordsTest, SecretsOfAnotherSizeAreRefused) {
   const auto& suite = *ciphers_.find(GetParam());
   TrafficSecrets secrets;
-  secrets.read = direction(std::string(suite.secret_size, 'r'));
+  secrets.read = direction(std::string(suite.hkdf.hash_size(), 'r'));
   secrets.write = direction(std::string(16, 'w'));
   EXPECT_EQ(Records::create(suite, secrets, 1000), nullptr);
 }

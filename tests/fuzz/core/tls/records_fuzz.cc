@@ -21,7 +21,7 @@ void require(bool holds) {
 
 std::unique_ptr<Records> make(const RecordCiphers::Suite& suite) {
   TrafficSecrets secrets;
-  secrets.read.size = secrets.write.size = suite.secret_size;
+  secrets.read.size = secrets.write.size = suite.hkdf.hash_size();
   return Records::create(suite, secrets, 1000);
 }
 
