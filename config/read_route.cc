@@ -71,9 +71,13 @@ std::optional<std::string> read_host(const Node& node, Problems& problems) {
   if (text.find("://") != std::string_view::npos || text.find('/') != std::string_view::npos) {
     return refuse("write the name alone, without scheme and path");
   }
-  if (core::SocketAddress::parse_ip(text, 0)) return refuse("a route is for names, not for addresses");
+  if (text.starts_with('[') || core::SocketAddress::parse_ip(text, 0))
+    return refuse("a route is for names, not for addresses");
   if (text.find(':') != std::string_view::npos)
     return refuse("write the name without a port; 'listeners' chooses the ports");
+  if (std::any_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) >= 0x80; })) {
+    return refuse("write letters beyond ASCII as DNS has them, like xn--bcher-kva.example");
+  }
   char buffer[256];
   const auto name = routing::normalise_host(text, buffer, true);
   if (name.empty()) {
