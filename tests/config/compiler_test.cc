@@ -546,6 +546,23 @@ TEST_F(CompilerTest, WhatIsToBeWatchedFollowsLinks) {
   EXPECT_THAT(swapped.diagnostics, IsEmpty()) << text(swapped);
 }
 
+TEST_F(CompilerTest, AFolderInThePlaceOfAnIncludedFileIsToldAndSubfoldersAreNot) {
+  const auto it = compiler();
+  folder("routes.d");
+  folder("all.d/more");
+  write("all.d/a", "routes: [{ host: b.example.com, passthrough: \"10.0.0.1:443\" }]\n");
+  write("routes.d/a.yaml", "routes: [{ host: a.example.com, passthrough: \"10.0.0.1:443\" }]\n");
+  main_file("include: [\"routes.d/*.yaml\", \"all.d/*\"]\n");
+  EXPECT_EQ(text(it->compile()), "");
+  fs::remove(path("routes.d/a.yaml"));
+  fs::create_directory(path("routes.d/a.yaml"));
+  const auto c = it->compile();
+  EXPECT_THAT(text(c),
+              HasSubstr("routes.d/a.yaml: error: cannot read " + path("routes.d/a.yaml") + ": it is a directory"));
+  EXPECT_EQ(route_of(c, 1, "a.example.com"), "a.example.com") << "its last good bytes stay";
+  EXPECT_EQ(route_of(c, 1, "b.example.com"), "b.example.com");
+}
+
 TEST_F(CompilerTest, IncludesAreTakenByNameAndHiddenOnesPassedOver) {
   folder("x/one");
   folder("x/two");
