@@ -447,8 +447,14 @@ class Explainer {
     const bool secure = listener_->spec.protocol == Protocol::tls;
     const auto client = question_.client.value_or(core::SocketAddress());
     listeners::make_forwarding(fields, {client, false, secure, head.authority}, forwarding);
-    const routing::RequestFacts facts{path == "*" ? std::string_view("/") : path, head.method, head.method_text,
-                                      &fields, head.query};
+    const std::string_view matched = path == "*" ? std::string_view("/") : path;
+    routing::MatchWork work;
+    static_cast<void>(host.match({matched, head.method, head.method_text, &fields, head.query, &work}));
+    if (work.over()) {
+      step("rule", "path, fields or query are too long for the rules of this host", route.origin);
+      return refuse(431, CloseReason::head_too_large, "too long for the rules of this host");
+    }
+    const routing::RequestFacts facts{matched, head.method, head.method_text, &fields, head.query};
     const auto* rule = explain_rules(out_, host, facts);
     if (rule == nullptr) return refuse(404, CloseReason::no_rule, "no rule of this host matches");
     explain_action(out_, *rule, {head, facts, listener_->spec.protocol == Protocol::tls, view_.running});

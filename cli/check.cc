@@ -39,7 +39,8 @@ void print_json(const config::Compiled& compiled, std::ostream& out) {
                     {"message", d.message},
                     {"hint", d.hint},
                     {"tenant", d.tenant},
-                    {"source", d.source_line}});
+                    {"source", d.source_line},
+                    {"source_column", d.source_column}});
   }
   nlohmann::json report{{"ok", compiled.errors() == 0},
                         {"errors", compiled.errors()},

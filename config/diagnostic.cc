@@ -8,7 +8,18 @@
 namespace edgemux::config {
 namespace {
 
-// Without the bytes that would move a terminal's cursor, start a line of their own in a log, or are no UTF-8.
+// U+0080 to U+009F, U+200E, U+200F, U+2028 to U+202E, U+2066 to U+2069: controls, line ends, and those that turn the
+// direction of what follows.
+bool turns(std::string_view character) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(character[i]); };
+  if (character.size() == 2) return byte(0) == 0xC2 && byte(1) < 0xA0;
+  if (character.size() != 3 || byte(0) != 0xE2) return false;
+  if (byte(1) == 0x80) return byte(2) == 0x8E || byte(2) == 0x8F || (byte(2) >= 0xA8 && byte(2) <= 0xAE);
+  return byte(1) == 0x81 && byte(2) >= 0xA6 && byte(2) <= 0xA9;
+}
+
+// Without what would move a terminal's cursor, start a line of its own in a log, read other than it stands, or is no
+// UTF-8.
 std::string printable(std::string_view text) {
   std::string out;
   out.reserve(text.size());
@@ -17,7 +28,7 @@ std::string printable(std::string_view text) {
     const std::size_t length = utf8_length(text, at);
     if (byte == '\t') {
       out += ' ';
-    } else if (byte < 0x20 || byte == 0x7f || length == 0) {
+    } else if (byte < 0x20 || byte == 0x7f || length == 0 || turns(text.substr(at, length))) {
       out += '?';
     } else {
       out += text.substr(at, length);
@@ -67,24 +78,24 @@ std::string Diagnostic::headline() const {
   return out;
 }
 
+void Diagnostic::show(std::string_view line) {
+  constexpr std::size_t width = 120;  // bytes
+  constexpr std::size_t longest = 3;  // continuation bytes of a character
+  const std::size_t at = offset_of(line, origin.column);
+  std::size_t begin = at > width ? at - width / 2 : 0;
+  for (std::size_t i = 0; i < longest && begin > 0 && begin < line.size() && continuation(line[begin]); ++i) --begin;
+  std::size_t end = std::min(line.size(), begin + width);
+  for (std::size_t i = 0; i < longest && end < line.size() && continuation(line[end]); ++i) ++end;
+  source_line = line.substr(begin, end - begin);
+  source_column = 1;
+  for (std::size_t i = begin; i < at; ++i) source_column += continuation(line[i]) ? 0 : 1;
+}
+
 std::string Diagnostic::render() const {
   std::string out = headline();
   if (source_line.empty() || origin.line == 0) return out;
-  // A long line is cut around the place.
-  constexpr std::size_t width = 120;
-  const std::string line = printable(source_line);
-  std::size_t begin = 0;
-  const std::size_t at = offset_of(line, origin.column);
-  if (at > width) begin = at - width / 2;
-  while (begin > 0 && begin < line.size() && continuation(line[begin])) --begin;
-  std::size_t end = std::min(line.size(), begin + width);
-  while (end < line.size() && continuation(line[end])) ++end;
-  const auto shown = std::string_view(line).substr(begin, end - begin);
-  std::size_t indent = 0;
-  for (std::size_t i = begin; i < at; ++i) indent += continuation(line[i]) ? 0 : 1;
-  out += "\n    ";
-  out += shown;
-  out += "\n    " + std::string(indent, ' ') + "^";
+  out += "\n    " + printable(source_line);
+  out += "\n    " + std::string(source_column - 1, ' ') + "^";
   return out;
 }
 
@@ -126,7 +137,7 @@ void Problems::add(Severity severity, Place place, std::string message, std::str
   d.origin = origin(place);
   d.message = std::move(message);
   d.hint = std::move(hint);
-  if (bytes_ != nullptr && place.line != 0) d.source_line = line_of(*bytes_, place.line);
+  if (bytes_ != nullptr && place.line != 0) d.show(line_of(*bytes_, place.line));
   diagnostics_.push_back(std::move(d));
 }
 

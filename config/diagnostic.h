@@ -23,13 +23,16 @@ struct Diagnostic {
   Severity severity = Severity::error;
   routing::Origin origin;  // line 0: the file as a whole
   std::string message;
-  std::string hint;         // "did you mean 'passthrough'?"; may be empty
-  std::string source_line;  // the line that `origin` points into; empty where there is none
-  std::string tenant = {};  // whose file it is in; empty = the platform's
-  std::size_t rest = 0;     // of its file, that it stands for and that are not listed; then it is the file's last one
+  std::string hint;             // "did you mean 'passthrough'?"; may be empty
+  std::string source_line;      // the line that `origin` points into, a long one cut around there; may be empty
+  std::size_t source_column{};  // in that, from 1
+  std::string tenant = {};      // whose file it is in; empty = the platform's
+  std::size_t rest = 0;  // of its file, that it stands for and that are not listed; then it is the file's last one
 
   friend bool operator==(const Diagnostic&, const Diagnostic&) = default;
 
+  // Sets source_line and source_column.
+  void show(std::string_view line);
   // "FILE:LINE:COLUMN: error: MESSAGE; HINT": one line, for logs.
   [[nodiscard]] std::string headline() const;
   // The headline, the source line and a caret under the column; no newline at the end.

@@ -111,10 +111,11 @@ class DiskFiles final : public Files {
     glob_t found{};
     const int status = ::glob(pattern.c_str(), GLOB_NOSORT, nullptr, &found);
     std::vector<std::string> out;
+    const bool named = !pattern.ends_with('*');
     for (std::size_t i = 0; i < found.gl_pathc; ++i) {
       const std::string path = found.gl_pathv[i];
       std::error_code error;
-      if (!hidden(path) && !fs::is_directory(path, error)) out.push_back(path);
+      if (!hidden(path) && (named || !fs::is_directory(path, error))) out.push_back(path);
     }
     ::globfree(&found);
     if (status == GLOB_NOSPACE) return core::fail("out of memory");

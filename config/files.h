@@ -46,7 +46,8 @@ class Files {
   virtual bool leads_inside(const std::string& folder, const std::string& path) = 0;
   // Whether the path exists (a dangling link does not).
   virtual bool exists(const std::string& path) = 0;
-  // The regular files that match, sorted by name; names that begin with a dot are passed over. Nothing matches: empty.
+  // What matches, sorted by name; names that begin with a dot are passed over, and folders where the pattern ends in
+  // '*': under a name like x.yaml a file was meant, and reading it says what is wrong. Nothing matches: empty.
   virtual core::Result<std::vector<std::string>> glob(const std::string& pattern) = 0;
   // The folders to watch for this path or pattern: those that exist on the way to what it names, and those of the
   // targets of links.

@@ -174,6 +174,20 @@ routing::Rule Linker::make_rule(const RuleSpec& spec, Problems& problems) {
       split->parts[i].upstream = resolve(spec.targets[i], problems);
     }
   }
+  auto place = spec.patterns.begin();
+  routing::replace_patterns(rule, [&](const routing::PatternPtr& outline) {
+    auto pattern = shared_.patterns.get(outline->text(), outline->cover());
+    if (!pattern) {
+      problems.error(*place, "bad regular expression " + quote(outline->text()) + ": " + pattern.error().message);
+    } else if (*pattern == nullptr && shared_.patterns.tell()) {
+      problems.error(*place,
+                     "the files of a tenant may have at most " + std::to_string(Patterns::kMost) +
+                         " different regular expressions together",
+                     "write 'path', 'exact_path' or whole values instead");
+    }
+    ++place;
+    return pattern && *pattern != nullptr ? *pattern : outline;
+  });
   if (spec.mirrors.empty()) return rule;
   auto filters = std::make_shared<routing::Filters>(*rule.filters);
   for (const auto& mirror : spec.mirrors) {
@@ -299,6 +313,7 @@ bool Linker::admit_routes(const FileSpec& file, const Scope& scope, Problems& pr
   const std::size_t first_claim = made_.claims.size();
   const std::size_t first_route = made_.routes.size();
   const std::size_t first_host = made_.hosts.size();
+  const std::size_t first_pattern = shared_.patterns.size();
   std::vector<std::uint64_t> masks;
   masks.reserve(file.routes.size());
   made_.files.push_back(problems.origin({}).file);
@@ -321,6 +336,7 @@ bool Linker::admit_routes(const FileSpec& file, const Scope& scope, Problems& pr
   }
   if (problems.errors() != before) {
     withdraw(first_claim, first_route, first_host);
+    shared_.patterns.withdraw(first_pattern);
     return false;
   }
   for (const UpstreamSpec* spec : inline_) report(*spec, problems);

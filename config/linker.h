@@ -44,6 +44,7 @@ class Linker {
     Inputs& inputs;
     const core::CertificateStore& certificates;
     const Tenancy& tenancy;
+    Patterns& patterns;
     Doubt doubt;
     const Linked* platform;      // null while that itself is linked
     bool settings_sound = true;  // false, for examine() alone: what they say of listeners and tenants may be wrong

@@ -39,21 +39,44 @@ std::vector<std::string> read_methods(const Node& node, Problems& problems) {
   return out;
 }
 
-routing::PatternPtr read_pattern(const Node& node, routing::Pattern::Cover cover, Problems& problems) {
-  if (!node.is_scalar() || node.is_null()) return nullptr;
-  auto pattern = routing::Pattern::compile(node.text, cover);
-  if (pattern) return *pattern;
-  problems.error(node.place, "bad regular expression " + quote(node.text) + ": " + pattern.error().message);
-  return nullptr;
-}
+// Those of one rule.
+class PatternReader {
+ public:
+  PatternReader(RuleSpec& spec, Patterns& patterns, Problems& problems)
+      : spec_(spec), patterns_(patterns), problems_(problems) {}
+
+  // Null: it is missing, which was reported.
+  routing::PatternPtr read(const Node& node, routing::Pattern::Cover cover) {
+    if (!node.is_scalar() || node.is_null()) return nullptr;
+    auto pattern = patterns_.get(node.text, cover);
+    if (pattern && *pattern != nullptr) {
+      spec_.patterns.push_back(node.place);
+      return *pattern;
+    }
+    spec_.sound = false;
+    if (!pattern) {
+      problems_.error(node.place, "bad regular expression " + quote(node.text) + ": " + pattern.error().message);
+    } else if (patterns_.tell()) {
+      problems_.error(node.place,
+                      "a file may have at most " + std::to_string(Patterns::kMost) + " different regular expressions",
+                      "write 'path', 'exact_path' or whole values instead, or put the rest into another file");
+    }
+    return nullptr;
+  }
+
+ private:
+  RuleSpec& spec_;
+  Patterns& patterns_;
+  Problems& problems_;
+};
 
 // A value that is written out, or { regex: ... }.
 void read_value(const Node& node, routing::ValueMatch wanted, std::vector<routing::ValueMatch>& out,
-                Problems& problems) {
+                PatternReader& patterns) {
   if (node.is_map()) {
     const Node* regex = node.get("regex");
     if (regex == nullptr) return;
-    wanted.pattern = read_pattern(*regex, routing::Pattern::Cover::anywhere, problems);
+    wanted.pattern = patterns.read(*regex, routing::Pattern::Cover::anywhere);
     if (wanted.pattern == nullptr) return;
     wanted.value = wanted.pattern->text();
   } else {
@@ -62,7 +85,8 @@ void read_value(const Node& node, routing::ValueMatch wanted, std::vector<routin
   out.push_back(std::move(wanted));
 }
 
-void read_headers(const Node& node, std::vector<routing::ValueMatch>& out, Problems& problems) {
+void read_headers(const Node& node, std::vector<routing::ValueMatch>& out, PatternReader& patterns,
+                  Problems& problems) {
   if (!node.is_map()) return;
   for (const Node* key = node.first; key != nullptr; key = key->next->next) {
     if (!check_header(*key, *key->next, problems)) continue;
@@ -74,19 +98,19 @@ void read_headers(const Node& node, std::vector<routing::ValueMatch>& out, Probl
     }
     const bool twice = std::any_of(out.begin(), out.end(), [&](const auto& other) { return other.name == name; });
     if (twice) problems.error(key->place, "header " + quote(key->text) + " stands here twice");
-    read_value(*key->next, {std::move(name), {}, nullptr}, out, problems);
+    read_value(*key->next, {std::move(name), {}, nullptr}, out, patterns);
   }
 }
 
-void read_query(const Node& node, std::vector<routing::ValueMatch>& out, Problems& problems) {
+void read_query(const Node& node, std::vector<routing::ValueMatch>& out, PatternReader& patterns, Problems& problems) {
   if (!node.is_map()) return;
   for (const Node* key = node.first; key != nullptr; key = key->next->next) {
     if (out.size() == max_rule_entries) return too_many(key->place, "parameters", problems);
-    read_value(*key->next, {std::string(key->text), {}, nullptr}, out, problems);
+    read_value(*key->next, {std::string(key->text), {}, nullptr}, out, patterns);
   }
 }
 
-void read_path_match(const Node& node, Rule::Kind kind, RuleSpec& spec, Problems& problems) {
+void read_path_match(const Node& node, Rule::Kind kind, RuleSpec& spec, PatternReader& patterns, Problems& problems) {
   Rule& rule = spec.value;
   rule.kind = kind;
   if (kind != Rule::Kind::regex) {
@@ -95,7 +119,7 @@ void read_path_match(const Node& node, Rule::Kind kind, RuleSpec& spec, Problems
     return;
   }
   rule.path = std::string(node.text);
-  rule.path_pattern = read_pattern(node, routing::Pattern::Cover::whole, problems);
+  rule.path_pattern = patterns.read(node, routing::Pattern::Cover::whole);
   if (rule.path_pattern == nullptr) rule.kind = Rule::Kind::prefix;
 }
 
@@ -150,7 +174,8 @@ bool check_header(const Node& name, const Node& value, Problems& problems) {
   return false;
 }
 
-void read_match(const Node& node, RuleSpec& spec, Problems& problems) {
+void read_match(const Node& node, RuleSpec& spec, Patterns& patterns, Problems& problems) {
+  PatternReader reader(spec, patterns, problems);
   const auto before = problems.errors();
   const Node* path = nullptr;
   const Node* match = node.get("match");
@@ -162,7 +187,7 @@ void read_match(const Node& node, RuleSpec& spec, Problems& problems) {
       return;
     }
     path = found;
-    read_path_match(*found, kind, spec, problems);
+    read_path_match(*found, kind, spec, reader, problems);
   };
   for (const Node* from : {&node, match}) {
     take(from, "path", Rule::Kind::prefix);
@@ -173,8 +198,8 @@ void read_match(const Node& node, RuleSpec& spec, Problems& problems) {
   if (match != nullptr) {
     routing::Conditions conditions;
     if (const Node* methods = match->get("methods")) conditions.methods = read_methods(*methods, problems);
-    if (const Node* headers = match->get("headers")) read_headers(*headers, conditions.headers, problems);
-    if (const Node* query = match->get("query")) read_query(*query, conditions.query, problems);
+    if (const Node* headers = match->get("headers")) read_headers(*headers, conditions.headers, reader, problems);
+    if (const Node* query = match->get("query")) read_query(*query, conditions.query, reader, problems);
     if (!conditions.methods.empty() || !conditions.headers.empty() || !conditions.query.empty()) {
       spec.value.conditions = std::make_shared<const routing::Conditions>(std::move(conditions));
     }
@@ -187,10 +212,38 @@ void read_match(const Node& node, RuleSpec& spec, Problems& problems) {
     const auto known = std::count_if(paths.begin(), paths.end(), [&](auto key) { return match->get(key) != nullptr; });
     lost = lost || match->size > static_cast<std::size_t>(known) * 2;
   }
-  spec.sound = problems.errors() == before && !lost;
+  spec.sound = spec.sound && problems.errors() == before && !lost;
 }
 
+namespace {
+
+// Those of one host are tried one after the other while a worker waits.
+void check_patterns(const std::vector<RuleSpec>& specs, Problems& problems) {
+  std::uint64_t instructions = 0;
+  for (const auto& spec : specs) {
+    routing::Rule rule = spec.value;
+    auto place = spec.patterns.begin();
+    bool over = false;
+    routing::replace_patterns(rule, [&](const routing::PatternPtr& pattern) {
+      instructions += pattern->instructions();
+      if (!over && instructions > routing::MatchWork::kMostInstructions) {
+        over = true;
+        problems.error(*place,
+                       "with this one the regular expressions of the route have " + std::to_string(instructions) +
+                           " instructions; there may be " + std::to_string(routing::MatchWork::kMostInstructions),
+                       "write 'path', 'exact_path' or whole values where that will do, and smaller counts");
+      }
+      ++place;
+      return pattern;
+    });
+    if (over) return;
+  }
+}
+
+}  // namespace
+
 void check_rules(const std::vector<RuleSpec>& specs, Problems& problems) {
+  check_patterns(specs, problems);
   if (specs.size() < 2) return;
   std::vector<Rule> rules;
   for (const auto& spec : specs) {

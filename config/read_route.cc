@@ -71,9 +71,13 @@ std::optional<std::string> read_host(const Node& node, Problems& problems) {
   if (text.find("://") != std::string_view::npos || text.find('/') != std::string_view::npos) {
     return refuse("write the name alone, without scheme and path");
   }
-  if (core::SocketAddress::parse_ip(text, 0)) return refuse("a route is for names, not for addresses");
+  if (text.starts_with('[') || core::SocketAddress::parse_ip(text, 0))
+    return refuse("a route is for names, not for addresses");
   if (text.find(':') != std::string_view::npos)
     return refuse("write the name without a port; 'listeners' chooses the ports");
+  if (std::any_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) >= 0x80; })) {
+    return refuse("write letters beyond ASCII as DNS has them, like xn--bcher-kva.example");
+  }
   char buffer[256];
   const auto name = routing::normalise_host(text, buffer, true);
   if (name.empty()) {
@@ -138,7 +142,7 @@ void read_solver(const Node& node, RouteSpec& route, Problems& problems) {
   route.solver = std::move(target);
 }
 
-RouteSpec read_route(const Node& node, const std::string& path, Problems& problems) {
+RouteSpec read_route(const Node& node, const std::string& path, Patterns& patterns, Problems& problems) {
   RouteSpec route;
   route.place = node.place;
   read_hosts(node, route, problems);
@@ -168,9 +172,12 @@ RouteSpec read_route(const Node& node, const std::string& path, Problems& proble
     problems.error(node.place, "a route needs 'passthrough' or 'rules'");
   } else if (rules->is_list()) {
     for (const Node* item = rules->first; item != nullptr; item = item->next) {
-      if (item->is_map()) route.rules.push_back(read_rule(*item, problems));
+      if (item->is_map()) route.rules.push_back(read_rule(*item, patterns, problems));
     }
     check_rules(route.rules, problems);
+    for (auto& rule : route.rules) {
+      routing::replace_patterns(rule.value, [](const auto& pattern) { return pattern->outline(); });
+    }
   }
   if (const Node* tls = node.get("tls"); tls != nullptr && tls->is_map()) route.tls = read_tls(*tls, path, problems);
   if (const Node* on_http = node.get("on_http")) {
@@ -222,8 +229,9 @@ void read_networks(const Node* node, std::vector<core::Network>& out, Problems& 
   }
 }
 
-FileSpec read_file_spec(const Node& root, const std::string& path, Problems& problems) {
+FileSpec read_file_spec(const Node& root, const std::string& path, bool is_main, Problems& problems) {
   FileSpec spec;
+  Patterns patterns(is_main ? Patterns::kNoLimit : Patterns::kMost);
   if (const Node* tenant = root.get("tenant"); tenant != nullptr && tenant->is_scalar()) {
     spec.tenant = {std::string(tenant->text), tenant->place};
   }
@@ -241,7 +249,7 @@ FileSpec read_file_spec(const Node& root, const std::string& path, Problems& pro
   if (const Node* routes = root.get("routes"); routes != nullptr && routes->is_list()) {
     spec.routes.reserve(routes->size);
     for (const Node* item = routes->first; item != nullptr; item = item->next) {
-      if (item->is_map()) spec.routes.push_back(read_route(*item, path, problems));
+      if (item->is_map()) spec.routes.push_back(read_route(*item, path, patterns, problems));
     }
   }
   return spec;

@@ -72,10 +72,10 @@ routing::Split read_split(const Node& node, std::vector<TargetSpec>& targets, Pr
   return split;
 }
 
-RuleSpec read_rule(const Node& node, Problems& problems) {
+RuleSpec read_rule(const Node& node, Patterns& patterns, Problems& problems) {
   RuleSpec spec;
   spec.place = node.place;
-  read_match(node, spec, problems);
+  read_match(node, spec, patterns, problems);
 
   constexpr std::array<std::string_view, 4> keys{"upstream", "split", "redirect", "respond"};
   const Node* action = nullptr;

@@ -16,7 +16,7 @@ inline constexpr std::size_t max_rule_entries = 256;
 void too_many(Place place, const std::string& what, Problems& problems);
 
 // Kind, path and conditions, from the rule itself or its `match`.
-void read_match(const Node& rule, RuleSpec& spec, Problems& problems);
+void read_match(const Node& rule, RuleSpec& spec, Patterns& patterns, Problems& problems);
 
 // A path that a rule can match or lead to: normalised, without query.
 std::string read_path(const Node& node, Problems& problems);

@@ -9,8 +9,12 @@
 
 #include <algorithm>
 #include <array>
+#include <condition_variable>
 #include <csignal>
 #include <exception>
+#include <mutex>
+#include <system_error>
+#include <thread>
 #include <utility>
 
 #include "core/base/log.h"
@@ -23,6 +27,7 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr int most_attempts = 3;
+constexpr int lowest = 10;              // nice
 constexpr int most_settles = 10;        // a change waits for quiet no longer than this many times `settle`
 constexpr milliseconds clock_tick{10};  // the longest tick of the clock that stamps files
 
@@ -41,8 +46,11 @@ int poll_timeout(std::chrono::steady_clock::duration left) {
 
 }  // namespace
 
-Reloader::Reloader(Hooks hooks, milliseconds rescan)
-    : hooks_(std::move(hooks)), rescan_(rescan), wake_fd_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {}
+Reloader::Reloader(Hooks hooks, milliseconds rescan, milliseconds patience)
+    : hooks_(std::move(hooks)),
+      rescan_(rescan),
+      patience_(patience),
+      wake_fd_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {}
 
 Reloader::~Reloader() {
   stop_.store(true);
@@ -113,14 +121,56 @@ void give_way() {
     std::uint32_t size = 48;
     std::uint32_t policy = SCHED_OTHER;
     std::uint64_t flags = 0;
-    std::int32_t nice = 10;
+    std::int32_t nice = lowest;
     std::uint32_t priority = 0;
     std::uint64_t runtime = 100'000;  // ns
     std::uint64_t deadline = 0;
     std::uint64_t period = 0;
   } attributes;
-  if (::syscall(SYS_sched_setattr, 0, &attributes, 0) != 0) ::setpriority(PRIO_PROCESS, 0, 10);  // this thread alone
+  // Both are of this thread alone.
+  if (::syscall(SYS_sched_setattr, 0, &attributes, 0) != 0) ::setpriority(PRIO_PROCESS, 0, lowest);
 }
+
+// Ends the giving way of the thread that makes it when it lives longer than `patience`. It gives way again afterwards.
+class Patience {
+ public:
+  explicit Patience(milliseconds patience) : thread_(static_cast<id_t>(::gettid())) {
+    try {
+      ender_ = std::thread([this, patience] { wait(patience); });
+    } catch (const std::system_error&) {  // no thread to be had: it has to do with the time that it gets
+    }
+  }
+  ~Patience() {
+    if (!ender_.joinable()) return;
+    {
+      const std::lock_guard lock(mutex_);
+      over_ = true;
+    }
+    ended_.notify_one();
+    ender_.join();
+    if (ran_out_) give_way();
+  }
+  Patience(const Patience&) = delete;
+  Patience& operator=(const Patience&) = delete;
+
+ private:
+  void wait(milliseconds patience) {
+    std::unique_lock lock(mutex_);
+    if (ended_.wait_for(lock, patience, [this] { return over_; })) return;
+    // Linux has a priority for each thread; the process's is that of its first one.
+    const int own = ::getpriority(PRIO_PROCESS, static_cast<id_t>(::getpid()));
+    ran_out_ = own < lowest && ::setpriority(PRIO_PROCESS, thread_, own) == 0;
+    if (!ran_out_) return;
+    core::log_info("compiling takes longer than {} ms: it gives way to traffic no longer", patience.count());
+  }
+
+  id_t thread_;
+  std::mutex mutex_;
+  std::condition_variable ended_;
+  bool over_ = false;
+  bool ran_out_ = false;
+  std::thread ender_;
+};
 
 }  // namespace
 
@@ -133,10 +183,12 @@ void Reloader::run() {
     if (stop_.load()) return;
     if (asked_.exchange(false)) {
       pending_.reset();
+      const Patience patience(patience_);  // ends behind the delivery, which need not wait for its thread
       deliver(compile(Reload::Reason::asked));
     } else if (pending_ && due()) {
       const auto reason = pending_->reason;
       pending_.reset();
+      const Patience patience(patience_);
       deliver(compile(reason));
     }
   }

@@ -18,7 +18,9 @@
 // - A table that loses a larger share of the hosts in force than `reload.max_removed` is refused, after SIGHUP too.
 //   What it says of that itself counts; where it says nothing, what was said last. load() refuses nothing.
 //
-// `compile` runs on the reloader's thread (nice 10, all signals blocked), but for load(). `done` is handed to `post`
+// `compile` runs on the reloader's thread (nice 10, all signals blocked), but for load(). On a machine that is busy
+// without end that may be no processor at all: what takes longer than `patience` goes on with the process's own
+// priority, where the process may raise it (RLIMIT_NICE, CAP_SYS_NICE). `done` is handed to `post`
 // and runs where that says, on the thread that owns the Reloader; it is called once per compile and never after the
 // destructor. The destructor waits for a compile under way. `post` is called from the reloader's thread.
 
@@ -71,7 +73,8 @@ class Reloader {
     std::function<void()> reread{};
   };
 
-  explicit Reloader(Hooks hooks, std::chrono::milliseconds rescan = std::chrono::seconds(30));
+  explicit Reloader(Hooks hooks, std::chrono::milliseconds rescan = std::chrono::seconds(30),
+                    std::chrono::milliseconds patience = std::chrono::seconds(10));
   ~Reloader();
   Reloader(const Reloader&) = delete;
   Reloader& operator=(const Reloader&) = delete;
@@ -116,6 +119,7 @@ class Reloader {
 
   Hooks hooks_;
   std::chrono::milliseconds rescan_;
+  std::chrono::milliseconds patience_;
   std::atomic<bool> stop_{false};
   std::atomic<bool> asked_{false};
   int wake_fd_ = -1;

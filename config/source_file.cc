@@ -15,7 +15,7 @@ std::shared_ptr<const Parsed> parse_file(std::shared_ptr<const std::string> byte
     const Node& root = *document->root();
     check(root, configuration_type(), problems, !is_main);
     if (is_main) parsed->settings = read_settings(root, path, problems);
-    parsed->spec = read_file_spec(root, path, problems);
+    parsed->spec = read_file_spec(root, path, is_main, problems);
   }
   parsed->ok = problems.errors() == 0;
   parsed->diagnostics = problems.take();

@@ -13,6 +13,7 @@
 
 #include "config/files.h"
 #include "config/node.h"
+#include "config/patterns.h"
 #include "config/problems.h"
 #include "routing/table/route.h"
 
@@ -57,9 +58,10 @@ struct MirrorSpec {
 
 struct RuleSpec {
   // Without the upstreams: a Forward has one target, a Split one per part.
-  routing::Rule value;
+  routing::Rule value;  // of its patterns outlines only
   std::vector<TargetSpec> targets;
   std::vector<MirrorSpec> mirrors;  // value.filters is not null then
+  std::vector<Place> patterns;      // where its regular expressions stand, in the order of routing::replace_patterns()
   Place place;
   bool sound = true;  // false: its conditions could not be read; reported already
 };
@@ -105,7 +107,7 @@ struct FileSpec {
 
 // Reads the lists of routes and upstreams of a file whose schema was checked. `path` is absolute; paths in the file
 // are relative to its folder.
-FileSpec read_file_spec(const Node& root, const std::string& path, Problems& problems);
+FileSpec read_file_spec(const Node& root, const std::string& path, bool is_main, Problems& problems);
 
 // A host name or wildcard, normalised. Nothing: a problem was reported.
 std::optional<std::string> read_host(const Node& node, Problems& problems);
@@ -122,8 +124,8 @@ void read_transport(const Node& node, UpstreamSpec& spec, Problems& problems);
 // "host:port" as an upstream of its own. Null: a problem was reported.
 std::shared_ptr<UpstreamSpec> read_address(const Node& node, Problems& problems);
 
-RuleSpec read_rule(const Node& node, Problems& problems);
-// Rules of one host that ask for the same twice, and those that can never match.
+RuleSpec read_rule(const Node& node, Patterns& patterns, Problems& problems);
+// Rules of one host that ask for the same twice, and those that can never match; too many regular expressions.
 void check_rules(const std::vector<RuleSpec>& rules, Problems& problems);
 // An upstream's name, "host:port", or a map with endpoints.
 TargetSpec read_target(const Node& node, Problems& problems);

@@ -134,8 +134,9 @@ Linker::Doubt Unit::doubt(bool of_all) const {
 
 // False: some include was set aside.
 bool Unit::link_pass(const Context& context, bool& main_ok) {
+  Patterns patterns(tenant_.empty() ? Patterns::kNoLimit : Patterns::kMost, &patterns_);
   Linker linker({context.settings, context.registry, policies_, upstream_tls_, *material_, context.certificates,
-                 context.tenancy, doubt(), context.platform});
+                 context.tenancy, patterns, doubt(), context.platform});
   bool done = true;
   const auto admit = [&](SourceFile& file, auto&& step) {
     const Parsed* parsed = file.in_force();
@@ -181,6 +182,8 @@ bool Unit::link_pass(const Context& context, bool& main_ok) {
     append(file->linked, problems.take());
   }
   linked_ = linker.take(std::move(sources));
+  patterns.settle();
+  patterns_ = std::move(patterns);
   return true;
 }
 
@@ -199,8 +202,9 @@ void Unit::examine(SourceFile& file, Linker& linker, const Context& context) {
 
 void Unit::examine(const Context& context) {
   Inputs material(context.files);
+  Patterns patterns;
   Linker linker({context.settings, context.registry, policies_, upstream_tls_, material, context.certificates,
-                 context.tenancy, doubt(true), context.platform, false});
+                 context.tenancy, patterns, doubt(true), context.platform, false});
   for (SourceFile* file : files) examine(*file, linker, context);
 }
 

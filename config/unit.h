@@ -82,6 +82,7 @@ class Unit {
   TlsPolicies policies_;
   UpstreamTls upstream_tls_;
   std::optional<Inputs> material_;
+  Patterns patterns_;  // of what is linked
   LinkedPtr linked_;
   std::uint32_t set_aside_ = 0;
 };

@@ -35,7 +35,7 @@ bool check_bytes(std::string_view text, Problems& problems) {
     }
     const std::size_t length = byte < 0x80 ? 1 : utf8_length(text, at);
     if (length == 0) {
-      problems.error(place_at(text, at), "the file is not valid UTF-8");
+      problems.error(place_at(text, at), "the file is not valid UTF-8", "save it in that encoding");
       return false;
     }
     at += length;
@@ -351,7 +351,7 @@ void report(fy_diag* diag, std::string_view bytes, Problems& problems) {
 std::unique_ptr<Document> parse_yaml(std::shared_ptr<const std::string> bytes, Problems& problems) {
   if (!check_bytes(*bytes, problems)) return nullptr;
   if (bytes->find_first_not_of(" \t\r\n") == std::string::npos) {
-    problems.error({}, "the file is empty");
+    problems.error({}, "the file is empty", "a file without routes says 'routes: []'");
     return nullptr;
   }
   auto document = std::make_unique<Document>(bytes);
@@ -393,7 +393,7 @@ std::unique_ptr<Document> parse_yaml(std::shared_ptr<const std::string> bytes, P
   }
   const Node* root = builder.root();
   if (root == nullptr || root->is_null()) {
-    problems.error({}, "the file is empty: it holds comments only");
+    problems.error({}, "the file is empty: it holds comments only", "a file without routes says 'routes: []'");
     return nullptr;
   }
   if (!root->is_map()) {

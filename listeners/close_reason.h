@@ -29,7 +29,7 @@ enum class CloseReason : std::uint8_t {
   handshake_timeout,     // timeouts.tls_handshake
   handshake_failed,      // no common version or cipher, a bad client certificate, an alert from the client
   head_timeout,          // timeouts.request_head
-  head_too_large,        // limits.request_head
+  head_too_large,        // limits.request_head, or too long for the rules of the host
   bad_request,           // refused by the HTTP rules
   body_too_large,        // max_request_body
   body_too_slow,         // timeouts.request_body_rate

@@ -101,7 +101,12 @@ void Exchange::serve(core::RequestHead& head, std::string_view path, bool end) {
   }
   settle_forwarding(head);
   const std::string_view matched = path == "*" ? std::string_view("/") : path;
-  rule_ = host.match({matched, head.method, head.method_text, &head.fields, head.query});
+  routing::MatchWork work;
+  rule_ = host.match({matched, head.method, head.method_text, &head.fields, head.query, &work});
+  if (work.over()) {
+    rule_ = nullptr;
+    return refuse(431, CloseReason::head_too_large, "path, fields or query are too long for the rules of this host");
+  }
   if (rule_ == nullptr) return refuse(404, CloseReason::no_rule, "no rule of this host matches the request");
   if (const auto* filters = rule_->filters.get(); filters != nullptr && filters->cors) {
     if (const auto* origin = head.fields.find("origin")) origin_ = keep(origin->value);

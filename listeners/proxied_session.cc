@@ -23,6 +23,7 @@ ProxiedSession::ProxiedSession(Listener& listener, const core::SocketAddress& se
       stream_(std::move(stream)),
       deadline_([](void* self) { static_cast<ProxiedSession*>(self)->timed_out(); }, this),
       sender_(sender),
+      client_(sender),
       began_us_(monotonic_us()) {
   stream_->set_observer(this);
   const auto timeout = worker().snapshot().timeouts.client_hello;
@@ -62,9 +63,9 @@ void ProxiedSession::take(std::size_t header, const core::SocketAddress& client,
                           const core::SocketAddress& destination) {
   // It lies there whole.
   (void)recv(stream_->fd(), worker().buffer().data(), header, 0);
-  const core::SocketAddress whose = client.valid() ? client : sender_;
-  if (!worker().shared().admission.name(whose, worker().now())) {
-    detail_ = "a limit on the connections of " + whose.ip() + " is reached";
+  if (client.valid()) client_ = client;
+  if (!worker().shared().admission.name(client_, worker().now())) {
+    detail_ = "a limit on the connections of " + client_.ip() + " is reached";
     return close(CloseReason::too_many_connections);
   }
   closed_ = true;
@@ -72,7 +73,7 @@ void ProxiedSession::take(std::size_t header, const core::SocketAddress& client,
   hand_over();
   stream_->set_observer(nullptr);
   stream_->wake();  // what lies behind the header nobody announces again
-  listener().begin(whose, destination, std::move(stream_));
+  listener().begin(client_, destination, std::move(stream_));
   retire();
 }
 
@@ -93,7 +94,7 @@ void ProxiedSession::close(CloseReason reason) {
     AccessRecord record;
     record.kind = AccessKind::connection;
     record.reason = reason;
-    record.client = &sender_;
+    record.client = &client_;
     record.listener = listener().name();
     record.detail = detail_;
     record.duration_us = monotonic_us() - began_us_;

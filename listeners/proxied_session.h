@@ -31,6 +31,7 @@ class ProxiedSession final : public Session, private core::StreamObserver {
   std::unique_ptr<core::TcpStream> stream_;
   core::Timer deadline_;
   core::SocketAddress sender_;
+  core::SocketAddress client_;  // the sender, until a header says who
   std::string detail_;
   std::uint64_t began_us_;
   bool closed_ = false;

@@ -30,7 +30,8 @@ bool decodes_to(std::string_view raw, std::string_view text) {
   return at == raw.size();
 }
 
-bool pattern_takes(const Pattern& pattern, std::string_view raw) {
+bool pattern_takes(const Pattern& pattern, std::string_view raw, MatchWork* work) {
+  if (work != nullptr && !work->spend(pattern.steps(raw.size()))) return false;
   if (raw.find_first_of("%+") == std::string_view::npos) return pattern.matches(raw);
   std::array<char, 2048> small;
   std::string large;  // what a rule is meant for is short
@@ -44,7 +45,7 @@ bool pattern_takes(const Pattern& pattern, std::string_view raw) {
   return pattern.matches({out, size});
 }
 
-bool query_holds(std::string_view query, const ValueMatch& wanted) {
+bool query_holds(std::string_view query, const ValueMatch& wanted, MatchWork* work) {
   while (!query.empty()) {
     const std::size_t end = std::min(query.find('&'), query.size());
     const std::string_view parameter = query.substr(0, end);
@@ -52,16 +53,16 @@ bool query_holds(std::string_view query, const ValueMatch& wanted) {
     const std::size_t equals = std::min(parameter.find('='), parameter.size());
     if (!decodes_to(parameter.substr(0, equals), wanted.name)) continue;
     const std::string_view value = parameter.substr(std::min(equals + 1, parameter.size()));
-    if (wanted.pattern ? pattern_takes(*wanted.pattern, value) : decodes_to(value, wanted.value)) return true;
+    if (wanted.pattern ? pattern_takes(*wanted.pattern, value, work) : decodes_to(value, wanted.value)) return true;
   }
   return false;
 }
 
-bool headers_hold(const core::FieldList* fields, const ValueMatch& wanted) {
+bool headers_hold(const core::FieldList* fields, const ValueMatch& wanted, MatchWork* work) {
   if (fields == nullptr) return false;
   return std::any_of(fields->begin(), fields->end(), [&](const core::Field& field) {
     return field.name == wanted.name && (!field.hop_by_hop || core::is_always_hop_by_hop(field.id)) &&
-           wanted.takes(field.value);
+           wanted.takes(field.value, work);
   });
 }
 
@@ -76,12 +77,12 @@ bool prefix_covers(std::string_view prefix, std::string_view path) {
   return path.starts_with(prefix) && (path.size() == prefix.size() || path[prefix.size()] == '/');
 }
 
-bool Rule::takes_path(std::string_view text) const {
+bool Rule::takes_path(std::string_view text, MatchWork* work) const {
   switch (kind) {
     case Kind::exact:
       return text == path;
     case Kind::regex:
-      return path_pattern->matches(text);
+      return (work == nullptr || work->spend(path_pattern->steps(text.size()))) && path_pattern->matches(text);
     case Kind::prefix:
       return prefix_covers(path, text);
   }
@@ -91,16 +92,22 @@ bool Rule::takes_path(std::string_view text) const {
 Rule::Verdict Rule::test_conditions(const RequestFacts& request) const {
   if (conditions == nullptr) return Verdict::match;
   const Conditions& c = *conditions;
+  MatchWork* const work = request.work;
+  if (work != nullptr && !work->spend(c.methods.size() + 1)) return Verdict::method;
   if (!c.methods.empty() && !lists(c.methods, request.method_text)) {
     const bool asks = filters != nullptr && filters->cors && request.fields != nullptr;
+    if (asks && work != nullptr && !work->spend(request.fields->size())) return Verdict::method;
     const auto asked = asks ? preflight_method(request.method, *request.fields) : std::string_view();
     if (asked.empty() || !lists(c.methods, asked)) return Verdict::method;
   }
+  const std::size_t fields = request.fields == nullptr ? 0 : request.fields->size();
   for (const auto& header : c.headers) {
-    if (!headers_hold(request.fields, header)) return Verdict::header;
+    if (work != nullptr && !work->spend(fields)) return Verdict::header;
+    if (!headers_hold(request.fields, header, work)) return Verdict::header;
   }
   for (const auto& parameter : c.query) {
-    if (!query_holds(request.query, parameter)) return Verdict::query;
+    if (work != nullptr && !work->spend(request.query.size())) return Verdict::query;
+    if (!query_holds(request.query, parameter, work)) return Verdict::query;
   }
   return Verdict::match;
 }

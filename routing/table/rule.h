@@ -10,6 +10,7 @@
 // - Query parameters: at least one of the name has the value, both compared after percent-decoding, '+' as a space.
 //   A regular expression for a header or parameter may match anywhere in the value.
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -20,6 +21,7 @@
 #include "core/http/field.h"
 #include "core/http/message.h"
 #include "routing/table/action.h"
+#include "routing/table/match_work.h"
 #include "routing/table/origin.h"
 #include "routing/table/pattern.h"
 
@@ -32,6 +34,7 @@ struct RequestFacts {
   std::string_view method_text = "GET";
   const core::FieldList* fields = nullptr;
   std::string_view query = {};
+  MatchWork* work = nullptr;  // null: it may cost what it will
 };
 
 struct ValueMatch {
@@ -39,7 +42,10 @@ struct ValueMatch {
   std::string value;  // exact; of a pattern: its text
   PatternPtr pattern;
 
-  [[nodiscard]] bool takes(std::string_view text) const { return pattern ? pattern->matches(text) : text == value; }
+  [[nodiscard]] bool takes(std::string_view text, MatchWork* work = nullptr) const {
+    if (pattern == nullptr) return text == value;
+    return (work == nullptr || work->spend(pattern->steps(text.size()))) && pattern->matches(text);
+  }
   friend bool operator==(const ValueMatch& a, const ValueMatch& b) {
     return a.name == b.name && a.value == b.value && (a.pattern == nullptr) == (b.pattern == nullptr);
   }
@@ -50,6 +56,12 @@ struct Conditions {
   std::vector<std::string> methods;  // empty = any
   std::vector<ValueMatch> headers;
   std::vector<ValueMatch> query;
+
+  [[nodiscard]] bool has_patterns() const {
+    const auto is_pattern = [](const ValueMatch& value) { return value.pattern != nullptr; };
+    return std::any_of(headers.begin(), headers.end(), is_pattern) ||
+           std::any_of(query.begin(), query.end(), is_pattern);
+  }
 };
 
 struct Rule {
@@ -66,11 +78,11 @@ struct Rule {
   std::shared_ptr<const Filters> filters;  // null = none
   Origin origin;
 
-  [[nodiscard]] bool takes_path(std::string_view text) const;
+  [[nodiscard]] bool takes_path(std::string_view text, MatchWork* work = nullptr) const;
   // Everything but the path.
   [[nodiscard]] Verdict test_conditions(const RequestFacts& request) const;
   [[nodiscard]] Verdict test(const RequestFacts& request) const {
-    return takes_path(request.path) ? test_conditions(request) : Verdict::path;
+    return takes_path(request.path, request.work) ? test_conditions(request) : Verdict::path;
   }
 };
 
@@ -80,6 +92,21 @@ bool prefix_covers(std::string_view prefix, std::string_view path);
 // The order in which the rules of one host are tried: the higher priority, exact path, regular expression, longer
 // prefix, with methods, more headers, more query parameters. Rules that are equal in all that stay as they are listed.
 bool goes_before(const Rule& a, const Rule& b);
+
+// Puts what `replace` makes of each pattern in its place: the path's, those of headers, those of the query.
+template <class Replace>
+void replace_patterns(Rule& rule, Replace replace) {
+  if (rule.path_pattern != nullptr) rule.path_pattern = replace(rule.path_pattern);
+  const Conditions* old = rule.conditions.get();
+  if (old == nullptr || !old->has_patterns()) return;
+  auto conditions = std::make_shared<Conditions>(*old);
+  for (auto* values : {&conditions->headers, &conditions->query}) {
+    for (auto& value : *values) {
+      if (value.pattern != nullptr) value.pattern = replace(value.pattern);
+    }
+  }
+  rule.conditions = std::move(conditions);
+}
 
 // Calls `visit` with each upstream that the rule names; they may be null.
 template <class Visit>

@@ -72,18 +72,21 @@ const Rule* RuleTable::match(const RequestFacts& request) const {
   }
   for (const Level& level : levels_) {
     if (const Rule* found = match(level, request)) return found;
+    if (request.work != nullptr && request.work->over()) return nullptr;
   }
   return nullptr;
 }
 
 const Rule* RuleTable::match(const Level& level, const RequestFacts& request) const {
   const std::string_view path = request.path;
+  const std::size_t longest = std::min(path.size(), level.prefixes.lengths.size());
+  if (request.work != nullptr && !request.work->spend(longest + 1)) return nullptr;
   if (const Rule* found = match(level.exact, path, request)) return found;
   for (std::uint32_t i = level.regex_begin; i < level.regex_end; ++i) {
     if (rules_[i].test(request) == Rule::Verdict::match) return &rules_[i];
   }
   if (!path.starts_with('/')) return nullptr;
-  for (std::size_t end = std::min(path.size(), level.prefixes.lengths.size()); end > 1; --end) {
+  for (std::size_t end = longest; end > 1; --end) {
     if (end != path.size() && path[end] != '/') continue;
     if (const Rule* found = match(level.prefixes, path.substr(0, end), request)) return found;
   }
@@ -92,6 +95,7 @@ const Rule* RuleTable::match(const Level& level, const RequestFacts& request) co
 
 const Rule* RuleTable::match(const Paths& paths, std::string_view path, const RequestFacts& request) const {
   if (path.size() >= paths.lengths.size() || !paths.lengths[path.size()]) return nullptr;
+  if (request.work != nullptr && !request.work->spend(path.size() / 8)) return nullptr;  // the hash
   const std::size_t mask = paths.slots.size() - 1;
   std::size_t slot = std::hash<std::string_view>{}(path)&mask;
   for (; paths.slots[slot].end != 0; slot = (slot + 1) & mask) {

@@ -22,7 +22,7 @@ class RuleTable {
   // `rules`: as they are listed.
   explicit RuleTable(std::vector<Rule> rules);
 
-  // The first rule that matches, or null.
+  // The first rule that matches, or null; if request.work is over() then, it means nothing.
   [[nodiscard]] const Rule* match(const RequestFacts& request) const;
 
   [[nodiscard]] std::size_t size() const { return rules_.size(); }

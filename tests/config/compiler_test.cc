@@ -3,6 +3,7 @@
 
 #include <ctime>
 
+#include "config/source_file.h"
 #include "tests/config/compiler_fixture.h"
 
 namespace edgemux::config {
@@ -107,6 +108,91 @@ TEST_F(CompilerTest, WhatARuleMayNameIsBounded) {
   EXPECT_THAT(text(c), HasSubstr("a rule may name at most 256 methods"));
   EXPECT_THAT(text(c), HasSubstr("a rule may name at most 256 headers"));
   EXPECT_THAT(text(c), HasSubstr("a rule may name at most 256 parameters"));
+}
+
+// Hosts from `first` on with a regular expression each.
+std::string patterns(int first, int count, const std::string& expression = "/[a-z]+/") {
+  std::string out = "routes:\n";
+  for (int i = first; i < first + count; ++i) {
+    const std::string number = std::to_string(i);
+    out += "  - { host: h" + number + ".example.com, rules: [{ regex_path: \"" + expression + number +
+           "\", respond: {} }] }\n";
+  }
+  return out;
+}
+
+TEST_F(CompilerTest, TheRegularExpressionsOfAFileAreCounted) {
+  main_file("include: [many.yaml]\n" + patterns(10'000, 1100));
+  write("many.yaml",
+        patterns(0, 1024) + "  - { host: z.example.com, rules: [{ regex_path: \"/[a-z]+/7\", respond: {} }] }\n");
+  EXPECT_EQ(compiler()->compile().errors(), 0U);
+  write("many.yaml", patterns(0, 3000));
+  const auto c = compiler()->compile();
+  ASSERT_TRUE(c.main_ok);
+  EXPECT_EQ(c.errors(), 1U);
+  EXPECT_THAT(text(c),
+              HasSubstr("many.yaml:1026:54: error: a file may have at most 1024 different regular expressions; "
+                        "write 'path', 'exact_path' or whole values instead, or put the rest into another file"));
+  EXPECT_THAT(c.set_aside, ElementsAre(path("many.yaml")));
+  EXPECT_EQ(route_of(c, 1, "h11099.example.com"), "h11099.example.com");
+}
+
+TEST_F(CompilerTest, LargeRegularExpressionsCostLittleTimeHoweverManyThereAre) {
+  // As large as can be; and too large, so that each is compiled in vain.
+  for (const auto& [expression, errors] :
+       {std::pair{"(x?y?z?.?a?b?c?){1,250}", 1}, {"(x?y?z?.?a?b?c?){1,700}", 1025}}) {
+    main_file("include: [many.yaml]\n");
+    write("many.yaml", patterns(0, 20'000, expression));
+    const auto began = std::clock();
+    EXPECT_EQ(compiler()->compile().errors(), static_cast<std::size_t>(errors));
+    EXPECT_LT(static_cast<double>(std::clock() - began) / CLOCKS_PER_SEC, 30.0);
+  }
+}
+
+TEST_F(CompilerTest, TheRegularExpressionsOfAHostAreBounded) {
+  const auto host = [&](int rules) {
+    std::string out = "routes:\n  - host: a.example.com\n    listeners: [http]\n    on_http: serve\n    rules:\n";
+    for (int i = 0; i < rules; ++i) {
+      out += "      - { match: { headers: { x-a: { regex: \"^v" + std::to_string(i) + "\" } } }, respond: {} }\n";
+    }
+    main_file(out);
+    return compiler()->compile();
+  };
+  EXPECT_EQ(text(host(500)), "");
+  const auto c = host(10'000);
+  EXPECT_FALSE(c.main_ok);
+  EXPECT_EQ(c.errors(), 1U);
+  EXPECT_THAT(text(c),
+              ::testing::ContainsRegex(
+                  "edgemux.yaml:2058:45: error: with this one the regular expressions of the route have 8[12][0-9]+ "
+                  "instructions; there may be 8192; write 'path', 'exact_path' or whole values"));
+}
+
+TEST_F(CompilerTest, EqualRegularExpressionsAreOneAndAFileHoldsNone) {
+  const auto pattern = [](const Compiled& c, const std::string& host) {
+    const auto* route = c.snapshot->listeners[1]->hosts.find(host);
+    return std::get<routing::VirtualHost>((*route)->action).rules[0].path_pattern;
+  };
+  const auto it = compiler();
+  folder("routes.d");
+  main_file("include: [\"routes.d/*.yaml\"]\n");
+  const std::string rule = ", rules: [{ regex_path: \"/[a-z]+\", respond: {} }] }\n";
+  write("routes.d/a.yaml", "routes:\n  - { host: a.example.com" + rule + "  - { host: b.example.com" + rule);
+  write("routes.d/b.yaml", "routes:\n  - { host: c.example.com" + rule);
+  const auto first = it->compile();
+  ASSERT_TRUE(first.main_ok) << text(first);
+  const auto one = pattern(first, "a.example.com");
+  EXPECT_TRUE(one->matches("/abc"));
+  EXPECT_EQ(pattern(first, "b.example.com"), one);
+  EXPECT_EQ(pattern(first, "c.example.com"), one);
+  write("routes.d/a.yaml", "routes:\n  - { host: d.example.com" + rule);
+  const auto second = it->compile();
+  EXPECT_EQ(pattern(second, "d.example.com"), one) << "it is not compiled again";
+
+  const auto bytes = std::make_shared<const std::string>("routes:\n  - { host: a.example.com" + rule);
+  const auto parsed = parse_file(bytes, "/a.yaml", std::make_shared<const std::string>("a.yaml"), false);
+  ASSERT_TRUE(parsed->ok);
+  EXPECT_FALSE(parsed->spec.routes[0].rules[0].value.path_pattern->matches("/abc"));
 }
 
 TEST_F(CompilerTest, BindsAreRead) {
@@ -458,6 +544,23 @@ TEST_F(CompilerTest, WhatIsToBeWatchedFollowsLinks) {
   EXPECT_EQ(route_of(swapped, 1, "b.example.com"), "b.example.com");
   EXPECT_THAT(swapped.directories, Contains(path("volume/..2")));
   EXPECT_THAT(swapped.diagnostics, IsEmpty()) << text(swapped);
+}
+
+TEST_F(CompilerTest, AFolderInThePlaceOfAnIncludedFileIsToldAndSubfoldersAreNot) {
+  const auto it = compiler();
+  folder("routes.d");
+  folder("all.d/more");
+  write("all.d/a", "routes: [{ host: b.example.com, passthrough: \"10.0.0.1:443\" }]\n");
+  write("routes.d/a.yaml", "routes: [{ host: a.example.com, passthrough: \"10.0.0.1:443\" }]\n");
+  main_file("include: [\"routes.d/*.yaml\", \"all.d/*\"]\n");
+  EXPECT_EQ(text(it->compile()), "");
+  fs::remove(path("routes.d/a.yaml"));
+  fs::create_directory(path("routes.d/a.yaml"));
+  const auto c = it->compile();
+  EXPECT_THAT(text(c),
+              HasSubstr("routes.d/a.yaml: error: cannot read " + path("routes.d/a.yaml") + ": it is a directory"));
+  EXPECT_EQ(route_of(c, 1, "a.example.com"), "a.example.com") << "its last good bytes stay";
+  EXPECT_EQ(route_of(c, 1, "b.example.com"), "b.example.com");
 }
 
 TEST_F(CompilerTest, IncludesAreTakenByNameAndHiddenOnesPassedOver) {

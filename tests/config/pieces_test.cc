@@ -51,7 +51,7 @@ TEST(Rendering, LongLinesAreCutAroundTheCaret) {
   Diagnostic d;
   d.origin = {std::make_shared<const std::string>("a.yaml"), 1, 301};
   d.message = "x";
-  d.source_line = std::string(300, 'a') + "B" + std::string(300, 'c');
+  d.show(std::string(300, 'a') + "B" + std::string(300, 'c'));
   const auto text = d.render();
   const auto second = text.find('\n') + 1;
   const auto third = text.find('\n', second) + 1;
@@ -62,8 +62,30 @@ TEST(Rendering, LongLinesAreCutAroundTheCaret) {
 TEST(Rendering, TheCaretCountsCharactersNotBytes) {
   Diagnostic d;
   d.origin = {std::make_shared<const std::string>("a.yaml"), 1, 3};
-  d.source_line = "\xc3\xbc\tx";
+  d.show("\xc3\xbc\tx");
   EXPECT_EQ(d.render(), "a.yaml:1:3: error: \n    \xc3\xbc x\n      ^");
+}
+
+TEST(Rendering, NothingTurnsTheDirectionOrEndsTheLine) {
+  Diagnostic d;
+  d.origin = {std::make_shared<const std::string>("a.yaml"), 1, 2};
+  d.message = "a\n\x1b[31m\xe2\x80\xae z \xe2\x81\xa6\xc2\x85\xe2\x80\xa8 \xc3\xbc \xe2\x82\xac";
+  d.show("b\xe2\x80\xaeq");
+  EXPECT_EQ(d.render(), "a.yaml:1:2: error: a??[31m? z ??? \xc3\xbc \xe2\x82\xac\n    b?q\n     ^");
+}
+
+TEST(Rendering, AProblemKeepsLittleOfALongLine) {
+  // Two hundred of them, each with a line of 64 MiB, would be more memory than there is.
+  for (const char* part : {"{ host: q q }, ", "\x80"}) {
+    std::string text = "routes: [";
+    while (text.size() < 1'000'000) text += part;
+    Problems problems(std::make_shared<const std::string>("f"), std::make_shared<const std::string>(text));
+    for (std::uint32_t column : {1U, 100U, 500'000U, 2'000'000U}) problems.error({1, column}, "x");
+    for (const auto& told : problems.take()) {
+      EXPECT_LE(told.source_line.size(), 130U);
+      EXPECT_LE(told.source_column, 131U);
+    }
+  }
 }
 
 std::vector<Diagnostic> yaml_problems(const std::string& text) {

@@ -84,7 +84,7 @@ class ReloaderTest : public DiskTest {
     return {std::istreambuf_iterator<char>(file), {}};
   }
 
-  Reloader& begin(std::chrono::milliseconds rescan = 30s) {
+  Reloader& begin(std::chrono::milliseconds rescan = 30s, std::chrono::milliseconds patience = 10s) {
     reloader_ =
         std::make_unique<Reloader>(Reloader::Hooks{[this](const Touched& touched) {
                                                      touched_ = touched;
@@ -92,7 +92,7 @@ class ReloaderTest : public DiskTest {
                                                    },
                                                    [this](std::function<void()> work) { loop_.post(std::move(work)); },
                                                    [this](Reload reload) { done_.push_back(std::move(reload)); }},
-                                   rescan);
+                                   rescan, patience);
     first_ = reloader_->load();
     reloader_->start();
     return *reloader_;
@@ -398,6 +398,30 @@ TEST_F(ReloaderTest, CompilesWithLowPriorityOffTheCallersThread) {
   EXPECT_FALSE(same);
   EXPECT_EQ(nice, std::max(mine, 10));
   EXPECT_EQ(::getpriority(PRIO_PROCESS, 0), mine);
+}
+
+TEST_F(ReloaderTest, WhatTakesTooLongGivesWayNoLonger) {
+  const int mine = ::getpriority(PRIO_PROCESS, 0);
+  rlimit nice{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NICE, &nice), 0);
+  if (mine >= 10 || (::geteuid() != 0 && static_cast<int>(nice.rlim_cur) < 20 - mine)) {
+    GTEST_SKIP() << "no priority may be raised here";
+  }
+  begin(30s, 500ms);
+  std::atomic<int> last{-100};
+  const std::function<void()> outlast = [&] {
+    const auto deadline = std::chrono::steady_clock::now() + 20s;
+    while ((last = ::getpriority(PRIO_PROCESS, 0)) != mine && std::chrono::steady_clock::now() < deadline) {
+      std::this_thread::yield();
+    }
+  };
+  on_compile_ = &outlast;
+  ask();
+  EXPECT_EQ(last, mine);
+  const std::function<void()> look = [&] { last = ::getpriority(PRIO_PROCESS, 0); };
+  on_compile_ = &look;
+  ask();
+  EXPECT_EQ(last, 10) << "the next one gives way again";
 }
 
 TEST_F(ReloaderTest, NothingIsCalledAfterTheEnd) {

@@ -415,6 +415,34 @@ TEST_F(TenantsTest, ABrokenFileKeepsItsLastGoodBytesUnderTodaysClaims) {
   EXPECT_EQ(c.snapshot->tenants[1]->state->files_set_aside, 0U);
 }
 
+TEST_F(TenantsTest, TheRegularExpressionsOfATenantsFilesAreCountedTogether) {
+  const auto file = [](const std::string& stem, int count) {
+    std::string out = "routes:\n";
+    for (int i = 0; i < count; ++i) {
+      const std::string name = stem + std::to_string(i);
+      out += "  - { host: " + name + ".a.example, rules: [{ regex_path: \"/[a-z]+/" + name + "\", respond: {} }] }\n";
+    }
+    return out;
+  };
+  write("tenants.d/b/x.yaml", "routes: [{ host: b.example, rules: [{ regex_path: \"/[a-z]+\", respond: {} }] }]\n");
+  write("tenants.d/a/1.yaml", file("one", 600));
+  write("tenants.d/a/2.yaml", file("two", 10));
+  write("tenants.d/a/3.yaml", file("three", 100));
+  EXPECT_EQ(compile().errors(), 0U);
+  write("tenants.d/a/2.yaml", file("two", 600));
+  const auto c = compile();
+  ASSERT_TRUE(c.main_ok) << text(c);
+  EXPECT_EQ(c.errors(), 1U);
+  EXPECT_THAT(c.set_aside, ElementsAre(path("tenants.d/a/2.yaml"))) << "the one that goes beyond, and no later one";
+  EXPECT_THAT(text(c),
+              HasSubstr("tenants.d/a/2.yaml:426:53: error: the files of a tenant may have at most 1024 different "
+                        "regular expressions together; write 'path', 'exact_path' or whole values instead"));
+  EXPECT_EQ(owner(c, "two9.a.example"), "a: two9.a.example") << "its last good bytes stay";
+  EXPECT_EQ(owner(c, "two10.a.example"), "");
+  EXPECT_EQ(owner(c, "three99.a.example"), "a: three99.a.example");
+  EXPECT_EQ(owner(c, "b.example"), "b: b.example");
+}
+
 TEST_F(TenantsTest, TenantsAndTheirStatesSurviveReloads) {
   const auto it = compiler();
   const auto first = it->compile();

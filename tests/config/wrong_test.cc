@@ -188,9 +188,9 @@ TEST_F(WrongFile, SaysWhereItIsNoYaml) {
   write("b.yaml", "listeners: [\n");
   EXPECT_NE(told("b.yaml").find("b.yaml:2:1: error: this is not valid YAML"), std::string::npos) << told("b.yaml");
   write("c.yaml", "# caf\xe9\n");
-  EXPECT_EQ(told("c.yaml"), "c.yaml:1:6: error: the file is not valid UTF-8");
+  EXPECT_EQ(told("c.yaml"), "c.yaml:1:6: error: the file is not valid UTF-8; save it in that encoding");
   write("d.yaml", std::string("\xff\xfel\0i\0", 6));
-  EXPECT_EQ(told("d.yaml"), "d.yaml:1:1: error: the file is not valid UTF-8");
+  EXPECT_EQ(told("d.yaml"), "d.yaml:1:1: error: the file is not valid UTF-8; save it in that encoding");
   write("e.yaml", std::string(40, '[') + std::string(40, ']'));
   EXPECT_EQ(told("e.yaml"), "e.yaml:1:33: error: nested deeper than 32 levels");
 }

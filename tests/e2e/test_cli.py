@@ -116,7 +116,8 @@ edgemux.yaml:4:5: error: unknown key 'pasthrough'; did you mean 'passthrough'?
     assert code == 1 and (told["ok"], told["errors"], told["warnings"]) == (False, 1, 0)
     assert told["diagnostics"] == [{
         "severity": "error", "file": "edgemux.yaml", "line": 4, "column": 5, "message": "unknown key 'pasthrough'",
-        "hint": "did you mean 'passthrough'?", "tenant": "", "source": "    pasthrough: 10.0.0.1:443"}]
+        "hint": "did you mean 'passthrough'?", "tenant": "", "source": "    pasthrough: 10.0.0.1:443",
+        "source_column": 5}]
 
 
 def test_check_warns_with_exit_0(tmp_path, authority):

@@ -171,7 +171,8 @@ def test_the_address_counts_for_limits_and_the_senders_does_not(edge, tap):
         with proxied(edge.https, pp.v1("203.0.113.10", "198.51.100.1"), first) as other, tap.accept() as second:
             assert second.take(len(first)) == first
             other.close()
-        edge.wait_access(reason="too_many_connections")
+        (line,) = edge.wait_access(reason="too_many_connections")
+        assert (line["client"], line["client_port"]) == (CLIENT, 40000), "the header was good: not the sender's"
         one.close()
         backend.take_rest()
     # The place is free again: counted and uncounted under the same address.
@@ -193,6 +194,27 @@ def test_a_sender_that_speaks_for_itself(edge, tap):
             assert (told.source, told.source_port) == client.sock.getsockname()
             assert (told.destination, told.destination_port) == ("127.0.0.1", edge.https)
             assert backend.take(len(first)) == first
+
+
+def test_refusals_name_the_client_that_the_header_named(edge, tap):
+    """Whatever refuses the connection behind a good header: a name of nobody's, a tenant's limit, networks."""
+    edge.start(
+        listeners=listeners(edge, accept_proxy_protocol=["127.0.0.1"]),
+        tenants={"a": {"hosts": ["a.example.com"], "networks": ["127.0.0.1/32"], "limits": {"new_connections_per_second": 1}}},
+        routes=[{"host": HOST, "passthrough": tap.address, "deny": ["203.0.113.0/24"]},
+                {"host": "a.example.com", "tenant": "a", "passthrough": tap.address}],
+    )
+
+    def refused(name, reason):
+        with proxied(edge.https, pp.v1(CLIENT, "198.51.100.1"), hello(name)) as client:
+            assert client.rest_or_reset() == b""
+        line = edge.wait_access(reason=reason)[-1]
+        assert (line["client"], line["client_port"]) == (CLIENT, 40000), line
+
+    refused(HOST, "access_denied")
+    refused("nobody.example.com", "unknown_host")
+    with proxied(edge.https, pp.v1(CLIENT, "198.51.100.1"), hello("a.example.com")), tap.accept():
+        refused("a.example.com", "tenant_limit")
 
 
 @pytest.mark.sanitizer

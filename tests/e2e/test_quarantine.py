@@ -90,6 +90,74 @@ def test_a_file_that_vanished_while_nothing_ran_is_gone_for_good(house):
     assert house.ask("a.example.test") is None
 
 
+def link_to(target):
+    return lambda path: os.symlink(target, path)
+
+
+def content(data, mode=0o644):
+    def put(path):
+        path.write_bytes(data)
+        path.chmod(mode)
+    return put
+
+
+ODD = {
+    "a FIFO": (os.mkfifo, r"cannot read .*routes\.yaml: it is not a regular file"),
+    "a loop of links": (link_to("routes.yaml"), r"cannot read .*routes\.yaml: Too many levels of symbolic links"),
+    "everybody's": (content(b"routes: []\n", 0o666), r"everybody may write to it, so it is not trusted; run chmod o-w"),
+    "too large": (lambda path: (path.touch(), os.truncate(path, 65 << 20)), r"it is larger than 64 MiB"),
+    "a device": (link_to("/dev/zero"), r"cannot read .*routes\.yaml: it is not a regular file"),
+    "nothing": (content(b""), r"the file is empty; a file without routes says 'routes: \[\]'"),
+    "UTF-16": (content("\ufeffroutes: []\n".encode("utf-16-le")), r":1:1: error: the file is not valid UTF-8; save it"),
+    "NUL": (content(b"routes:\r\n  - \0\r\n"), r":2:5: error: the file holds a NUL byte"),
+    "an anchor in itself": (content(b"routes: &a [*a]\n"), r":1:14: error: unknown alias 'a'"),
+    "a key twice": (content(b"\xef\xbb\xbfroutes: []\r\nroutes: []\r\n"), r":2:1: error: duplicate key 'routes'"),
+    "deep": (content(b"routes: " + b"[" * 10_000), r":1:40: error: nested deeper than 32 levels"),
+    "a long line": (content(b"routes: [" + b"{ host: q q, rules: [] }, " * 40_000 + b"]"), r":1:30: error: 'rules' must not be empty"),
+    "a port": (content(b"routes: [{ host: 'a.example.test:443', rules: [] }]"), r":1:18: error: .* write the name without a port"),
+    "Unicode": (content("routes: [{ host: bücher.example.test, rules: [] }]".encode()), r":1:18: error: .* like xn--bcher-kva"),
+    "a directory": (os.mkdir, r"cannot read .*routes\.yaml: it is a directory"),
+}
+
+
+@pytest.mark.sanitizer
+def test_odd_files_lose_nothing_and_are_explained(house):
+    """Whatever lies in the place of a tenant's file: the log and `check` say where and what, what was served is."""
+    edge = house.edge
+    house.write("a", [says("a.example.test", "a")])
+    house.write("b", [says("b.example.test", "b")])
+    house.start()
+    path = house.folder("a") / "routes.yaml"
+
+    problems = []
+    for name, (put, words) in ODD.items():
+        mark = len(edge.log())
+        odd = path.with_name(".odd")
+        put(odd)
+        if path.is_dir():
+            path.rmdir()
+        elif odd.is_dir():
+            path.unlink()
+        os.rename(odd, path)
+        try:
+            edge.wait_log(words, since=mark)
+        except AssertionError as error:
+            problems.append(f"{name}: {str(error)[-600:]}")
+        # A directory cannot take a file's place in one step: it may be seen to be deleted, which is meant.
+        if house.ask("a.example.test") not in ((200, "a"), None if name == "a directory" else (200, "a")):
+            problems.append(f"{name}: {house.ask('a.example.test')}")
+        if house.ask("b.example.test") != (200, "b"):
+            problems.append(f"{name}: b is harmed")
+        done = edgemux("check", "--config", edge.path, "--format", "json")
+        told = json.loads(done.stdout)
+        if done.returncode != 1 or not any(d["file"].endswith("a/routes.yaml") and d["severity"] == "error"
+                                           for d in told["diagnostics"]):
+            problems.append(f"{name}: check says {done.stdout[-600:]}")
+        if edgemux("explain", "--config", edge.path, "https://b.example.test/").returncode not in (0, 1):
+            problems.append(f"{name}: explain")
+    assert not problems, "\n\n".join(problems)
+
+
 def test_check_tells_of_it_and_leaves_the_state_alone(house):
     edge = house.edge
     house.write("a", [says("a.example.test", "a")])

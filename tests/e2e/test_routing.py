@@ -5,6 +5,7 @@ import posixpath
 from urllib.parse import unquote
 
 import pytest
+from support.proxy import edgemux
 from support.site import HOST
 from support.waiting import until
 
@@ -41,6 +42,22 @@ def test_no_rule_is_404(site):
     assert answer.status == 404
     site.edge.wait_access(status=404, reason="no_rule")
     assert site.origin.requests == []
+
+
+def test_what_finding_the_rule_costs_is_bounded(site):
+    """A path that is too long for the regular expressions of its host is refused; on another host it is as good as any."""
+    hard = [says("no", regex_path="(.*x){300}y"), says("root", path="/")]
+    site.start(site.route(*hard), site.route(says("root", path="/"), host="b.example.com"))
+    short, long = "/" + "abx" * 300, "/" + "abx" * 10_000
+    with site.wire() as wire:
+        assert wire.ask(short, HOST).body == b"root"
+        answer = wire.ask(long, HOST)
+        assert answer.status == 431 and b"too long for the rules of this host" in answer.body
+        site.edge.wait_access(status=431, reason="head_too_large")
+    with site.wire() as wire:
+        assert wire.ask(long, "b.example.com").body == b"root"
+    done = edgemux("explain", "--config", site.edge.path, f"http://{HOST}:{site.edge.http}{long}")
+    assert "=> 431: too long for the rules of this host" in done.stdout, done.stdout[-1000:]
 
 
 def meaning(target):

@@ -68,6 +68,40 @@ void pattern(benchmark::State& state) {
   for (auto _ : state) benchmark::DoNotOptimize(table.match({.path = "/v12/users/somebody/orders/2024/07"}));
 }
 
+std::vector<Rule> pattern_rules(std::size_t count) {
+  std::vector<Rule> rules(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    rules[i].kind = Rule::Kind::regex;
+    rules[i].path = "/v[0-9]+/users/[^/]+/orders-" + std::to_string(i) + "(/.*)?";
+    rules[i].path_pattern = *Pattern::compile(rules[i].path, Pattern::Cover::whole);
+  }
+  return rules;
+}
+
+// None of them matches. A host may have no more of them than some hundreds (MatchWork::kMostInstructions).
+void patterns(benchmark::State& state) {
+  const RuleTable table(pattern_rules(static_cast<std::size_t>(state.range(0))));
+  for (auto _ : state) benchmark::DoNotOptimize(table.match({.path = "/v12/users/somebody/orders/2024/07"}));
+}
+
+// As much as a request may cost: patterns of which nothing can be learned, a path of any length.
+void hostile(benchmark::State& state) {
+  std::vector<Rule> rules(1);
+  rules[0].kind = Rule::Kind::regex;
+  rules[0].path = "(.*x){" + std::to_string(state.range(0)) + "}y";
+  rules[0].path_pattern = *Pattern::compile(rules[0].path, Pattern::Cover::whole);
+  const std::size_t length = MatchWork::kMost / rules[0].path_pattern->instructions() - 20;
+  const RuleTable table(std::move(rules));
+  std::mt19937 random(1);
+  std::string path = "/";
+  while (path.size() < length) path += "abx"[random() % 3];
+  for (auto _ : state) {
+    MatchWork work;
+    benchmark::DoNotOptimize(table.match({.path = path, .work = &work}));
+    if (work.over()) state.SkipWithError("it was refused");
+  }
+}
+
 void build(benchmark::State& state) {
   for (auto _ : state) {
     benchmark::DoNotOptimize(make_table(static_cast<std::size_t>(state.range(0)), Rule::Kind::prefix));
@@ -79,6 +113,8 @@ BENCHMARK(prefix)->Arg(1)->Arg(8)->Arg(9)->Arg(1'000)->Arg(10'000);
 BENCHMARK(deep)->Arg(1'000);
 BENCHMARK(conditions)->Arg(1)->Arg(10)->Arg(100);
 BENCHMARK(pattern);
+BENCHMARK(patterns)->Arg(100)->Arg(10'000)->Unit(benchmark::kMicrosecond);
+BENCHMARK(hostile)->Arg(50)->Arg(300)->Unit(benchmark::kMillisecond);
 BENCHMARK(build)->Arg(1'000)->Unit(benchmark::kMicrosecond);
 
 }  // namespace

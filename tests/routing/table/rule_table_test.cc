@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <ctime>
 #include <random>
 
 #include "tests/routing/table/rules.h"
@@ -11,6 +12,7 @@ namespace edgemux::routing {
 namespace {
 
 using testing::named;
+using testing::Request;
 using testing::request;
 using testing::RuleBuilder;
 
@@ -212,6 +214,89 @@ TEST(Pattern, StaysLinearWithinItsMemory) {
   EXPECT_FALSE((*pattern)->matches(text + "c"));
   text[text.size() - 21] = 'a';
   EXPECT_TRUE((*pattern)->matches(text));
+}
+
+TEST(Pattern, WhatTakesTooMuchSaysWhatToDo) {
+  const auto pattern = Pattern::compile("(x?y?z?.?a?b?c?){1,700}", Pattern::Cover::whole);
+  ASSERT_FALSE(pattern.has_value());
+  EXPECT_EQ(pattern.error().message, "it takes more than 64 KiB; write smaller counts");
+}
+
+TEST(Pattern, AnOutlineHasItsTextAndMatchesNothing) {
+  const auto pattern = *Pattern::compile("^a.*b$", Pattern::Cover::anywhere);
+  const auto outline = pattern->outline();
+  EXPECT_TRUE(pattern->matches("a-b"));
+  EXPECT_FALSE(outline->matches("a-b"));
+  EXPECT_EQ(outline->text(), "^a.*b$");
+  EXPECT_EQ(outline->cover(), Pattern::Cover::anywhere);
+  EXPECT_EQ(outline->instructions(), pattern->instructions());
+  EXPECT_GT(pattern->instructions(), 3U);
+}
+
+// What `table` answers within the work of one request: a name, "-", or "too much".
+std::string hit_within(const RuleTable& table, const Request& asked) {
+  MatchWork work;
+  auto facts = asked.facts();
+  facts.work = &work;
+  const auto began = std::clock();
+  const Rule* rule = table.match(facts);
+  EXPECT_LT(static_cast<double>(std::clock() - began) / CLOCKS_PER_SEC, 10.0);  // some 0.1 without sanitizers
+  if (work.over()) return "too much";
+  return rule == nullptr ? "-" : named(*rule);
+}
+
+TEST(MatchWork, BoundsWhatPatternsCost) {
+  // As hard as can be: what was seen of the text tells little of what comes.
+  std::vector<Rule> rules{RuleBuilder("root").prefix("/").rule()};
+  std::uint64_t instructions = 0;
+  for (int i = 0; instructions < MatchWork::kMostInstructions - 500; ++i) {
+    rules.push_back(RuleBuilder("r").regex("(.*x){" + std::to_string(100 + i) + "}y").rule());
+    instructions += rules.back().path_pattern->instructions();
+  }
+  const RuleTable table(rules);
+  std::string text = "/";
+  std::mt19937 random(3);
+  for (int i = 0; i < 1000; ++i) text += "abx"[random() % 3];
+  EXPECT_EQ(hit_within(table, request(text)), "root");
+  for (int i = 0; i < 64'000; ++i) text += "abx"[random() % 3];
+  EXPECT_EQ(hit_within(table, request(text)), "too much");
+  const RuleTable easy({RuleBuilder("easy").regex("/[abx]*").rule()});
+  EXPECT_EQ(hit_within(easy, request(text)), "easy");
+
+  const RuleTable headers({RuleBuilder("h").header_regex("x", "(.*x){150}y").rule()});
+  EXPECT_EQ(hit_within(headers, request("/").header("x", text)), "too much");
+  const RuleTable queries({RuleBuilder("q").query_regex("x", "(.*x){150}y").rule()});
+  EXPECT_EQ(hit_within(queries, request("/?x=" + text)), "too much");
+  EXPECT_EQ(hit_within(queries, request("/?x=%61" + text)), "too much");
+}
+
+TEST(MatchWork, BoundsWhatConditionsAndPrioritiesCost) {
+  std::vector<Rule> headers;
+  std::vector<Rule> queries;
+  std::vector<Rule> methods;
+  std::vector<Rule> priorities;
+  for (std::uint32_t i = 0; i < 20'000; ++i) {
+    const std::string name = std::to_string(i);
+    headers.push_back(RuleBuilder("h").header("x-" + name, "1").rule());
+    queries.push_back(RuleBuilder("q").query("x-" + name, "1").rule());
+    methods.push_back(RuleBuilder("m").methods({"PUT"}).cors().rule());
+    priorities.push_back(RuleBuilder("p").prefix("/" + std::string(600, 'p') + name).priority(i).rule());
+  }
+  auto many = request("/?" + std::string(20, 'a')).method("OPTIONS");
+  EXPECT_EQ(hit_within(RuleTable(headers), many), "-");
+  EXPECT_EQ(hit_within(RuleTable(queries), many), "-");
+  EXPECT_EQ(hit_within(RuleTable(methods), many), "-");
+  EXPECT_EQ(hit_within(RuleTable(priorities), many), "-");
+  // Few enough for fields of a request; more of them than any client sends.
+  while (many.fields.size() < core::FieldList::kCapacity) many.header("a", "1");
+  std::vector<Rule> more;
+  for (int i = 0; i < 5; ++i) more.insert(more.end(), headers.begin(), headers.end());
+  EXPECT_EQ(hit_within(RuleTable(more), many), "too much");
+  more.clear();
+  for (int i = 0; i < 5; ++i) more.insert(more.end(), methods.begin(), methods.end());
+  EXPECT_EQ(hit_within(RuleTable(more), many), "too much");
+  EXPECT_EQ(hit_within(RuleTable(queries), request("/?" + std::string(20'000, '&'))), "too much");
+  EXPECT_EQ(hit_within(RuleTable(priorities), request("/" + std::string(20'000, 'q'))), "too much");
 }
 
 TEST(Pattern, TakesAnyByte) {
