@@ -55,7 +55,7 @@ void Exchange::reset() {
   host_ = method_ = path_ = user_agent_ = referer_ = origin_ = {};
   protocol_ = {};
   first_byte_us_ = bytes_in_ = bytes_out_ = max_body_ = body_bytes_ = 0;
-  unconsumed_ = 0;
+  unconsumed_ = trailers_ = 0;
   attempts_ = 0;
   status_ = 0;
   stage_ = Stage::over;
@@ -214,12 +214,20 @@ void Exchange::send(const core::OutgoingRequest& request, bool fresh) {
 }
 
 void Exchange::go(const core::OutgoingRequest& request) {
-  const bool end = request_done_ && early_body_.empty();
+  const bool trailers = saved_ != nullptr && saved_->has_trailers();
+  const bool end = request_done_ && early_body_.empty() && !trailers;
   upstream_stream_.send_request(request, end);
   stage_ = Stage::uploading;
   if (!early_body_.empty()) upstream_stream_.send_body(early_body_);
   if (!request_done_) return;
-  if (!early_body_.empty()) upstream_stream_.send_end();
+  if (trailers) {
+    core::FieldList fields;
+    saved_->trailers(fields);
+    if (upstream_stream_.pending() > 0) trailers_ = SavedRequest::size_of(fields);
+    upstream_stream_.send_trailers(fields);
+  } else if (!end) {
+    upstream_stream_.send_end();
+  }
   upload_ended();
 }
 
@@ -235,7 +243,7 @@ void Exchange::save(const core::OutgoingRequest& request) {
 }
 
 void Exchange::count_kept() {
-  const std::size_t now = text_.size() + (saved_ != nullptr ? saved_->size() : 0) +
+  const std::size_t now = text_.size() + (saved_ != nullptr ? saved_->size() : 0) + trailers_ +
                           (stage_ == Stage::connecting ? 0 : early_body_.size());  // there its window counts
   if (now != kept_) session_->keeps(std::exchange(kept_, now), now);
 }
@@ -251,6 +259,7 @@ void Exchange::on_upstream_ready() {
   throttle();
   if (early_body_.size() > kMostPending) tries_.give_up_retries();
   if (!tries_.may_follow()) early_body_.clear();
+  count_kept();
   give_back_window();
   session_->resume_reading();
 }
@@ -336,8 +345,17 @@ void Exchange::on_request_trailers(core::FieldList& fields) {
   request_done_ = true;
   body_deadline_.cancel();
   feed_mirrors({}, true);
-  tries_.give_up_retries();               // they are not kept
-  if (!upstream_stream_.ready()) return;  // none of those that may be dropped is missed
+  const bool waits = stage_ == Stage::connecting;
+  const std::size_t size = SavedRequest::size_of(fields);
+  const bool affordable = session_->may_keep(2 * size);  // the block that they came in is there too
+  if (!affordable && (waits || upstream_stream_.pending() > 0)) {
+    return refuse(431, CloseReason::head_too_large, "trailers that wait for an upstream are too large");
+  }
+  if (!affordable) tries_.give_up_retries();
+  if (waits || tries_.may_follow()) saved_->save_trailers(fields);
+  if (!waits && upstream_stream_.pending() > 0) trailers_ = size;
+  count_kept();
+  if (waits || !upstream_stream_.ready()) return;
   upstream_stream_.send_trailers(fields);
   upload_ended();
 }

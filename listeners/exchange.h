@@ -185,6 +185,7 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   std::uint64_t body_began_ = 0;  // loop milliseconds, while a body comes in
   std::uint64_t body_bytes_ = 0;
   std::size_t unconsumed_ = 0;  // of the request's body, not yet given back to the codec
+  std::size_t trailers_ = 0;    // bytes of the request's that wait behind its body, in the codec
   std::size_t granted_ = 0;     // of what the session can keep of answers; see HttpSession::grant
   std::size_t kept_ = 0;        // of the request; as the session was told
   core::StreamId stream_ = 0;

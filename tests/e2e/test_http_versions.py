@@ -4,6 +4,7 @@ import time
 
 import pytest
 from h2.errors import ErrorCodes
+from h2.settings import SettingCodes
 from support.ends import CLIENTS, UPSTREAMS, fill, move
 from support.ports import free_port
 from support.proxy import Growth, sanitized
@@ -108,6 +109,60 @@ def test_trailers_travel_where_both_sides_have_them(pair):
     assert client.head() == 200
     rest = client.rest()
     assert rest.whole and rest.body == b"down" and rest.trailers == ({"x-down": "2"} if both else {})
+    pair.goes_on()
+
+
+@pytest.mark.parametrize("body", [b"", b"up"], ids=["empty", "body"])
+def test_a_request_that_is_whole_before_its_upstream_keeps_its_trailers(pair, body):
+    """It waits for the only place at the upstream until another one is through."""
+    pair.upstream.settings = {SettingCodes.MAX_CONCURRENT_STREAMS: 1}
+    entry = pair.upstream.entry if pair.up == "h2" else {"endpoints": [pair.upstream.entry]}
+    pair.upstream.entry = {**entry, "limits": {"connections": 1, "pending": 10}}
+    _, upstream = pair.start()
+    other = pair.client
+    other.ask("/first")
+    assert upstream.request()["path"] == "/first"
+    other.heard()
+    client = pair.connect()
+    client.ask("/second", "POST", headers=[("TE", "trailers")] if pair.down == "h2" else [], body="open")
+    client.send(body) if body else None
+    client.end([("x-up", "1"), ("x-sum", "abc")])
+    client.heard()
+    assert pair.site.edge.metrics().total("edgemux_upstream_pending") == 1
+    upstream.head(200, length=0)
+    upstream.end()
+    assert other.head() == 200
+    assert upstream.request()["path"] == "/second"
+    rest = upstream.rest()
+    both = pair.down == pair.up == "h2"
+    assert rest.whole and rest.body == body and rest.trailers == ({"x-up": "1", "x-sum": "abc"} if both else {})
+    upstream.head(200, length=0)
+    upstream.end()
+    assert client.head() == 200
+    pair.client = client
+    pair.goes_on()
+
+
+def test_another_try_carries_the_trailers_again(pair):
+    upstream = pair.upstream
+    pair.site.start(pair.site.route({"path": "/", "upstream": upstream.entry,
+                                     "retry": {"attempts": 2, "on": [503], "backoff": "10ms"}}), workers=1)
+    client = pair.client = pair.connect()
+    client.ask("/", "POST", headers=[("TE", "trailers")] if pair.down == "h2" else [], body="open")
+    both = pair.down == pair.up == "h2"
+    for status in (503, 503, 200):
+        upstream.request()
+        if client:
+            client.send(b"up")
+            client.end([("x-up", "1")])
+            client = None
+        rest = upstream.rest()
+        assert rest.whole and rest.body == b"up" and rest.trailers == ({"x-up": "1"} if both else {})
+        upstream.head(status, length=0)
+        upstream.end()
+        if status == 503 and pair.up == "h1":
+            upstream.wire = None  # each try has a connection of its own
+    assert pair.client.head() == 200
     pair.goes_on()
 
 
