@@ -54,7 +54,7 @@ void Exchange::reset() {
   endpoint_.clear();
   host_ = method_ = path_ = user_agent_ = referer_ = origin_ = {};
   protocol_ = {};
-  first_byte_us_ = bytes_in_ = bytes_out_ = max_body_ = body_bytes_ = 0;
+  first_byte_us_ = bytes_in_ = bytes_out_ = max_body_ = 0;
   unconsumed_ = trailers_ = 0;
   attempts_ = 0;
   status_ = 0;
@@ -93,7 +93,7 @@ void Exchange::start(HttpSession& session, core::StreamId stream, core::RequestH
   begin(session, stream);
   request_done_ = end;
   if (!end) {
-    body_began_ = worker_.now();
+    pace_.begin(worker_.now());
     // A client that waits for "100 Continue" waits for the upstream.
     await_body(head.expect_continue ? worker_.snapshot().timeouts.response : kBodyGrace);
   }
@@ -309,8 +309,7 @@ void Exchange::on_request_timeout() {
 }
 
 void Exchange::on_request_body(std::span<const char> data, bool end) {
-  if (body_bytes_ == 0) body_began_ = worker_.now();
-  body_bytes_ += data.size();
+  pace_.add(data.size(), worker_.now());
   bytes_in_ += data.size();
   unconsumed_ += data.size();
   charge_bandwidth(data.size());
@@ -384,12 +383,21 @@ void Exchange::await_body(milliseconds time) {
   worker_.loop().timers().arm(body_deadline_, worker_.now() + static_cast<std::uint64_t>(time.count()));
 }
 
+UploadPace::Held Exchange::held() const {
+  if (!wants_input() || stage_ == Stage::connecting) return UploadPace::Held::by_upstream;
+  if (!session_->withholds_window()) return UploadPace::Held::nothing;
+  return unconsumed_ >= kMostPending / 2 ? UploadPace::Held::by_upstream : UploadPace::Held::by_window;
+}
+
 void Exchange::body_timed_out() {
-  const std::uint64_t rate = worker_.snapshot().timeouts.request_body_rate;
-  if (!wants_input() || stage_ == Stage::connecting || session_->withholds_window()) {
-    body_began_ = worker_.now();  // it is an upstream that is slow
-    body_bytes_ = 0;
-  } else if (rate != 0 && body_bytes_ * 1000 < rate * (worker_.now() - body_began_)) {
+  const auto& timeouts = worker_.snapshot().timeouts;
+  const auto in_ms = [](milliseconds time) { return static_cast<std::uint64_t>(time.count()); };
+  if (head_sent_) {
+    if (pace_.quiet(worker_.now(), bytes_in_ + bytes_out_, in_ms(timeouts.tunnel_idle))) {
+      return refuse(408, CloseReason::body_too_slow, "neither side has sent anything for timeouts.tunnel_idle");
+    }
+  } else if (pace_.too_slow(worker_.now(), timeouts.request_body_rate, held(), in_ms(timeouts.response))) {
+    // No upstream holds a body up for longer than that.
     return refuse(408, CloseReason::body_too_slow, "the request's body comes in too slowly");
   }
   await_body(kBodyCheck);

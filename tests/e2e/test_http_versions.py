@@ -1,11 +1,14 @@
 """What HTTP promises, from each version of it to each: the same tests for HTTP/1 and HTTP/2 clients and upstreams."""
 
+import concurrent.futures
+import signal
 import time
 
 import pytest
 from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
 from support.ends import CLIENTS, UPSTREAMS, fill, move
+from support.origin import pattern
 from support.ports import free_port
 from support.proxy import Growth, sanitized
 from support.waiting import until
@@ -378,6 +381,78 @@ def test_a_goaway_lets_what_was_taken_end_and_sends_the_rest_elsewhere(to_h2):
     assert old.rest_or_reset() is not None, "what is used up is closed"
 
 
+@pytest.mark.parametrize("how", ["drain", "upstream removed", "host removed"])
+def test_a_long_stream_outlives_what_it_came_from(to_h2, how):
+    """SIGTERM, or a reload without its upstream or host: it ends whole, and the upstream's connection then ends in order."""
+    to_h2.upstream.entry = {**to_h2.upstream.entry, "keepalive": {"idle": "200ms"}}
+    client, upstream = to_h2.start(timeouts={"drain": "30s"})
+    client.ask("/long", "POST", body="open")
+    upstream.request()
+    client.send(b"one")
+    assert upstream.take(3) == b"one"
+    upstream.head(200)
+    upstream.send(b"eins")
+    assert client.head() == 200 and client.take(4) == b"eins"
+    edge, site = to_h2.site.edge, to_h2.site
+    if how == "drain":
+        edge.signal(signal.SIGTERM)
+        if to_h2.down == "h2":
+            client.until(lambda: len(client.goaways) == 2)
+            assert client.goaways == [(2**31 - 1, 0), (client.stream, 0)]
+        else:
+            edge.wait_log("drain")
+    else:
+        other = {"path": "/", "upstream": site.origin.address}
+        route = site.route(other) if how == "upstream removed" else site.route(other, host="other.example.com")
+        edge.reload(certificates=site.certificates, routes=[route], workers=1, timeouts={"drain": "30s"})
+    up, down = bytes(300_000), pattern(700_000)
+    client.send(b"two")
+    assert upstream.take(3) == b"two"
+    if to_h2.down == "h2":
+        move(client, len(up), upstream, len(up))
+    client.end()
+    rest = upstream.rest()
+    assert rest.whole and rest.body == b""
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        taking = pool.submit(client.rest)
+        upstream.send(down)
+        upstream.end()
+        rest = taking.result()
+    assert rest.whole and rest.body == down
+    assert upstream.ends() == [0]
+    if how == "drain":
+        assert edge.wait_exit() == 0
+    elif to_h2.down == "h2":
+        client.ask("/next")
+        assert client.head() == (200 if how == "upstream removed" else 404)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("limit", ["1h", "3s"])
+def test_who_was_answered_may_be_silent(pair, limit):
+    """The rate of a request's body holds until its answer begins; then timeouts.tunnel_idle does."""
+    client, upstream = pair.start(timeouts={"tunnel_idle": limit})
+    client.ask("/chat", "POST", body="open")
+    upstream.request()
+    client.send(b"hello")
+    assert upstream.take(5) == b"hello"
+    upstream.head(200)
+    upstream.send(b"hello")
+    assert client.head() == 200 and client.take(5) == b"hello"
+    if limit == "3s":
+        assert not client.rest().whole
+        pair.site.edge.wait_access(path="/chat", reason="body_too_slow")
+        return
+    began = time.monotonic()
+    until(lambda: time.monotonic() > began + 15, "more than the grace of 10 s has passed", within=30)
+    client.send(b"still there?")
+    assert upstream.take(12) == b"still there?"
+    client.end()
+    assert upstream.rest().whole
+    upstream.end()
+    assert client.rest().whole
+
+
 # ---- back-pressure
 
 MUCH = 24 << 20
@@ -453,3 +528,27 @@ def test_who_waits_for_windows_is_not_too_slow(site, closing):
     client.end()
     assert client.head() == 200
     stuck.close()
+
+
+@pytest.mark.full
+def test_one_body_wins_no_time_for_another(site, closing):
+    """A body that its upstream takes little by little uses up the window; another one is excused for timeouts.response only."""
+    slow = UPSTREAMS["h2"](closing(Tap(free_port())))
+    site.start(site.route({"path": "/slow", "upstream": slow.entry}, {"path": "/", "upstream": site.origin.address}), workers=1,
+               timeouts={"response": "4s"})
+    client = closing(CLIENTS["h2"](site))
+    first = client.ask("/slow", "POST", body="open")
+    slow.request()
+    fill(client, 1 << 20)
+    second = client.ask("/upload", "POST", body=5)
+    assert client.room() == 0
+
+    def given_up():
+        slow.take(500)
+        client.look()
+        return client.streams[second].heads
+
+    heads = until(given_up, "it is given up", within=30, every=0.5)
+    assert heads[0][":status"] == "408" and client.streams[first].heads == []
+    site.edge.wait_access(path="/upload", reason="body_too_slow")
+    slow.close()

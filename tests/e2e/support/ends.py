@@ -363,6 +363,12 @@ class _End2:
             return Rest(body, False)
         return Rest(body + self._taken(len(of.data)), of.ended, of.trailers, of.code)
 
+    def ends(self):
+        """Reads until the other side's FIN (a reset is an error); the error codes of its GOAWAYs."""
+        while not self.closed:
+            self.receive(self.wire.sock.recv(65_536))
+        return [code for _, code in self.goaways]
+
     def close(self):
         if self.wire is not None:
             self.wire.close()
