@@ -544,11 +544,12 @@ def test_one_body_wins_no_time_for_another(site, closing):
     assert client.room() == 0
 
     def given_up():
-        slow.take(500)
-        client.look()
+        slow.take(4000)
+        client.stream = first
+        client.offer(bytes(65_536))
         return client.streams[second].heads
 
-    heads = until(given_up, "it is given up", within=30, every=0.5)
+    heads = until(given_up, "it is given up", within=30, every=0.25)
     assert heads[0][":status"] == "408" and client.streams[first].heads == []
     site.edge.wait_access(path="/upload", reason="body_too_slow")
     slow.close()
