@@ -328,18 +328,21 @@ const Type tenant{
                {"tokens_dir", &text, "folder with a file per HTTP-01 token, for this tenant's hosts only"},
                {"limits", &tenant_limits, "of the whole process"}}};
 const Type tenants{.kind = Kind::dictionary, .element = &tenant};
-const Type timeouts{.kind = Kind::map,
-                    .fields = {{"client_hello", &duration, "until the ClientHello is whole"},
-                               {"tls_handshake", &duration, "until the TLS handshake is over"},
-                               {"request_head", &duration, "from the first byte of a request to the end of its head"},
-                               {"request_body_rate", &size_value,
-                                "bytes per second that a request body must make on average; 0 is off"},
-                               {"idle", &duration, "between a client's requests"},
-                               {"connect", &duration, "until a connection to an upstream's endpoint stands"},
-                               {"response", &duration, "an upstream's silence while an answer is due"},
-                               {"tunnel_idle", &duration, "a tunnel in which no byte moves is closed after this time"},
-                               {"half_closed", &duration, "a tunnel that one side has closed ends after this time"},
-                               {"drain", &duration, "what is open after SIGTERM is closed after this time"}}};
+const Type timeouts{
+    .kind = Kind::map,
+    .fields = {{"client_hello", &duration, "until the ClientHello is whole"},
+               {"tls_handshake", &duration, "until the TLS handshake is over"},
+               {"request_head", &duration, "from the first byte of a request to the end of its head"},
+               {"request_body_rate", &size_value,
+                "bytes per second that a request body must make on average until its answer begins; 0 is off"},
+               {"idle", &duration, "between a client's requests"},
+               {"connect", &duration, "until a connection to an upstream's endpoint stands"},
+               {"response", &duration, "an upstream's silence while an answer is due"},
+               {"tunnel_idle", &duration,
+                "a tunnel in which no byte moves is closed after this time; so is a request that is not whole though "
+                "its answer has begun"},
+               {"half_closed", &duration, "a tunnel that one side has closed ends after this time"},
+               {"drain", &duration, "what is open after SIGTERM is closed after this time"}}};
 const Type connections{.kind = Kind::number, .min = 1, .max = 100'000'000, .words = {{"auto"}}};
 const Type request_head{.kind = Kind::size, .min = 1024, .max = 1ULL << 20};
 const Type client_hello{.kind = Kind::size, .min = 2048, .max = 1ULL << 20};

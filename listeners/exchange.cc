@@ -54,8 +54,8 @@ void Exchange::reset() {
   endpoint_.clear();
   host_ = method_ = path_ = user_agent_ = referer_ = origin_ = {};
   protocol_ = {};
-  first_byte_us_ = bytes_in_ = bytes_out_ = max_body_ = body_bytes_ = 0;
-  unconsumed_ = 0;
+  first_byte_us_ = bytes_in_ = bytes_out_ = max_body_ = 0;
+  unconsumed_ = trailers_ = 0;
   attempts_ = 0;
   status_ = 0;
   stage_ = Stage::over;
@@ -93,7 +93,7 @@ void Exchange::start(HttpSession& session, core::StreamId stream, core::RequestH
   begin(session, stream);
   request_done_ = end;
   if (!end) {
-    body_began_ = worker_.now();
+    pace_.begin(worker_.now());
     // A client that waits for "100 Continue" waits for the upstream.
     await_body(head.expect_continue ? worker_.snapshot().timeouts.response : kBodyGrace);
   }
@@ -214,12 +214,20 @@ void Exchange::send(const core::OutgoingRequest& request, bool fresh) {
 }
 
 void Exchange::go(const core::OutgoingRequest& request) {
-  const bool end = request_done_ && early_body_.empty();
+  const bool trailers = saved_ != nullptr && saved_->has_trailers();
+  const bool end = request_done_ && early_body_.empty() && !trailers;
   upstream_stream_.send_request(request, end);
   stage_ = Stage::uploading;
   if (!early_body_.empty()) upstream_stream_.send_body(early_body_);
   if (!request_done_) return;
-  if (!early_body_.empty()) upstream_stream_.send_end();
+  if (trailers) {
+    core::FieldList fields;
+    saved_->trailers(fields);
+    if (upstream_stream_.pending() > 0) trailers_ = SavedRequest::size_of(fields);
+    upstream_stream_.send_trailers(fields);
+  } else if (!end) {
+    upstream_stream_.send_end();
+  }
   upload_ended();
 }
 
@@ -235,7 +243,7 @@ void Exchange::save(const core::OutgoingRequest& request) {
 }
 
 void Exchange::count_kept() {
-  const std::size_t now = text_.size() + (saved_ != nullptr ? saved_->size() : 0) +
+  const std::size_t now = text_.size() + (saved_ != nullptr ? saved_->size() : 0) + trailers_ +
                           (stage_ == Stage::connecting ? 0 : early_body_.size());  // there its window counts
   if (now != kept_) session_->keeps(std::exchange(kept_, now), now);
 }
@@ -251,6 +259,7 @@ void Exchange::on_upstream_ready() {
   throttle();
   if (early_body_.size() > kMostPending) tries_.give_up_retries();
   if (!tries_.may_follow()) early_body_.clear();
+  count_kept();
   give_back_window();
   session_->resume_reading();
 }
@@ -300,8 +309,7 @@ void Exchange::on_request_timeout() {
 }
 
 void Exchange::on_request_body(std::span<const char> data, bool end) {
-  if (body_bytes_ == 0) body_began_ = worker_.now();
-  body_bytes_ += data.size();
+  pace_.add(data.size(), worker_.now());
   bytes_in_ += data.size();
   unconsumed_ += data.size();
   charge_bandwidth(data.size());
@@ -336,8 +344,17 @@ void Exchange::on_request_trailers(core::FieldList& fields) {
   request_done_ = true;
   body_deadline_.cancel();
   feed_mirrors({}, true);
-  tries_.give_up_retries();               // they are not kept
-  if (!upstream_stream_.ready()) return;  // none of those that may be dropped is missed
+  const bool waits = stage_ == Stage::connecting;
+  const std::size_t size = SavedRequest::size_of(fields);
+  const bool affordable = session_->may_keep(2 * size);  // the block that they came in is there too
+  if (!affordable && (waits || upstream_stream_.pending() > 0)) {
+    return refuse(431, CloseReason::head_too_large, "trailers that wait for an upstream are too large");
+  }
+  if (!affordable) tries_.give_up_retries();
+  if (waits || tries_.may_follow()) saved_->save_trailers(fields);
+  if (!waits && upstream_stream_.pending() > 0) trailers_ = size;
+  count_kept();
+  if (waits || !upstream_stream_.ready()) return;
   upstream_stream_.send_trailers(fields);
   upload_ended();
 }
@@ -366,12 +383,21 @@ void Exchange::await_body(milliseconds time) {
   worker_.loop().timers().arm(body_deadline_, worker_.now() + static_cast<std::uint64_t>(time.count()));
 }
 
+UploadPace::Held Exchange::held() const {
+  if (!wants_input() || stage_ == Stage::connecting) return UploadPace::Held::by_upstream;
+  if (!session_->withholds_window()) return UploadPace::Held::nothing;
+  return unconsumed_ >= kMostPending / 2 ? UploadPace::Held::by_upstream : UploadPace::Held::by_window;
+}
+
 void Exchange::body_timed_out() {
-  const std::uint64_t rate = worker_.snapshot().timeouts.request_body_rate;
-  if (!wants_input() || stage_ == Stage::connecting || session_->withholds_window()) {
-    body_began_ = worker_.now();  // it is an upstream that is slow
-    body_bytes_ = 0;
-  } else if (rate != 0 && body_bytes_ * 1000 < rate * (worker_.now() - body_began_)) {
+  const auto& timeouts = worker_.snapshot().timeouts;
+  const auto in_ms = [](milliseconds time) { return static_cast<std::uint64_t>(time.count()); };
+  if (head_sent_) {
+    if (pace_.quiet(worker_.now(), bytes_in_ + bytes_out_, in_ms(timeouts.tunnel_idle))) {
+      return refuse(408, CloseReason::body_too_slow, "neither side has sent anything for timeouts.tunnel_idle");
+    }
+  } else if (pace_.too_slow(worker_.now(), timeouts.request_body_rate, held(), in_ms(timeouts.response))) {
+    // No upstream holds a body up for longer than that.
     return refuse(408, CloseReason::body_too_slow, "the request's body comes in too slowly");
   }
   await_body(kBodyCheck);

@@ -25,6 +25,7 @@
 #include "listeners/payers.h"
 #include "listeners/saved_request.h"
 #include "listeners/tries.h"
+#include "listeners/upload_pace.h"
 #include "routing/table/route.h"
 #include "routing/upstream/pool.h"
 #include "routing/upstream/stream.h"
@@ -118,6 +119,8 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   void count_for_tenant();
   void await_body(std::chrono::milliseconds time);
   void body_timed_out();
+  // What keeps the client from sending more of the body.
+  [[nodiscard]] UploadPace::Held held() const;
 
   void reply(const LocalReply& reply);
   void refuse_grpc(std::uint16_t status, CloseReason reason, std::string_view message);
@@ -182,9 +185,9 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   std::uint64_t bytes_in_ = 0;
   std::uint64_t bytes_out_ = 0;
   std::uint64_t max_body_ = 0;
-  std::uint64_t body_began_ = 0;  // loop milliseconds, while a body comes in
-  std::uint64_t body_bytes_ = 0;
+  UploadPace pace_;             // while a body comes in
   std::size_t unconsumed_ = 0;  // of the request's body, not yet given back to the codec
+  std::size_t trailers_ = 0;    // bytes of the request's that wait behind its body, in the codec
   std::size_t granted_ = 0;     // of what the session can keep of answers; see HttpSession::grant
   std::size_t kept_ = 0;        // of the request; as the session was told
   core::StreamId stream_ = 0;

@@ -64,8 +64,7 @@ void Exchange::throttle() {
 
 void Exchange::unthrottle() {
   if (stage_ == Stage::over) return;
-  body_began_ = worker_.now();  // it was not the client that was slow
-  body_bytes_ = 0;
+  pace_.restart(worker_.now());  // it was not the client that was slow
   if (session_->pending(stream_) == 0) upstream_stream_.resume();
   give_back_window();
   session_->resume_reading();

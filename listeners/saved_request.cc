@@ -12,41 +12,64 @@ struct FieldSizes {
   core::FieldId id;
 };
 
+using Fields = std::span<const core::Field>;
+
+std::size_t size_of_fields(Fields fields) {
+  std::size_t size = 0;
+  for (const core::Field& field : fields) {
+    if (!field.hop_by_hop) size += sizeof(FieldSizes) + field.name.size() + field.value.size();
+  }
+  return size;
+}
+
+char* put(char* out, std::string_view text) {
+  if (!text.empty()) std::memcpy(out, text.data(), text.size());
+  return out + text.size();
+}
+
+char* put_fields(char* out, Fields fields) {
+  for (const core::Field& field : fields) {
+    if (field.hop_by_hop) continue;
+    const FieldSizes sizes = {static_cast<std::uint32_t>(field.name.size()),
+                              static_cast<std::uint32_t>(field.value.size()), field.id};
+    std::memcpy(out, &sizes, sizeof sizes);
+    out = put(put(out + sizeof sizes, field.name), field.value);
+  }
+  return out;
+}
+
+std::string_view take(std::string_view& from, std::size_t size) {
+  const std::string_view text = from.substr(0, size);
+  from.remove_prefix(size);
+  return text;
+}
+
+core::Field take_field(std::string_view& from) {
+  FieldSizes sizes{};
+  std::memcpy(&sizes, take(from, sizeof sizes).data(), sizeof sizes);
+  core::Field field;
+  field.name = take(from, sizes.name);
+  field.value = take(from, sizes.value);
+  field.id = sizes.id;
+  return field;
+}
+
 }  // namespace
 
 void SavedRequest::save(const core::OutgoingRequest& request) {
   if (!text_.empty() && request.method.data() == text_.data()) return;
   const std::array parts = {request.method, request.path, request.query, request.authority, request.upgrade_protocol};
-  const std::array lists = {request.fields, request.added};
-  std::size_t size = 0;
+  std::size_t size = size_of_fields(request.fields) + size_of_fields(request.added);
   for (const std::string_view part : parts) size += part.size();
-  for (const auto list : lists) {
-    for (const core::Field& field : list) {
-      if (!field.hop_by_hop) size += sizeof(FieldSizes) + field.name.size() + field.value.size();
-    }
-  }
   text_.clear();  // nothing of it is to be copied
   text_.resize(size);
   char* out = text_.data();
-  const auto put = [&out](std::string_view text) {
-    if (!text.empty()) std::memcpy(out, text.data(), text.size());
-    out += text.size();
-  };
   for (std::size_t i = 0; i < parts.size(); ++i) {
     sizes_[i] = static_cast<std::uint32_t>(parts[i].size());
-    put(parts[i]);
+    out = put(out, parts[i]);
   }
-  for (const auto list : lists) {
-    for (const core::Field& field : list) {
-      if (field.hop_by_hop) continue;
-      const FieldSizes sizes = {static_cast<std::uint32_t>(field.name.size()),
-                                static_cast<std::uint32_t>(field.value.size()), field.id};
-      std::memcpy(out, &sizes, sizeof sizes);
-      out += sizeof sizes;
-      put(field.name);
-      put(field.value);
-    }
-  }
+  put_fields(put_fields(out, request.fields), request.added);
+  std::string().swap(trailers_);
   scheme_ = request.scheme;
   content_length_ = request.content_length;
   framing_ = request.framing;
@@ -60,31 +83,33 @@ void SavedRequest::clear() {
   constexpr std::size_t kWorthKeeping = 4096;
   text_.clear();
   if (text_.capacity() > kWorthKeeping) std::string().swap(text_);
+  std::string().swap(trailers_);
+}
+
+std::size_t SavedRequest::size_of(const core::FieldList& trailers) {
+  return size_of_fields({trailers.begin(), trailers.size()});
+}
+
+void SavedRequest::save_trailers(const core::FieldList& fields) {
+  trailers_.resize(size_of(fields));
+  put_fields(trailers_.data(), {fields.begin(), fields.size()});
+}
+
+void SavedRequest::trailers(core::FieldList& fields) const {
+  fields.clear();
+  for (std::string_view rest = trailers_; !rest.empty();) fields.add(take_field(rest));
 }
 
 core::OutgoingRequest SavedRequest::request(std::vector<core::Field>& fields) const {
   std::string_view rest = text_;
-  const auto take = [&rest](std::size_t size) {
-    const std::string_view text = rest.substr(0, size);
-    rest.remove_prefix(size);
-    return text;
-  };
   core::OutgoingRequest request;
-  request.method = take(sizes_[0]);
-  request.path = take(sizes_[1]);
-  request.query = take(sizes_[2]);
-  request.authority = take(sizes_[3]);
-  request.upgrade_protocol = take(sizes_[4]);
+  request.method = take(rest, sizes_[0]);
+  request.path = take(rest, sizes_[1]);
+  request.query = take(rest, sizes_[2]);
+  request.authority = take(rest, sizes_[3]);
+  request.upgrade_protocol = take(rest, sizes_[4]);
   fields.clear();
-  while (!rest.empty()) {
-    FieldSizes sizes{};
-    std::memcpy(&sizes, take(sizeof sizes).data(), sizeof sizes);
-    core::Field field;
-    field.name = take(sizes.name);
-    field.value = take(sizes.value);
-    field.id = sizes.id;
-    fields.push_back(field);
-  }
+  while (!rest.empty()) fields.push_back(take_field(rest));
   request.fields = fields;
   request.scheme = scheme_;
   request.content_length = content_length_;

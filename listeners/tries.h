@@ -36,8 +36,9 @@ class Tries {
   // `now`: milliseconds of the wheel. `filters`: outlives the request; null = the rule says nothing.
   void begin(const routing::Filters* filters, core::Method method, std::uint64_t now);
   void try_begins(std::uint64_t now);
-  // The final head of the answer has come and goes to the client.
+  // The final head of the answer has come and goes to the client: no further try follows.
   void answered() {
+    left_ = 0;
     if (deadlines_ != nullptr) deadlines_->step.cancel();
   }
   // The request cannot be sent again (its body is too large to be kept).

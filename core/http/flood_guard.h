@@ -6,6 +6,9 @@
 // that a busy connection may do more of everything than an idle one:
 //   resets        both directions under one budget: rapid reset (CVE-2023-44487) is RST_STREAM received, MadeYouReset
 //                 (CVE-2025-8671) is RST_STREAM that we were made to send. An answer that was wanted to its end earns.
+//   refusals      RST_STREAM with REFUSED_STREAM that we send because there is no room. A good client does not know of
+//   that
+//                 beforehand and asks again, so they have an allowance of their own. An answer earns several.
 //   control       PING and unknown frames. Every frame of an answer earns: gRPC measures the path with PINGs.
 //   settings      SETTINGS. Nothing earns.
 //   priority      PRIORITY and PRIORITY_UPDATE. A request earns.
@@ -26,8 +29,8 @@ namespace edgemux::core {
 
 class FloodGuard {
  public:
-  enum class Kind : std::uint8_t { reset, control, settings, priority, window, tiny, empty };
-  static constexpr std::size_t kKinds = 7;
+  enum class Kind : std::uint8_t { reset, refusal, control, settings, priority, window, tiny, empty };
+  static constexpr std::size_t kKinds = 8;
   static constexpr std::size_t kTinyData = 256;
   static constexpr std::size_t kBytesPerWindow = 1024;
   static constexpr std::uint32_t kMostWindows = 32'768;  // earned and not used
@@ -46,7 +49,10 @@ class FloodGuard {
 
   // ---- useful work
   void earn_request() { earn(Kind::priority, 4); }
-  void earn_answer() { earn(Kind::reset, 1); }
+  void earn_answer() {
+    earn(Kind::reset, 1);
+    earn(Kind::refusal, 4);
+  }
   void earn_frame() { earn(Kind::control, 1); }
   void earn_data(std::size_t bytes) {
     earn(Kind::window, 4 + static_cast<std::uint32_t>(bytes / kBytesPerWindow));

@@ -2,7 +2,7 @@
 
 namespace edgemux::core {
 
-StreamId Http1Client::send_request(const OutgoingRequest& request, bool) {
+StreamId Http1Client::send_request(const OutgoingRequest& request, bool end) {
   method_ = request.kind;
   framing_ = request.framing;
   phase_ = Phase::head;
@@ -33,6 +33,7 @@ StreamId Http1Client::send_request(const OutgoingRequest& request, bool) {
     return kStream;
   }
   output_.commit(writer.size());
+  if (end) send_end(kStream);  // of an empty body in chunks too
   return kStream;
 }
 

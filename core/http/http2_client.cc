@@ -81,6 +81,12 @@ bool Http2Client::cancel(StreamId id) {
   return true;
 }
 
+void Http2Client::say_goodbye() {
+  if (broken() || stopped_) return;
+  nghttp2_submit_goaway(session_, NGHTTP2_FLAG_NONE, 0, NGHTTP2_NO_ERROR, nullptr, 0);
+  write_out();
+}
+
 std::size_t Http2Client::receive(std::span<char> bytes) {
   receive_bytes(bytes);
   if (room_changed_ && !stopped_ && !broken()) {

@@ -36,6 +36,8 @@ class Http2Client final : public ClientCodec, private Http2Connection {
   [[nodiscard]] bool reusable() const override;
   [[nodiscard]] bool multiplexed() const override { return true; }
   void stop() override { halt(); }
+  // GOAWAY, as the last thing before an owner closes whom nobody uses (RFC 9113 6.8).
+  void say_goodbye();
 
  private:
   void on_head(Http2Stream& stream, HeaderBlock& block, bool end) override;

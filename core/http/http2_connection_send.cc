@@ -179,7 +179,8 @@ int Http2Connection::frame_sent(const nghttp2_frame& frame) {
       break;
     }
     case NGHTTP2_RST_STREAM:
-      if (frame.rst_stream.error_code != NGHTTP2_NO_ERROR) note(FloodGuard::Kind::reset);
+      if (frame.rst_stream.error_code == NGHTTP2_NO_ERROR) break;
+      note(frame.rst_stream.error_code == NGHTTP2_REFUSED_STREAM ? FloodGuard::Kind::refusal : FloodGuard::Kind::reset);
       break;
     case NGHTTP2_GOAWAY:
       if (frame.goaway.error_code == NGHTTP2_NO_ERROR) break;

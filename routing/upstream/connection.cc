@@ -480,6 +480,10 @@ void UpstreamConnection::timed_out() {
 
 void UpstreamConnection::close() {
   if (state_ == State::closed) return;
+  if (idle() && http2_ != nullptr && !write_failed_) {
+    http2_->say_goodbye();
+    (void)output_.flush(*stream_);
+  }
   state_ = State::closed;
   if (codec_ != nullptr) codec_->stop();
   deadline_.cancel();

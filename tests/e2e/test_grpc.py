@@ -112,6 +112,11 @@ def test_both_directions_flow_at_once(channel):
     assert answers == [b"re:" + str(n).encode() for n in range(50)]
 
 
+def test_more_calls_at_a_time_than_streams(channel):
+    calls = [channel.unary_unary(SERVICE + "Unary").future(b"%d" % number, timeout=within()) for number in range(150)]
+    assert [call.result() for call in calls] == [b"%d" % number for number in range(150)]
+
+
 def test_status_and_deadlines_travel(channel, server):
     with pytest.raises(grpc.RpcError) as failed:
         channel.unary_unary(SERVICE + "Fail")(b"", timeout=within())

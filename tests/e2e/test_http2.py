@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import os
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 from h2.settings import SettingCodes
@@ -65,6 +67,34 @@ def test_nghttp_and_h2load(site):
                            f"127.0.0.1:{site.edge.https}", f"https://{HOST}:{site.edge.https}/bytes/5000"],
                           capture_output=True, text=True, timeout=patience(60))
     assert "2000 succeeded, 0 failed, 0 errored" in load.stdout, load.stdout + load.stderr
+
+
+@pytest.fixture(scope="session")
+def go_requests(tmp_path_factory):
+    """support/go/requests.go, built."""
+    made = tmp_path_factory.mktemp("go") / "requests"
+    done = subprocess.run(["go", "build", "-o", made, Path(__file__).parent / "support/go/requests.go"], capture_output=True,
+                          text=True, timeout=patience(300), env={**os.environ, "GO111MODULE": "off", "GOTOOLCHAIN": "local"})
+    assert done.returncode == 0, done.stderr
+    return made
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_more_requests_at_a_time_than_streams_with_go(site, go_requests, method):
+    """It sends a hundred before it knows of our limit, and those that are refused again."""
+    site.start(workers=1)
+    count = 300
+    done = subprocess.run([go_requests, f"127.0.0.1:{site.edge.https}", f"https://{HOST}/echo", site.authority.path, str(count),
+                           method], capture_output=True, text=True, timeout=patience(120))
+    answers = {}
+    for line in done.stdout.splitlines():
+        number, status, protocol, body = line.split(" ", 3)
+        assert (status, protocol) == ("200", "HTTP/2.0"), line
+        answers[int(number)] = json.loads(body)
+    assert sorted(answers) == list(range(count)), done.stderr[-2000:]
+    assert all(seen["target"] == f"/echo?{number}" for number, seen in answers.items())
+    assert sorted(r.target for r in site.origin.requests) == sorted(f"/echo?{n}" for n in range(count)), "each arrives once"
+    assert site.edge.metrics().total("edgemux_drops_total", reason="flood") == 0
 
 
 # ---- a client by hand
@@ -401,22 +431,39 @@ def test_the_origin_frame_names_what_may_be_asked_for(site, h2):
 # ---- a browser
 
 
+def chromium(site, folder, page):
+    """What it makes of the page, and its network log."""
+    log = folder / "net.json"
+    done = subprocess.run(
+        ["/usr/bin/chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+         "--disable-background-networking", "--disable-component-update", "--disable-sync",
+         "--ignore-certificate-errors", f"--user-data-dir={folder}/profile", f"--log-net-log={log}",
+         f"--host-resolver-rules=MAP {HOST} 127.0.0.1", "--virtual-time-budget=3000", "--dump-dom",
+         f"https://{HOST}:{site.edge.https}{page}"],
+        capture_output=True, text=True, timeout=patience(90))
+    assert "ready" in done.stdout, done.stdout + done.stderr[-2000:]
+    return json.loads(log.read_text(errors="replace"))
+
+
 def test_chromium_speaks_http2(site, tmp_path):
     site.origin.scripts["/page"] = lambda call: call.answer(
         body=b"<title>t</title><img src=/status/204><script>document.title='ready'</script>", content_type="text/html")
     site.start()
-    log = tmp_path / "net.json"
-    done = subprocess.run(
-        ["/usr/bin/chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-         "--disable-background-networking", "--disable-component-update", "--disable-sync",
-         "--ignore-certificate-errors", f"--user-data-dir={tmp_path}/profile", f"--log-net-log={log}",
-         f"--host-resolver-rules=MAP {HOST} 127.0.0.1", "--virtual-time-budget=3000", "--dump-dom",
-         f"https://{HOST}:{site.edge.https}/page"],
-        capture_output=True, text=True, timeout=patience(90))
-    assert "ready" in done.stdout, done.stdout + done.stderr[-2000:]
-    seen = json.loads(log.read_text(errors="replace"))
+    seen = chromium(site, tmp_path, "/page")
     kinds = {number: name for name, number in seen["constants"]["logEventTypes"].items()}  # all that there are
     heads = [e["params"]["headers"] for e in seen["events"] if kinds[e["type"]] == "HTTP2_SESSION_RECV_HEADERS"]
     assert sum(":status: 200" in head for head in heads) >= 1 and sum(":status: 204" in head for head in heads) >= 1, heads
     line = site.edge.wait_access(path="/page", status=200)[0]
     assert (line["alpn"], line["protocol"]) == ("h2", "HTTP/2")
+
+
+def test_chromium_asks_for_more_at_a_time_than_streams(site, tmp_path):
+    count = 200
+    script = ("Promise.all([...Array(%d).keys()].map(n => fetch('/echo?' + n, n %% 2 ? {method: 'POST', body: 'b'} : {}).then(r => r.json())))"
+              ".then(all => {if (all.every((seen, n) => seen.target == '/echo?' + n)) document.title = 'ready'})" % count)
+    site.origin.scripts["/page"] = lambda call: call.answer(body=f"<title>t</title><script>{script}</script>".encode(),
+                                                            content_type="text/html")
+    site.start(workers=1)
+    chromium(site, tmp_path, "/page")
+    assert len([r for r in site.origin.requests if r.target.startswith("/echo?")]) == count
+    assert {line["protocol"] for line in site.edge.wait_access(count, path=lambda p: p and p.startswith("/echo"), status=200)} == {"HTTP/2"}

@@ -68,19 +68,23 @@ def test_windows_that_never_open(site, attackers, good, closing, stall, upstream
 
 
 @pytest.mark.sanitizer
-@pytest.mark.parametrize("what", ["heads", "bodies"])
+@pytest.mark.parametrize("what", ["heads", "bodies", "trailers"])
 def test_requests_that_wait_are_bounded(site, attackers, good, blackhole, what):
-    """As much as may be sent to an upstream that takes no connection: what is too much is refused as not processed."""
+    """As much as may be sent to an upstream that takes no connection: what is too much is refused, heads as not processed."""
     site.start(site.route({"path": "/waits", "upstream": blackhole.address}, {"path": "/", "upstream": site.origin.address}),
                workers=1, timeouts={"connect": "2s"})
     friend = good()
     several = [attackers() for _ in range(4)]
     growth = Growth(site.edge)
     for attacker in several:
+        large = b"\0\x01x\x7f\x99\x74" + b"x" * 15_000
         if what == "heads":
-            large = b"\0\x01x\x7f\x99\x74" + b"x" * 15_000
             attacker.send(b"".join(frame(HEADERS, 5, 2 * i + 1, head(b"/waits") + large) for i in range(STREAMS)))
             attacker.until(RST, STREAMS // 2 + 1)
+        elif what == "trailers":
+            attacker.send(b"".join(frame(HEADERS, 4, 2 * i + 1, head(b"/waits", b"POST")) for i in range(STREAMS)))
+            attacker.send(b"".join(frame(HEADERS, 5, 2 * i + 1, large) for i in range(STREAMS)))
+            attacker.until(HEADERS, STREAMS // 2)
         else:
             attacker.send(b"".join(frame(HEADERS, 4, 2 * i + 1, head(b"/waits", b"POST")) for i in range(STREAMS)))
             for i in range(4):  # all of the connection's window
@@ -89,6 +93,8 @@ def test_requests_that_wait_are_bounded(site, attackers, good, blackhole, what):
     held = growth.most() / len(several)
     if what == "heads":
         assert all(attacker.refused > STREAMS // 2 for attacker in several)
+    if what == "trailers":
+        site.edge.wait_access(len(several) * (STREAMS // 2), path="/waits", status=431, reason="head_too_large")
     assert all(attacker.goaway is None for attacker in several)
     site.edge.wait_access(len(several), path="/waits", reason="connect_timeout")
     friend.ask()

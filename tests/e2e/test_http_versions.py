@@ -1,10 +1,14 @@
 """What HTTP promises, from each version of it to each: the same tests for HTTP/1 and HTTP/2 clients and upstreams."""
 
+import concurrent.futures
+import signal
 import time
 
 import pytest
 from h2.errors import ErrorCodes
+from h2.settings import SettingCodes
 from support.ends import CLIENTS, UPSTREAMS, fill, move
+from support.origin import pattern
 from support.ports import free_port
 from support.proxy import Growth, sanitized
 from support.waiting import until
@@ -108,6 +112,60 @@ def test_trailers_travel_where_both_sides_have_them(pair):
     assert client.head() == 200
     rest = client.rest()
     assert rest.whole and rest.body == b"down" and rest.trailers == ({"x-down": "2"} if both else {})
+    pair.goes_on()
+
+
+@pytest.mark.parametrize("body", [b"", b"up"], ids=["empty", "body"])
+def test_a_request_that_is_whole_before_its_upstream_keeps_its_trailers(pair, body):
+    """It waits for the only place at the upstream until another one is through."""
+    pair.upstream.settings = {SettingCodes.MAX_CONCURRENT_STREAMS: 1}
+    entry = pair.upstream.entry if pair.up == "h2" else {"endpoints": [pair.upstream.entry]}
+    pair.upstream.entry = {**entry, "limits": {"connections": 1, "pending": 10}}
+    _, upstream = pair.start()
+    other = pair.client
+    other.ask("/first")
+    assert upstream.request()["path"] == "/first"
+    other.heard()
+    client = pair.connect()
+    client.ask("/second", "POST", headers=[("TE", "trailers")] if pair.down == "h2" else [], body="open")
+    client.send(body) if body else None
+    client.end([("x-up", "1"), ("x-sum", "abc")])
+    client.heard()
+    assert pair.site.edge.metrics().total("edgemux_upstream_pending") == 1
+    upstream.head(200, length=0)
+    upstream.end()
+    assert other.head() == 200
+    assert upstream.request()["path"] == "/second"
+    rest = upstream.rest()
+    both = pair.down == pair.up == "h2"
+    assert rest.whole and rest.body == body and rest.trailers == ({"x-up": "1", "x-sum": "abc"} if both else {})
+    upstream.head(200, length=0)
+    upstream.end()
+    assert client.head() == 200
+    pair.client = client
+    pair.goes_on()
+
+
+def test_another_try_carries_the_trailers_again(pair):
+    upstream = pair.upstream
+    pair.site.start(pair.site.route({"path": "/", "upstream": upstream.entry,
+                                     "retry": {"attempts": 2, "on": [503], "backoff": "10ms"}}), workers=1)
+    client = pair.client = pair.connect()
+    client.ask("/", "POST", headers=[("TE", "trailers")] if pair.down == "h2" else [], body="open")
+    both = pair.down == pair.up == "h2"
+    for status in (503, 503, 200):
+        upstream.request()
+        if client:
+            client.send(b"up")
+            client.end([("x-up", "1")])
+            client = None
+        rest = upstream.rest()
+        assert rest.whole and rest.body == b"up" and rest.trailers == ({"x-up": "1"} if both else {})
+        upstream.head(status, length=0)
+        upstream.end()
+        if status == 503 and pair.up == "h1":
+            upstream.wire = None  # each try has a connection of its own
+    assert pair.client.head() == 200
     pair.goes_on()
 
 
@@ -323,6 +381,78 @@ def test_a_goaway_lets_what_was_taken_end_and_sends_the_rest_elsewhere(to_h2):
     assert old.rest_or_reset() is not None, "what is used up is closed"
 
 
+@pytest.mark.parametrize("how", ["drain", "upstream removed", "host removed"])
+def test_a_long_stream_outlives_what_it_came_from(to_h2, how):
+    """SIGTERM, or a reload without its upstream or host: it ends whole, and the upstream's connection then ends in order."""
+    to_h2.upstream.entry = {**to_h2.upstream.entry, "keepalive": {"idle": "200ms"}}
+    client, upstream = to_h2.start(timeouts={"drain": "30s"})
+    client.ask("/long", "POST", body="open")
+    upstream.request()
+    client.send(b"one")
+    assert upstream.take(3) == b"one"
+    upstream.head(200)
+    upstream.send(b"eins")
+    assert client.head() == 200 and client.take(4) == b"eins"
+    edge, site = to_h2.site.edge, to_h2.site
+    if how == "drain":
+        edge.signal(signal.SIGTERM)
+        if to_h2.down == "h2":
+            client.until(lambda: len(client.goaways) == 2)
+            assert client.goaways == [(2**31 - 1, 0), (client.stream, 0)]
+        else:
+            edge.wait_log("drain")
+    else:
+        other = {"path": "/", "upstream": site.origin.address}
+        route = site.route(other) if how == "upstream removed" else site.route(other, host="other.example.com")
+        edge.reload(certificates=site.certificates, routes=[route], workers=1, timeouts={"drain": "30s"})
+    up, down = bytes(300_000), pattern(700_000)
+    client.send(b"two")
+    assert upstream.take(3) == b"two"
+    if to_h2.down == "h2":
+        move(client, len(up), upstream, len(up))
+    client.end()
+    rest = upstream.rest()
+    assert rest.whole and rest.body == b""
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        taking = pool.submit(client.rest)
+        upstream.send(down)
+        upstream.end()
+        rest = taking.result()
+    assert rest.whole and rest.body == down
+    assert upstream.ends() == [0]
+    if how == "drain":
+        assert edge.wait_exit() == 0
+    elif to_h2.down == "h2":
+        client.ask("/next")
+        assert client.head() == (200 if how == "upstream removed" else 404)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("limit", ["1h", "3s"])
+def test_who_was_answered_may_be_silent(pair, limit):
+    """The rate of a request's body holds until its answer begins; then timeouts.tunnel_idle does."""
+    client, upstream = pair.start(timeouts={"tunnel_idle": limit})
+    client.ask("/chat", "POST", body="open")
+    upstream.request()
+    client.send(b"hello")
+    assert upstream.take(5) == b"hello"
+    upstream.head(200)
+    upstream.send(b"hello")
+    assert client.head() == 200 and client.take(5) == b"hello"
+    if limit == "3s":
+        assert not client.rest().whole
+        pair.site.edge.wait_access(path="/chat", reason="body_too_slow")
+        return
+    began = time.monotonic()
+    until(lambda: time.monotonic() > began + 15, "more than the grace of 10 s has passed", within=30)
+    client.send(b"still there?")
+    assert upstream.take(12) == b"still there?"
+    client.end()
+    assert upstream.rest().whole
+    upstream.end()
+    assert client.rest().whole
+
+
 # ---- back-pressure
 
 MUCH = 24 << 20
@@ -398,3 +528,28 @@ def test_who_waits_for_windows_is_not_too_slow(site, closing):
     client.end()
     assert client.head() == 200
     stuck.close()
+
+
+@pytest.mark.full
+def test_one_body_wins_no_time_for_another(site, closing):
+    """A body that its upstream takes little by little uses up the window; another one is excused for timeouts.response only."""
+    slow = UPSTREAMS["h2"](closing(Tap(free_port())))
+    site.start(site.route({"path": "/slow", "upstream": slow.entry}, {"path": "/", "upstream": site.origin.address}), workers=1,
+               timeouts={"response": "4s"})
+    client = closing(CLIENTS["h2"](site))
+    first = client.ask("/slow", "POST", body="open")
+    slow.request()
+    fill(client, 1 << 20)
+    second = client.ask("/upload", "POST", body=5)
+    assert client.room() == 0
+
+    def given_up():
+        slow.take(4000)
+        client.stream = first
+        client.offer(bytes(65_536))
+        return client.streams[second].heads
+
+    heads = until(given_up, "it is given up", within=30, every=0.25)
+    assert heads[0][":status"] == "408" and client.streams[first].heads == []
+    site.edge.wait_access(path="/upload", reason="body_too_slow")
+    slow.close()

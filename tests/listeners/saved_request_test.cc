@@ -75,5 +75,32 @@ TEST_F(SavedRequestTest, SavingWhatItGaveChangesNothing) {
   EXPECT_EQ(text_of(saved_.request(into_)), text_of(out_));
 }
 
+TEST_F(SavedRequestTest, KeepsTheTrailersOfThisRequestOnly) {
+  saved_.save(out_);
+  EXPECT_FALSE(saved_.has_trailers());
+  core::FieldList trailers;
+  trailers.add({"x-sum", "abc"});
+  trailers.add({"trailer", "x", FieldId::trailer, true});
+  trailers.add({"x-empty", ""});
+  const std::size_t before = saved_.size();
+  saved_.save_trailers(trailers);
+  EXPECT_EQ(saved_.size(), before + SavedRequest::size_of(trailers));
+  saved_.save(saved_.request(into_));  // another try
+  ASSERT_TRUE(saved_.has_trailers());
+  core::FieldList back;
+  back.add({"old", "1"});
+  saved_.trailers(back);
+  ASSERT_EQ(back.size(), 2U);
+  EXPECT_EQ(std::string(back[0].name) + "=" + std::string(back[0].value), "x-sum=abc");
+  EXPECT_EQ(std::string(back[1].name) + "=" + std::string(back[1].value), "x-empty=");
+  EXPECT_EQ(text_of(saved_.request(into_)), text_of(out_));
+  out_.path = "/b";
+  saved_.save(out_);
+  EXPECT_FALSE(saved_.has_trailers());
+  saved_.save_trailers(trailers);
+  saved_.clear();
+  EXPECT_FALSE(saved_.has_trailers());
+}
+
 }  // namespace
 }  // namespace edgemux::listeners

@@ -41,6 +41,16 @@ TEST(FloodGuard, ResetsBothWaysAreOneBudgetThatAnswersEarn) {
   EXPECT_EQ(passes(guard, Kind::reset, 0), 95U);
 }
 
+TEST(FloodGuard, RefusalsAreABudgetOfTheirOwnThatAnswersEarn) {
+  FloodGuard guard(0);
+  const unsigned burst = passes(guard, Kind::refusal, 0);
+  EXPECT_EQ(passes(guard, Kind::reset, 0), 96U);
+  guard.earn_answer();
+  EXPECT_EQ(passes(guard, Kind::refusal, 0), 4U);
+  EXPECT_EQ(passes(guard, Kind::refusal, 1000), 50U);
+  EXPECT_GT(burst, 52U + 52U) << "of a hundred requests before our SETTINGS come, and of each of them once more";
+}
+
 TEST(FloodGuard, WorkEarnsWhatGoesWithIt) {
   FloodGuard guard(0);
   for (const Kind kind : {Kind::window, Kind::control, Kind::priority, Kind::settings, Kind::tiny, Kind::empty}) {
@@ -149,6 +159,76 @@ TEST(FloodGuard, CutsMalformedRequestsThatAreReset) {
   }
   EXPECT_LE(sent, 200U);
   EXPECT_TRUE(s.seen().ends_with("<0 malformed 429>"));
+}
+
+// ---- requests beyond what is taken at a time
+
+constexpr std::uint32_t kAtATime = 48;
+
+// Before it has read our SETTINGS a client takes a hundred for granted (RFC 9113 6.5.2 recommends no fewer).
+TEST(FloodGuard, LetsAGoodClientRepeatWhatWasRefusedBeforeItKnewTheLimit) {
+  Http2ServerTalk s;
+  s.client_sends(std::string(kPreface) + settings());
+  std::uint32_t id = 1;
+  for (int i = 0; i < 100; ++i, id += 2) s.client_sends(headers(id, get()));
+  s.flush();
+  EXPECT_EQ(s.frames.read(s.wire.sent), [] {
+    std::string text;
+    for (std::uint32_t i = kAtATime; i < 100; ++i)
+      text += (i > kAtATime ? "\n" : "") + ("RST_STREAM " + std::to_string(odd(i)) + " 7");
+    return text;
+  }());
+  for (int i = 0; i < 52; ++i, id += 2) s.client_sends(headers(id, get()));
+  s.flush();
+  ASSERT_FALSE(s.codec.finished()) << s.why;
+  s.client_sends(settings_ack());
+  for (StreamId stream = 1; stream <= kAtATime; ++stream) s.answer(stream, 200, "x");
+  for (std::uint32_t i = 0; i < kAtATime; ++i, id += 2) s.client_sends(headers(id, get()));
+  s.flush();
+  EXPECT_FALSE(s.codec.finished()) << s.why;
+}
+
+// Requests that its owner has no room for, again as soon as they come back, while one after the other gets through.
+TEST(FloodGuard, LetsAGoodClientRepeatWhatIsRefusedUntilThereIsRoom) {
+  Http2ServerTalk s;
+  s.greet();
+  StreamId taken = 0;
+  s.on_head = [&](StreamId stream, RequestHead&, bool) {
+    if (taken == 0) {
+      taken = stream;
+    } else {
+      s.codec.reset(stream, StreamError::refused);
+    }
+  };
+  std::uint32_t id = 1;
+  for (int round = 0; round < 1000; ++round) {
+    for (int i = 0; i < 5; ++i, id += 2) s.client_sends(headers(id, get()));
+    s.flush();
+    s.answer(std::exchange(taken, 0), 200, "x");
+    ASSERT_FALSE(s.codec.finished()) << round << s.why;
+    (void)s.sent();
+  }
+}
+
+TEST(FloodGuard, CutsAClientThatAlwaysAsksForMoreThanIsTaken) {
+  for (const bool knows : {false, true}) {
+    SCOPED_TRACE(knows ? "what its owner has no room for" : "before our SETTINGS are acknowledged");
+    Http2ServerTalk s;
+    if (knows) {
+      s.greet();
+      s.on_head = [&](StreamId stream, RequestHead&, bool) { s.codec.reset(stream, StreamError::refused); };
+    } else {
+      s.client_sends(std::string(kPreface) + settings());
+    }
+    unsigned sent = 0;
+    for (; !s.codec.finished() && sent < 1000; ++sent) {
+      s.client_sends(headers(odd(sent), get()));
+      s.flush();
+    }
+    EXPECT_LE(sent, 200U);
+    EXPECT_EQ(s.why, "too many requests beyond what is taken at a time");
+    EXPECT_TRUE(s.sent().ends_with(" 11"));
+  }
 }
 
 // An indexed field of 4 KiB costs one byte each time.

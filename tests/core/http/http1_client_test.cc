@@ -99,6 +99,23 @@ TEST(Http1Client, KeepsAnExplicitLengthOfZero) {
   EXPECT_EQ(c.sent(), "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 0\r\n\r\n");
 }
 
+TEST(Http1Client, EndsAnEmptyBodyInChunks) {
+  for (const bool together : {true, false}) {
+    Client c;
+    OutgoingRequest request;
+    request.kind = Method::post;
+    request.method = "POST";
+    request.path = "/";
+    request.authority = "h";
+    request.framing = Framing::chunked;
+    c.codec.send_request(request, together);
+    if (!together) c.codec.send_end(Http1Client::kStream);
+    EXPECT_TRUE(c.sent().ends_with("transfer-encoding: chunked\r\n\r\n0\r\n\r\n"));
+    c.upstream_sends("HTTP/1.1 204 No Content\r\n\r\n");
+    EXPECT_TRUE(c.reusable_at_end);
+  }
+}
+
 TEST(Http1Client, AsksForAnUpgrade) {
   Client c;
   OutgoingRequest request;

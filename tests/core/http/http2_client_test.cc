@@ -259,6 +259,15 @@ TEST(Http2Client, TooManyInterimAnswers) {
   EXPECT_EQ(c.seen(), "<1 bad>");
 }
 
+TEST(Http2Client, SaysGoodbye) {
+  Http2ClientTalk c;
+  c.greet();
+  (void)c.sent();
+  c.codec.say_goodbye();
+  EXPECT_EQ(c.sent(), "GOAWAY 0 0");
+  EXPECT_EQ(c.codec.capacity(), 0U);
+}
+
 TEST(Http2Client, ABrokenConnectionIsSaidOnce) {
   for (const std::string& bytes :
        {data(0, "x"), data(1, "before the head"), frame(kPushPromise, kEndHeaders, 1, number(2, 4) + fields(get())),

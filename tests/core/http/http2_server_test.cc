@@ -125,6 +125,62 @@ TEST(Http2Server, InterimAnswersTrailersAndEarlyAnswers) {
   EXPECT_EQ(s.seen(), "<1 GET /next.>");
 }
 
+// RFC 9218: what is more urgent goes first, by the request's own field and by PRIORITY_UPDATE.
+TEST(Http2Server, FollowsPriorities) {
+  const auto order = [](Http2ServerTalk& s) {
+    std::string seen;
+    for (const Frame& f : split_frames(s.wire.sent)) {
+      const char stream = static_cast<char>('0' + f.stream);
+      if (f.type == kData && !seen.ends_with(stream)) seen += stream;
+    }
+    return seen;
+  };
+  const std::string body(40'000, 'x');
+  const auto answers = [&body](Http2ServerTalk& s) {
+    for (const StreamId stream : {1U, 2U, 3U}) {
+      s.head(stream, 200, {BodyPlan::Kind::length, body.size()});
+      s.codec.send_body(stream, {body.data(), body.size()});
+      s.codec.send_end(stream);
+    }
+    (void)s.sent();
+  };
+  const auto asked = [](Http2ServerTalk& s, const std::string& first, const std::string& second,
+                        const std::string& third) {
+    s.greet({{4, 0}});
+    s.client_sends(window_update(0, 1 << 20) + headers(1, get("/", {{"priority", first}})) +
+                   headers(3, get("/", {{"priority", second}})) + headers(5, get("/", {{"priority", third}})));
+  };
+  const std::string open = settings({{4, 1 << 20}});
+  {
+    Http2ServerTalk s;
+    asked(s, "u=5", "u=1", "u=3");
+    answers(s);
+    s.client_sends(open);
+    s.flush();
+    EXPECT_EQ(order(s), "351");
+  }
+  {
+    Http2ServerTalk s;
+    asked(s, "u=5", "u=1", "u=3");
+    answers(s);
+    s.client_sends(frame(kPriorityUpdate, 0, 0, number(1, 4) + "u=0") +
+                   frame(kPriorityUpdate, 0, 0, number(3, 4) + "u=7") +
+                   frame(kPriorityUpdate, 0, 0, number(99, 4) + "u=0"));
+    s.client_sends(open);
+    s.flush();
+    EXPECT_EQ(order(s), "153") << "it changes its mind";
+  }
+  {
+    Http2ServerTalk s;
+    asked(s, "i", "i", "nonsense, u=9, u=6, u=-1, u");
+    answers(s);
+    s.client_sends(open);
+    s.flush();
+    const std::string seen = order(s);
+    EXPECT_TRUE(seen.starts_with("1313") && seen.ends_with("35")) << "incremental ones share: " << seen;
+  }
+}
+
 TEST(Http2Server, TrailersRightBehindTheHead) {
   Http2ServerTalk s;
   s.greet();

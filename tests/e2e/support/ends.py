@@ -4,6 +4,7 @@
     client.send(data), end(trailers)  upstream.take(n), rest() -> Rest
     client.head() -> status           upstream.interim(103, ...), head(200, ...), send(data), end(trailers)
     client.take(n), rest() -> Rest
+    client.heard()                    all that it sent has been dealt with
     client.drop()                     upstream.was_dropped() -> how
                                       upstream.reset(code), lose()
 
@@ -22,7 +23,7 @@ import h2.errors
 import h2.events
 import h2.settings
 
-from .waiting import patience
+from .waiting import patience, until
 from .wire import Wire
 
 GOAWAY = 7
@@ -165,7 +166,15 @@ class _End1:
 
 class Client1(_End1):
     def __init__(self, site, **_):
-        self.wire = site.wire("http", rcvbuf=65_536)
+        self.edge, self.wire = site.edge, site.wire("http", rcvbuf=65_536)
+        self.base = self._received()
+
+    def _received(self):
+        return self.edge.metrics().total("edgemux_bytes_total", direction="client_received", listener="http")
+
+    def heard(self):
+        """For one client at a time."""
+        until(lambda: self._received() >= self.base + self.wire.sent, "all of it was received")
 
     def ask(self, path, method="GET", headers=(), body=None):
         """`body`: None, "open" (no length is said) or its length."""
@@ -238,6 +247,7 @@ class _End2:
     def begin(self, wire, client, settings=None):
         self.wire, self.streams, self.stream, self.buffer, self.goaways, self.closed = wire, {}, None, b"", [], False
         self.greeted = client  # a client sends the preface
+        self.pings = 0
         self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=client, header_encoding="utf-8"))
         if settings:
             self.h2.local_settings = h2.settings.Settings(client=client, initial_values=settings)
@@ -271,6 +281,8 @@ class _End2:
 
     def see(self, event):
         number = getattr(event, "stream_id", None)
+        if isinstance(event, h2.events.PingAckReceived):
+            self.pings += 1
         if isinstance(event, (h2.events.RequestReceived, h2.events.ResponseReceived, h2.events.InformationalResponseReceived)):
             self.streams.setdefault(number, _Stream()).heads.append(dict(event.headers))
         elif number in self.streams:
@@ -351,6 +363,12 @@ class _End2:
             return Rest(body, False)
         return Rest(body + self._taken(len(of.data)), of.ended, of.trailers, of.code)
 
+    def ends(self):
+        """Reads until the other side's FIN (a reset is an error); the error codes of its GOAWAYs."""
+        while not self.closed:
+            self.receive(self.wire.sock.recv(65_536))
+        return [code for _, code in self.goaways]
+
     def close(self):
         if self.wire is not None:
             self.wire.close()
@@ -377,6 +395,12 @@ class Client2(_End2):
         return int(self.headers[":status"])
 
     interim = head
+
+    def heard(self):
+        self.h2.ping(b"heard it")
+        self.flush()
+        before = self.pings
+        self.until(lambda: self.pings > before)
 
     def drop(self):
         self.h2.reset_stream(self.stream, h2.errors.ErrorCodes.CANCEL)

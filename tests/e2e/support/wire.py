@@ -30,7 +30,7 @@ class Wire:
 
     def __init__(self, sock, within=15.0):
         self.sock = sock
-        self.buffer = b""
+        self.buffer, self.sent = b"", 0
         self.sock.settimeout(patience(within))
 
     @classmethod
@@ -58,7 +58,9 @@ class Wire:
         self.close()
 
     def send(self, data):
-        self.sock.sendall(data.encode() if isinstance(data, str) else data)
+        data = data.encode() if isinstance(data, str) else data
+        self.sock.sendall(data)
+        self.sent += len(data)
 
     def finish(self):
         """No more will be sent: FIN, reading goes on."""

@@ -1,0 +1,67 @@
+// Sends requests at a time with Go's own HTTP/2 client, and prints a line for each: its number, the status, the body.
+//
+//	requests ADDRESS URL CA COUNT METHOD
+//
+// ADDRESS is connected to whatever the URL says. "?" and its number follow the URL. A POST has a body that can be sent
+// again.
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+func main() {
+	address, url, method := os.Args[1], os.Args[2], os.Args[5]
+	count, _ := strconv.Atoi(os.Args[4])
+	pem, err := os.ReadFile(os.Args[3])
+	if err != nil {
+		panic(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(pem)
+	var dialer net.Dialer
+	transport := &http.Transport{
+		ForceAttemptHTTP2: true,
+		TLSClientConfig:   &tls.Config{RootCAs: roots},
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return dialer.DialContext(ctx, network, address)
+		},
+	}
+	client := http.Client{Transport: transport, Timeout: 60 * time.Second}
+	var all sync.WaitGroup
+	for i := 0; i < count; i++ {
+		all.Add(1)
+		go func(number int) {
+			defer all.Done()
+			var body io.Reader
+			if method == "POST" {
+				body = strings.NewReader("number " + strconv.Itoa(number))
+			}
+			request, _ := http.NewRequest(method, url+"?"+strconv.Itoa(number), body)
+			answer, err := client.Do(request)
+			if err != nil {
+				fmt.Printf("%d error %v\n", number, err)
+				return
+			}
+			text, err := io.ReadAll(answer.Body)
+			answer.Body.Close()
+			if err != nil {
+				fmt.Printf("%d error %v\n", number, err)
+				return
+			}
+			fmt.Printf("%d %d %s %s\n", number, answer.StatusCode, answer.Proto, strings.TrimSpace(string(text)))
+		}(i)
+	}
+	all.Wait()
+}
