@@ -6,9 +6,9 @@
 // that a busy connection may do more of everything than an idle one:
 //   resets        both directions under one budget: rapid reset (CVE-2023-44487) is RST_STREAM received, MadeYouReset
 //                 (CVE-2025-8671) is RST_STREAM that we were made to send. An answer that was wanted to its end earns.
-//   refusals      RST_STREAM with REFUSED_STREAM that we send because there is no room. A good client does not know of
-//   that
+//   refusals      RST_STREAM with REFUSED_STREAM that we send because there is no room. A good client does not know
 //                 beforehand and asks again, so they have an allowance of their own. An answer earns several.
+//                 Resets for any other reason count as above.
 //   control       PING and unknown frames. Every frame of an answer earns: gRPC measures the path with PINGs.
 //   settings      SETTINGS. Nothing earns.
 //   priority      PRIORITY and PRIORITY_UPDATE. A request earns.
