@@ -18,7 +18,7 @@ namespace {
 
 constexpr std::size_t longest_name = 253;
 constexpr std::size_t kLine = 64;            // of the cache
-constexpr std::size_t kFetched = 5;          // lines: what most groups have
+constexpr std::size_t kFetched = 4;          // lines: what most groups have at most
 constexpr std::size_t kMostPlaces = 0xffff;  // that a shard can tell apart
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
@@ -62,6 +62,12 @@ void fill_random(std::uint64_t (&seed)[2]) {
   const auto now = static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
   seed[0] = fold(now ^ 0x9e3779b97f4a7c15U, reinterpret_cast<std::uintptr_t>(&seed) | 1U);
   seed[1] = fold(seed[0] ^ 0xd1b54a32d192ed03U, now | 1U);
+}
+
+// Small shards make a change cheap; in a very large table larger ones keep the directory small enough to stay near.
+std::size_t names_per_shard(std::size_t names) {
+  constexpr std::size_t kVeryLarge = 300'000;
+  return names < kVeryLarge ? 40 : 96;
 }
 
 // The key that a name is stored under: a wildcard without its star.
@@ -288,8 +294,7 @@ HostTable::HostTable(std::vector<Entry> entries) {
 }
 
 void HostTable::fill(std::vector<Entry> entries) {
-  constexpr std::size_t names_per_shard = 96;
-  const std::size_t count = entries.size() / names_per_shard + 1;
+  const std::size_t count = entries.size() / names_per_shard(entries.size()) + 1;
   shards_ = std::vector<ShardRef>(count);
   size_ = 0;
   // By shard, in one pass over the names and one over the shards.
@@ -396,7 +401,8 @@ HostTable HostTable::with(std::vector<Entry> changes, const std::vector<std::str
     made.rebuild(at, heap, fresh, gone);
   }
   // Grown or shrunk a good deal: spread anew.
-  if (made.size_ > shards_.size() * 256 || made.size_ * 8 < shards_.size()) made.fill(made.entries());
+  if (made.size_ > shards_.size() * 3 * names_per_shard(made.size_) || made.size_ * 8 < shards_.size())
+    made.fill(made.entries());
   return made;
 }
 

@@ -5,8 +5,8 @@
 // never "example.com" itself. An owned name that is not attached to this listener is kept as such (`detached`), so that
 // it is unknown here and never falls to somebody's wildcard.
 //
-// Layout: the names are spread over shards of some hundred, each one immutable block of memory, and those of a shard
-// over groups of three or four records (tags first, then route and name side by side) that lie one behind the other.
+// Layout: the names are spread over shards of some dozens, each one immutable block of memory, and those of a shard
+// over groups of a few records (tags first, then route and name side by side) that lie one behind the other.
 // The directory has a line of the cache per shard that says where its groups are. So a cold hit waits for memory once:
 // the directory is small enough to stay near, and all lines of a group are asked for at the same time. Tables that
 // differ in some names share all other shards, so that a change costs what changed. Wildcards are stored under

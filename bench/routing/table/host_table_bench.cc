@@ -76,9 +76,24 @@ void build(benchmark::State& state) {
   state.SetItemsProcessed(state.iterations() * state.range(0));
 }
 
+// A tenant's hundred hosts have another route; the table before goes.
+void change(benchmark::State& state) {
+  const auto count = static_cast<std::size_t>(state.range(0));
+  HostTable table = make_table(count, false);
+  std::mt19937_64 random(2);
+  for (auto _ : state) {
+    const auto route = std::make_shared<const Route>();
+    const std::size_t tenant = random() % 1000;
+    std::vector<HostTable::Entry> entries;
+    for (std::size_t i = 0; i < 100; ++i) entries.push_back({host_name((tenant + i * 1000) % count), route});
+    table = table.with(std::move(entries), {});
+  }
+}
+
 BENCHMARK(exact_hit)->Arg(1)->Arg(1'000)->Arg(100'000)->Arg(1'000'000);
 BENCHMARK(wildcard_hit)->Arg(1)->Arg(1'000)->Arg(100'000)->Arg(1'000'000);
 BENCHMARK(miss)->Arg(1)->Arg(1'000)->Arg(100'000)->Arg(1'000'000);
+BENCHMARK(change)->Arg(100'000)->Unit(benchmark::kMicrosecond);
 BENCHMARK(build)->Arg(100'000)->Unit(benchmark::kMillisecond);
 
 }  // namespace
