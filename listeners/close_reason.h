@@ -32,7 +32,7 @@ enum class CloseReason : std::uint8_t {
   head_too_large,        // limits.request_head, or too long for the rules of the host
   bad_request,           // refused by the HTTP rules
   body_too_large,        // max_request_body
-  body_too_slow,         // timeouts.request_body_rate
+  body_too_slow,         // timeouts.request_body_rate; timeouts.tunnel_idle once the answer has begun
   response_too_slow,     // the client takes the answer too slowly or not at all
   misdirected,           // 421: the Host belongs to another route than this connection
   too_many_connections,  // a limit on client connections
