@@ -15,7 +15,8 @@
 //   windows       WINDOW_UPDATE. DATA that we send earns, and is not forgotten soon: some clients take what they have
 //                 buffered in little reads, and tell of each of them twice.
 //   tiny          DATA that a window cut down to less than kTinyData bytes: what is worth sending is not worth asking
-//                 for in crumbs.
+//                 for in crumbs. DATA of some size earns: windows of 65,535 bytes leave a byte beside whole frames, so
+//                 that a client that has to wait for its windows all the time sees crumbs between them.
 //   empty         DATA without data and without an end.
 // A header block may have kContinuations frames (nghttp2 counts them), and decode to kDecodedTimes its limit.
 // A stall, when everything that waits for a window has waited without any progress, is measured here and judged by the
@@ -33,6 +34,7 @@ class FloodGuard {
   static constexpr std::size_t kKinds = 8;
   static constexpr std::size_t kTinyData = 256;
   static constexpr std::size_t kBytesPerWindow = 1024;
+  static constexpr std::size_t kBytesPerCrumb = 1024;
   static constexpr std::uint32_t kMostWindows = 32'768;  // earned and not used
   static constexpr unsigned kContinuations = 8;          // of one header block
   static constexpr std::size_t kDecodedTimes = 4;  // a block may decode to so many times its limit before it is a bomb
@@ -57,6 +59,7 @@ class FloodGuard {
   void earn_data(std::size_t bytes) {
     earn(Kind::window, 4 + static_cast<std::uint32_t>(bytes / kBytesPerWindow));
     earn(Kind::control, 1);
+    if (bytes >= kBytesPerCrumb) earn(Kind::tiny, 1);
   }
 
   // ---- stalls

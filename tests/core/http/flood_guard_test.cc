@@ -76,6 +76,17 @@ TEST(FloodGuard, ManyWindowsMayFollowMuchData) {
   EXPECT_EQ(passes(guard, Kind::window, 100'000'000), 150U) << "time gives no more than the burst";
 }
 
+TEST(FloodGuard, CrumbsMayLieBetweenGoodPieces) {
+  FloodGuard guard(0);
+  for (int i = 0; i < 10'000; ++i) {
+    guard.earn_data(16 * 1024);
+    ASSERT_EQ(guard.note(Kind::tiny, 0), nullptr);
+  }
+  EXPECT_EQ(passes(guard, Kind::tiny, 0), 49U);
+  for (int i = 0; i < 10'000; ++i) guard.earn_data(FloodGuard::kBytesPerCrumb - 1);
+  EXPECT_EQ(passes(guard, Kind::tiny, 0), 0U);
+}
+
 TEST(FloodGuard, MeasuresAStallFromTheLastProgress) {
   FloodGuard guard(0);
   EXPECT_EQ(guard.stalled_ms(100), 0U);
@@ -260,6 +271,23 @@ TEST(FloodGuard, CutsWindowsThatAskForCrumbs) {
   for (; !s.codec.finished() && sent < 1000; ++sent) s.client_sends(window_update(1, 1));
   EXPECT_LE(sent, 100U);
   EXPECT_EQ(s.why, "windows too small");
+}
+
+// A window of 65,535 bytes and frames of 16,384: who waits for it all the time, and gives back what came, gets single
+// bytes between the frames.
+TEST(FloodGuard, LetsAClientWorkWhoseWindowLeavesCrumbs) {
+  Http2ServerTalk s;
+  s.greet();
+  s.client_sends(headers(1, get()));
+  s.head(1, 200, {BodyPlan::Kind::unknown, 0});
+  const std::string body(60'000, 'x');
+  for (std::uint32_t i = 0; i < 1000; ++i) {
+    if (s.codec.pending(1) < 40'000) s.codec.send_body(1, {body.data(), body.size()});
+    s.flush();
+    const std::uint32_t size = i % 2 == 0 ? 1 : 16'384;
+    s.client_sends(window_update(0, size) + window_update(1, size));
+    ASSERT_FALSE(s.codec.finished()) << i << s.why;
+  }
 }
 
 TEST(FloodGuard, LetsABusyClientWork) {

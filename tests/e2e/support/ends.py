@@ -69,6 +69,7 @@ def move(sender, left, receiver, size):
     piece, limit = bytes(65_536), time.monotonic() + patience(60)
     while size > 0:
         assert time.monotonic() < limit, f"{left} not sent, {size} not come"
+        assert not getattr(receiver, "closed", False), f"the connection ended: {receiver.goaways}, {size} not come"
         sent = sender.offer(piece[:left]) if left else 0
         came = receiver.poll()
         left -= sent
