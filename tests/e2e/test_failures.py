@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from support.backends import Haproxy, Nginx
@@ -22,6 +23,14 @@ def start(site, backends, rule=None, upstream=None, **over):
     addresses = [b if isinstance(b, str) else b.address for b in backends]
     site.start(site.route({"path": "/", "upstream": "app", **(rule or {})}),
                upstreams={"app": {"endpoints": addresses, **(upstream or {})}}, **over)
+
+
+def freeze(backend):
+    """SIGSTOP, and until every thread has stopped: the signal alone lets one answer for a moment yet."""
+    process = backend._process
+    process.send_signal(signal.SIGSTOP)
+    threads = Path(f"/proc/{process.pid}/task")
+    until(lambda: all((t / "stat").read_text().rpartition(")")[2].split()[0] == "T" for t in threads.iterdir()), "it stopped")
 
 
 @pytest.mark.parametrize("rule", [{"retry": RETRY}, {}], ids=["with a retry", "without"])
@@ -71,7 +80,7 @@ def test_stopped_without_checks(site, nginx, haproxy, kind):
     one = nginx("one") if kind == "nginx" else haproxy(None, "one")
     start(site, [one], timeouts={"response": "500ms"})
     assert site.ask("/").status == 200
-    one._process.send_signal(signal.SIGSTOP)
+    freeze(one)
     try:
         answer = site.ask("/")
         assert answer.status == 504 and b"did not answer in time" in answer.body
@@ -87,7 +96,7 @@ def test_stopped_and_reached_over_tls(site, nginx, authority):
     one, two = nginx("one", pair), nginx("two", pair)
     upstream = {"tls": {"ca": str(authority.path), "server_name": "app.internal"}, "timeouts": {"connect": "300ms"},
                 "outlier": {"consecutive_failures": 1, "eject_for": "60s"}}
-    one._process.send_signal(signal.SIGSTOP)
+    freeze(one)
     try:
         start(site, [one, two], upstream=upstream, workers=1)
         with site.wire() as wire:
@@ -105,7 +114,7 @@ def test_stopped_and_reached_over_tls(site, nginx, authority):
 def test_stopped_with_a_try_timeout_and_a_retry(site, nginx):
     one, two = nginx("one"), nginx("two")
     start(site, [one, two], {"timeouts": {"try": "300ms"}, "retry": {"attempts": 1, "on": ["timeout"], "backoff": "1ms"}})
-    one._process.send_signal(signal.SIGSTOP)
+    freeze(one)
     try:
         for _ in range(4):
             assert site.ask("/").body == b"two own.example.com\n"
@@ -117,7 +126,7 @@ def test_stopped_with_checks(site, nginx):
     one, two = nginx("one"), nginx("two")
     check = {"http": "/", "interval": "100ms", "timeout": "300ms", "unhealthy_after": 2, "healthy_after": 1}
     start(site, [one, two], upstream={"health_check": check})
-    one._process.send_signal(signal.SIGSTOP)
+    freeze(one)
     try:
         site.edge.wait_log(f"{one.address} is unhealthy: no answer within 300 ms")
         with Load(site) as load:
