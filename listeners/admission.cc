@@ -35,24 +35,22 @@ bool Admission::admit_source(const core::SocketAddress& client, std::uint64_t no
   const std::string key = key_of(client);
   Shard& shard = shard_of(key);
   const std::uint64_t second = now / 1000;
+  const std::uint64_t now_ns = now * 1'000'000;
   const std::lock_guard lock(shard.mutex);
   if (shard.swept != second) {
     shard.swept = second;
-    std::erase_if(shard.sources, [second](const auto& entry) {
-      return entry.second.connections == 0 && entry.second.second != second;
+    std::erase_if(shard.sources, [now_ns](const auto& entry) {
+      return entry.second.connections == 0 && entry.second.full_at <= now_ns;
     });
   }
   Source& source = shard.sources[key];
-  if (source.second != second) {
-    source.second = second;
-    source.in_second = 0;
-  }
   const auto most = per_source_.load(std::memory_order_relaxed);
-  const auto rate = new_per_source_.load(std::memory_order_relaxed);
   if (most != 0 && source.connections >= most) return false;
-  if (rate != 0 && source.in_second >= rate) return false;
+  const auto full_at =
+      core::Rate{.per_second = new_per_source_.load(std::memory_order_relaxed)}.take(source.full_at, now_ns);
+  if (!full_at) return false;
+  source.full_at = *full_at;
   ++source.connections;
-  ++source.in_second;
   return true;
 }
 

@@ -2,8 +2,9 @@
 // Admission: which new client connections are let in. Process-wide: the limits count over all workers.
 //
 // Thread safe. The total is one atomic; the limits per source (an IPv4 address, an IPv6 /64) take a lock of one of 64
-// shards, and only while they are switched on. What it remembers of a source ends with its last connection and its last
-// second.
+// shards, and only while they are switched on. New connections per second are a token bucket: a second's worth may come
+// at once, and never two of them at the turn of a second. What it remembers of a source ends with its last connection
+// and once its bucket is full.
 
 #include <array>
 #include <atomic>
@@ -13,6 +14,7 @@
 #include <unordered_map>
 
 #include "core/base/address.h"
+#include "core/base/rate.h"
 #include "routing/table/snapshot.h"
 
 namespace edgemux::listeners {
@@ -37,8 +39,7 @@ class Admission {
  private:
   struct Source {
     std::uint32_t connections = 0;
-    std::uint32_t in_second = 0;
-    std::uint64_t second = 0;
+    std::uint64_t full_at = 0;  // of its new connections per second, see rate.h
   };
   struct Shard {
     std::mutex mutex;

@@ -66,13 +66,32 @@ TEST(Admission, LimitsTheRateOfASourcePerSecond) {
   for (const std::uint64_t second : {1000U, 2000U, 3000U}) {
     EXPECT_TRUE(admission.admit(one, second));
     admission.leave(one);
-    EXPECT_TRUE(admission.admit(one, second + 500));
+    EXPECT_TRUE(admission.admit(one, second));
     admission.leave(one);
-    EXPECT_FALSE(admission.admit(one, second + 999)) << "leaving gives no new one";
+    EXPECT_FALSE(admission.admit(one, second + 499)) << "leaving gives no new one";
     EXPECT_TRUE(admission.admit(client("10.0.0.2"), second));
     admission.leave(client("10.0.0.2"));
   }
   EXPECT_EQ(admission.connections(), 0U);
+}
+
+TEST(Admission, TheTurnOfASecondGivesNoSecondAllowance) {
+  Admission admission;
+  routing::Limits limits;
+  limits.new_connections_per_second_per_source = 2;
+  admission.configure(limits, 100);
+  const auto one = client("10.0.0.1");
+  EXPECT_TRUE(admission.admit(one, 1999));
+  EXPECT_TRUE(admission.admit(one, 1999));
+  for (const auto& other : {"10.0.0.2", "10.0.0.3"}) {
+    EXPECT_TRUE(admission.admit(client(other), 2000)) << "whose new second sweeps, but forgets nobody who is in debt";
+  }
+  admission.leave(one);
+  admission.leave(one);
+  EXPECT_FALSE(admission.admit(one, 2000));
+  EXPECT_FALSE(admission.admit(one, 2498));
+  EXPECT_TRUE(admission.admit(one, 2499));
+  EXPECT_FALSE(admission.admit(one, 2499));
 }
 
 TEST(Admission, LimitsMayBeSwitchedOnAndOffWhileConnectionsLive) {
