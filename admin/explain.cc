@@ -379,6 +379,10 @@ class Explainer {
       const auto* found = find_host(head.host, "host");
       if (found == nullptr) return refuse(404, CloseReason::unknown_host, "nobody owns this host here");
       const routing::Route& route = **found;
+      if (!route.refused.empty()) {
+        step("tls", route.refused, route.origin);
+        return refuse(503, CloseReason::refused, "the host's security material is broken");
+      }
       switch (route.on_http) {
         case routing::OnHttp::redirect: {
           step("on_http", "redirect: plain HTTP leads to https", route.origin);

@@ -148,7 +148,7 @@ void explain_filters(Explanation& out, const Rule& rule, const ActionView& view)
   }
 }
 
-void explain_split(Explanation& out, const routing::Split& split, const ActionView& view) {
+void explain_split(Explanation& out, const Rule& rule, const routing::Split& split, const ActionView& view) {
   std::uint64_t sum = 0;
   for (const auto& part : split.parts) sum += part.weight;
   std::string text;
@@ -159,7 +159,7 @@ void explain_split(Explanation& out, const routing::Split& split, const ActionVi
             (part.upstream == nullptr || part.upstream->missing ? "an upstream that is missing (500)"
                                                                 : part.upstream->name);
   }
-  add_step(out, "split", text);
+  add_step(out, "split", text, rule.origin);
   if (sum == 0) {
     out.action = "refuse";
     out.status = 500;
@@ -231,7 +231,7 @@ void explain_action(Explanation& out, const Rule& rule, const ActionView& view) 
     out.summary = "forwarded to upstream " + out.upstream;
     return;
   }
-  if (const auto* split = std::get_if<routing::Split>(&rule.action)) return explain_split(out, *split, view);
+  if (const auto* split = std::get_if<routing::Split>(&rule.action)) return explain_split(out, rule, *split, view);
   if (const auto* redirect = std::get_if<routing::Redirect>(&rule.action)) {
     out.action = "redirect";
     out.status = redirect->status;

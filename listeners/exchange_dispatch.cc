@@ -40,6 +40,7 @@ void Exchange::dispatch_http(core::RequestHead& head, std::string_view path, boo
   const routing::RoutePtr* found = host.empty() ? nullptr : session_->listener().hosts().find(host);
   if (found == nullptr) return refuse(404, CloseReason::unknown_host, "no such host here");
   route_ = *found;
+  if (!route_->refused.empty()) return refuse(503, CloseReason::refused, "the host's security settings are broken");
   if (!within_connections() || !within_rate()) return;
   switch (route_->on_http) {
     case routing::OnHttp::redirect:

@@ -40,6 +40,7 @@ bool Exchange::within_source_rate() {
 void Exchange::too_many(CloseReason reason, std::string_view why) {
   static const std::vector<std::pair<std::string, std::string>> retry_after{{"retry-after", "1"}};
   const std::string body = describe(429, why);
+  if (grpc_) return refuse_grpc(429, reason, body);
   LocalReply answer;
   answer.status = 429;
   answer.body = body;

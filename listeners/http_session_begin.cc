@@ -2,6 +2,7 @@
 
 #include "listeners/http_session.h"
 
+#include <algorithm>
 #include <array>
 
 #include "core/base/log.h"
@@ -94,13 +95,17 @@ void HttpSession::announce_origins() {
   constexpr std::size_t kMost = 64;
   std::array<char, 256> buffer;
   const std::string_view name = routing::normalise_host(sni_, buffer.data());
-  const core::CertificateChoice choice = worker().snapshot().certificates->find(name);
+  const core::CertificateChoice choice = worker().snapshot().certificates->find(name, tls_route_->tenant);
   if (!choice) return;
+  // Which of two pairs the client was shown is not known here: a name must be in both.
+  const core::CertifiedKey& pair = choice.ecdsa != nullptr ? **choice.ecdsa : **choice.rsa;
+  const core::CertifiedKey& other = choice.rsa != nullptr ? **choice.rsa : pair;
   const std::uint16_t port = destination().port();
   const std::string suffix = port == 443 ? std::string() : ":" + std::to_string(port);
   std::vector<std::string> origins;
-  for (const std::string& covered : (choice.ecdsa != nullptr ? *choice.ecdsa : *choice.rsa)->names) {
+  for (const std::string& covered : pair.names) {
     if (covered.starts_with('*') || origins.size() == kMost) continue;
+    if (std::find(other.names.begin(), other.names.end(), covered) == other.names.end()) continue;
     const routing::RoutePtr* route = listener().hosts().find(covered);
     if (route != nullptr && *route == tls_route_) origins.push_back("https://" + covered + suffix);
   }

@@ -18,18 +18,35 @@ void append(std::string& list, const std::string& word, const char* between = ",
 
 std::string describe(const Upstream& upstream) {
   std::string endpoints;
-  for (const auto& endpoint : upstream.endpoints) append(endpoints, endpoint.text);
+  for (const auto& endpoint : upstream.endpoints) {
+    append(endpoints, endpoint.text + (endpoint.weight == 1 ? "" : " weight " + std::to_string(endpoint.weight)));
+  }
+  std::string how;
+  const auto& transport = upstream.transport;
+  if (transport.version != HttpVersion::http1) append(how, transport.version == HttpVersion::http2 ? "h2" : "auto");
+  if (transport.tls != nullptr || !transport.refused.empty()) append(how, "TLS");
+  if (transport.proxy_protocol != core::ProxyVersion::off) {
+    append(how, transport.proxy_protocol == core::ProxyVersion::v1 ? "PROXY v1" : "PROXY v2");
+  }
+  if (!how.empty()) how = " (" + how + ")";
   // The name of an inline upstream is its endpoint.
-  return upstream.name == endpoints ? endpoints : upstream.name + " [" + endpoints + "]";
+  return upstream.name == endpoints ? endpoints + how : upstream.name + " [" + endpoints + "]" + how;
+}
+
+// What is not said of an upstream by its description.
+void add_identity(Host& host, const UpstreamPtr& upstream) {
+  if (upstream != nullptr) append(host.identity, upstream->identity, "\n");
 }
 
 Host describe(const Route& route) {
   Host host;
   host.tenant = route.tenant;
   host.at = route.origin;
+  if (route.acme_solver != nullptr) host.solver = describe(*route.acme_solver);
   if (const auto* passthrough = std::get_if<Passthrough>(&route.action)) {
     host.kind = "passthrough";
     if (passthrough->upstream != nullptr) host.upstream = describe(*passthrough->upstream);
+    add_identity(host, passthrough->upstream);
     return host;
   }
   host.kind = "terminate";
@@ -37,6 +54,7 @@ Host describe(const Route& route) {
   for (const auto& rule : std::get<VirtualHost>(route.action).rules) {
     for_each_upstream(rule, [&](const UpstreamPtr& upstream) {
       if (upstream == nullptr) return;
+      add_identity(host, upstream);
       auto text = describe(*upstream);
       if (std::find(seen.begin(), seen.end(), text) != seen.end()) return;
       append(host.upstream, text);
@@ -78,6 +96,8 @@ std::map<std::string, Host> hosts_of(const Snapshot& snapshot) {
       if (host.tenant != part.tenant) append(host.tenant, part.tenant);
       append(host.kind, part.kind);
       append(host.upstream, part.upstream, "; ");
+      append(host.identity, part.identity, "\n");
+      if (host.solver != part.solver) append(host.solver, part.solver, "; ");
     }
     host.name = name;
     std::sort(one.listeners.begin(), one.listeners.end());
@@ -94,6 +114,12 @@ void compare_hosts(const Host& before, const Host& after, std::vector<Change>& o
   one("tenant", before.tenant, after.tenant);
   one("kind", before.kind, after.kind);
   one("upstream", before.upstream, after.upstream);
+  // Whose it is stands in the identity, too.
+  if (before.upstream == after.upstream && before.tenant == after.tenant && before.kind == after.kind &&
+      before.identity != after.identity) {
+    one("upstream", before.upstream, after.upstream + " with other settings");
+  }
+  one("acme_solver", before.solver, after.solver);
   one("listeners", before.listeners, after.listeners);
 }
 

@@ -16,12 +16,14 @@ struct Difference {
     std::string listeners;  // "http, https"
     std::string tenant;
     std::string kind;      // "passthrough" or "terminate"
-    std::string upstream;  // name and endpoints, of all rules: "shop [10.0.0.7:80]"
+    std::string upstream;  // name and endpoints, of all rules: "shop [10.0.0.7:80] (h2, TLS)"
+    std::string identity;  // of the same upstreams: everything that was written of them
+    std::string solver;    // that gets HTTP-01 challenges: the same as of an upstream
     Origin at;
   };
   struct Change {
     std::string name;
-    std::string what;  // "tenant", "kind", "upstream", "listeners"
+    std::string what;  // "tenant", "kind", "upstream", "acme_solver", "listeners"
     std::string before;
     std::string after;
     Origin at_before;

@@ -141,6 +141,16 @@ def test_the_proxys_own_answers_are_grpc(channel, site):
     site.edge.wait_access(path="/dead.Service/Call", reason="connect_failed", status=200)
 
 
+def test_a_limit_is_told_in_grpc(channel, site):
+    """As a limit, that is: one that comes again later may get through."""
+    site.edge.reload(**(site.edge.config | {"limits": {"requests_per_second_per_source": 1}}))
+    with pytest.raises(grpc.RpcError) as failed:
+        for _ in range(50):
+            channel.unary_unary(SERVICE + "Unary")(b"1", timeout=within())
+    assert failed.value.code() == grpc.StatusCode.UNAVAILABLE and "more requests than it may" in failed.value.details()
+    site.edge.wait_access(reason="source_limit", status=200)
+
+
 def test_a_server_that_dies_is_an_error_and_comes_back(channel, server, closing):
     assert channel.unary_unary(SERVICE + "Unary")(b"1", timeout=within()) == b"1"
     port = int(server.address.rsplit(":", 1)[1])

@@ -428,6 +428,22 @@ def test_the_origin_frame_names_what_may_be_asked_for(site, h2):
     assert client.origins == [f"https://{HOST}:{site.edge.https}"]
 
 
+def test_the_origin_frame_leaves_out_what_this_route_does_not_end(site, h2, tap):
+    """The certificate covers more names than may be asked for here without a 421."""
+    pair = site.authority.issue(HOST, "also.example.com", "other.example.com", "through.example.com", "kube.example.com",
+                                "nobody.example.com", "*.example.com")
+    rules = [{"path": "/", "upstream": site.origin.address}]
+    site.edge.start(certificates=[{"cert": str(pair.cert), "key": str(pair.key)}], routes=[
+        {"hosts": [HOST, "also.example.com"], "rules": rules},
+        {"host": "other.example.com", "rules": rules},
+        {"host": "through.example.com", "passthrough": tap.address},
+        {"host": "kube.example.com", "rules": rules, "listeners": ["kube-api"]},
+    ])
+    client = h2()
+    client.get("/bytes/1")
+    assert sorted(client.origins) == [f"https://{name}:{site.edge.https}" for name in ("also.example.com", HOST)]
+
+
 # ---- a browser
 
 

@@ -11,8 +11,21 @@ import time
 import pytest
 from support.hello import hello
 from support.house import ACME, says
+from support.http2 import H2Client
 from support.waiting import patience, until
 from support.wire import Wire, request
+
+
+def test_a_tenants_own_certificate_names_its_origins(house):
+    """And not one of the platform's, which covers the name too and is shown to nobody here."""
+    pair = house.authority.issue("a.example.test", "more.a.example.test")
+    house.certify("a", "a.example.test", "and.a.example.test")
+    house.write("a", [{"hosts": ["a.example.test", "and.a.example.test", "more.a.example.test"],
+                      "rules": [{"path": "/", "respond": {"body": "a"}}]}])
+    house.start(certificates=[{"cert": str(pair.cert), "key": str(pair.key)}])
+    with H2Client(house.edge.https, house.authority, name="a.example.test") as client:
+        assert client.get("/").status == 200
+        assert sorted(client.origins) == [f"https://{name}:{house.edge.https}" for name in ("a.example.test", "and.a.example.test")]
 
 
 @pytest.mark.sanitizer

@@ -179,15 +179,19 @@ def test_a_missing_client_ca_refuses_the_host_and_never_opens_it(edge, authority
     missing = tmp_path / "later-ca.pem"
     edge.start(certificates=[pair_of(pair)], routes=[
         {"host": "own.example.com", **says("own")},
-        {"host": "shut.example.com", **says("in"), "tls": {"client_ca": str(missing), "client_auth": "optional"}},
+        {"host": "shut.example.com", **says("in"), "on_http": "serve", "tls": {"client_ca": str(missing), "client_auth": "optional"}},
     ])
     common = {"port": edge.https, "ca": authority.path}
     assert curl("https://shut.example.com:{port}/", **common).returncode != 0
+    plain = Wire.connect(edge.http)
+    assert plain.ask("/", "shut.example.com").status == 503, "nor over plain HTTP"
     assert curl_ok("https://own.example.com:{port}/", **common) == b"own\n"
     assert "later-ca.pem" in edge.log()
     # When the file comes, the host opens by itself.
     missing.write_bytes(authority.pem)
     until(lambda: curl("https://shut.example.com:{port}/", **common).stdout == b"in\n", "the host opens")
+    assert plain.ask("/", "shut.example.com").status == 200
+    plain.close()
 
 
 @pytest.mark.sanitizer

@@ -115,6 +115,48 @@ TEST_F(DifferenceTest, ANamedUpstreamThatMovesIsAChange) {
   EXPECT_EQ(told(), "~a.example upstream shop [10.0.0.7:80] -> shop [10.0.0.9:80]\n");
 }
 
+TEST_F(DifferenceTest, HowAnUpstreamIsSpokenToIsAChange) {
+  const auto with = [](auto change) {
+    Upstream made = *upstream("shop", {"10.0.0.7:80"});
+    change(made);
+    return std::make_shared<const Upstream>(std::move(made));
+  };
+  const auto plain = with([](Upstream&) {});
+  const auto h2 = with([](Upstream& u) { u.transport.version = HttpVersion::http2; });
+  const auto proxied = with([](Upstream& u) { u.transport.proxy_protocol = core::ProxyVersion::v2; });
+  const auto drained = with([](Upstream& u) { u.endpoints[0].weight = 0; });
+  const auto slower = with([](Upstream& u) { u.identity = "another, by its timeouts"; });
+  add(before_, "https",
+      {{"a.example", terminate({plain})},
+       {"b.example", passthrough(plain)},
+       {"c.example", passthrough(plain)},
+       {"d.example", terminate({plain, h2})}});
+  add(after_, "https",
+      {{"a.example", terminate({h2})},
+       {"b.example", passthrough(proxied)},
+       {"c.example", passthrough(drained)},
+       {"d.example", terminate({slower, h2})}});
+  EXPECT_EQ(told(), R"(~a.example upstream shop [10.0.0.7:80] -> shop [10.0.0.7:80] (h2)
+~b.example upstream shop [10.0.0.7:80] -> shop [10.0.0.7:80] (PROXY v2)
+~c.example upstream shop [10.0.0.7:80] -> shop [10.0.0.7:80 weight 0]
+~d.example upstream shop [10.0.0.7:80], shop [10.0.0.7:80] (h2) -> shop [10.0.0.7:80], shop [10.0.0.7:80] (h2) with other settings
+)");
+}
+
+TEST_F(DifferenceTest, WhoSolvesChallengesIsAChange) {
+  const auto solved = [](const UpstreamPtr& by) {
+    auto route = std::make_shared<Route>(*passthrough(upstream("x", {"10.0.0.1:443"})));
+    route->acme_solver = by;
+    return RoutePtr(route);
+  };
+  add(before_, "https", {{"a.example", solved(nullptr)}, {"b.example", solved(upstream("s", {"10.0.0.2:80"}))}});
+  add(after_, "https",
+      {{"a.example", solved(upstream("s", {"10.0.0.2:80"}))}, {"b.example", solved(upstream("s", {"10.0.0.3:80"}))}});
+  EXPECT_EQ(told(), R"(~a.example acme_solver  -> s [10.0.0.2:80]
+~b.example acme_solver s [10.0.0.2:80] -> s [10.0.0.3:80]
+)");
+}
+
 TEST_F(DifferenceTest, DetachingAHostFromAListenerIsAChange) {
   const auto route = passthrough(upstream("x", {"10.0.0.1:443"}));
   add(before_, "https", {{"a.example", route}});
