@@ -239,8 +239,10 @@ class Explainer {
     const auto& access = route.access;
     if (access.allow.empty() && access.deny.empty()) return true;
     auto& found = step("access", "", route.origin);
-    for (const auto& network : access.deny) found.candidates.push_back({"deny " + network.to_string(), {}, false});
-    for (const auto& network : access.allow) found.candidates.push_back({"allow " + network.to_string(), {}, false});
+    for (const auto& network : access.deny)
+      found.candidates.push_back({"deny " + network.to_string(), route.origin, false});
+    for (const auto& network : access.allow)
+      found.candidates.push_back({"allow " + network.to_string(), route.origin, false});
     if (!question_.client) {
       found.text = "depends on the client's address; say it with --from ADDRESS";
       return true;
@@ -302,6 +304,24 @@ class Explainer {
     });
   }
 
+  // The entry of `certificates` that names the pair.
+  [[nodiscard]] routing::Origin place_of(const core::CertifiedKeyPtr& pair) const {
+    const auto& pairs = view_.snapshot.certificates->pairs();
+    const auto& places = view_.snapshot.pair_places;
+    const auto at = static_cast<std::size_t>(std::find(pairs.begin(), pairs.end(), pair) - pairs.begin());
+    return places == nullptr || at >= places->size() ? routing::Origin() : (*places)[at];
+  }
+
+  // Where it is said, or would be, whose directory of tokens is looked in.
+  [[nodiscard]] routing::Origin tokens_place(const routing::Tenant* owner) const {
+    if (owner == nullptr) return view_.snapshot.tokens_place;
+    const auto& tenants = view_.snapshot.tenants;
+    for (std::size_t i = 0; i < tenants.size(); ++i) {
+      if (tenants[i].get() == owner) return view_.snapshot.tenant_places.at(i);
+    }
+    return {};
+  }
+
   bool handshake(const routing::Route& route, const routing::VirtualHost& host) {
     std::array<char, 256> buffer;
     const auto name = routing::normalise_host(question_.server_name, buffer.data());
@@ -317,9 +337,10 @@ class Explainer {
     };
     const auto* first = choice.ecdsa != nullptr ? choice.ecdsa : choice.rsa;
     out_.certificate = (*first)->cert_file;
-    auto& found = step("certificate", describe(**first, choice.ecdsa != nullptr ? "ECDSA" : "RSA"));
+    auto& found = step("certificate", describe(**first, choice.ecdsa != nullptr ? "ECDSA" : "RSA"), place_of(*first));
     if (choice.ecdsa != nullptr && choice.rsa != nullptr) {
-      found.candidates.push_back({describe(**choice.rsa, "RSA") + ": for clients that cannot take ECDSA", {}, false});
+      found.candidates.push_back(
+          {describe(**choice.rsa, "RSA") + ": for clients that cannot take ECDSA", place_of(*choice.rsa), false});
     }
     if ((*first)->not_after < std::time(nullptr)) found.text += " (expired)";
 
@@ -409,22 +430,25 @@ class Explainer {
     const auto answer = acme::answer_challenge(view_.snapshot, listener_->hosts, head.path, head.has_query, head.host,
                                                [] { return true; });
     if (answer.kind == Kind::no_token) {
-      step("acme", "below the challenges' path, but no token: [A-Za-z0-9_-]{1,256} and no query");
+      step("acme", "below the challenges' path, but no token: [A-Za-z0-9_-]{1,256} and no query",
+           listener_->spec.origin);
       return refuse(404, CloseReason::done, "no such challenge");
     }
-    step("acme", "an HTTP-01 challenge; never redirected");
+    step("acme", "an HTTP-01 challenge; never redirected", listener_->spec.origin);
+    const auto place = tokens_place(answer.owner);
     const std::string whose = answer.owner == nullptr ? "" : " of tenant " + answer.owner->name;
     if (answer.kind == Kind::token) {
-      step("tokens", "the token is in " + answer.directory + whose);
+      step("tokens", "the token is in " + answer.directory + whose, place);
       out_.status = 200;
       return end("challenge", "200 with the token's file from " + answer.directory);
     }
     if (answer.directory.empty()) {
-      step("tokens", answer.owner == nullptr ? "acme.tokens_dir is not set" : "there is no tokens_dir" + whose);
+      step("tokens", answer.owner == nullptr ? "acme.tokens_dir is not set" : "there is no tokens_dir" + whose, place);
     } else {
-      step("tokens", answer.found.kind == acme::TokenAnswer::Kind::error
-                         ? answer.found.text
-                         : "no such token in " + answer.directory + whose);
+      step("tokens",
+           answer.found.kind == acme::TokenAnswer::Kind::error ? answer.found.text
+                                                               : "no such token in " + answer.directory + whose,
+           place);
     }
     const auto* found = find_host(head.host, "host");
     if (answer.kind != Kind::solver) {

@@ -160,6 +160,15 @@ void explain_split(Explanation& out, const Rule& rule, const routing::Split& spl
                                                                 : part.upstream->name);
   }
   add_step(out, "split", text, rule.origin);
+  for (const auto& part : split.parts) {
+    if (part.headers == nullptr || part.upstream == nullptr) continue;
+    const auto say = [&](const char* whose, const routing::HeaderModifier& change) {
+      if (change.empty()) return;
+      add_step(out, "headers", whose + part.upstream->name + ": " + header_changes(change), rule.origin);
+    };
+    say("of requests to ", part.headers->request);
+    say("of answers from ", part.headers->response);
+  }
   if (sum == 0) {
     out.action = "refuse";
     out.status = 500;
@@ -247,6 +256,23 @@ void explain_action(Explanation& out, const Rule& rule, const ActionView& view) 
                 std::to_string(respond.body.size()) + " bytes, answered here";
 }
 
+namespace {
+
+routing::Origin place_of(const routing::EndpointSpec& endpoint, const routing::Upstream& upstream) {
+  if (endpoint.line == 0) return upstream.origin;
+  return {upstream.origin.file, endpoint.line, endpoint.column};
+}
+
+// What was resolved has the place of the name that it came from.
+routing::Origin place_of(const routing::Endpoint& endpoint, const routing::Upstream& upstream) {
+  const auto spec = std::find_if(upstream.endpoints.begin(), upstream.endpoints.end(), [&](const auto& one) {
+    return one.host == endpoint.host && (one.service || one.port == 0 || one.port == endpoint.address.port());
+  });
+  return spec == upstream.endpoints.end() ? upstream.origin : place_of(*spec, upstream);
+}
+
+}  // namespace
+
 void add_upstream(Explanation& out, const routing::Upstream& upstream, bool running) {
   Explanation::Step step;
   step.topic = "upstream";
@@ -258,7 +284,7 @@ void add_upstream(Explanation& out, const routing::Upstream& upstream, bool runn
       std::string text = "endpoint " + endpoint.text;
       if (upstream.endpoints.size() > 1 && endpoint.weight != 1) text += ", weight " + std::to_string(endpoint.weight);
       if (!endpoint.address) text += ", resolved when edgemux runs";
-      step.candidates.push_back({std::move(text), {}, false});
+      step.candidates.push_back({std::move(text), place_of(endpoint, upstream), false});
     }
   } else {
     const auto set = upstream.state->published();
@@ -266,8 +292,8 @@ void add_upstream(Explanation& out, const routing::Upstream& upstream, bool runn
     for (const auto& endpoint : set->endpoints) {
       if (step.candidates.size() == kMaxEndpoints) break;
       const auto state = routing::state_name(endpoint);
-      step.candidates.push_back(
-          {"endpoint " + endpoint.text + (state == "unchecked" ? "" : ", " + std::string(state)), {}, false});
+      step.candidates.push_back({"endpoint " + endpoint.text + (state == "unchecked" ? "" : ", " + std::string(state)),
+                                 place_of(endpoint, upstream), false});
     }
   }
   if (step.candidates.empty()) step.text += "; without endpoints (503)";

@@ -204,6 +204,7 @@ void Compiler::State::fill(const Settings& settings, routing::Snapshot& snapshot
   snapshot.tenant_places = tenancy_.places();
   snapshot.claims = tenancy_.shared_claims();
   snapshot.tokens_dir = settings.tokens_dir.text;
+  snapshot.tokens_place = settings.tokens_place;
   snapshot.timeouts = settings.timeouts;
   snapshot.limits = settings.limits;
   snapshot.log = settings.log;

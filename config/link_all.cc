@@ -35,6 +35,7 @@ std::shared_ptr<routing::Snapshot> Compiler::State::link(const Settings& setting
   if (!settings.tenants.empty()) look_at_machine();
   tenancy_ = Tenancy(settings, general_.listing.folders, machine_, tenants_, problems);
   snapshot->certificates = pairs_.load(settings, general_.listing.folders, inputs, problems);
+  snapshot->pair_places = pairs_.places();
   const auto remind_of_missing = [&](const Name& directory) {
     if (directory.text.empty() || files_->exists(directory.text)) return;
     problems.warning(directory.place, "the directory " + directory.text + " does not exist");

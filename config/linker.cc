@@ -128,6 +128,7 @@ routing::UpstreamPtr Linker::backend_solver(const routing::Upstream& backend, co
     routing::EndpointSpec copy = endpoint;
     copy.port = 80;
     copy.weight = 1;
+    copy.line = copy.column = 0;
     if (copy.address) copy.address->set_port(80);
     copy.text = copy.address ? copy.address->to_string() : copy.host + ":80";
     solver.endpoints.push_back(std::move(copy));

@@ -51,18 +51,6 @@ void read_named_values(const Node* node, bool request, routing::NamedValues& out
   }
 }
 
-routing::HeaderModifier read_headers(const Node& node, bool request, Problems& problems) {
-  routing::HeaderModifier change;
-  read_named_values(node.get("set"), request, change.set, problems);
-  read_named_values(node.get("add"), request, change.add, problems);
-  const Node* remove = node.get("remove");
-  if (remove == nullptr || !remove->is_list()) return change;
-  for (const Node* item = remove->first; item != nullptr; item = item->next) {
-    if (item->is_scalar() && check_modified(*item, request, problems)) change.remove.push_back(lower_case(item->text));
-  }
-  return change;
-}
-
 void read_origin(const Node& node, routing::Cors& cors, Problems& problems) {
   if (!node.is_scalar()) return;
   const std::string_view text = node.text;
@@ -190,6 +178,18 @@ std::string read_prefix(const Node& node, routing::Rule::Kind kind, Problems& pr
   }
   if (node.is_scalar() && !node.is_null() && node.text.empty()) return "/";
   return read_path(node, problems);
+}
+
+routing::HeaderModifier read_headers(const Node& node, bool request, Problems& problems) {
+  routing::HeaderModifier change;
+  read_named_values(node.get("set"), request, change.set, problems);
+  read_named_values(node.get("add"), request, change.add, problems);
+  const Node* remove = node.get("remove");
+  if (remove == nullptr || !remove->is_list()) return change;
+  for (const Node* item = remove->first; item != nullptr; item = item->next) {
+    if (item->is_scalar() && check_modified(*item, request, problems)) change.remove.push_back(lower_case(item->text));
+  }
+  return change;
 }
 
 std::shared_ptr<const Filters> read_filters(const Node& rule, RuleSpec& spec, Problems& problems) {

@@ -63,7 +63,13 @@ routing::Split read_split(const Node& node, std::vector<TargetSpec>& targets, Pr
     if (upstream == nullptr) continue;
     const auto weight = static_cast<std::uint32_t>(number_or(item->get("weight"), 1));
     total += weight;
-    split.parts.push_back({nullptr, weight});
+    routing::Split::Headers headers;
+    if (const Node* n = item->get("request_headers")) headers.request = read_headers(*n, true, problems);
+    if (const Node* n = item->get("response_headers")) headers.response = read_headers(*n, false, problems);
+    split.parts.push_back({nullptr, weight, nullptr});
+    if (!headers.request.empty() || !headers.response.empty()) {
+      split.parts.back().headers = std::make_shared<const routing::Split::Headers>(std::move(headers));
+    }
     targets.push_back(read_target(*upstream, problems));
   }
   if (total == 0 && !split.parts.empty()) {

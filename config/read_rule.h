@@ -31,6 +31,8 @@ bool check_header_name(const Node& name, Problems& problems);
 
 routing::Respond read_respond(const Node& node, Problems& problems);
 routing::Redirect read_redirect(const Node& node, routing::Rule::Kind kind, Problems& problems);
+// Names in lower case; those that edgemux writes itself are errors. `request`: of a request, else of an answer.
+routing::HeaderModifier read_headers(const Node& node, bool request, Problems& problems);
 routing::Split read_split(const Node& node, std::vector<TargetSpec>& targets, Problems& problems);
 // rewrite, request_headers, response_headers, cors, mirror, timeouts and retry. Null: the rule has none.
 std::shared_ptr<const routing::Filters> read_filters(const Node& rule, RuleSpec& spec, Problems& problems);

@@ -83,6 +83,8 @@ void read_endpoints(const Node& node, routing::Upstream& upstream, Problems& pro
     auto endpoint = read_endpoint(*address, problems);
     if (!endpoint) continue;
     endpoint->weight = static_cast<std::uint32_t>(number_or(item->get("weight"), 1));
+    endpoint->line = address->place.line;
+    endpoint->column = address->place.column;
     const bool twice = std::any_of(upstream.endpoints.begin(), upstream.endpoints.end(), [&](const auto& other) {
       return other.host == endpoint->host && other.port == endpoint->port && other.service == endpoint->service;
     });

@@ -172,6 +172,7 @@ std::optional<Compiled> Compiler::State::compile_changed() {
   const Settings& settings = *main().current->settings;
   auto snapshot = std::make_shared<routing::Snapshot>();
   snapshot->certificates = last->certificates;
+  snapshot->pair_places = last->pair_places;
   Assembly(settings, tenancy_, linked_).build_from(*last, before, *snapshot);
   fill(settings, *snapshot);
   // The main file is told of a table without hosts.

@@ -169,12 +169,19 @@ const Type match{.kind = Kind::map,
                             {"headers", &value_matches, "each of these header fields, by value or { regex: ... }"},
                             {"query", &value_matches, "each of these query parameters, by value or { regex: ... }"}}};
 const Type priority{.kind = Kind::number, .max = 1'000'000};
-const Type split_part{.kind = Kind::map,
-                      .fields = {{.name = "upstream",
-                                  .type = &target,
-                                  .help = "a name of upstreams, host:port, or an upstream written here",
-                                  .need = required},
-                                 {"weight", &weight, "its share of the requests; default 1, 0 is none"}}};
+const Type header_changes{.kind = Kind::map,
+                          .fields = {{"set", &text_dictionary, "replaces every field of these names"},
+                                     {"add", &text_dictionary, "one more field each"},
+                                     {"remove", &texts, "takes every field of these names away"}}};
+const Type split_part{
+    .kind = Kind::map,
+    .fields = {{.name = "upstream",
+                .type = &target,
+                .help = "a name of upstreams, host:port, or an upstream written here",
+                .need = required},
+               {"weight", &weight, "its share of the requests; default 1, 0 is none"},
+               {"request_headers", &header_changes, "of this part's requests, after those of the rule"},
+               {"response_headers", &header_changes, "of this part's answers, before those of the rule"}}};
 const Type split{.kind = Kind::list, .min = 1, .element = &split_part};
 const Type rewrite{.kind = Kind::map,
                    .fields = {{"prefix", &text, "replaces the part of the path that the rule matched"},
@@ -200,10 +207,6 @@ const Type cors{.kind = Kind::map,
                            {"expose", &texts, "header fields of the answer that their scripts may read"},
                            {"credentials", &yes_or_no, "cookies and the like may go along; default false"},
                            {"max_age", &duration_or_zero, "how long a browser may remember the answer; default 5s"}}};
-const Type header_changes{.kind = Kind::map,
-                          .fields = {{"set", &text_dictionary, "replaces every field of these names"},
-                                     {"add", &text_dictionary, "one more field each"},
-                                     {"remove", &texts, "takes every field of these names away"}}};
 const Type rule_timeouts{
     .kind = Kind::map,
     .fields = {{"request", &duration_or_zero, "until the answer is complete, tries and pauses included; 0s is none"},

@@ -1,5 +1,6 @@
 #include "config/security_material.h"
 
+#include <algorithm>
 #include <ctime>
 
 #include "config/reminders.h"
@@ -37,17 +38,29 @@ std::shared_ptr<const core::CertificateStore> CertificatePairs::load(const Setti
                                                                      const FolderOwners& folders, Inputs& inputs,
                                                                      Problems& problems) {
   pairs_.begin();
-  std::vector<core::ScopedPair> loaded;
+  std::vector<Found> loaded;
   const std::string platform;
   load_all(settings.certificates, {platform, folders}, inputs, problems, loaded);
   for (const auto& tenant : settings.tenants) {
     load_all(tenant.certificates, {tenant.name.text, folders}, inputs, problems, loaded);
   }
-  return std::make_shared<const core::CertificateStore>(std::move(loaded));
+  // In the order of the store.
+  std::stable_sort(loaded.begin(), loaded.end(),
+                   [](const Found& a, const Found& b) { return a.pair.scope < b.pair.scope; });
+  std::vector<core::ScopedPair> pairs;
+  std::vector<routing::Origin> places;
+  pairs.reserve(loaded.size());
+  places.reserve(loaded.size());
+  for (auto& one : loaded) {
+    pairs.push_back(std::move(one.pair));
+    places.push_back(std::move(one.at));
+  }
+  places_ = std::make_shared<const std::vector<routing::Origin>>(std::move(places));
+  return std::make_shared<const core::CertificateStore>(std::move(pairs));
 }
 
 void CertificatePairs::load_all(const std::vector<CertificateEntry>& entries, const Owner& owner, Inputs& inputs,
-                                Problems& problems, std::vector<core::ScopedPair>& out) {
+                                Problems& problems, std::vector<Found>& out) {
   for (const auto& entry : entries) {
     if (entry.directory.empty()) {
       load_one({entry.cert, entry.key}, entry.place, owner, inputs, problems, out);
@@ -66,7 +79,7 @@ void CertificatePairs::load_all(const std::vector<CertificateEntry>& entries, co
 }
 
 void CertificatePairs::load_one(const core::PairFiles& names, Place place, const Owner& owner, Inputs& inputs,
-                                Problems& problems, std::vector<core::ScopedPair>& out) {
+                                Problems& problems, std::vector<Found>& out) {
   if (!owner.tenant.empty()) {
     for (const auto* path : {&names.cert, &names.key}) {
       const auto folder = owner.folders.around(*path, owner.tenant);
@@ -79,7 +92,7 @@ void CertificatePairs::load_one(const core::PairFiles& names, Place place, const
   }
   const bool twice = pairs_.used(names);
   const PairCache::Pair& pair = pairs_.load(names, inputs);
-  if (pair.good != nullptr) out.push_back({pair.good, owner.tenant});
+  if (pair.good != nullptr) out.push_back({{pair.good, owner.tenant}, problems.origin(place)});
   if (twice) return;  // its problems are said
   if (!pair.error.empty()) {
     problems.flaw(place, pair.error, pair.good != nullptr ? "the pair that was loaded before stays in use" : "");

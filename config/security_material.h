@@ -43,18 +43,25 @@ class CertificatePairs {
  public:
   std::shared_ptr<const core::CertificateStore> load(const Settings& settings, const FolderOwners& folders,
                                                      Inputs& inputs, Problems& problems);
+  // Of each of the store's pairs(): the entry that names it. Never null after load().
+  [[nodiscard]] const std::shared_ptr<const std::vector<routing::Origin>>& places() const { return places_; }
 
  private:
+  struct Found {
+    core::ScopedPair pair;
+    routing::Origin at;
+  };
   struct Owner {
     const std::string& tenant;  // empty = the platform
     const FolderOwners& folders;
   };
   void load_all(const std::vector<CertificateEntry>& entries, const Owner& owner, Inputs& inputs, Problems& problems,
-                std::vector<core::ScopedPair>& out);
+                std::vector<Found>& out);
   void load_one(const core::PairFiles& names, Place place, const Owner& owner, Inputs& inputs, Problems& problems,
-                std::vector<core::ScopedPair>& out);
+                std::vector<Found>& out);
 
   PairCache pairs_;
+  std::shared_ptr<const std::vector<routing::Origin>> places_;
 };
 
 // What `tls:` of the routes of one unit says on top of the defaults. Equal demands give the same policy.

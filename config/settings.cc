@@ -127,6 +127,7 @@ Settings read_settings(const Node& root, const std::string& path, Problems& prob
   if (const Node* acme = root.get("acme")) {
     if (const Node* dir = acme->get("tokens_dir")) {
       settings.tokens_dir = {read_path(dir, "tokens_dir", path, problems), dir->place};
+      settings.tokens_place = problems.origin(dir->place);
     }
   }
   if (const Node* timeouts = root.get("timeouts")) settings.timeouts = read_timeouts(*timeouts);

@@ -49,6 +49,7 @@ struct Settings {
   std::vector<IncludeEntry> includes;
   TlsSpec tls;
   Name tokens_dir;  // absolute; empty = none
+  routing::Origin tokens_place;
   routing::Timeouts timeouts;
   routing::Limits limits;
   std::chrono::milliseconds settle{50};

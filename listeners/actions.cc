@@ -5,31 +5,31 @@
 
 namespace edgemux::listeners {
 
-const routing::UpstreamPtr* upstream_of(const routing::Rule& rule, std::uint64_t random) {
-  if (const auto* forward = std::get_if<routing::Forward>(&rule.action)) return &forward->upstream;
-  if (const auto* split = std::get_if<routing::Split>(&rule.action)) return split->pick(random);
-  return nullptr;
-}
-
-bool shape_request(const routing::Rule& rule, core::FieldList& fields, core::OutgoingRequest& request,
-                   std::string& rewritten) {
-  const routing::Filters& filters = *rule.filters;
-  if (filters.rewrite) {
-    if (request.path != "*") {
-      rewritten.clear();
-      routing::rewrite_path(*filters.rewrite, request.path, rule.path, rewritten);
-      request.path = rewritten;
+bool shape_request(const routing::Rule& rule, const routing::Split::Part* part, core::FieldList& fields,
+                   core::OutgoingRequest& request, std::string& rewritten) {
+  if (rule.filters != nullptr) {
+    const routing::Filters& filters = *rule.filters;
+    if (filters.rewrite) {
+      if (request.path != "*") {
+        rewritten.clear();
+        routing::rewrite_path(*filters.rewrite, request.path, rule.path, rewritten);
+        request.path = rewritten;
+      }
+      if (filters.rewrite->host) request.authority = *filters.rewrite->host;
     }
-    if (filters.rewrite->host) request.authority = *filters.rewrite->host;
+    if (!routing::modify(filters.request_headers, fields)) return false;
   }
-  if (!routing::modify(filters.request_headers, fields)) return false;
+  if (part != nullptr && part->headers != nullptr && !routing::modify(part->headers->request, fields)) return false;
   request.fields = {fields.begin(), fields.size()};
   return true;
 }
 
-bool shape_answer(const routing::Filters& filters, std::string_view origin, core::FieldList& fields) {
-  if (filters.cors) routing::share_answer(*filters.cors, origin, fields);
-  return routing::modify(filters.response_headers, fields);
+bool shape_answer(const routing::Rule& rule, const routing::Split::Part* part, std::string_view origin,
+                  core::FieldList& fields) {
+  if (part != nullptr && part->headers != nullptr && !routing::modify(part->headers->response, fields)) return false;
+  if (rule.filters == nullptr) return true;
+  if (rule.filters->cors) routing::share_answer(*rule.filters->cors, origin, fields);
+  return routing::modify(rule.filters->response_headers, fields);
 }
 
 void shape_preflight(const routing::Filters& filters, const core::FieldList& request, core::FieldList& fields) {

@@ -11,15 +11,15 @@
 
 namespace edgemux::listeners {
 
-// Where the rule sends a request; null: the rule has no upstream that could be asked. `random`: uniform.
-const routing::UpstreamPtr* upstream_of(const routing::Rule& rule, std::uint64_t random);
+// Path, authority and fields as the rule wants them, and the part of its split (null: none). `rewritten` holds the
+// path. False: the fields do not fit any more.
+bool shape_request(const routing::Rule& rule, const routing::Split::Part* part, core::FieldList& fields,
+                   core::OutgoingRequest& request, std::string& rewritten);
 
-// Path, authority and fields as the rule wants them. `rewritten` holds the path. False: the fields do not fit any more.
-bool shape_request(const routing::Rule& rule, core::FieldList& fields, core::OutgoingRequest& request,
-                   std::string& rewritten);
-
-// `origin`: the request's Origin, or empty. What is added points into the rule and `origin`.
-bool shape_answer(const routing::Filters& filters, std::string_view origin, core::FieldList& fields);
+// `origin`: the request's Origin, or empty. What is added points into the rule and `origin`. `part`: null for answers
+// of our own.
+bool shape_answer(const routing::Rule& rule, const routing::Split::Part* part, std::string_view origin,
+                  core::FieldList& fields);
 // The answer to a CORS preflight with these fields, by a rule with CORS.
 void shape_preflight(const routing::Filters& filters, const core::FieldList& request, core::FieldList& fields);
 

@@ -42,6 +42,7 @@ void Exchange::reset() {
   session_ = nullptr;
   route_.reset();
   rule_ = nullptr;
+  part_ = nullptr;
   upstream_.reset();
   pool_ = nullptr;
   text_.clear();
@@ -174,7 +175,7 @@ void Exchange::forward(core::RequestHead& head, std::string_view path, const rou
   if (wants_upgrade_) request.upgrade_protocol = head.upgrade_protocol;
   request_done_ = end;
   const routing::Filters* filters = rule_ != nullptr ? rule_->filters.get() : nullptr;
-  if (filters != nullptr && !shape_request(*rule_, head.fields, request, rewritten_)) {
+  if (rule_ != nullptr && !shape_request(*rule_, part_, head.fields, request, rewritten_)) {
     return refuse(431, CloseReason::bad_request, "with those of the rule, the request has too many header fields");
   }
   pool_ = &worker_.pools().of(upstream_);
@@ -426,7 +427,7 @@ void Exchange::on_upstream_response(core::ResponseHead& head, bool end) {
     return retry_later();
   }
   tries_.answered();
-  if (rule_ != nullptr && rule_->filters != nullptr && !shape_answer(*rule_->filters, view(origin_), head.fields)) {
+  if (rule_ != nullptr && !shape_answer(*rule_, part_, view(origin_), head.fields)) {
     return fail_upstream(
         {UpstreamFailure::Kind::bad_response, "with those of the rule, it has too many header fields"});
   }

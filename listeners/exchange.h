@@ -158,7 +158,8 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   Worker& worker_;
   HttpSession* session_ = nullptr;
   routing::RoutePtr route_;
-  const routing::Rule* rule_ = nullptr;  // of route_; null before one is found, and for ACME solvers
+  const routing::Rule* rule_ = nullptr;         // of route_; null before one is found, and for ACME solvers
+  const routing::Split::Part* part_ = nullptr;  // of the rule's split; null where it has none
   routing::UpstreamPtr upstream_;
   routing::UpstreamPool* pool_ = nullptr;
   routing::UpstreamStream upstream_stream_;

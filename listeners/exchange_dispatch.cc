@@ -116,10 +116,11 @@ void Exchange::serve(core::RequestHead& head, std::string_view path, bool end) {
   if (const auto* target = std::get_if<routing::Redirect>(&rule_->action)) {
     return redirect(*target, *rule_, head, matched);
   }
-  if (!std::holds_alternative<routing::Respond>(rule_->action)) {
-    const routing::UpstreamPtr* upstream = upstream_of(*rule_, worker_.random());
-    if (upstream == nullptr) return refuse(500, CloseReason::no_upstream, "every weight of this rule's split is 0");
-    return forward(head, path, *upstream, end);
+  if (const auto* one = std::get_if<routing::Forward>(&rule_->action)) return forward(head, path, one->upstream, end);
+  if (const auto* split = std::get_if<routing::Split>(&rule_->action)) {
+    part_ = split->pick(worker_.random());
+    if (part_ == nullptr) return refuse(500, CloseReason::no_upstream, "every weight of this rule's split is 0");
+    return forward(head, path, part_->upstream, end);
   }
   const auto& fixed = std::get<routing::Respond>(rule_->action);
   LocalReply answer;

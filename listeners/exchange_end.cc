@@ -118,7 +118,7 @@ void Exchange::reply(const LocalReply& answer) {
     if (answer.preflight != nullptr) {
       shape_preflight(*rule_->filters, *answer.preflight, head.fields);
     } else {
-      (void)shape_answer(*rule_->filters, view(origin_), head.fields);
+      (void)shape_answer(*rule_, nullptr, view(origin_), head.fields);
     }
   }
   status_ = answer.status;

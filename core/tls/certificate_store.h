@@ -74,6 +74,7 @@ class CertificateStore {
   // `name` is normalised (lower case, no trailing dot) and belongs to `scope`: the pairs of that scope come first, then
   // those of everybody; those of other scopes never.
   [[nodiscard]] CertificateChoice find(std::string_view name, std::string_view scope = {}) const;
+  // By scope, then as they were given.
   [[nodiscard]] const std::vector<CertifiedKeyPtr>& pairs() const { return pairs_; }
 
  private:

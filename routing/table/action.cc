@@ -12,13 +12,13 @@ std::uint64_t scale(std::uint64_t random, std::uint64_t range) {
 
 }  // namespace
 
-const UpstreamPtr* Split::pick(std::uint64_t random) const {
+const Split::Part* Split::pick(std::uint64_t random) const {
   std::uint64_t total = 0;
   for (const Part& part : parts) total += part.weight;
   if (total == 0) return nullptr;
   std::uint64_t at = scale(random, total);
   for (const Part& part : parts) {
-    if (at < part.weight) return &part.upstream;
+    if (at < part.weight) return &part;
     at -= part.weight;
   }
   return nullptr;

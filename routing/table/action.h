@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -17,6 +18,14 @@ using NamedValues = std::vector<std::pair<std::string, std::string>>;  // names 
 
 // ---- the actions; a rule has exactly one ----
 
+// Applied in this order. `set` replaces every field of its name, `add` is one more, `remove` takes all of its name.
+struct HeaderModifier {
+  NamedValues set;
+  NamedValues add;
+  std::vector<std::string> remove;
+  [[nodiscard]] bool empty() const { return set.empty() && add.empty() && remove.empty(); }
+};
+
 struct Forward {
   UpstreamPtr upstream;
 };
@@ -24,14 +33,21 @@ struct Forward {
 // Several upstreams, each with its share. One that is missing, or has no endpoint, keeps its share: those requests
 // fail.
 struct Split {
+  // Of one part's requests and answers, besides what the rule changes: of a request after it, of an answer before it.
+  // Answers of our own have the rule's alone.
+  struct Headers {
+    HeaderModifier request;
+    HeaderModifier response;
+  };
   struct Part {
     UpstreamPtr upstream;
-    std::uint32_t weight = 1;  // 0 = none
+    std::uint32_t weight = 1;                          // 0 = none
+    std::shared_ptr<const Headers> headers = nullptr;  // null = none
   };
   std::vector<Part> parts;
 
   // `random`: uniform over all of its values. Null: every weight is 0.
-  [[nodiscard]] const UpstreamPtr* pick(std::uint64_t random) const;
+  [[nodiscard]] const Part* pick(std::uint64_t random) const;
 };
 
 // The parts that are absent are taken from the request. `path` replaces the whole path, `prefix` the part that the rule
@@ -59,14 +75,6 @@ struct Rewrite {
   std::optional<std::string> path;
   std::optional<std::string> prefix;
   std::optional<std::string> host;
-};
-
-// Applied in this order. `set` replaces every field of its name, `add` is one more, `remove` takes all of its name.
-struct HeaderModifier {
-  NamedValues set;
-  NamedValues add;
-  std::vector<std::string> remove;
-  [[nodiscard]] bool empty() const { return set.empty() && add.empty() && remove.empty(); }
 };
 
 // A copy of the request goes to `upstream`; what it answers is thrown away.

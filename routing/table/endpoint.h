@@ -26,6 +26,8 @@ struct EndpointSpec {
   std::optional<core::SocketAddress> address;
   std::uint32_t weight = 1;  // 0 = drained: takes nothing new
   bool service = false;      // "srv:host": ports and weights come with the answer
+  std::uint32_t line = 0;    // where it was written, in the file of its upstream's origin; 0 = nowhere by itself
+  std::uint32_t column = 0;
 };
 
 // What the active checks found. Unknown counts as healthy: a start waits for nobody.

@@ -107,11 +107,13 @@ struct Snapshot {
   std::uint64_t generation = 0;  // 1 for the first; rises by one with every published table
   std::vector<std::shared_ptr<const Listener>> listeners;
   std::shared_ptr<const core::CertificateStore> certificates;  // never null
+  std::shared_ptr<const std::vector<Origin>> pair_places;      // of each of its pairs; null in a table without files
   UpstreamList upstreams;                                      // every one that a route uses, for discovery
   std::shared_ptr<const ClaimTable> claims = none_claimed();   // which tenant a name belongs to; never null
   std::vector<TenantPtr> tenants;                              // in the order of the main file
   std::vector<Origin> tenant_places;                           // of each of them, there
   std::string tokens_dir;                                      // of hosts of no tenant; absolute; empty = none
+  Origin tokens_place;
   Timeouts timeouts;
   Limits limits;
   LogSpec log;

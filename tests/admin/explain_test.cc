@@ -102,8 +102,8 @@ TEST_F(ExplainTest, TellsAForwardWithItsEndpoints) {
   const auto out = text({.url = "https://shop.example.com/cart"});
   EXPECT_NE(out.find(R"(
   upstream     shop  (edgemux.yaml:7:3)
-               - endpoint 10.0.0.7:8080
-               - endpoint shop.svc:8080, resolved when edgemux runs
+               - endpoint 10.0.0.7:8080  (edgemux.yaml:7:23)
+               - endpoint shop.svc:8080, resolved when edgemux runs  (edgemux.yaml:7:40)
 
 => forwarded to upstream shop
 )"),
@@ -121,7 +121,7 @@ TEST_F(ExplainTest, TellsAPassthroughByWildcard) {
   tenant       none: a route of the platform  (edgemux.yaml:15:5)
   tls          passed through untouched; certificate, ALPN and paths are the backend's  (edgemux.yaml:15:5)
   upstream     10.0.0.9:443  (edgemux.yaml:15:43)
-               - endpoint 10.0.0.9:443
+               - endpoint 10.0.0.9:443  (edgemux.yaml:15:43)
 
 => passed through to upstream 10.0.0.9:443
 )");
@@ -245,7 +245,7 @@ TEST_F(ExplainTest, EndpointsOfARunningProcessHaveTheirState) {
   const auto& upstream = std::get<routing::Forward>(rule.action).upstream;
   upstream->state->endpoints()->endpoints.front().state->health = routing::Health::unhealthy;
   const auto out = text({.url = "https://shop.example.com/"});
-  EXPECT_NE(out.find("- endpoint 10.0.0.7:8080, unhealthy\n"), std::string::npos) << out;
+  EXPECT_NE(out.find("- endpoint 10.0.0.7:8080, unhealthy  (edgemux.yaml:7:23)\n"), std::string::npos) << out;
 }
 
 TEST_F(ExplainTest, JsonHasTheResultAndEveryStep) {
@@ -259,6 +259,62 @@ TEST_F(ExplainTest, JsonHasTheResultAndEveryStep) {
   EXPECT_EQ(got["steps"][0]["at"], nlohmann::json({{"file", "/e/edgemux.yaml"}, {"line", 3}, {"column", 5}}));
   EXPECT_EQ(got["steps"][5]["topic"], "rule");
   EXPECT_EQ(got["steps"][5]["candidates"][1]["chosen"], true);
+}
+
+TEST_F(ExplainTest, EveryStepSaysWhereItIsWritten) {
+  compile_files({{"/e/edgemux.yaml", R"(listeners:
+  - { name: http, bind: [":80"], protocol: http }
+  - { name: https, bind: [":443"], protocol: tls }
+acme: { tokens_dir: /e/tokens }
+tenants:
+  a: { hosts: ["*.a.example"], networks: [10.0.0.0/8], tokens_dir: /e/tokens-of-a }
+include: [{ files: "a.d/*.yaml", tenant: a }]
+upstreams:
+  shop:
+    endpoints:
+      - 10.0.0.7:8080
+      - { address: "shop.svc:8080", weight: 3 }
+routes:
+  - host: s.example
+    allow: [10.0.0.0/8]
+    deny: [10.1.0.0/16]
+    on_http: serve
+    acme_solver: "10.0.0.6:80"
+    rules:
+      - path: /
+        split: [{ upstream: shop, request_headers: { set: { x-a: b } } }, { upstream: "10.0.0.9:80", weight: 2 }]
+        rewrite: { prefix: /new }
+        response_headers: { remove: [server] }
+        cors: { origins: ["*"] }
+        mirror: { upstream: shop }
+        timeouts: { request: 1s }
+        retry: { on: [reset] }
+      - { path: /old, redirect: { path: /new } }
+)"},
+                 {"/e/a.d/x.yaml", "routes: [{ host: x.a.example, passthrough: \"10.0.0.1:443\" }]\n"}});
+  compiled_.snapshot->certificates =
+      std::make_shared<const core::CertificateStore>(std::vector<core::CertifiedKeyPtr>{pair_for("s.example")});
+  compiled_.snapshot->pair_places = std::make_shared<const std::vector<routing::Origin>>(
+      std::vector<routing::Origin>{{compiled_.snapshot->listeners[0]->spec.origin.file, 99, 5}});
+  std::string places;
+  for (const Asked& asked : std::initializer_list<Asked>{{.url = "https://s.example/x?y=1"},
+                                                         {.url = "https://s.example/old"},
+                                                         {.url = "http://s.example/x"},
+                                                         {.url = "http://s.example/.well-known/acme-challenge/abc"},
+                                                         {.url = "http://x.a.example/.well-known/acme-challenge/abc"},
+                                                         {.sni = "x.a.example"}}) {
+    const auto e = ask(asked);
+    for (const auto& step : e.steps) {
+      EXPECT_NE(step.at.file, nullptr) << step.topic << ": " << step.text << "\n" << to_text(e);
+      for (const auto& candidate : step.candidates) {
+        EXPECT_NE(candidate.at.file, nullptr) << step.topic << ": " << candidate.text << "\n" << to_text(e);
+        if (candidate.text.starts_with("endpoint")) places += std::to_string(candidate.at.line) + " ";
+      }
+      if (step.topic == "certificate" || step.topic == "tokens")
+        places += step.topic + " " + std::to_string(step.at.line) + " ";
+    }
+  }
+  EXPECT_EQ(places, "certificate 99 11 12 21 certificate 99 11 12 21 tokens 4 18 tokens 6 1 ");
 }
 
 TEST_F(ExplainTest, TerminalsAreNotSteered) {

@@ -4,7 +4,7 @@ import os
 import random
 
 import pytest
-from support.allocations import Allocations
+from support.allocations import Counts
 from support.attacker import Attacker
 from support.backends import Haproxy, Nginx, WebSocketEcho
 from support.certs import Authority
@@ -148,7 +148,12 @@ def wrk(tmp_path):
 
 @pytest.fixture
 def allocations(closing, tmp_path):
-    return closing(Allocations(tmp_path))
+    return closing(Counts(tmp_path, "allocations"))
+
+
+@pytest.fixture
+def data_calls(closing, tmp_path):
+    return closing(Counts(tmp_path, "data_calls"))
 
 
 @pytest.fixture

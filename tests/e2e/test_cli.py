@@ -38,7 +38,7 @@ GET http://shop.example.com/cart
   rule         path /  (edgemux.yaml:7:55)
                > path /: matches  (edgemux.yaml:7:55)
   upstream     shop  (edgemux.yaml:5:3)
-               - endpoint 10.0.0.7:8080
+               - endpoint 10.0.0.7:8080  (edgemux.yaml:5:23)
 
 => forwarded to upstream shop
 """
@@ -74,7 +74,8 @@ def test_explain_asks_the_running_process(edge, origin):
         assert code == 0, err
         return out
 
-    assert f"- endpoint 127.0.0.1:{origin.port}\n\n=> forwarded to upstream 127.0.0.1:{origin.port}\n" in explain("http://a.example/")
+    column = include.read_text().index(f'"127.0.0.1:{origin.port}"') + 1
+    assert f"- endpoint 127.0.0.1:{origin.port}  ({include}:1:{column})\n\n=> forwarded to upstream 127.0.0.1:{origin.port}\n" in explain("http://a.example/")
     # A file that breaks keeps its last good bytes in force, and the explanation says so.
     include.write_text("routes: [{ colour: red }]")
     out = until(lambda: (text := explain("http://a.example/")) and "quarantine" in text and text,

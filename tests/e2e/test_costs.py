@@ -102,6 +102,22 @@ def test_requests_on_kept_connections_allocate_nothing(site, nginx, allocations,
 
 
 @no_sanitizer
+@pytest.mark.parametrize("transport", ["http", "https"])
+def test_a_request_on_kept_connections_takes_four_data_calls(site, nginx, data_calls, transport):
+    """Received, sent on, answered, answered: one call each."""
+    backend = nginx("steady")
+    site.start(site.route({"path": "/", "upstream": backend.address}), env=data_calls.env, **QUIET)
+    with site.wire(transport) as wire:
+        for _ in range(20):
+            wire.ask("/", HOST)
+        before = data_calls.marks()
+        for _ in range(500):
+            assert wire.ask("/", HOST).status == 200
+        calls = [n for thread, n in data_calls.marks().items() if name_of(site.edge, thread) == "worker-0"]
+        assert calls == [before[thread] + 2000 for thread in before if name_of(site.edge, thread) == "worker-0"]
+
+
+@no_sanitizer
 def test_a_relayed_gb_allocates_nothing(edge, tap, allocations, closing):
     edge.start(routes=[{"host": "a.example.com", "passthrough": tap.address}], env=allocations.env, workers=1)
     bytes_of_hello = hello("a.example.com")

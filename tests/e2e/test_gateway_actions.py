@@ -100,7 +100,31 @@ def test_rewrite_path_and_host(site):
         assert seen(wire.ask("/r/x", HOST))["target"] == "/echo"
 
 
-# HTTPRouteRequestHeaderModifier, HTTPRouteResponseHeaderModifier, and the same of a backend
+# HTTPRouteRequestHeaderModifier, HTTPRouteResponseHeaderModifier, and the same of a backend (HTTPRouteBackendRequestHeaderModifier)
+
+@pytest.mark.sanitizer
+def test_header_modifiers_of_a_backend(site, origins):
+    """Of a request the rule's change comes first, of an answer the backend's; nothing of one backend's reaches the other."""
+    told = lambda call: call.read_body() or call.answer(
+        headers=[("x-seen", ",".join(f"{n}={v}" for n, v in call.seen.headers if n.lower().startswith("x-s"))), ("x-own", "origin")])
+    one, other = origins("one"), origins("other")
+    one.scripts["/"] = other.scripts["/"] = told
+    site.start(site.route({
+        "path": "/",
+        "request_headers": {"set": {"x-set": "rule"}, "add": {"x-some": "rule"}},
+        "response_headers": {"add": {"x-own": "rule"}},
+        "split": [
+            {"upstream": one.address, "request_headers": {"set": {"x-set": "one"}, "remove": ["x-some"]}},
+            {"upstream": other.address, "response_headers": {"set": {"x-own": "other"}, "add": {"x-from": "other"}}},
+        ],
+    }))
+    seen_both = set()
+    with site.wire() as wire:
+        for _ in range(100):
+            answer = wire.ask("/", HOST)
+            seen_both.add((answer.get("x-seen"), answer.get("x-own"), answer.get("x-from")))
+    assert seen_both == {("x-set=one", "origin, rule", None), ("x-set=rule,x-some=rule", "other, rule", "other")}
+
 
 @pytest.mark.sanitizer
 def test_request_header_modifier(site):

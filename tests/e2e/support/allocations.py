@@ -1,4 +1,4 @@
-"""Counts what the proxy takes from the heap, thread by thread, while it runs."""
+"""Counts what the proxy takes from the heap, or its data system calls, thread by thread, while it runs."""
 
 import mmap
 import os
@@ -6,20 +6,20 @@ import struct
 import subprocess
 from pathlib import Path
 
-SOURCE = Path(__file__).resolve().parents[2] / "support/count_allocations.cc"
-SLOT, SLOTS, LAST = 128, 256, 14  # as in SOURCE
+SOURCES = Path(__file__).resolve().parents[2] / "support"
+SLOT, SLOTS, LAST = 128, 256, 14  # as in thread_counts.h
 
 
-class Allocations:
+class Counts:
     """Start the proxy with `env`, then ask for `marks` before and after, and for what happened `since`."""
 
-    def __init__(self, folder):
-        library, path = Path(folder) / "count_allocations.so", Path(folder) / "allocations"
-        subprocess.run([os.environ.get("CXX", "c++"), "-std=c++20", "-O2", "-fPIC", "-shared", "-o", library, SOURCE], check=True)
+    def __init__(self, folder, what):
+        library, path = Path(folder) / f"count_{what}.so", Path(folder) / what
+        subprocess.run([os.environ.get("CXX", "c++"), "-std=c++20", "-O2", "-fPIC", "-shared", "-o", library, SOURCES / f"count_{what}.cc"], check=True)
         path.write_bytes(bytes(SLOT * SLOTS))
         self._file = open(path, "r+b")
         self._map = mmap.mmap(self._file.fileno(), SLOT * SLOTS)
-        self.env = {"LD_PRELOAD": str(library), "EDGEMUX_ALLOCATIONS": str(path)}
+        self.env = {"LD_PRELOAD": str(library), "EDGEMUX_COUNTS": str(path)}
 
     def marks(self):
         """{thread: how often so far}"""
@@ -27,7 +27,7 @@ class Allocations:
         return {thread: count for thread, count in slots if thread}
 
     def since(self, before):
-        """{thread: sizes of what it took since the marks `before`, the last ones at least, and None for each other}"""
+        """{thread: what it counted since the marks `before`, the last ones at least, and None for each other}"""
         found = {}
         for i in range(SLOTS):
             thread, count, *last = struct.unpack_from(f"QQ{LAST}Q", self._map, i * SLOT)

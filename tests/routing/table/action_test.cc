@@ -19,14 +19,14 @@ TEST(Split, SharesByWeight) {
   std::uint64_t a = 0;
   std::uint64_t b = 0;
   for (std::uint64_t i = 0; i < kSteps; ++i) {
-    const auto& name = (*split.pick(i * kStep + kStep / 2))->name;
+    const auto& name = split.pick(i * kStep + kStep / 2)->upstream->name;
     ASSERT_NE(name, "none");
     ++(name == "a" ? a : b);
   }
   EXPECT_EQ(a, kSteps * 9 / 10);
   EXPECT_EQ(b, kSteps / 10);
-  EXPECT_EQ((*split.pick(0))->name, "a");
-  EXPECT_EQ((*split.pick(UINT64_MAX))->name, "b");
+  EXPECT_EQ(split.pick(0)->upstream->name, "a");
+  EXPECT_EQ(split.pick(UINT64_MAX)->upstream->name, "b");
 }
 
 TEST(Split, WithoutAnyWeightPicksNothing) {
@@ -36,8 +36,8 @@ TEST(Split, WithoutAnyWeightPicksNothing) {
 
 TEST(Split, HoldsTheLargestWeights) {
   const Split split{{{upstream("a"), 1'000'000}, {upstream("b"), 1'000'000}, {upstream("c"), 1'000'000}}};
-  EXPECT_EQ((*split.pick(UINT64_MAX / 2))->name, "b");
-  EXPECT_EQ((*split.pick(UINT64_MAX))->name, "c");
+  EXPECT_EQ(split.pick(UINT64_MAX / 2)->upstream->name, "b");
+  EXPECT_EQ(split.pick(UINT64_MAX)->upstream->name, "c");
 }
 
 TEST(Mirror, SamplesItsPercentage) {
