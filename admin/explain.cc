@@ -456,7 +456,7 @@ class Explainer {
       return refuse(404, CloseReason::done, "no such challenge");
     }
     const auto& solver = *(*answer.route)->acme_solver;
-    step("solver", "the host's acme_solver gets it, path and Host untouched", solver.origin);
+    step("solver", "the host's acme_solver gets it, path and Host untouched", (*answer.route)->solver_origin);
     out_.upstream = solver.name;
     add_upstream(out_, solver, view_.running);
     end("challenge", "forwarded to the solver " + solver.name);

@@ -32,15 +32,22 @@ namespace {
 
 core::LogLevel level_of(routing::LogLevel level) { return static_cast<core::LogLevel>(level); }
 
+config::CompilerOptions compiler_options() {
+  config::CompilerOptions options;
+  options.keep_later = true;
+  return options;
+}
+
 // Everything that lives as long as the process, on the control thread.
 class Process {
  public:
   explicit Process(const std::string& config)
-      : compiler_(config),
-        reloader_(std::make_unique<config::Reloader>(config::Reloader::Hooks{
-            [this](config::Touched touched) { return compiler_.compile(std::move(touched)); },
-            [this](std::function<void()> task) { loop_.post(std::move(task)); },
-            [this](config::Reload reload) { reloaded(std::move(reload)); }, [this] { compiler_.reread(); }})),
+      : compiler_(config, compiler_options()),
+        reloader_(std::make_unique<config::Reloader>(
+            config::Reloader::Hooks{[this](config::Touched touched) { return compiler_.compile(std::move(touched)); },
+                                    [this](std::function<void()> task) { loop_.post(std::move(task)); },
+                                    [this](config::Reload reload) { reloaded(std::move(reload)); },
+                                    [this] { compiler_.reread(); }, [this] { return compiler_.keep(); }})),
         heartbeat_([](void* self) { static_cast<Process*>(self)->beat(); }, this) {}
 
   int run();

@@ -1,5 +1,6 @@
 #include "config/assembly.h"
 
+#include <algorithm>
 #include <unordered_set>
 
 namespace edgemux::config {
@@ -67,31 +68,57 @@ void Assembly::fill(routing::Snapshot& snapshot) const {
   }
 }
 
+Assembly::Views Assembly::views(std::size_t listener, std::deque<routing::HostTable::Entry>& own) const {
+  Views views;
+  for (const auto& [tenant, unit] : units_) {
+    for (const auto& host : unit->hosts) {
+      const auto* route = &unit->route_on(host, listener);
+      if (unit->shared_hosts != 0 && *route == nullptr) {
+        if (const auto* other = platform_->find(host.name)) route = &platform_->route_on(*other, listener);
+      }
+      if (unit.get() == platform_) {
+        // Where its tenant's files have it too, it stands there.
+        const auto* of_tenant = unit_of(unit->routes[unit->claim_of(host)->route]->owner.get());
+        if (of_tenant != nullptr && of_tenant->find(host.name) != nullptr) continue;
+      }
+      views.push_back({host.name, route});
+    }
+  }
+  for (const auto& claim : claims_.claims()) {
+    if (!decides(claim) || find(claim.host).any()) continue;
+    auto place = claimed(claim, listener);
+    if (!place) continue;
+    const auto& entry = own.emplace_back(routing::HostTable::Entry{claim.host, std::move(*place)});
+    views.push_back({entry.name, &entry.route});
+  }
+  return views;
+}
+
 void Assembly::build(routing::Snapshot& snapshot) const {
   fill(snapshot);
+  std::deque<routing::HostTable::Entry> own;
+  struct Table {
+    Views views;
+    routing::HostTable made;
+  };
+  const auto same = [](const Views& a, const Views& b) {
+    return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                      [](const auto& x, const auto& y) { return *x.route == *y.route && x.name == y.name; });
+  };
+  std::vector<Table> tables;
+  std::vector<std::size_t> which;  // of them, by listener
   for (std::size_t l = 0; l < settings_.listeners.size(); ++l) {
-    std::vector<routing::HostTable::Entry> entries;
-    entries.reserve(snapshot.host_count);
-    for (const auto& [tenant, unit] : units_) {
-      for (const auto& host : unit->hosts) {
-        auto route = unit->route_on(host, l);
-        if (unit->shared_hosts != 0 && route == nullptr) {
-          if (const auto* other = platform_->find(host.name)) route = platform_->route_on(*other, l);
-        }
-        if (unit.get() == platform_) {
-          // Where its tenant's files have it too, it stands there.
-          const auto* own = unit_of(unit->routes[unit->claim_of(host)->route]->owner.get());
-          if (own != nullptr && own->find(host.name) != nullptr) continue;
-        }
-        entries.push_back({std::string(host.name), std::move(route)});
-      }
+    auto views = this->views(l, own);
+    const auto known = std::find_if(tables.begin(), tables.end(), [&](const Table& t) { return same(t.views, views); });
+    which.push_back(static_cast<std::size_t>(known - tables.begin()));
+    if (known == tables.end()) {
+      routing::HostTable made(views);
+      tables.push_back({std::move(views), std::move(made)});
     }
-    for (const auto& claim : claims_.claims()) {
-      if (!decides(claim) || find(claim.host).any()) continue;
-      if (auto place = claimed(claim, l)) entries.push_back({claim.host, std::move(*place)});
-    }
+  }
+  for (std::size_t l = 0; l < settings_.listeners.size(); ++l) {
     auto made = listener(l);
-    made->hosts = routing::HostTable(std::move(entries));
+    made->hosts = tables[which[l]].made.with({}, {});
     snapshot.listeners.push_back(std::move(made));
   }
 }

@@ -2,6 +2,7 @@
 // Assembly: the tables of a snapshot out of linked units. Whole, or from those of the snapshot before and the units
 // that changed since: then it costs what changed, and all else is shared.
 
+#include <deque>
 #include <map>
 #include <memory>
 #include <optional>
@@ -24,7 +25,7 @@ class Assembly {
   // All are borrowed.
   Assembly(const Settings& settings, const Tenancy& tenancy, const Units& units);
 
-  // Fills listeners, upstreams, host_count.
+  // Fills listeners, upstreams, host_count. Listeners with the same hosts share their table's memory.
   void build(routing::Snapshot& snapshot) const;
   // The same, from `before`, which had the same listeners, by name and protocol; `changed`: the units that are others
   // now or gone, as they were then (null = there was none). Those with a host whose owner is another now are among
@@ -52,6 +53,9 @@ class Assembly {
   [[nodiscard]] std::vector<std::string> touched(const routing::ClaimTable& before, const Units& changed) const;
   void fill(routing::Snapshot& snapshot) const;
   [[nodiscard]] std::shared_ptr<routing::Listener> listener(std::size_t index) const;
+  // Of one listener. `own`: entries that no unit holds; they stay where they are.
+  using Views = std::vector<routing::HostTable::View>;
+  [[nodiscard]] Views views(std::size_t listener, std::deque<routing::HostTable::Entry>& own) const;
 
   const Settings& settings_;
   const routing::ClaimTable& claims_;

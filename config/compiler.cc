@@ -17,6 +17,7 @@ using Use = SourceFile::Use;
 constexpr int max_tries = 3;
 
 constexpr std::size_t most_parsers = 8;  // threads
+constexpr std::size_t most_kept = 16;    // files of one keep()
 
 std::string default_state_dir() {
   const char* given = std::getenv("STATE_DIRECTORY");  // systemd; several are joined by ':'
@@ -151,8 +152,7 @@ void Compiler::State::take(const Listing& listing, Parsing& parsing) {
     if (listed.missing) file.unreadable.clear();  // its place in the main file says it better
     order_.push_back(&file);
   }
-  // While a table is in force, traffic keeps its processors.
-  const bool help = last_ == nullptr && parsing.size() >= 4 * most_parsers;
+  const bool help = !serving_ && parsing.size() >= 4 * most_parsers;
   if (help) parsing.start(std::min<std::size_t>(most_parsers, auto_workers()) - 1);
   for (auto& [tenant, unit] : units_) unit.files.clear();
   for (SourceFile* file : order_) unit_of(file->binding.tenant).files.push_back(file);
@@ -259,7 +259,12 @@ void Compiler::State::finish(Compiled& out) {
 void Compiler::State::save(SourceFile& file, std::string& problem) {
   if (&file == order_.front() || file.use != Use::current) return;
   file.good = file.current;
-  const auto saved = last_good_.save(file.path, *file.current->bytes);
+  write(file, problem);
+}
+
+void Compiler::State::write(const SourceFile& file, std::string& problem) {
+  const auto saved = last_good_.save(file.path, *file.good->bytes);
+  later_.erase(file.path);
   if (saved) {
     unsaved_.erase(file.path);
   } else {
@@ -268,16 +273,30 @@ void Compiler::State::save(SourceFile& file, std::string& problem) {
   }
 }
 
+Kept Compiler::State::keep() {
+  std::string problem;
+  for (std::size_t n = 0; n < most_kept && !later_.empty() && problem.empty(); ++n) {
+    const std::string path = *later_.begin();
+    write(known_.at(path), problem);
+  }
+  if (!problem.empty()) unsaved_.merge(later_);  // the next compile tries again, and tells
+  if (problem.empty() && !later_.empty()) return Kept::some;
+  later_.clear();
+  if (std::exchange(prune_later_, false)) last_good_.prune({listed_before_.begin(), listed_before_.end()});
+  return problem.empty() ? Kept::all : Kept::failed;
+}
+
 void Compiler::State::settle(Compiled& out) {
   std::string problem;
   last_good_.begin();
   if (base_) {
     settle_changed(problem);
   } else {
-    settle_all(problem);
+    settle_all(*out.snapshot, problem);
     remember();
   }
   last_ = out.snapshot;
+  serving_ = true;
   if (problem.empty()) return;
   Problems problems(main().display, main().current->bytes);
   problems.warning(main().current->settings->state_dir.place, problem,
@@ -286,17 +305,28 @@ void Compiler::State::settle(Compiled& out) {
   out.diagnostics.insert(out.diagnostics.end(), told.begin(), told.end());
 }
 
-void Compiler::State::settle_all(std::string& problem) {
+void Compiler::State::settle_all(const routing::Snapshot& made, std::string& problem) {
+  const bool wait = options_.keep_later && !serving_;
   std::set<std::string> listed;
   unsaved_.clear();
   for (SourceFile* file : order_) {
     listed.insert(file->path);
-    save(*file, problem);
+    if (!wait) {
+      save(*file, problem);
+    } else if (file != order_.front() && file->use == Use::current) {
+      file->good = file->current;
+      later_.insert(file->path);
+    }
   }
-  std::erase_if(known_, [&](const auto& entry) { return listed.count(entry.first) == 0; });
-  if (listed != listed_before_) last_good_.prune({listed.begin(), listed.end()});
+  const auto gone = [&](const std::string& path) { return listed.count(path) == 0; };
+  std::erase_if(known_, [&](const auto& entry) { return gone(entry.first); });
+  std::erase_if(later_, gone);
+  prune_later_ = prune_later_ || listed != listed_before_;
   listed_before_ = std::move(listed);
-  registry_.prune();
+  if (!wait && std::exchange(prune_later_, false)) {
+    last_good_.prune({listed_before_.begin(), listed_before_.end()});
+  }
+  registry_.prune(made.upstreams.size());
   tenants_.prune();
 }
 
@@ -308,6 +338,8 @@ Compiler::~Compiler() = default;
 Compiled Compiler::compile(Touched touched) { return state_->compile(std::move(touched)); }
 
 void Compiler::reread() { state_->reread(); }
+
+Kept Compiler::keep() { return state_->keep(); }
 
 void Compiler::forget() { state_->forget(); }
 

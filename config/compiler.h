@@ -72,6 +72,16 @@ struct CompilerOptions {
   std::function<unsigned()> auto_workers;  // null = auto_workers() of config/workers.h
   std::function<std::vector<core::SocketAddress>()> machine_addresses =
       {};  // null = machine_addresses() of config/tenancy.h
+  // The first good compile writes no last good bytes, which takes as long as linking: keep() does, when traffic is
+  // served.
+  bool keep_later = false;
+};
+
+// What keep() came to.
+enum class Kept : std::uint8_t {
+  some,    // call it again
+  all,     // nothing is left
+  failed,  // it cannot be written: the next compile tries again, and tells
 };
 
 class Compiler {
@@ -84,6 +94,8 @@ class Compiler {
   // `touched`: of what the latest compile named in files and directories. Only there stamps are looked at; what changed
   // elsewhere since is left for the next time.
   Compiled compile(Touched touched = Touched::everything());
+  // Writes a few of the last good bytes that CompilerOptions::keep_later has left.
+  Kept keep();
   // The next compile reads everything, whatever stamps say.
   void reread();
   // The next compile reads and links everything.

@@ -31,10 +31,12 @@ class Compiler::State {
   State(std::string main_path, CompilerOptions options);
 
   Compiled compile(Touched touched);
+  Kept keep();
   void reread() { base_.reset(); }
   void forget() {
     base_.reset();
     last_.reset();
+    serving_ = false;
   }
 
  private:
@@ -68,7 +70,9 @@ class Compiler::State {
   // What was compiled is in force now: remember it, forget what is gone.
   void settle(Compiled& out);
   void save(SourceFile& file, std::string& problem);
-  void settle_all(std::string& problem);
+  // Its last good bytes.
+  void write(const SourceFile& file, std::string& problem);
+  void settle_all(const routing::Snapshot& made, std::string& problem);
   void settle_changed(std::string& problem);
   void remember();
 
@@ -121,6 +125,8 @@ class Compiler::State {
   LastGood last_good_;
   std::set<std::string> listed_before_;  // files of the compile before
   std::set<std::string> unsaved_;        // whose last good bytes could not be written
+  std::set<std::string> later_;          // whose last good bytes keep() is to write
+  bool prune_later_ = false;             // by keep()
 
   // Of the latest compile. In the order of precedence: the main file first.
   std::vector<SourceFile*> order_;
@@ -164,6 +170,7 @@ class Compiler::State {
 
   // Of the latest compile, if it was a good one: its snapshot, which linked_ made, and what its units stand on.
   routing::SnapshotPtr last_;
+  bool serving_ = false;  // there was a good one, whose traffic keeps its processors
   Ground ground_;
   std::map<std::string, AllSeen> material_;  // by unit
   // Of the latest compile, if it was a good one: what compile_changed() goes on from.

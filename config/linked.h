@@ -57,11 +57,12 @@ struct Linked {
     return claim.next == 0 ? nullptr : &claims[claim.next - 1];
   }
   // Null: owned, but not on this listener.
-  [[nodiscard]] routing::RoutePtr route_on(const Host& host, std::size_t listener) const {
+  [[nodiscard]] const routing::RoutePtr& route_on(const Host& host, std::size_t listener) const {
+    static const routing::RoutePtr none;
     for (const Claim* claim = claim_of(host); claim != nullptr; claim = after(*claim)) {
       if ((claim->listeners >> listener & 1U) != 0) return routes[claim->route];
     }
-    return nullptr;
+    return none;
   }
 };
 

@@ -113,15 +113,30 @@ void Linker::report_unknown(const TargetSpec& target, Problems& problems) const 
   problems.error(target.name.place, "unknown upstream " + quote(name), hint);
 }
 
-// Port 80 of the same hosts; ports and weights of the backend do not matter there.
+// Port 80 of the same hosts; ports and weights of the backend do not matter there, so that routes which differ in those
+// alone share one. Its origin is the first of them.
 routing::UpstreamPtr Linker::backend_solver(const routing::Upstream& backend, const routing::Origin& origin) {
+  const auto has_port_80 = [](const routing::EndpointSpec& endpoint) {
+    // A service's ports are its own.
+    return !(endpoint.address && endpoint.address->is_unix()) && !endpoint.service;
+  };
+  std::string key = backend.tenant == nullptr ? std::string() : backend.tenant->name;
+  key += '/' + std::to_string(backend.connect_timeout.count());
+  bool none = true;
+  for (const auto& endpoint : backend.endpoints) {
+    if (!has_port_80(endpoint)) continue;
+    none = false;
+    key.append("|").append(endpoint.host);
+  }
+  if (none) key.append("|").append(backend.name);
+  auto& known = solvers_[std::move(key)];
+  if (known != nullptr) return known;
   routing::Upstream solver;
   solver.origin = origin;
   solver.tenant = backend.tenant;
   solver.connect_timeout = backend.connect_timeout;
   for (const auto& endpoint : backend.endpoints) {
-    if (endpoint.address && endpoint.address->is_unix()) continue;  // it has no port 80
-    if (endpoint.service) continue;                                 // its ports are its own
+    if (!has_port_80(endpoint)) continue;
     const bool twice = std::any_of(solver.endpoints.begin(), solver.endpoints.end(),
                                    [&](const auto& other) { return other.host == endpoint.host; });
     if (twice) continue;
@@ -134,7 +149,8 @@ routing::UpstreamPtr Linker::backend_solver(const routing::Upstream& backend, co
     solver.endpoints.push_back(std::move(copy));
   }
   solver.name = solver.endpoints.empty() ? backend.name + " port 80" : solver.endpoints.front().text;
-  return shared_.registry.make(std::move(solver));
+  known = shared_.registry.make(std::move(solver));
+  return known;
 }
 
 std::uint64_t Linker::listeners_of(const RouteSpec& spec, Problems& problems) {
@@ -205,7 +221,8 @@ void Linker::make_host(const RouteSpec& spec, routing::Route& route, Problems& p
   rules.reserve(spec.rules.size());
   for (const auto& from : spec.rules) rules.push_back(make_rule(from, problems));
   host.rules = routing::RuleTable(std::move(rules));
-  const auto& answer = shared_.policies.get(spec.tls, scope_->tenant == nullptr ? "" : scope_->folder, shared_.inputs);
+  const auto& answer =
+      shared_.policies.get(spec.tls.get(), scope_->tenant == nullptr ? "" : scope_->folder, shared_.inputs);
   host.tls = answer.policy;
   if (answer.policy == nullptr) problems.error(spec.tls ? spec.tls->place : spec.place, "bad 'tls': " + answer.error);
   route.refused = answer.refused;
@@ -228,11 +245,12 @@ std::shared_ptr<const routing::Route> Linker::make_route(const RouteSpec& spec, 
     make_host(spec, *route, problems);
   }
   if (spec.solver) {
+    route->solver_origin = problems.origin(spec.solver_place);
     const auto* backend = std::get_if<routing::Passthrough>(&route->action);
     if (spec.solver->inline_upstream != nullptr) {
       route->acme_solver = resolve(*spec.solver, problems);
     } else if (backend != nullptr && backend->upstream != nullptr) {
-      route->acme_solver = backend_solver(*backend->upstream, problems.origin(spec.solver_place));
+      route->acme_solver = backend_solver(*backend->upstream, route->solver_origin);
     }
   }
   return route;

@@ -111,8 +111,9 @@ class Linker {
   Linked made_;
   std::vector<routing::UpstreamPtr> upstreams_;
   std::unordered_set<std::uint32_t> upstream_ids_;
-  std::vector<const UpstreamSpec*> inline_;  // of the file at hand
-  std::size_t reminded_ = 0;                 // hosts without certificate, of the file at hand
+  std::unordered_map<std::string, routing::UpstreamPtr> solvers_;  // of backends, by what they have of those
+  std::vector<const UpstreamSpec*> inline_;                        // of the file at hand
+  std::size_t reminded_ = 0;                                       // hosts without certificate, of the file at hand
 };
 
 }  // namespace edgemux::config

@@ -4,12 +4,15 @@
 // A Document owns its bytes and its nodes; nodes and texts live as long as it does. Aliases are expanded (copied),
 // within the caps of yaml.h.
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <new>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 namespace edgemux::config {
@@ -55,11 +58,12 @@ class Document {
   void set_root(const Node* root) { root_ = root; }
 
   Node* make() {
-    if (used_ == block) {
-      blocks_.push_back(std::make_unique<Node[]>(block));
+    if (used_ == size_) {
+      size_ = blocks_.empty() ? smallest : std::min(2 * size_, largest);
+      blocks_.push_back(std::make_unique_for_overwrite<std::byte[]>(size_ * sizeof(Node)));
       used_ = 0;
     }
-    return &blocks_.back()[used_++];
+    return new (blocks_.back().get() + used_++ * sizeof(Node)) Node;
   }
   // `text` itself where it lies in the file's bytes, else a copy.
   std::string_view keep(std::string_view text) {
@@ -69,10 +73,13 @@ class Document {
   }
 
  private:
-  static constexpr std::size_t block = 1024;
+  static_assert(std::is_trivially_destructible_v<Node> && alignof(Node) <= alignof(std::max_align_t));
+  static constexpr std::size_t smallest = 64;  // nodes of a block
+  static constexpr std::size_t largest = 512;
   std::shared_ptr<const std::string> bytes_;
-  std::vector<std::unique_ptr<Node[]>> blocks_;
-  std::size_t used_ = block;
+  std::vector<std::unique_ptr<std::byte[]>> blocks_;
+  std::size_t size_ = 0;  // of the latest block
+  std::size_t used_ = 0;  // of it
   std::deque<std::string> copies_;
   const Node* root_ = nullptr;
 };

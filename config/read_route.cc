@@ -179,7 +179,9 @@ RouteSpec read_route(const Node& node, const std::string& path, Patterns& patter
       routing::replace_patterns(rule.value, [](const auto& pattern) { return pattern->outline(); });
     }
   }
-  if (const Node* tls = node.get("tls"); tls != nullptr && tls->is_map()) route.tls = read_tls(*tls, path, problems);
+  if (const Node* tls = node.get("tls"); tls != nullptr && tls->is_map()) {
+    route.tls = std::make_shared<const TlsSpec>(read_tls(*tls, path, problems));
+  }
   if (const Node* on_http = node.get("on_http")) {
     route.on_http = on_http->text == "serve" ? routing::OnHttp::serve
                     : on_http->text == "off" ? routing::OnHttp::off

@@ -70,7 +70,7 @@ void read_transport(const Node& node, UpstreamSpec& spec, Problems& problems) {
   if (const Node* source = node.get("source_address")) read_source(*source, spec, problems);
   const Node* tls = node.get("tls");
   if (tls == nullptr || !tls->is_map()) return;
-  spec.tls = read_upstream_tls(node, *tls, problems);
+  spec.tls = std::make_shared<const UpstreamTlsSpec>(read_upstream_tls(node, *tls, problems));
   const auto& endpoints = spec.value.endpoints;
   const bool nameless =
       std::any_of(endpoints.begin(), endpoints.end(), [](const auto& e) { return e.address && e.address->is_unix(); });

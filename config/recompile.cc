@@ -202,11 +202,12 @@ void Compiler::State::settle_changed(std::string& problem) {
     known_.erase(path);
     listed_before_.erase(path);
     unsaved_.erase(path);
+    later_.erase(path);
     last_good_.forget(path);
   }
   const auto again = unsaved_;
   for (const auto& path : again) {
-    if (problem.empty()) save(known_.at(path), problem);
+    if (problem.empty()) write(known_.at(path), problem);
   }
   registry_.prune_soon();
   if (policy_seals_.full()) policy_seals_.sweep();

@@ -190,6 +190,8 @@ void Reloader::run() {
       pending_.reset();
       const Patience patience(patience_);
       deliver(compile(reason));
+    } else if (keeping_) {
+      keep();
     }
   }
 }
@@ -199,13 +201,19 @@ void Reloader::wait() {
   auto until = next_rescan_;
   if (pending_) until = std::min(until, due_at());
   std::array<pollfd, 2> waiting{pollfd{wake_fd_, POLLIN, 0}, pollfd{watcher_.fd(), POLLIN, 0}};
-  const int timeout = asked_.load() ? 0 : poll_timeout(until - Clock::now());
+  const int timeout = asked_.load() || keeping_ ? 0 : poll_timeout(until - Clock::now());
   ::poll(waiting.data(), watcher_.fd() < 0 ? 1 : 2, timeout);
 
   std::uint64_t count = 0;
   [[maybe_unused]] const ssize_t size = ::read(wake_fd_, &count, sizeof count);
   if (watcher_.drain()) note(Reload::Reason::change);
   if (Clock::now() >= next_rescan_) rescan();
+}
+
+void Reloader::keep() {
+  const auto kept = hooks_.keep ? hooks_.keep() : Kept::all;
+  keeping_ = kept == Kept::some;
+  if (kept == Kept::failed) note(Reload::Reason::change);
 }
 
 void Reloader::note(Reload::Reason reason) {
@@ -298,6 +306,7 @@ Reload Reloader::compile(Reload::Reason reason) {
     if (hooks_.reread) hooks_.reread();
   }
   auto [compiled, stable] = attempt();
+  keeping_ = true;
   Reload reload;
   reload.reason = reason;
   reload.set_aside = std::move(compiled.set_aside);

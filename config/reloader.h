@@ -71,6 +71,8 @@ class Reloader {
     std::function<void(Reload)> done;
     // Before the compile that was asked for: it has to read everything. May be empty.
     std::function<void()> reread{};
+    // What a compile has left for when nothing else is to be done; again as long as it says Kept::some. May be empty.
+    std::function<Kept()> keep{};
   };
 
   explicit Reloader(Hooks hooks, std::chrono::milliseconds rescan = std::chrono::seconds(30),
@@ -115,6 +117,7 @@ class Reloader {
   void publish(routing::SnapshotPtr snapshot, std::string fingerprint);
   void deliver(Reload reload);
   void wake();
+  void keep();
   [[nodiscard]] Compiled guarded_compile(Touched touched) const;
 
   Hooks hooks_;
@@ -130,6 +133,7 @@ class Reloader {
   std::vector<std::string> files_;
   std::vector<std::string> directories_;
   std::optional<Pending> pending_;
+  bool keeping_ = true;          // something may be left for hooks_.keep
   bool look_everywhere_ = true;  // the next time: what the watcher tells is not all
   Clock::time_point next_rescan_;
   ProblemJournal journal_;

@@ -154,10 +154,9 @@ const TlsPolicies::Bundle& TlsPolicies::bundle(const std::string& path, const st
   return at->second;
 }
 
-const TlsPolicies::Answer& TlsPolicies::get(const std::optional<TlsSpec>& spec, const std::string& folder,
-                                            Inputs& inputs) {
-  auto policy = spec ? overlay(defaults_, *spec) : defaults_;
-  const bool client_ca = spec && !spec->client_ca.text.empty();
+const TlsPolicies::Answer& TlsPolicies::get(const TlsSpec* spec, const std::string& folder, Inputs& inputs) {
+  auto policy = spec == nullptr ? defaults_ : overlay(defaults_, *spec);
+  const bool client_ca = spec != nullptr && !spec->client_ca.text.empty();
   const std::string key =
       key_of(policy, "") + (client_ca ? ";" + folder + ";" + spec->client_ca.text +
                                             (spec->client_auth == core::ClientAuth::optional ? "?" : "!")

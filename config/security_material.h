@@ -79,7 +79,8 @@ class TlsPolicies {
   // Starts a linking. Problems of the defaults are reported.
   void begin(const TlsSpec& defaults, Problems& problems);
   // `folder`: of a tenant's file, the folder that its paths must not lead out of, by links either; else empty.
-  const Answer& get(const std::optional<TlsSpec>& spec, const std::string& folder, Inputs& inputs);
+  // `spec` may be null.
+  const Answer& get(const TlsSpec* spec, const std::string& folder, Inputs& inputs);
 
  private:
   struct Bundle {

@@ -41,8 +41,8 @@ struct UpstreamSpec {
   Name name;                // of an inline one: the text of its first endpoint
   routing::Upstream value;  // without origin, identity, id and state
   bool own_connect_timeout = false;
-  std::optional<UpstreamTlsSpec> tls;
-  Place source_place;  // of value.transport.source_address
+  std::shared_ptr<const UpstreamTlsSpec> tls;  // null = none; few have one
+  Place source_place;                          // of value.transport.source_address
 };
 
 // Where a route or a rule sends its traffic.
@@ -82,8 +82,8 @@ struct RouteSpec {
   std::vector<Name> hosts;  // normalised
   std::optional<std::vector<Name>> listeners;
   std::optional<TargetSpec> passthrough;
-  std::vector<RuleSpec> rules;  // as they are listed
-  std::optional<TlsSpec> tls;
+  std::vector<RuleSpec> rules;         // as they are listed
+  std::shared_ptr<const TlsSpec> tls;  // null = none; few have one
   routing::OnHttp on_http = routing::OnHttp::redirect;
   routing::AccessList access;
   std::uint64_t max_request_body = 0;

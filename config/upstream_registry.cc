@@ -152,8 +152,9 @@ void UpstreamRegistry::prune_soon() {
   if (made_ > 1024 + known_.size() / 4) prune();
 }
 
-void UpstreamRegistry::prune() {
+void UpstreamRegistry::prune(std::size_t in_use) {
   made_ = 0;
+  if (known_.size() <= in_use) return;
   std::erase_if(lineages_,
                 [](const auto& entry) { return entry.second.state.expired() && entry.second.runtime.expired(); });
   for (auto at = known_.begin(); at != known_.end();) {

@@ -25,8 +25,8 @@ class UpstreamRegistry {
                                   const std::string& problem);
   // Room for that many more.
   void reserve(std::size_t more) { known_.reserve(known_.size() + more); }
-  // Frees the ids that nobody holds any more. Looks at all of them.
-  void prune();
+  // Frees the ids that nobody holds any more. Looks at all of them, unless there are no more than `in_use`.
+  void prune(std::size_t in_use = 0);
   // The same, when so many were made since the last time that it is worth it.
   void prune_soon();
   [[nodiscard]] std::size_t size() const { return known_.size(); }

@@ -287,13 +287,22 @@ HostTable::~HostTable() = default;
 HostTable::HostTable(HostTable&&) noexcept = default;
 HostTable& HostTable::operator=(HostTable&&) noexcept = default;
 
-HostTable::HostTable(std::vector<Entry> entries) {
+HostTable::HostTable(const std::vector<Entry>& entries) : HostTable(views_of(entries)) {}
+
+HostTable::HostTable(std::span<const View> entries) {
   if (entries.empty()) return;
   fill_random(seed_);
-  fill(std::move(entries));
+  fill(entries);
 }
 
-void HostTable::fill(std::vector<Entry> entries) {
+std::vector<HostTable::View> HostTable::views_of(const std::vector<Entry>& entries) {
+  std::vector<View> views;
+  views.reserve(entries.size());
+  for (const Entry& entry : entries) views.push_back({entry.name, &entry.route});
+  return views;
+}
+
+void HostTable::fill(std::span<const View> entries) {
   const std::size_t count = entries.size() / names_per_shard(entries.size()) + 1;
   shards_ = std::vector<ShardRef>(count);
   size_ = 0;
@@ -302,11 +311,11 @@ void HostTable::fill(std::vector<Entry> entries) {
   std::vector<std::uint32_t> begins(count + 1);
   hashed.reserve(entries.size());
   std::size_t bytes = 0;
-  for (const Entry& entry : entries) {
+  for (const View& entry : entries) {
     const std::string_view key = key_of(entry.name);
     bytes += Record::size_for(key.size());
     const bool wildcard = key.size() != entry.name.size();
-    hashed.push_back({hash(key), key, wildcard, &entry.route});
+    hashed.push_back({hash(key), key, wildcard, entry.route});
     ++begins[shard_of(hashed.back().hash) + 1];
   }
   for (std::size_t i = 1; i <= count; ++i) begins[i] += begins[i - 1];
@@ -367,7 +376,7 @@ void HostTable::rebuild(std::size_t index, Arena& arena, std::span<const Hashed>
 HostTable HostTable::with(std::vector<Entry> changes, const std::vector<std::string>& removed) const {
   HostTable made;
   if (shards_.empty()) {
-    made = HostTable(std::move(changes));
+    made = HostTable(changes);
     return made;
   }
   made.shards_ = shards_;
@@ -401,8 +410,10 @@ HostTable HostTable::with(std::vector<Entry> changes, const std::vector<std::str
     made.rebuild(at, heap, fresh, gone);
   }
   // Grown or shrunk a good deal: spread anew.
-  if (made.size_ > shards_.size() * 3 * names_per_shard(made.size_) || made.size_ * 8 < shards_.size())
-    made.fill(made.entries());
+  if (made.size_ > shards_.size() * 3 * names_per_shard(made.size_) || made.size_ * 8 < shards_.size()) {
+    const auto all = made.entries();
+    made.fill(views_of(all));
+  }
   return made;
 }
 

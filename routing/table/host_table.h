@@ -40,9 +40,16 @@ class HostTable {
     RoutePtr route;    // null = detached
   };
 
+  // An entry, as somebody else holds it.
+  struct View {
+    std::string_view name;
+    const RoutePtr* route;  // never null itself
+  };
+
   HostTable();
   // `entries` hold no name twice. Costs O(n).
-  explicit HostTable(std::vector<Entry> entries);
+  explicit HostTable(const std::vector<Entry>& entries);
+  explicit HostTable(std::span<const View> entries);
   ~HostTable();
   HostTable(HostTable&&) noexcept;
   HostTable& operator=(HostTable&&) noexcept;
@@ -121,7 +128,8 @@ class HostTable {
   [[nodiscard]] Group group(std::uint64_t hashed) const;
   static const Record* probe(std::string_view key, std::uint64_t hashed, Group group);
   [[nodiscard]] const Record* find_key(std::string_view key) const;
-  void fill(std::vector<Entry> entries);
+  void fill(std::span<const View> entries);
+  static std::vector<View> views_of(const std::vector<Entry>& entries);
   // Replaces one shard by one with `fresh`, and with those of its records that `gone` does not name.
   void rebuild(std::size_t shard, Arena& arena, std::span<const Hashed> fresh, std::span<const std::string_view> gone);
   void count_label(std::string_view key, bool wildcard, int by);

@@ -52,6 +52,7 @@ struct Route {
   AccessList access;
   OnHttp on_http = OnHttp::redirect;  // passthrough routes: redirect or off
   UpstreamPtr acme_solver;            // null = none
+  Origin solver_origin;               // where that is written
 
   // Not empty: the route's security material is broken (a client CA that cannot be read), and every TLS connection to
   // its hosts is refused with this reason in the log. Never opened instead.

@@ -184,6 +184,7 @@ std::string describe(const routing::RoutePtr* route) {
     }
   }
   describe(out, (*route)->acme_solver);
+  out += " at " + (*route)->solver_origin.to_string();
   return out;
 }
 
@@ -332,6 +333,46 @@ TEST_F(RecompileTest, ReadsTheChangedFileAloneAndSharesTheRest) {
   compiler.forget();
   compiler.compile();
   EXPECT_EQ(files_->take_read().size(), 1U + kTenants);
+}
+
+TEST_F(RecompileTest, TheFirstCompileLeavesTheKeepingForLater) {
+  const auto host = [](const std::string& name) {
+    return "routes: [ { host: " + name + ".t1.example.com, passthrough: \"10.1.0.1:443\" } ]\n";
+  };
+  for (int t = 0; t < kTenants; ++t) write(file_of(t, 0), "routes: []\n");
+  write(file_of(1, 0), host("good"));
+  auto later = options("state");
+  later.keep_later = true;
+  const auto kept = [&] {
+    std::error_code error;
+    return std::distance(fs::directory_iterator(path("state/last-good"), error), fs::directory_iterator());
+  };
+  Compiler compiler(path("edgemux.yaml"), later);
+  compiler.compile();
+  EXPECT_EQ(kept(), 0);
+  // Broken before its turn came: what is kept is what was good.
+  replace(file_of(1, 0), "routes: [\n");
+  compiler.compile();
+  while (compiler.keep() == Kept::some) {
+  }
+  EXPECT_EQ(kept(), kTenants);
+  EXPECT_EQ(compiler.keep(), Kept::all);
+  Compiler restarted(path("edgemux.yaml"), later);
+  EXPECT_NE(restarted.compile().snapshot->listeners[1]->hosts.find("good.t1.example.com"), nullptr);
+}
+
+TEST_F(RecompileTest, WhatCannotBeKeptIsToldByTheNextCompile) {
+  write(file_of(0, 0), "routes: []\n");
+  write("state", "no folder");
+  auto later = options("state");
+  later.keep_later = true;
+  Compiler compiler(path("edgemux.yaml"), later);
+  const auto before = compiler.compile().warnings();
+  EXPECT_EQ(compiler.keep(), Kept::failed);
+  EXPECT_EQ(compiler.keep(), Kept::all) << "once is enough";
+  const auto c = compiler.compile();
+  EXPECT_EQ(c.warnings(), before + 1);
+  EXPECT_THAT(c.diagnostics.back().message, ::testing::HasSubstr("state/last-good"));
 }
 
 TEST_F(RecompileTest, LooksOnlyAtWhatWasTouched) {

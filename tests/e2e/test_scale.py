@@ -7,6 +7,7 @@ else (`full`).
 
 import os
 import re
+import shutil
 import signal
 import statistics
 import time
@@ -156,13 +157,19 @@ def test_one_file_of_a_thousand_costs_20_ms_and_a_full_reload_half_a_second(thou
 @pytest.mark.full
 @release_only
 def test_a_start_takes_a_second_and_a_half(thousand):
-    times = []
-    for _ in range(5):
-        times.append(thousand.start())
-        thousand.edge.stop()
-        thousand.edge.error_path.unlink()
-    print(f"seconds until ready: {times}")
-    assert statistics.median(times) <= 1.5, times
+    """The first time, when nothing is kept of any file, no less than later."""
+    state = Path(thousand.main["state_dir"])
+    first, again = [], []
+    for _ in range(7):
+        shutil.rmtree(state, ignore_errors=True)
+        for times in (first, again):
+            times.append(thousand.start())
+            until(lambda: len(list((state / "last-good").glob("*"))) == thousand.tenants, "all files are kept", within=30)
+            thousand.edge.stop()
+            thousand.edge.error_path.unlink()
+    print(f"seconds until ready: the first time {first}, again {again}")
+    assert statistics.median(first) <= 1.5, first
+    assert statistics.median(again) <= 1.5, again
 
 
 @pytest.mark.full
