@@ -126,8 +126,22 @@ bool Compiler::State::read(SourceFile& file, bool is_main) {
 }
 
 Listing Compiler::State::list(const Settings& settings, Inputs& inputs, Problems& problems) const {
-  return list_includes(
-      settings, main_path_, [this](const std::string& path) { return display_of(path); }, inputs, problems);
+  std::optional<std::vector<std::string>> on_disk;
+  const auto kept = [&](const std::string& folder) {
+    std::vector<std::string> out;
+    const std::string below = folder + "/";
+    for (auto at = known_.lower_bound(below); at != known_.end() && at->first.starts_with(below); ++at) {
+      if (at->second.good != nullptr) out.push_back(at->first);
+    }
+    if (serving_) return out;  // what was on the disk is known since
+    if (!on_disk) on_disk = last_good_.paths();
+    for (const auto& path : *on_disk) {
+      if (path.starts_with(below)) out.push_back(path);
+    }
+    return out;
+  };
+  return list_includes(settings, main_path_, {[this](const std::string& path) { return display_of(path); }, kept},
+                       inputs, problems);
 }
 
 Unit& Compiler::State::unit_of(const std::string& tenant) {

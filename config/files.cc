@@ -1,5 +1,6 @@
 #include "config/files.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <fnmatch.h>
 #include <glob.h>
@@ -15,6 +16,7 @@
 #include <climits>
 #include <cstring>
 #include <filesystem>
+#include <memory>
 #include <set>
 #include <unordered_map>
 
@@ -107,19 +109,37 @@ class DiskFiles final : public Files {
 
   bool exists(const std::string& path) override { return ::access(path.c_str(), F_OK) == 0; }
 
-  core::Result<std::vector<std::string>> glob(const std::string& pattern) override {
-    glob_t found{};
-    const int status = ::glob(pattern.c_str(), GLOB_NOSORT, nullptr, &found);
-    std::vector<std::string> out;
-    const bool named = !pattern.ends_with('*');
-    for (std::size_t i = 0; i < found.gl_pathc; ++i) {
-      const std::string path = found.gl_pathv[i];
-      std::error_code error;
-      if (!hidden(path) && (named || !fs::is_directory(path, error))) out.push_back(path);
+  // Not glob(3), which takes a folder that it cannot look into for an empty one, but for the last wildcard's.
+  Globbed glob(const std::string& pattern) override {
+    Globbed out;
+    std::vector<std::string> matching{""};
+    bool wild = false;  // the component at hand
+    for (std::size_t begin = 1; begin <= pattern.size();) {
+      const auto end = std::min(pattern.find('/', begin), pattern.size());
+      const std::string part = pattern.substr(begin, end - begin);
+      begin = end + 1;
+      wild = part.find_first_of("*?[\\") != std::string::npos;
+      std::vector<std::string> next;
+      for (const auto& folder : matching) {
+        if (wild) {
+          list_matching(folder, part, pattern.size() == end && part.ends_with('*'), next, out);
+        } else {
+          next.push_back(folder + "/" + part);
+        }
+      }
+      matching = std::move(next);
     }
-    ::globfree(&found);
-    if (status == GLOB_NOSPACE) return core::fail("out of memory");
-    std::sort(out.begin(), out.end());
+    if (!wild) {
+      std::erase_if(matching, [&](const std::string& path) {
+        struct stat info {};
+        if (::lstat(path.c_str(), &info) == 0) return false;
+        note_closed(path.substr(0, path.rfind('/')), errno, out);
+        return true;
+      });
+    }
+    std::erase_if(matching, hidden);
+    out.paths = std::move(matching);
+    std::sort(out.paths.begin(), out.paths.end());
     return out;
   }
 
@@ -193,6 +213,29 @@ class DiskFiles final : public Files {
     ::close(root);
     errno = error;
     return static_cast<int>(fd);
+  }
+
+  static void list_matching(const std::string& folder, const std::string& part, bool files_only,
+                            std::vector<std::string>& to, Globbed& out) {
+    const std::unique_ptr<DIR, int (*)(DIR*)> open(::opendir((folder + "/").c_str()), ::closedir);
+    if (open == nullptr) return note_closed(folder, errno, out);
+    errno = 0;
+    while (const dirent* entry = ::readdir(open.get())) {
+      if (::fnmatch(part.c_str(), entry->d_name, FNM_PERIOD) != 0) continue;
+      auto path = folder + "/" + entry->d_name;
+      std::error_code error;
+      if (!files_only || entry->d_type == DT_REG || !fs::is_directory(path, error)) to.push_back(std::move(path));
+      errno = 0;
+    }
+    if (errno != 0) note_closed(folder, errno, out);
+  }
+
+  static void note_closed(const std::string& folder, int error, Globbed& out) {
+    struct stat info {};
+    if (error == ENOTDIR) return;
+    // Absent is empty; a link to nothing is no less there than a file that is one.
+    if (error == ENOENT && (::lstat(folder.c_str(), &info) != 0 || ::stat(folder.c_str(), &info) == 0)) return;
+    out.closed.push_back({folder, reason(error)});
   }
 
   static std::string stat_signature(const std::string& path) {
@@ -302,10 +345,10 @@ class MemoryFiles final : public Files {
     return found->second;
   }
   bool exists(const std::string& path) override { return contents_.count(path) != 0; }
-  core::Result<std::vector<std::string>> glob(const std::string& pattern) override {
-    std::vector<std::string> out;
+  Globbed glob(const std::string& pattern) override {
+    Globbed out;
     for (const auto& [path, bytes] : contents_) {
-      if (::fnmatch(pattern.c_str(), path.c_str(), FNM_PATHNAME | FNM_PERIOD) == 0) out.push_back(path);
+      if (::fnmatch(pattern.c_str(), path.c_str(), FNM_PATHNAME | FNM_PERIOD) == 0) out.paths.push_back(path);
     }
     return out;
   }

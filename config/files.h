@@ -31,6 +31,16 @@ struct Stamp {
   friend bool operator==(const Stamp& a, const Stamp& b) { return a.parts == b.parts; }
 };
 
+// What a pattern names.
+struct Globbed {
+  struct Closed {
+    std::string folder;
+    std::string reason;
+  };
+  std::vector<std::string> paths;  // sorted by name
+  std::vector<Closed> closed;      // folders that are there and cannot be looked into: what they hold is not known
+};
+
 class Files {
  public:
   virtual ~Files() = default;
@@ -46,9 +56,9 @@ class Files {
   virtual bool leads_inside(const std::string& folder, const std::string& path) = 0;
   // Whether the path exists (a dangling link does not).
   virtual bool exists(const std::string& path) = 0;
-  // What matches, sorted by name; names that begin with a dot are passed over, and folders where the pattern ends in
-  // '*': under a name like x.yaml a file was meant, and reading it says what is wrong. Nothing matches: empty.
-  virtual core::Result<std::vector<std::string>> glob(const std::string& pattern) = 0;
+  // What matches; names that begin with a dot are passed over, and folders where the pattern ends in '*': under a name
+  // like x.yaml a file was meant, and reading it says what is wrong. Nothing matches: empty.
+  virtual Globbed glob(const std::string& pattern) = 0;
   // The folders to watch for this path or pattern: those that exist on the way to what it names, and those of the
   // targets of links.
   virtual std::vector<std::string> folders(const std::string& path) = 0;

@@ -137,21 +137,33 @@ void LastGood::forget(const std::string& path) {
   ::unlink(file_of(path).c_str());
 }
 
-void LastGood::prune(const std::unordered_set<std::string>& keep) {
+// Calls `each` with a kept file and the path that it belongs to.
+template <typename Each>
+void LastGood::for_each(Each&& each) const {
   if (directory_.empty()) return;
-  for (auto at = saved_.begin(); at != saved_.end();)
-    at = keep.count(at->first) != 0 ? std::next(at) : saved_.erase(at);
   std::error_code error;
   for (fs::directory_iterator at(directory_, error), end; !error && at != end; at.increment(error)) {
     std::ifstream in(at->path(), std::ios::binary);
     std::string line;
     if (!std::getline(in, line)) continue;
-    const auto head = read_header(line + "\n");
-    if (!head || keep.count(head->first) != 0) continue;
+    if (auto head = read_header(line + "\n")) each(at->path(), std::move(head->first));
+  }
+}
+
+std::vector<std::string> LastGood::paths() const {
+  std::vector<std::string> out;
+  for_each([&](const fs::path&, std::string path) { out.push_back(std::move(path)); });
+  return out;
+}
+
+void LastGood::prune(const std::unordered_set<std::string>& keep) {
+  std::erase_if(saved_, [&](const auto& entry) { return keep.count(entry.first) == 0; });
+  for_each([&](const fs::path& file, const std::string& path) {
+    if (keep.count(path) != 0) return;
     struct stat info {};
     // Only what is certainly gone: an unmounted or unreadable folder is no deletion.
-    if (::lstat(head->first.c_str(), &info) != 0 && errno == ENOENT) ::unlink(at->path().c_str());
-  }
+    if (::lstat(path.c_str(), &info) != 0 && errno == ENOENT) ::unlink(file.c_str());
+  });
 }
 
 }  // namespace edgemux::config

@@ -11,6 +11,7 @@
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
+#include <vector>
 
 #include "core/base/result.h"
 
@@ -22,6 +23,8 @@ class LastGood {
   void set_directory(std::string state_dir);
 
   [[nodiscard]] std::optional<std::string> load(const std::string& path) const;
+  // Of all includes that are kept.
+  [[nodiscard]] std::vector<std::string> paths() const;
   core::Result<bool> save(const std::string& path, const std::string& bytes);  // true: it was written
   // A load begins.
   void begin() { synced_ = 0; }
@@ -31,6 +34,8 @@ class LastGood {
   void prune(const std::unordered_set<std::string>& keep);
 
  private:
+  template <typename Each>
+  void for_each(Each&& each) const;
   [[nodiscard]] std::string file_of(const std::string& path) const;
 
   std::string directory_;

@@ -1,15 +1,21 @@
 #include "config/listing.h"
 
+#include <fnmatch.h>
+
+#include <algorithm>
+#include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 
 namespace edgemux::config {
 namespace {
 
 class Lister {
  public:
-  Lister(const std::string& main_path, const std::function<std::string(const std::string&)>& display, Inputs& inputs,
+  Lister(const Settings& settings, const std::string& main_path, const ListingHooks& hooks, Inputs& inputs,
          Problems& problems)
-      : display_(display), inputs_(inputs), problems_(problems) {
+      : hooks_(hooks), inputs_(inputs), problems_(problems) {
+    for (const auto& tenant : settings.tenants) tenants_.insert(tenant.name.text);
     seen_.emplace(main_path, main_file);
     out_.folders.add(main_path.substr(0, main_path.rfind('/')), "");
   }
@@ -17,12 +23,10 @@ class Lister {
   void add(const IncludeEntry& include) {
     inputs_.watch_folders(include.pattern);
     if (include.literal()) return add_named(include);
-    const auto found = inputs_.files().glob(include.pattern);
-    if (!found) {
-      problems_.error(include.place, "cannot list " + quote(include.text) + ": " + found.error().message);
-      return;
-    }
-    for (const auto& path : *found) take(resolve_path(path, path), include);
+    auto found = inputs_.files().glob(include.pattern);
+    for (const auto& closed : found.closed) add_closed(closed, include, found.paths);
+    std::sort(found.paths.begin(), found.paths.end());
+    for (const auto& path : found.paths) take(resolve_path(path, path), include);
   }
 
   Listing finish() {
@@ -35,6 +39,24 @@ class Lister {
 
  private:
   static constexpr std::size_t main_file = SIZE_MAX;
+
+  void add_closed(const Globbed::Closed& closed, const IncludeEntry& include, std::vector<std::string>& paths) {
+    const auto depth = static_cast<std::size_t>(std::count(closed.folder.begin(), closed.folder.end(), '/'));
+    // Nothing in the folder of nobody would be served: a lost+found, say.
+    if (include.tenant_component != 0 && include.tenant_component <= depth &&
+        tenants_.count(binding_of(include, closed.folder + "/").tenant) == 0) {
+      return;
+    }
+    out_.closed = true;
+    problems_.error(
+        include.place, "cannot list " + display(closed.folder) + ": " + closed.reason,
+        "until it can be read, the last good versions of its files stay; a folder that is to go is deleted");
+    for (auto& path : hooks_.kept(closed.folder)) {
+      if (::fnmatch(include.pattern.c_str(), path.c_str(), FNM_PATHNAME | FNM_PERIOD) == 0) paths.push_back(path);
+    }
+  }
+
+  [[nodiscard]] std::string display(const std::string& path) const { return hooks_.display(path); }
 
   void add_named(const IncludeEntry& include) {
     const bool missing = seen_.count(include.pattern) == 0 && !inputs_.files().exists(include.pattern);
@@ -68,23 +90,23 @@ class Lister {
       return tenant.empty() ? std::string("the platform") : "tenant " + quote(tenant);
     };
     file.barred = "this file is included for " + name(file.binding.tenant) + " and for " + name(binding.tenant);
-    problems_.error(include.place, display_(file.path) + " is included for " + name(file.binding.tenant) + " already",
+    problems_.error(include.place, display(file.path) + " is included for " + name(file.binding.tenant) + " already",
                     "it is left out");
   }
 
-  const std::function<std::string(const std::string&)>& display_;
+  const ListingHooks& hooks_;
   Inputs& inputs_;
   Problems& problems_;
+  std::unordered_set<std::string_view> tenants_;
   std::unordered_map<std::string, std::size_t> seen_;  // into out_.files
   Listing out_;
 };
 
 }  // namespace
 
-Listing list_includes(const Settings& settings, const std::string& main_path,
-                      const std::function<std::string(const std::string&)>& display, Inputs& inputs,
+Listing list_includes(const Settings& settings, const std::string& main_path, const ListingHooks& hooks, Inputs& inputs,
                       Problems& problems) {
-  Lister lister(main_path, display, inputs, problems);
+  Lister lister(settings, main_path, hooks, inputs, problems);
   for (const auto& include : settings.includes) lister.add(include);
   return lister.finish();
 }

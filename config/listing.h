@@ -22,12 +22,20 @@ struct Listing {
   };
   std::vector<File> files;
   FolderOwners folders;
+  bool closed = false;  // some folder could not be looked into
   friend bool operator==(const Listing&, const Listing&) = default;
 };
 
-// Problems are those of the main file. `display`: how messages name a path.
-Listing list_includes(const Settings& settings, const std::string& main_path,
-                      const std::function<std::string(const std::string&)>& display, Inputs& inputs,
+// What list_includes() asks for.
+struct ListingHooks {
+  std::function<std::string(const std::string&)> display;  // how messages name a path
+  // The files below a folder of which there are last good bytes.
+  std::function<std::vector<std::string>(const std::string& folder)> kept;
+};
+
+// Problems are those of the main file. A folder that cannot be looked into is one; the files that were good in it
+// before are listed, as if they could not be read.
+Listing list_includes(const Settings& settings, const std::string& main_path, const ListingHooks& hooks, Inputs& inputs,
                       Problems& problems);
 
 }  // namespace edgemux::config

@@ -28,6 +28,8 @@ bool Compiler::State::same(const AllSeen& seen) const {
 void Compiler::State::remember() {
   // A volume's files change all at once, and have to be read in one version.
   if (files_->met_volume()) return;
+  // Nothing tells when a folder can be looked into again.
+  if (general_.listing.closed) return;
   Base base;
   // These stamps are taken after the reading: what was changed in between makes them newer than the beginning, so they
   // are not sure.

@@ -26,13 +26,20 @@ class CountingFiles final : public Files {
   bool settled() override { return disk_->settled(); }
   core::Result<std::string> read(const std::string& path, const std::string& folder) override {
     read_.push_back(path);
+    if (!closed_.empty() && path.starts_with(closed_ + "/")) return core::fail("permission denied");
     return disk_->read(path, folder);
   }
   bool leads_inside(const std::string& folder, const std::string& path) override {
     return disk_->leads_inside(folder, path);
   }
   bool exists(const std::string& path) override { return disk_->exists(path); }
-  core::Result<std::vector<std::string>> glob(const std::string& pattern) override { return disk_->glob(pattern); }
+  Globbed glob(const std::string& pattern) override {
+    auto out = disk_->glob(pattern);
+    if (closed_.empty()) return out;
+    std::erase_if(out.paths, [this](const std::string& path) { return path.starts_with(closed_ + "/"); });
+    out.closed.push_back({closed_, "user nobody may not read it (permission denied)"});
+    return out;
+  }
   std::vector<std::string> folders(const std::string& path) override { return disk_->folders(path); }
   core::Result<std::vector<core::PairFiles>> list_pairs(const std::string& directory) override {
     return disk_->list_pairs(directory);
@@ -42,7 +49,9 @@ class CountingFiles final : public Files {
   }
   std::string signature(const std::string& path) override { return disk_->signature(path); }
   Stamp stamp(const std::string& path) override { return disk_->stamp(path); }
-  std::vector<std::string> names(const std::string& folder) override { return disk_->names(folder); }
+  std::vector<std::string> names(const std::string& folder) override {
+    return folder == closed_ ? std::vector<std::string>() : disk_->names(folder);
+  }
   bool met_volume() const override { return disk_->met_volume(); }
   timespec now() const override {
     auto time = disk_->now();
@@ -52,11 +61,14 @@ class CountingFiles final : public Files {
 
   std::vector<std::string> take_read() { return std::exchange(read_, {}); }
   void run_ahead(time_t seconds) { ahead_ = seconds; }
+  // Root may read everything, so that permissions are played. Empty: all are open.
+  void close_folder(std::string folder) { closed_ = std::move(folder); }
 
  private:
   std::shared_ptr<Files> disk_ = disk_files();
   std::vector<std::string> read_;
   time_t ahead_ = 10;
+  std::string closed_;
 };
 
 class RecompileTest : public DiskTest {
@@ -333,6 +345,39 @@ TEST_F(RecompileTest, ReadsTheChangedFileAloneAndSharesTheRest) {
   compiler.forget();
   compiler.compile();
   EXPECT_EQ(files_->take_read().size(), 1U + kTenants);
+}
+
+TEST_F(RecompileTest, AFolderThatMayNotBeReadKeepsItsLastGoodFiles) {
+  const auto says = [&](int tenant, const std::string& address) {
+    replace(file_of(tenant, 0), "routes: [ { host: a.t" + std::to_string(tenant) + ".example.com, passthrough: \"" +
+                                    address + ":443\" } ]\n");
+  };
+  const auto knows = [](const Compiled& compiled, int tenant) {
+    return compiled.snapshot->listeners[1]->hosts.find("a.t" + std::to_string(tenant) + ".example.com") != nullptr;
+  };
+  const auto told = [](const Compiled& compiled) {
+    std::string out;
+    for (const auto& diagnostic : compiled.diagnostics) out += diagnostic.headline() + "\n";
+    return out;
+  };
+  for (int t = 0; t < 3; ++t) says(t, "10.1.0.1");
+  auto compiler = std::make_unique<Compiler>(path("edgemux.yaml"), options("state"));
+  compiler->compile();
+  files_->close_folder(path(folder_of(1)));
+  fs::last_write_time(path(folder_of(1)), fs::file_time_type::clock::now());  // as chmod makes its stamp another
+  for (const bool restarted : {false, true}) {
+    if (restarted) compiler = std::make_unique<Compiler>(path("edgemux.yaml"), options("state"));
+    says(2, restarted ? "10.1.0.3" : "10.1.0.2");
+    const auto c = compiler->compile();
+    EXPECT_THAT(told(c), ::testing::ContainsRegex("edgemux.yaml:[0-9]+:[0-9]+: error: cannot list .*" + folder_of(1) +
+                                                  ": user nobody may not read it"));
+    EXPECT_THAT(c.set_aside, ::testing::ElementsAre(path(file_of(1, 0))));
+    for (int t = 0; t < 3; ++t) EXPECT_TRUE(knows(c, t)) << t;
+  }
+  files_->close_folder("");
+  const auto c = compiler->compile();
+  EXPECT_THAT(told(c), ::testing::Not(::testing::HasSubstr("cannot")));
+  EXPECT_TRUE(knows(c, 1));
 }
 
 TEST_F(RecompileTest, TheFirstCompileLeavesTheKeepingForLater) {

@@ -258,6 +258,37 @@ TEST_F(TenantsTest, EndpointsOutsideTheNetworksAreLeftOut) {
               HasSubstr("tenant a may not use it: 169.254.169.254:80 is the address of a metadata service"));
 }
 
+TEST_F(TenantsTest, AFolderThatCannotBeLookedIntoIsToldAndKeepsWhatWasGood) {
+  for (const char* pattern : {"*.yaml", "x.yaml"}) {
+    for (const char* target : {"a", "nowhere"}) {
+      write("edgemux.yaml", std::string(kHttpAndHttps) + "tenants: { a: { hosts: [a.example] } }\n" +
+                                "include: [{ files: \"tenants.d/{tenant}/" + pattern + "\" }]\n");
+      fs::remove_all(path("tenants.d/a"));
+      folder("tenants.d/a");
+      write("tenants.d/a/x.yaml", "routes: [{ host: a.example, passthrough: \"10.1.0.1:443\" }]\n");
+      auto it = compiler();
+      it->compile();
+      fs::remove_all(path("tenants.d/a"));
+      fs::create_directory_symlink(target, path("tenants.d/a"));
+      fs::remove(path("tenants.d/nobody"));
+      fs::create_directory_symlink("nobody", path("tenants.d/nobody"));
+      for (const bool restarted : {false, true}) {
+        if (restarted) it = compiler();
+        const auto c = it->compile();
+        EXPECT_THAT(text(c), HasSubstr("edgemux.yaml:5:20: error: cannot list tenants.d/a: ")) << pattern << target;
+        EXPECT_THAT(text(c), Not(HasSubstr("nobody")));
+        EXPECT_THAT(c.set_aside, ElementsAre(path("tenants.d/a/x.yaml")));
+        EXPECT_EQ(owner(c, "a.example"), "a: a.example") << pattern << target;
+      }
+      // Deleted is removed.
+      fs::remove(path("tenants.d/a"));
+      const auto c = it->compile();
+      EXPECT_THAT(text(c), Not(HasSubstr("cannot list")));
+      EXPECT_EQ(owner(c, "a.example"), "");
+    }
+  }
+}
+
 TEST_F(TenantsTest, PathsStayInTheTenantsFolder) {
   const auto ca = edgemux::testing::make_certificate({.names = {}, .ca = true});
   write("tenants.d/a/ca.pem", ca.cert_pem());

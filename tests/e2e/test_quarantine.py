@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import pytest
 from support.hello import hello
@@ -88,6 +89,37 @@ def test_a_file_that_vanished_while_nothing_ran_is_gone_for_good(house):
     house.write("a", BROKEN)
     until(lambda: set_aside(edge) == 1, "the file is set aside")
     assert house.ask("a.example.test") is None
+
+
+@pytest.mark.sanitizer
+def test_a_folder_that_cannot_be_looked_into_loses_no_host(house):
+    """As root there is nothing that may not be read: a loop of links stands for it."""
+    edge = house.edge
+    house.write("a", [says("a.example.test", "a")], file="x.yaml")
+    house.write("b", [says("b.example.test", "b")])
+    house.certify("a", "a.example.test")
+    for name in ("a", "b"):  # certificates and tokens elsewhere than in the folder that goes
+        kept = edge.folder / "kept" / name
+        shutil.copytree(house.folder(name) / "certs", kept)
+        house.tenants[name]["certificates"] = [{"directory": str(kept)}]
+        del house.tenants[name]["tokens_dir"]
+    house.start()
+    assert house.ask("a.example.test") == (200, "a")
+    folder, away = house.folder("a"), edge.folder / "away"
+    folder.rename(away)
+    folder.symlink_to("a")
+    edge.wait_log(r"cannot list .*tenants\.d/a: Too many levels of symbolic links")
+    for turn in range(2):
+        until(lambda: set_aside(edge) == 1, "its file is set aside")
+        assert house.ask("a.example.test") == (200, "a"), turn
+        house.write("b", [says("b.example.test", f"b{turn}")])
+        until(lambda: house.ask("b.example.test") == (200, f"b{turn}"), "others change")
+        if turn == 0:
+            house.restart()
+    folder.unlink()
+    away.rename(folder)
+    until(lambda: set_aside(edge) == 0, "it is read again")
+    assert house.ask("a.example.test") == (200, "a")
 
 
 def link_to(target):
