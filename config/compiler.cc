@@ -162,7 +162,7 @@ void Compiler::State::take(const Listing& listing, Parsing& parsing) {
     file.folders = files_->folders(file.path);
     file.binding = listed.binding;
     file.barred = listed.barred;
-    file.barred_hint.clear();
+    file.barred_hint = listed.barred_hint;
     if (listed.missing) file.unreadable.clear();  // its place in the main file says it better
     order_.push_back(&file);
   }

@@ -3,9 +3,12 @@
 #include <fnmatch.h>
 
 #include <algorithm>
+#include <map>
+#include <set>
 #include <string_view>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 
 namespace edgemux::config {
 namespace {
@@ -30,6 +33,7 @@ class Lister {
   }
 
   Listing finish() {
+    bound_tenants();
     out_.folders.settle();
     for (auto& file : out_.files) {
       if (!out_.folders.own(file.binding.folder)) file.binding.folder.clear();
@@ -58,6 +62,55 @@ class Lister {
 
   [[nodiscard]] std::string display(const std::string& path) const { return hooks_.display(path); }
 
+  void bound_tenants() {
+    std::map<std::string_view, std::vector<Listing::File*>> by_tenant;
+    for (auto& file : out_.files) {
+      if (!file.binding.tenant.empty()) by_tenant[file.binding.tenant].push_back(&file);
+    }
+    std::unordered_set<const Listing::File*> out;
+    for (const auto& [tenant, files] : by_tenant) {
+      if (files.size() > max_tenant_files) bound(tenant, files, out);
+    }
+    if (out.empty()) return;
+    std::vector<Listing::File> left;
+    for (auto& file : out_.files) {
+      if (out.count(&file) == 0) left.push_back(std::move(file));
+    }
+    out_.files = std::move(left);
+  }
+
+  // Too many files: those that are good already have their places before others. The first of the rest tells, and is
+  // barred; `out`: the others.
+  void bound(std::string_view tenant, const std::vector<Listing::File*>& files,
+             std::unordered_set<const Listing::File*>& out) const {
+    std::set<std::string> folders;
+    for (const auto* file : files) folders.insert(file->binding.folder);
+    std::unordered_set<std::string> good;
+    for (const auto& folder : folders) {
+      for (auto& path : hooks_.kept(folder)) good.insert(std::move(path));
+    }
+    std::unordered_set<const Listing::File*> chosen;
+    for (const bool wanted : {true, false}) {
+      for (const auto* file : files) {
+        if (chosen.size() < max_tenant_files && (good.count(file->path) != 0) == wanted) chosen.insert(file);
+      }
+    }
+    bool told = false;
+    for (auto* file : files) {
+      if (chosen.count(file) != 0) continue;
+      if (std::exchange(told, true)) {
+        out.insert(file);
+        continue;
+      }
+      file->barred = "tenant " + quote(tenant) + " has " + std::to_string(files.size()) + " files, and " +
+                     std::to_string(max_tenant_files) + " at most are read: this one is left out";
+      if (const auto more = files.size() - max_tenant_files - 1; more != 0) {
+        file->barred += ", with " + std::to_string(more) + " others";
+      }
+      file->barred_hint = "put more routes into a file";
+    }
+  }
+
   void add_named(const IncludeEntry& include) {
     const bool missing = seen_.count(include.pattern) == 0 && !inputs_.files().exists(include.pattern);
     if (missing) {
@@ -81,7 +134,7 @@ class Lister {
     out_.folders.add(
         binding.tenant.empty() ? include.pattern.substr(0, include.pattern.rfind('/', wild)) : binding.folder,
         binding.tenant);
-    out_.files.push_back({path, std::move(binding), {}});
+    out_.files.push_back({path, std::move(binding), {}, {}});
   }
 
   // Two entries say whose the file is, and not the same: it is nobody's.

@@ -12,11 +12,14 @@
 
 namespace edgemux::config {
 
+constexpr std::size_t max_tenant_files = 1024;  // of one tenant, over all entries of include
+
 struct Listing {
   struct File {
     std::string path;
     Binding binding;
-    std::string barred;    // not empty: why no version of it may be used
+    std::string barred;  // not empty: why no version of it may be used
+    std::string barred_hint;
     bool missing = false;  // it is named, and not there: said at its place in the main file
     friend bool operator==(const File&, const File&) = default;
   };

@@ -289,6 +289,30 @@ TEST_F(TenantsTest, AFolderThatCannotBeLookedIntoIsToldAndKeepsWhatWasGood) {
   }
 }
 
+TEST_F(TenantsTest, ATenantHasSoManyFilesAndThoseThatWereGoodStay) {
+  const auto routes = [](const std::string& host) {
+    return "routes: [{ host: " + host + ", passthrough: \"10.1.0.1:443\" }]\n";
+  };
+  write("tenants.d/a/x.yaml", routes("a.example"));
+  write("tenants.d/b/x.yaml", "routes: [{ host: b.example, passthrough: \"10.2.0.1:443\" }]\n");
+  auto it = compiler();
+  it->compile();
+  for (int n = 0; n < 1030; ++n) write("tenants.d/a/n" + std::to_string(n) + ".yaml", "routes: []\n");
+  for (const bool restarted : {false, true}) {
+    if (restarted) it = compiler();
+    const auto c = it->compile();
+    EXPECT_EQ(c.errors(), 1U) << text(c);
+    EXPECT_THAT(text(c),
+                HasSubstr("tenants.d/a/n993.yaml: error: tenant 'a' has 1031 files, and 1024 at most are read: "
+                          "this one is left out, with 6 others"));
+    EXPECT_THAT(c.set_aside, ElementsAre(path("tenants.d/a/n993.yaml")));
+    EXPECT_EQ(owner(c, "a.example"), "a: a.example");
+    EXPECT_EQ(owner(c, "b.example"), "b: b.example");
+  }
+  for (int n = 0; n < 7; ++n) fs::remove(path("tenants.d/a/n" + std::to_string(n) + ".yaml"));
+  EXPECT_THAT(text(it->compile()), Not(HasSubstr("files")));
+}
+
 TEST_F(TenantsTest, PathsStayInTheTenantsFolder) {
   const auto ca = edgemux::testing::make_certificate({.names = {}, .ca = true});
   write("tenants.d/a/ca.pem", ca.cert_pem());
