@@ -5,6 +5,7 @@ caches away), so of several measurements the lowest counts; medians and clock ti
 else (`full`).
 """
 
+import contextlib
 import os
 import re
 import shutil
@@ -69,7 +70,8 @@ class Thousand:
         """Milliseconds of all threads."""
         total = 0
         for task in Path(f"/proc/{self.edge.process.pid}/task").iterdir():
-            total += int((task / "schedstat").read_text().split()[0])
+            with contextlib.suppress(OSError):  # a thread that has just ended
+                total += int((task / "schedstat").read_text().split()[0])
         return total / 1e6
 
     def rest(self):
