@@ -170,6 +170,7 @@ void Exchange::forward(core::RequestHead& head, std::string_view path, const rou
   request.content_length = head.content_length;
   request.has_content_length = head.has_content_length;
   request.te_trailers = head.te_trailers;
+  request.never_indexed = head.never_indexed;
   request.scheme = upstream_->transport.tls != nullptr ? "https" : "http";
   wants_upgrade_ = head.upgrade;
   if (wants_upgrade_) request.upgrade_protocol = head.upgrade_protocol;

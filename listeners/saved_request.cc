@@ -10,6 +10,7 @@ struct FieldSizes {
   std::uint32_t name;
   std::uint32_t value;
   core::FieldId id;
+  bool never_indexed;
 };
 
 using Fields = std::span<const core::Field>;
@@ -31,7 +32,7 @@ char* put_fields(char* out, Fields fields) {
   for (const core::Field& field : fields) {
     if (field.hop_by_hop) continue;
     const FieldSizes sizes = {static_cast<std::uint32_t>(field.name.size()),
-                              static_cast<std::uint32_t>(field.value.size()), field.id};
+                              static_cast<std::uint32_t>(field.value.size()), field.id, field.never_indexed};
     std::memcpy(out, &sizes, sizeof sizes);
     out = put(put(out + sizeof sizes, field.name), field.value);
   }
@@ -51,6 +52,7 @@ core::Field take_field(std::string_view& from) {
   field.name = take(from, sizes.name);
   field.value = take(from, sizes.value);
   field.id = sizes.id;
+  field.never_indexed = sizes.never_indexed;
   return field;
 }
 
@@ -77,6 +79,7 @@ void SavedRequest::save(const core::OutgoingRequest& request) {
   has_query_ = request.has_query;
   has_content_length_ = request.has_content_length;
   te_trailers_ = request.te_trailers;
+  never_indexed_ = request.never_indexed;
 }
 
 void SavedRequest::clear() {
@@ -118,6 +121,7 @@ core::OutgoingRequest SavedRequest::request(std::vector<core::Field>& fields) co
   request.has_query = has_query_;
   request.has_content_length = has_content_length_;
   request.te_trailers = te_trailers_;
+  request.never_indexed = never_indexed_;
   return request;
 }
 

@@ -44,6 +44,7 @@ class SavedRequest {
   bool has_query_ = false;
   bool has_content_length_ = false;
   bool te_trailers_ = false;
+  bool never_indexed_ = false;
 };
 
 }  // namespace edgemux::listeners

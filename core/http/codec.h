@@ -120,6 +120,7 @@ struct OutgoingRequest {
   bool has_content_length = false;    // with framing none: "content-length: 0" was there
   std::string_view upgrade_protocol;  // not empty: ask for this upgrade
   bool te_trailers = false;           // the client takes trailers (gRPC)
+  bool never_indexed = false;         // as in Field, of method, path and authority; HTTP/2 only
   Method kind = Method::other;
 };
 

@@ -77,6 +77,8 @@ struct Field {
   // The parser's word that it stands in the head's bytes as "name: value" CRLF, all of it valid. A field that is made
   // or copied otherwise does not have it.
   bool verbatim = false;
+  // HPACK said so: whoever sends it on over HTTP/2 keeps it out of every table as well (RFC 7541 6.2.3).
+  bool never_indexed = false;
 };
 
 // Up to 128 fields in order of arrival, in place, no allocation; 5 KiB, so keep one per worker and reuse it. Copying

@@ -15,9 +15,9 @@ bool Http2Client::reusable() const { return !broken() && !stopped_ && !goaway_re
 StreamId Http2Client::send_request(const OutgoingRequest& request, bool end) {
   if (broken()) return 0;
   Http2FieldList list;
-  list.add_known(":method", request.method);
+  list.add_known(":method", request.method, request.never_indexed);
   list.add_known(":scheme", request.scheme.empty() ? std::string_view("http") : request.scheme);
-  list.add_known(":authority", request.authority);
+  list.add_known(":authority", request.authority, request.never_indexed);
   std::string_view target = request.path;
   if (request.has_query) {
     target_.assign(request.path);
@@ -25,7 +25,7 @@ StreamId Http2Client::send_request(const OutgoingRequest& request, bool end) {
     target_ += request.query;
     target = target_;
   }
-  list.add_known(":path", target);
+  list.add_known(":path", target, request.never_indexed);
   list.add_all(request.fields);
   for (const Field& field : request.added) list.add(field.name, field.value);
   if (request.te_trailers) list.add_known("te", "trailers");

@@ -23,9 +23,9 @@ struct Http2Callbacks {
   static int begin_headers(nghttp2_session*, const nghttp2_frame* frame, void* user) {
     return of(user).begin_headers(*frame);
   }
-  static int header(nghttp2_session*, const nghttp2_frame*, nghttp2_rcbuf* name, nghttp2_rcbuf* value, std::uint8_t,
-                    void* user) {
-    return of(user).header(name, value);
+  static int header(nghttp2_session*, const nghttp2_frame*, nghttp2_rcbuf* name, nghttp2_rcbuf* value,
+                    std::uint8_t flags, void* user) {
+    return of(user).header(name, value, (flags & NGHTTP2_NV_FLAG_NO_INDEX) != 0);
   }
   static int data_chunk(nghttp2_session*, std::uint8_t, std::int32_t id, const std::uint8_t* data, std::size_t size,
                         void* user) {
@@ -257,9 +257,9 @@ int Http2Connection::begin_headers(const nghttp2_frame& frame) {
   return 0;
 }
 
-int Http2Connection::header(nghttp2_rcbuf* name, nghttp2_rcbuf* value) {
+int Http2Connection::header(nghttp2_rcbuf* name, nghttp2_rcbuf* value, bool never_indexed) {
   if (stopped_ || block_ == nullptr) return NGHTTP2_ERR_CALLBACK_FAILURE;
-  block_->add(name, value);
+  block_->add(name, value, never_indexed);
   return within(FloodGuard::judge_block(block_->decoded_bytes(), head_limit_)) ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
 }
 

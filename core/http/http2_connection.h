@@ -131,7 +131,7 @@ class Http2Connection {
   // nghttp2's callbacks, in its terms.
   int begin_frame(const nghttp2_frame_hd& header);
   int begin_headers(const nghttp2_frame& frame);
-  int header(nghttp2_rcbuf* name, nghttp2_rcbuf* value);
+  int header(nghttp2_rcbuf* name, nghttp2_rcbuf* value, bool never_indexed);
   int data_chunk(std::int32_t id, std::span<const char> data);
   int frame_received(const nghttp2_frame& frame);
   int frame_sent(const nghttp2_frame& frame);

@@ -57,7 +57,8 @@ namespace {
 
 // Trailers wait behind the body as one block: a count, then for each field two sizes, the name and the value.
 struct FieldSizes {
-  std::uint32_t name;
+  std::uint32_t name : 31;
+  std::uint32_t never_indexed : 1;
   std::uint32_t value;
 };
 
@@ -82,7 +83,7 @@ void Http2Connection::put_trailers(Http2Stream& stream, const FieldList& fields)
     put(&count, sizeof count);
     for (const Field& field : fields) {
       if (field.hop_by_hop || is_managed(field.id)) continue;
-      const FieldSizes sizes = {static_cast<std::uint32_t>(field.name.size()),
+      const FieldSizes sizes = {static_cast<std::uint32_t>(field.name.size()) & 0x7fffffffU, field.never_indexed,
                                 static_cast<std::uint32_t>(field.value.size())};
       put(&sizes, sizeof sizes);
       put(field.name.data(), field.name.size());
@@ -102,7 +103,7 @@ void Http2Connection::submit_trailers(Http2Stream& stream) {
     FieldSizes sizes{};
     std::memcpy(&sizes, in, sizeof sizes);
     in += sizeof sizes;
-    list.add({in, sizes.name}, {in + sizes.name, sizes.value});
+    list.add({in, sizes.name}, {in + sizes.name, sizes.value}, sizes.never_indexed != 0);
     in += sizes.name + sizes.value;
   }
   nghttp2_submit_trailer(session_, stream.id, list.data(), list.size());

@@ -74,6 +74,7 @@ struct HeaderBlock::Pseudo {
   // Which of them this kind of head may have.
   bool request = false;
   std::string_view method, scheme, authority, path, protocol, status;
+  bool never_indexed = false;  // one of them
 };
 
 struct HeaderBlock::Facts {
@@ -87,7 +88,7 @@ struct HeaderBlock::Facts {
   bool has_cookie = false;
 };
 
-void HeaderBlock::add(nghttp2_rcbuf* name, nghttp2_rcbuf* value) {
+void HeaderBlock::add(nghttp2_rcbuf* name, nghttp2_rcbuf* value, bool never_indexed) {
   ++seen_;
   bytes_ += nghttp2_rcbuf_get_buf(name).len + nghttp2_rcbuf_get_buf(value).len + kOverhead;
   if (bytes_ > limit_ || seen_ > kMost) {
@@ -96,6 +97,7 @@ void HeaderBlock::add(nghttp2_rcbuf* name, nghttp2_rcbuf* value) {
   }
   nghttp2_rcbuf_incref(name);
   nghttp2_rcbuf_incref(value);
+  never_indexed_[held_] = never_indexed;
   pairs_[held_++] = {name, value};
 }
 
@@ -119,6 +121,7 @@ Field HeaderBlock::field_at(std::size_t index) const {
   Field field;
   field.name = view(pairs_[index].name);
   field.value = view(pairs_[index].value);
+  field.never_indexed = never_indexed_[index];
   return field;
 }
 
@@ -146,6 +149,7 @@ const char* HeaderBlock::take(std::size_t index, bool& regular_seen, Pseudo* pse
     if (to->data() != nullptr) return "repeated pseudo field";
     // Never null, so that an empty one is told from none.
     *to = field.value.data() != nullptr ? field.value : std::string_view("", 0);
+    pseudo->never_indexed |= field.never_indexed;
     return nullptr;
   }
   regular_seen = true;
@@ -213,9 +217,11 @@ const char* HeaderBlock::join_cookies(FieldList& fields, std::size_t first) {
   cookies_ = static_cast<char*>(take_http2_memory(size));
   if (cookies_ == nullptr) return "out of memory";
   char* out = cookies_;
+  bool secret = false;  // one of the crumbs was never to be indexed
   for (std::size_t i = 0; i < held_; ++i) {
     if (view(pairs_[i].name) != "cookie") continue;
     const std::string_view crumb = view(pairs_[i].value);
+    secret |= never_indexed_[i];
     if (out != cookies_) {
       *out++ = ';';
       *out++ = ' ';
@@ -223,6 +229,7 @@ const char* HeaderBlock::join_cookies(FieldList& fields, std::size_t first) {
     if (!crumb.empty()) std::memcpy(out, crumb.data(), crumb.size());
     out += crumb.size();
   }
+  fields[first].never_indexed = secret;
   fields[first].value = {cookies_, static_cast<std::size_t>(out - cookies_)};
   return nullptr;
 }
@@ -289,6 +296,7 @@ HeadProblem HeaderBlock::request(bool end, RequestHead& head) {
   head.content_length = facts.content_length;
   head.keep_alive = true;
   head.te_trailers = facts.te_trailers;
+  head.never_indexed = pseudo.never_indexed;
   if (websocket) {
     if (!equal_ignoring_case(pseudo.protocol, "websocket")) return {501, ":protocol other than websocket"};
     if (end || facts.has_content_length) return bad("extended CONNECT with a body");
@@ -328,6 +336,7 @@ HeadProblem HeaderBlock::response(bool end, Method method, ResponseHead& head) {
   head.has_content_length = facts.has_content_length;
   head.content_length = facts.content_length;
   head.keep_alive = true;
+  head.never_indexed = pseudo.never_indexed;
   if (head.status < 200) return end ? HeadProblem{502, "an interim answer ended the stream"} : HeadProblem{};
   const bool bodiless = method == Method::head || head.status == 204 || head.status == 304;
   if (bodiless) return {};
@@ -351,20 +360,27 @@ HeadProblem HeaderBlock::trailers(FieldList& fields) {
 
 // ---- the way back
 
-void Http2FieldList::put(std::string_view name, std::string_view value, std::uint8_t flags) {
+namespace {
+
+// RFC 7541 6.2.3: what was never to be indexed stays so.
+unsigned table_flag(bool never_indexed) { return never_indexed ? NGHTTP2_NV_FLAG_NO_INDEX : NGHTTP2_NV_FLAG_NONE; }
+
+}  // namespace
+
+void Http2FieldList::put(std::string_view name, std::string_view value, unsigned flags) {
   if (size_ == kCapacity) return;
   pairs_[size_++] = {reinterpret_cast<std::uint8_t*>(const_cast<char*>(name.data())),
                      reinterpret_cast<std::uint8_t*>(const_cast<char*>(value.data())), name.size(), value.size(),
-                     flags};
+                     static_cast<std::uint8_t>(flags)};
 }
 
-void Http2FieldList::add(std::string_view name, std::string_view value) {
+void Http2FieldList::add(std::string_view name, std::string_view value, bool never_indexed) {
   if (name.empty() || breaks_line(name) || breaks_line(value)) return;
-  put(name, value, NGHTTP2_NV_FLAG_NONE);
+  put(name, value, table_flag(never_indexed));
 }
 
-void Http2FieldList::add_known(std::string_view name, std::string_view value) {
-  if (!breaks_line(value)) put(name, value, NGHTTP2_NV_FLAG_NO_COPY_NAME);
+void Http2FieldList::add_known(std::string_view name, std::string_view value, bool never_indexed) {
+  if (!breaks_line(value)) put(name, value, NGHTTP2_NV_FLAG_NO_COPY_NAME | table_flag(never_indexed));
 }
 
 void Http2FieldList::add_number(std::string_view name, std::uint64_t value) {
@@ -377,9 +393,9 @@ void Http2FieldList::add_all(std::span<const Field> fields) {
   for (const Field& field : fields) {
     if (field.hop_by_hop || field.id == FieldId::host || field.id == FieldId::content_length) continue;
     if (stands_as_line(field)) {
-      put(field.name, field.value, NGHTTP2_NV_FLAG_NONE);
+      put(field.name, field.value, table_flag(field.never_indexed));
     } else {
-      add(field.name, field.value);
+      add(field.name, field.value, field.never_indexed);
     }
   }
 }

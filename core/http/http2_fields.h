@@ -16,6 +16,7 @@
 #include <nghttp2/nghttp2.h>
 
 #include <array>
+#include <bitset>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -45,7 +46,7 @@ class HeaderBlock : public InHttp2Memory {
   HeaderBlock(const HeaderBlock&) = delete;
   HeaderBlock& operator=(const HeaderBlock&) = delete;
 
-  void add(nghttp2_rcbuf* name, nghttp2_rcbuf* value);
+  void add(nghttp2_rcbuf* name, nghttp2_rcbuf* value, bool never_indexed);
   [[nodiscard]] std::size_t decoded_bytes() const { return bytes_; }
 
   // `end`: END_STREAM came with the block. Extended CONNECT comes out as GET with `upgrade`, so that nobody behind the
@@ -78,6 +79,7 @@ class HeaderBlock : public InHttp2Memory {
     nghttp2_rcbuf* value;
   };
   std::array<Pair, kMost> pairs_;
+  std::bitset<kMost> never_indexed_;
 };
 
 // A list of fields for nghttp2. Borrows every string: they must live until nghttp2 has copied them (submit). Fields
@@ -87,9 +89,9 @@ class Http2FieldList {
   Http2FieldList() {}  // NOLINT: the arrays stay uninitialised on purpose
   static constexpr std::size_t kCapacity = 2 * FieldList::kCapacity + 16;
 
-  void add(std::string_view name, std::string_view value);
+  void add(std::string_view name, std::string_view value, bool never_indexed = false);
   // `name`: of static memory, so that it is not copied.
-  void add_known(std::string_view name, std::string_view value);
+  void add_known(std::string_view name, std::string_view value, bool never_indexed = false);
   void add_number(std::string_view name, std::uint64_t value);  // the same; at most kNumbers of them
   // The end-to-end ones, without Host and Content-Length.
   void add_all(std::span<const Field> fields);
@@ -99,7 +101,7 @@ class Http2FieldList {
 
  private:
   static constexpr std::size_t kNumbers = 2;
-  void put(std::string_view name, std::string_view value, std::uint8_t flags);
+  void put(std::string_view name, std::string_view value, unsigned flags);
   std::size_t size_ = 0;
   std::size_t numbers_ = 0;
   char digits_[kNumbers][20];

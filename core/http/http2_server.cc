@@ -120,7 +120,7 @@ void Http2Server::send_informational(StreamId id, const ResponseHead& head) {
   if (to == nullptr || to->abandoned || to->head_sent || broken()) return;
   const StatusText status(head.status);
   Http2FieldList list;
-  list.add_known(":status", status.view());
+  list.add_known(":status", status.view(), head.never_indexed);
   list.add_all({head.fields.begin(), head.fields.size()});
   nghttp2_submit_headers(session_, NGHTTP2_FLAG_NONE, to->id, nullptr, list.data(), list.size(), nullptr);
 }
@@ -139,7 +139,7 @@ void Http2Server::send_head(StreamId id, const ResponseHead& head, BodyPlan plan
       !bodyless && plan.kind != BodyPlan::Kind::none && (plan.kind != BodyPlan::Kind::length || plan.length != 0);
   const StatusText status(head.status);
   Http2FieldList list;
-  list.add_known(":status", status.view());
+  list.add_known(":status", status.view(), head.never_indexed);
   if (head.fields.find(FieldId::date) == nullptr) list.add_known("date", scratch_.date.at(std::time(nullptr)));
   list.add_all({head.fields.begin(), head.fields.size()});
   if (plan.kind == BodyPlan::Kind::length && head.status != 204) {

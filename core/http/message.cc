@@ -29,7 +29,7 @@ void RequestHead::clear() {
   fields.clear();
   framing = Framing::none;
   content_length = 0;
-  has_content_length = keep_alive = expect_continue = upgrade = te_trailers = false;
+  has_content_length = keep_alive = expect_continue = upgrade = te_trailers = never_indexed = false;
 }
 
 void ResponseHead::clear() {
@@ -39,7 +39,7 @@ void ResponseHead::clear() {
   fields.clear();
   framing = Framing::none;
   content_length = 0;
-  has_content_length = keep_alive = upgrade = false;
+  has_content_length = keep_alive = upgrade = never_indexed = false;
 }
 
 }  // namespace edgemux::core

@@ -44,7 +44,8 @@ struct RequestHead {
   // HTTP/1.1, Connection lists upgrade, one Upgrade field that does not name h2c, and no body to come.
   bool upgrade = false;
   std::string_view upgrade_protocol;
-  bool te_trailers = false;  // TE names trailers (gRPC); HTTP/2 only
+  bool te_trailers = false;    // TE names trailers (gRPC); HTTP/2 only
+  bool never_indexed = false;  // as in Field, of a pseudo field; HTTP/2 only
 
   void clear();
 };
@@ -62,6 +63,7 @@ struct ResponseHead {
   bool keep_alive = false;  // the upstream connection may be used again when the body has ended
   bool upgrade = false;     // 101 with Connection: upgrade and an Upgrade field
   std::string_view upgrade_protocol;
+  bool never_indexed = false;  // as in Field, of :status; HTTP/2 only
 
   void clear();
 };

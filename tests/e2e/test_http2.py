@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from h2.settings import SettingCodes
+from hpack import NeverIndexedHeaderTuple
 from support.curl import curl_ok
 from support.http2 import H2Client, H2Origin
 from support.origin import pattern
@@ -273,6 +274,29 @@ def test_to_an_http2_upstream(site, h2, h2_origin, transport):
     assert seen["length"] == 5000 and seen["sha256"] == hashlib.sha256(b"hello" * 1000).hexdigest()
     assert not {"connection", "host", "transfer-encoding"} & set(head)
     assert big == pattern(2 << 20)
+
+
+@pytest.mark.sanitizer
+def test_what_is_never_to_be_indexed_stays_so(site, h2, h2_origin):
+    """RFC 7541 6.2.3: in requests and answers, heads and trailers."""
+
+    def secrets(fields):
+        return sorted(field[0] for field in fields if isinstance(field, NeverIndexedHeaderTuple))
+
+    site.start(site.route(to_h2(h2_origin)), workers=1)
+    client, secret = h2(), NeverIndexedHeaderTuple("x-secret", "s")
+    stream = client.ask("/secret", "POST", headers=[("te", "trailers"), ("x-open", "o"), secret], end=False)
+    client.h2.send_headers(stream, [("x-open", "o"), secret], end_stream=True)
+    client.flush()
+    answer = client.wait(stream)
+    assert answer.status == 200 and secrets(h2_origin.requests[-1]) == ["x-secret"]
+    assert [secrets(fields) for fields in h2_origin.trailers] == [["x-secret"]]
+    assert secrets(answer.headers) == secrets(answer.trailers) == ["x-secret"]
+    client.get(NeverIndexedHeaderTuple(":path", "/echo?secret"))
+    assert ":path" in secrets(h2_origin.requests[-1])
+    client.get("/refuse", headers=[secret])
+    assert [dict(fields)[":path"] for fields in h2_origin.requests[-2:]] == ["/refuse", "/refuse"], "another try"
+    assert secrets(h2_origin.requests[-1]) == ["x-secret"]
 
 
 @pytest.mark.sanitizer

@@ -15,12 +15,12 @@ std::string text_of(const core::OutgoingRequest& r) {
                      std::string(r.path) + (r.has_query ? "?" + std::string(r.query) : "") + " " +
                      std::string(r.upgrade_protocol) + " " + std::to_string(static_cast<int>(r.framing)) + " " +
                      std::to_string(r.content_length) + (r.has_content_length ? " length" : "") +
-                     (r.te_trailers ? " te" : "");
+                     (r.te_trailers ? " te" : "") + (r.never_indexed ? " never indexed" : "");
   for (const auto list : {r.fields, r.added}) {
     for (const Field& field : list) {
       if (field.hop_by_hop) continue;
       text += " " + std::string(field.name) + "=" + std::string(field.value) + "/" +
-              std::to_string(static_cast<int>(field.id));
+              std::to_string(static_cast<int>(field.id)) + (field.never_indexed ? " never indexed" : "");
     }
   }
   return text;
@@ -41,6 +41,7 @@ class SavedRequestTest : public ::testing::Test {
     out_.content_length = 7;
     out_.has_content_length = true;
     out_.te_trailers = true;
+    out_.never_indexed = fields_[0].never_indexed = true;
   }
 
   Field fields_[3] = {{"x-a", "b"}, {"x-b", "dropped", FieldId::other, true}, {"host", "", FieldId::host}};
@@ -56,7 +57,7 @@ TEST_F(SavedRequestTest, GivesBackWhatWasSaved) {
   EXPECT_EQ(saved_.request(into_).kind, core::Method::post);
   EXPECT_LT(saved_.size(), 100U);
   out_.upgrade_protocol = "websocket";
-  out_.has_query = false;
+  out_.has_query = out_.never_indexed = false;
   out_.fields = {};
   saved_.save(out_);
   EXPECT_EQ(text_of(saved_.request(into_)), text_of(out_)) << "a later one leaves nothing of the one before";
@@ -82,6 +83,7 @@ TEST_F(SavedRequestTest, KeepsTheTrailersOfThisRequestOnly) {
   trailers.add({"x-sum", "abc"});
   trailers.add({"trailer", "x", FieldId::trailer, true});
   trailers.add({"x-empty", ""});
+  trailers[2].never_indexed = true;
   const std::size_t before = saved_.size();
   saved_.save_trailers(trailers);
   EXPECT_EQ(saved_.size(), before + SavedRequest::size_of(trailers));
@@ -93,6 +95,7 @@ TEST_F(SavedRequestTest, KeepsTheTrailersOfThisRequestOnly) {
   ASSERT_EQ(back.size(), 2U);
   EXPECT_EQ(std::string(back[0].name) + "=" + std::string(back[0].value), "x-sum=abc");
   EXPECT_EQ(std::string(back[1].name) + "=" + std::string(back[1].value), "x-empty=");
+  EXPECT_TRUE(!back[0].never_indexed && back[1].never_indexed);
   EXPECT_EQ(text_of(saved_.request(into_)), text_of(out_));
   out_.path = "/b";
   saved_.save(out_);

@@ -92,6 +92,10 @@ inline std::string hpack_string(std::string_view text) { return hpack_int(0, 7, 
 inline std::string field(std::string_view name, std::string_view value) {
   return std::string(1, '\0') + hpack_string(name) + hpack_string(value);
 }
+// The same that is never to be indexed by anybody (RFC 7541 6.2.3).
+inline std::string never_indexed(std::string_view name, std::string_view value) {
+  return std::string(1, '\x10') + hpack_string(name) + hpack_string(value);
+}
 
 using Fields = std::vector<std::pair<std::string, std::string>>;
 inline std::string fields(const Fields& list) {

@@ -53,6 +53,39 @@ TEST(Http2Client, WritesARequestAnew) {
             "x-forwarded-for: 10.0.0.1, te: trailers, content-length: 3}\nDATA 1 abc .");
 }
 
+// RFC 7541 6.2.3
+TEST(Http2Client, PassesOnWhatIsNeverToBeIndexed) {
+  Http2ClientTalk c;
+  c.frames.with_patterns = true;
+  c.greet();
+  Field list[] = {{"x-open", "o"}, {"x-secret", "s"}};
+  list[1].never_indexed = true;
+  FieldList trailers;
+  trailers.add(list[0]);
+  trailers.add(list[1]);
+  OutgoingRequest out;
+  out.method = "POST";
+  out.path = "/p";
+  out.authority = "h";
+  out.fields = list;
+  out.framing = Framing::chunked;
+  const std::string_view heads[] = {
+      "{:method: POST, :scheme: http, :authority: h, :path: /p, x-open: o, x-secret!: s}",
+      "{:method!: POST, :scheme: http, :authority!: h, :path!: /p, x-open: o, x-secret!: s}"};
+  for (const std::string_view head : heads) {
+    const StreamId stream = c.codec.send_request(out, false);
+    c.codec.send_trailers(stream, trailers);
+    const std::string id = std::to_string(2 * stream - 1);
+    EXPECT_EQ(c.sent(), "HEADERS " + id + " " + std::string(head) + "\nHEADERS " + id + " . {x-open: o, x-secret!: s}");
+    out.never_indexed = true;
+  }
+  c.server_sends(
+      frame(kHeaders, kEndHeaders, 1, fields(status("103")) + never_indexed("a", "b")) +
+      frame(kHeaders, kEndHeaders, 1, fields(status("200")) + never_indexed("x-secret", "s") + field("c", "d")) +
+      frame(kHeaders, kEndHeaders | kEndStream, 1, field("t", "u") + never_indexed("v", "w")));
+  EXPECT_EQ(c.seen(), "<1 103 a!=b><1 200 x-secret!=s c=d><1 trailers t=u v!=w>");
+}
+
 TEST(Http2Client, InterimAnswersTrailersAndRequestTrailers) {
   Http2ClientTalk c;
   c.greet();

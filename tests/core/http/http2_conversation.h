@@ -44,6 +44,9 @@ class FrameReader {
   }
 
   bool preface_seen = false;
+  // Also how fields stand there, by their first byte (RFC 7541 6): "a!: b" is a literal that is never indexed,
+  // "<table 0>" the table's new size.
+  bool with_patterns = false;
   bool with_settings = false;  // also SETTINGS and their acknowledgement, and the connection's first WINDOW_UPDATE
   std::map<std::uint32_t, std::string> bodies;
 
@@ -81,9 +84,18 @@ class FrameReader {
     std::string text;
     const auto* in = reinterpret_cast<const std::uint8_t*>(block.data());
     std::size_t left = block.size();
+    bool never = false;
     for (;;) {
       nghttp2_nv pair;
       int flags = 0;
+      if (with_patterns && left > 0) {
+        while ((*in & 0xe0) == 0x20) {  // below 31: sizes of one byte
+          text += "<table " + std::to_string(*in & 0x1f) + ">";
+          if (nghttp2_hd_inflate_hd2(inflater_, &pair, &flags, in++, 1, 0) != 1) return text + "!";
+          --left;
+        }
+        never = (*in & 0xf0) == 0x10;
+      }
       const ssize_t used = nghttp2_hd_inflate_hd2(inflater_, &pair, &flags, in, left, 1);
       if (used < 0) return text + "!";
       in += used;
@@ -91,7 +103,7 @@ class FrameReader {
       if ((flags & NGHTTP2_HD_INFLATE_EMIT) != 0) {
         const std::string name(reinterpret_cast<char*>(pair.name), pair.namelen);
         if (name != "date") {
-          text += (text.empty() ? "" : ", ") + name + ": " +
+          text += (text.empty() ? "" : ", ") + name + (never ? "!: " : ": ") +
                   std::string(reinterpret_cast<char*>(pair.value), pair.valuelen);
         }
       }
@@ -107,11 +119,12 @@ class FrameReader {
   bool window_seen_ = false;
 };
 
+// " a=b c!=d": the second one is never to be indexed.
 inline std::string text_of(const FieldList& fields) {
   std::string text;
   for (const Field& f : fields) {
     if (f.hop_by_hop) continue;
-    text += " " + std::string(f.name) + "=" + std::string(f.value);
+    text += " " + std::string(f.name) + (f.never_indexed ? "!=" : "=") + std::string(f.value);
   }
   return text;
 }

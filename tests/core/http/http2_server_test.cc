@@ -67,6 +67,60 @@ TEST(Http2Server, AHeaderBlockInPiecesIsAMessageUnderWay) {
   EXPECT_EQ(s.seen(), "<1 GET /.>");
 }
 
+// RFC 7541 6.2.3: so that nobody behind can learn a secret by what compresses well.
+TEST(Http2Server, KnowsWhatIsNeverToBeIndexed) {
+  Http2ServerTalk s;
+  s.with_fields = true;
+  s.greet();
+  bool target = false;
+  s.on_head = [&](StreamId, RequestHead& head, bool) { target = head.never_indexed; };
+  s.client_sends(frame(kHeaders, kEndHeaders, 1,
+                       fields(post()) + field("a", "b") + never_indexed("x-secret", "s") + field("cookie", "c=d") +
+                           never_indexed("cookie", "e=f")) +
+                 frame(kHeaders, kEndHeaders | kEndStream, 1, field("t", "u") + never_indexed("v", "w")));
+  EXPECT_EQ(s.seen(), "<1 POST / h a=b x-secret!=s cookie!=c=d; e=f><1 trailers t=u v!=w>");
+  EXPECT_FALSE(target);
+  Fields rest = get();
+  rest.pop_back();
+  s.client_sends(frame(kHeaders, kEndHeaders | kEndStream, 3, fields(rest) + never_indexed(":path", "/secret")));
+  EXPECT_TRUE(target);
+  s.client_sends(headers(5, get()));
+  EXPECT_FALSE(target) << "it holds for one request";
+}
+
+TEST(Http2Server, SaysWhatIsNeverToBeIndexed) {
+  Http2ServerTalk s;
+  s.frames.with_patterns = true;
+  s.greet();
+  s.client_sends(headers(1, get()) + headers(3, get()) + headers(5, get()));
+  Field secret = {"x-secret", "s"};
+  secret.never_indexed = true;
+  ResponseHead& head = s.scratch.response;
+  for (const StreamId stream : {1U, 2U}) {  // the second time, others stand in the table
+    head.clear();
+    head.status = 103;
+    head.fields.add(secret);
+    s.codec.send_informational(stream, head);
+    head.status = 200;
+    head.fields.add({"x-open", "o"});
+    s.codec.send_head(stream, head, kUnknown);
+    FieldList trailers;
+    trailers.add({"x-open", "o"});
+    trailers.add(secret);
+    s.codec.send_trailers(stream, trailers);
+  }
+  EXPECT_EQ(s.sent(),
+            "HEADERS 1 {:status: 103, x-secret!: s}\nHEADERS 1 {:status: 200, x-secret!: s, x-open: o}\n"
+            "HEADERS 3 {:status: 103, x-secret!: s}\nHEADERS 3 {:status: 200, x-secret!: s, x-open: o}\n"
+            "HEADERS 1 . {x-open: o, x-secret!: s}\nHEADERS 3 . {x-open: o, x-secret!: s}");
+  head.clear();
+  head.status = 200;
+  head.never_indexed = true;
+  s.codec.send_head(3, head, {});
+  s.codec.send_end(3);
+  EXPECT_EQ(s.sent(), "HEADERS 5 . {:status!: 200, content-length: 0}");
+}
+
 TEST(Http2Server, LeavesOutWhatBelongsToOneConnection) {
   Http2ServerTalk s;
   s.greet();

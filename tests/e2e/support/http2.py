@@ -15,6 +15,7 @@ import h2.errors
 import h2.events
 import h2.exceptions
 import h2.settings
+from hpack import NeverIndexedHeaderTuple
 
 from .origin import pattern
 from .waiting import patience
@@ -101,9 +102,10 @@ class H2Client:
             return False
 
     def ask(self, path="/", method="GET", headers=(), end=True, authority=None, pseudo=()):
-        """Sends a head; returns the stream's number."""
+        """Sends a head; returns the stream's number. `path`: itself, or the field."""
         stream = self.h2.get_next_available_stream_id()
-        head = [(":method", method), *pseudo, (":scheme", "https"), (":authority", authority or self.name), (":path", path)]
+        target = (":path", path) if isinstance(path, str) else path
+        head = [(":method", method), *pseudo, (":scheme", "https"), (":authority", authority or self.name), target]
         self.h2.send_headers(stream, [*head, *headers], end_stream=end)
         self.streams[stream] = Answer()
         self.flush()
@@ -212,14 +214,15 @@ class H2Origin:
     """An HTTP/2 server with prior knowledge in plain (or over TLS with `context`). Paths:
 
     /echo   JSON of what came   /bytes/N  N bytes   /upload  hash and length of the body   /trailers  a body and trailers
-    /status/N  /hints  103 first   /reset  RST_STREAM(INTERNAL_ERROR)   /refuse  REFUSED_STREAM, once per connection
+    /secret  the same with a field that is never to be indexed   /status/N  /hints  103 first
+    /reset  RST_STREAM(INTERNAL_ERROR)   /refuse  REFUSED_STREAM, once
     /early  413 before the body is read, then RST_STREAM(NO_ERROR)   /hang  never answers
     """
 
     def __init__(self, port, context=None, streams=100):
         self.port, self.context, self.max_streams = port, context, streams
         self.address = f"127.0.0.1:{port}"
-        self.connections, self.requests, self.resets, self.most = 0, [], [], 0
+        self.connections, self.requests, self.trailers, self.resets, self.most = 0, [], [], [], 0
         self.refused = False
         self.goaway_after = None
         self._listener = socket.create_server(("127.0.0.1", port), backlog=128)
@@ -291,6 +294,7 @@ class _Server:
             self.h2.acknowledge_received_data(event.flow_controlled_length, stream)
         elif isinstance(event, h2.events.TrailersReceived):
             self.open[stream]["trailers"] = event.headers
+            self.origin.trailers.append(event.headers)
         elif isinstance(event, h2.events.StreamEnded):
             if stream in self.open:
                 self.answer(stream, self.open.pop(stream))
@@ -316,7 +320,7 @@ class _Server:
 
     def answer(self, stream, seen):
         path = seen["path"]
-        body, status, trailers = b"", "200", None
+        body, status, trailers, more = b"", "200", None, []
         if path.startswith("/bytes/"):
             body = pattern(int(path.split("/")[2]))
         elif path.startswith("/status/"):
@@ -325,10 +329,13 @@ class _Server:
             body, trailers = b"body\n", [("x-trailer", "yes"), ("grpc-status", "0")]
         elif path == "/hang":
             return
+        elif path == "/secret":
+            secret = NeverIndexedHeaderTuple("x-secret", "s")
+            body, trailers, more = b"body\n", [("x-open", "o"), secret], [("x-open", "o"), secret]
         else:
             body = json.dumps({"headers": seen["head"], "length": seen["length"], "sha256": seen["hash"].hexdigest(),
                                "trailers": seen["trailers"], "connection": self.number}).encode()
-        head = [(":status", status), ("server", "h2-origin")]
+        head = [(":status", status), ("server", "h2-origin"), *more]
         if trailers is None:
             head.append(("content-length", str(len(body))))
         if dict(seen["head"])[":method"] == "HEAD" or (not body and trailers is None):
