@@ -181,6 +181,7 @@ void Http2Connection::receive_bytes(std::span<char> bytes) {
   receiving_ = false;
   if (stopped_) return;
   if (flood_ != nullptr) return break_off(NGHTTP2_ENHANCE_YOUR_CALM, 429, flood_);
+  if (too_large_) return break_off(NGHTTP2_FRAME_SIZE_ERROR, 400, "too large CONTINUATION");
   if (taken < 0) {
     if (taken == NGHTTP2_ERR_FLOODED || taken == NGHTTP2_ERR_TOO_MANY_SETTINGS ||
         taken == NGHTTP2_ERR_TOO_MANY_CONTINUATIONS) {
@@ -227,6 +228,11 @@ int Http2Connection::begin_frame(const nghttp2_frame_hd& header) {
     case NGHTTP2_PRIORITY:
     case NGHTTP2_PRIORITY_UPDATE:
       fine = note(Kind::priority);
+      break;
+    case NGHTTP2_CONTINUATION:
+      // nghttp2 looks at the size of the other frames only (RFC 9113 4.2).
+      too_large_ = header.length > kFrameSize;
+      fine = !too_large_ && note(Kind::control);
       break;
     case NGHTTP2_RST_STREAM:
       fine = note(Kind::reset);

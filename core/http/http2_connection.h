@@ -110,6 +110,7 @@ class Http2Connection {
  private:
   friend struct Http2Callbacks;
   static constexpr std::size_t kFrameHeader = 9;
+  static constexpr std::size_t kFrameSize = 16'384;  // SETTINGS_MAX_FRAME_SIZE, of ours as it is by default
   struct Chunk {
     Http2Stream* stream = nullptr;
     std::span<const char> data;
@@ -157,6 +158,7 @@ class Http2Connection {
   std::size_t kept_ = 0;     // bytes, of all streams
   std::size_t unconsumed_ = 0;
   std::uint32_t goaway_error_ = 0;
+  bool too_large_ = false;  // a CONTINUATION
   bool receiving_ = false;
   bool pumping_ = false;
   bool progress_ = false;

@@ -25,10 +25,13 @@ std::string indexed(std::string_view name, std::string_view value) {
 std::vector<ConnectionCase> connection_cases() {
   const std::string block = fields(get());
   const std::string too_large(16'385, 'x');
+  const std::string large_field = field("a", std::string(16'380, 'x'));
   return {
       // 4.2 frame size
       {"a frame above SETTINGS_MAX_FRAME_SIZE", headers(1, post(), false) + data(1, too_large), kFrameSizeError},
       {"HEADERS above SETTINGS_MAX_FRAME_SIZE", frame(kHeaders, kEndHeaders, 1, too_large), kFrameSizeError},
+      {"CONTINUATION above SETTINGS_MAX_FRAME_SIZE",
+       frame(kHeaders, kEndStream, 1, block) + frame(kContinuation, kEndHeaders, 1, large_field), kFrameSizeError},
       // 4.3 and RFC 7541: compression
       {"an index that is not in the table", with_block("\xff\xff\x03"), kCompressionError},
       {"index 0", with_block("\x80"), kCompressionError},
@@ -172,8 +175,11 @@ TEST(Http2Errors, PrefaceAndFirstSettings) {
 std::vector<ConnectionCase> client_cases() {
   const std::string block = fields({{":status", "200"}});
   const std::string open = headers(1, {{":status", "200"}}, false);
+  const std::string large_field = field("a", std::string(16'380, 'x'));
   return {
       {"a frame above SETTINGS_MAX_FRAME_SIZE", open + data(1, std::string(16'385, 'x')), kFrameSizeError},
+      {"CONTINUATION above SETTINGS_MAX_FRAME_SIZE",
+       frame(kHeaders, 0, 1, block) + frame(kContinuation, kEndHeaders, 1, large_field), kFrameSizeError},
       {"index 0", with_block("\x80"), kCompressionError},
       {"a string longer than its block", with_block(std::string("\0\x7f\x10", 3) + "ab"), kCompressionError},
       {"Huffman code with EOS in it", with_block(std::string("\0\x84\xff\xff\xff\xff\0", 7)), kCompressionError},
@@ -558,6 +564,15 @@ TEST(Http2LetThrough, PriorityUpdateOfNothing) {
                  frame(kPriorityUpdate, 0, 0, number(1, 4) + std::string("\0?=;", 4)) +
                  frame(kPriorityUpdate, 0, 0, number(1, 4) + std::string(1000, 'u')) + headers(1, get("/")));
   EXPECT_EQ(s.seen(), "<1 GET /.>");
+  EXPECT_EQ(s.sent(), "");
+}
+
+TEST(Http2LetThrough, ALargeContinuationOfAHeadThatIsIgnored) {
+  Http2ServerTalk s;
+  s.greet();
+  s.client_sends(headers(3, get("/3")) + frame(kHeaders, kEndStream, 1, fields(get())) +
+                 frame(kContinuation, kEndHeaders, 1, field("a", std::string(16'380, 'x'))) + headers(5, get("/5")));
+  EXPECT_EQ(s.seen(), "<1 GET /3.><2 GET /5.>");
   EXPECT_EQ(s.sent(), "");
 }
 
