@@ -281,6 +281,56 @@ TEST(Http2Client, ABrokenAnswerCostsItsStream) {
   }
 }
 
+TEST(Http2Client, WhatMayNotStandBehindAHead) {
+  const std::pair<std::string, std::string> cases[] = {
+      {headers(1, status("103"), false) + data(1, "x"), "<1 103><1 bad>"},
+      {headers(1, status("103"), false) + data(1, "", true), "<1 103><1 bad>"},
+      {headers(1, status("200"), false) + headers(1, status("200")), "<1 200><1 bad>"},
+      {headers(1, status("200"), false) + data(1, "x") + headers(1, {{"a", "b"}, {":path", "/"}}), "<1 200>x<1 bad>"},
+      {headers(1, status("200"), false) + headers(1, {{"Upper", "x"}}), "<1 200><1 bad>"},
+      {headers(1, status("200"), false) + headers(1, {{"connection", "close"}}), "<1 200><1 bad>"},
+  };
+  for (const auto& [bytes, seen] : cases) {
+    Http2ClientTalk c;
+    c.greet();
+    c.request();
+    c.request();
+    (void)c.sent();
+    c.server_sends(bytes + headers(3, status("200")));
+    EXPECT_EQ(c.seen(), seen + "<2 200.>");
+    EXPECT_TRUE(c.codec.reusable());
+    EXPECT_EQ(c.sent(), "RST_STREAM 1 1");
+  }
+}
+
+// RFC 7541 4.2, 6.3
+TEST(Http2Client, FollowsTheSizeOfTheUpstreamsTable) {
+  Http2ClientTalk c;
+  c.frames.with_patterns = true;
+  c.greet({{1, 0}});
+  c.request("/a");
+  c.request("/b");
+  EXPECT_EQ(c.sent(),
+            "HEADERS 1 . {<table 0>, :method: GET, :scheme: http, :authority: h, :path: /a}\n"
+            "HEADERS 3 . {:method: GET, :scheme: http, :authority: h, :path: /b}");
+}
+
+// RFC 9113 6.9.2
+TEST(Http2Client, AWindowThatWasMadeNegativeRecovers) {
+  Http2ClientTalk c;
+  c.greet({{4, 4}});
+  c.request("/", false);
+  c.codec.send_body(1, {"abcdef", 6});
+  c.codec.send_end(1);
+  EXPECT_EQ(c.sent(), "HEADERS 1 {:method: POST, :scheme: http, :authority: h, :path: /}\nDATA 1 abcd");
+  c.server_sends(settings({{4, 1}}) + window_update(1, 3));  // 3 below 0, and 0
+  EXPECT_EQ(c.sent(), "");
+  c.server_sends(window_update(1, 1));
+  EXPECT_EQ(c.sent(), "DATA 1 e");
+  c.server_sends(settings({{4, 9}}));
+  EXPECT_EQ(c.sent(), "DATA 1 f .");
+}
+
 TEST(Http2Client, TooManyInterimAnswers) {
   Http2ClientTalk c;
   c.greet();

@@ -89,10 +89,19 @@ class FrameReader {
       nghttp2_nv pair;
       int flags = 0;
       if (with_patterns && left > 0) {
-        while ((*in & 0xe0) == 0x20) {  // below 31: sizes of one byte
-          text += "<table " + std::to_string(*in & 0x1f) + ">";
-          if (nghttp2_hd_inflate_hd2(inflater_, &pair, &flags, in++, 1, 0) != 1) return text + "!";
-          --left;
+        while ((*in & 0xe0) == 0x20) {
+          std::size_t size = *in & 0x1f;
+          std::size_t bytes = 1;
+          while (size >= 31 && (bytes == 1 || (in[bytes - 1] & 0x80) != 0)) {
+            size += std::size_t{in[bytes] & 0x7fU} << (7 * (bytes - 1));
+            ++bytes;
+          }
+          text += (text.empty() ? "" : ", ") + ("<table " + std::to_string(size) + ">");
+          if (nghttp2_hd_inflate_hd2(inflater_, &pair, &flags, in, bytes, 0) != static_cast<ssize_t>(bytes)) {
+            return text + "!";
+          }
+          in += bytes;
+          left -= bytes;
         }
         never = (*in & 0xf0) == 0x10;
       }

@@ -13,8 +13,8 @@ struct ConnectionCase {
   unsigned error;
 };
 
-std::string with_block(std::string block, unsigned flags = kEndHeaders | kEndStream) {
-  return frame(kHeaders, flags, 1, block);
+std::string with_block(std::string block, unsigned flags = kEndHeaders | kEndStream, std::uint32_t stream = 1) {
+  return frame(kHeaders, flags, stream, block);
 }
 
 // A literal that enters the table (RFC 7541 6.2.1).
@@ -32,10 +32,16 @@ std::vector<ConnectionCase> connection_cases() {
       {"HEADERS above SETTINGS_MAX_FRAME_SIZE", frame(kHeaders, kEndHeaders, 1, too_large), kFrameSizeError},
       {"CONTINUATION above SETTINGS_MAX_FRAME_SIZE",
        frame(kHeaders, kEndStream, 1, block) + frame(kContinuation, kEndHeaders, 1, large_field), kFrameSizeError},
+      {"a frame of unknown type above SETTINGS_MAX_FRAME_SIZE", frame(0xee, 0, 0, too_large), kFrameSizeError},
+      {"a frame above ours, although the client takes such", settings({{5, 1U << 20}}) + frame(0xee, 0, 0, too_large),
+       kFrameSizeError},
       // 4.3 and RFC 7541: compression
       {"an index that is not in the table", with_block("\xff\xff\x03"), kCompressionError},
       {"index 0", with_block("\x80"), kCompressionError},
       {"an integer that overflows", with_block("\x7f\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"), kCompressionError},
+      {"an integer of many bytes, although it is small (RFC 7541 5.1)",
+       with_block(block + std::string("\0\x7f\x80\x80\x80\x80\x80\0", 8) + std::string(127, 'a') + hpack_string("b")),
+       kCompressionError},
       {"a string longer than its block", with_block(std::string("\0\x7f\x10", 3) + "ab"), kCompressionError},
       {"Huffman code with EOS in it", with_block(std::string("\0\x84\xff\xff\xff\xff\0", 7)), kCompressionError},
       {"Huffman padding that is not all ones", with_block(std::string("\0\x81\x00\0", 4)), kCompressionError},
@@ -124,6 +130,7 @@ std::vector<ConnectionCase> connection_cases() {
       // 6.8 GOAWAY
       {"GOAWAY on a stream", frame(kGoaway, 0, 1, number(0, 8)), kProtocolError},
       {"GOAWAY too short", frame(kGoaway, 0, 0, "1234567"), kFrameSizeError},
+      {"GOAWAY whose last stream rises", goaway(0, kNoError) + goaway(2, kNoError), kProtocolError},
       // 6.9 windows
       {"WINDOW_UPDATE of 0 for the connection", window_update(0, 0), kProtocolError},
       {"WINDOW_UPDATE of 0 for a stream", headers(1, get()) + window_update(1, 0), kProtocolError},
@@ -180,6 +187,8 @@ std::vector<ConnectionCase> client_cases() {
       {"a frame above SETTINGS_MAX_FRAME_SIZE", open + data(1, std::string(16'385, 'x')), kFrameSizeError},
       {"CONTINUATION above SETTINGS_MAX_FRAME_SIZE",
        frame(kHeaders, 0, 1, block) + frame(kContinuation, kEndHeaders, 1, large_field), kFrameSizeError},
+      {"a frame of unknown type above SETTINGS_MAX_FRAME_SIZE", frame(0xee, 0, 0, std::string(16'385, 'x')),
+       kFrameSizeError},
       {"index 0", with_block("\x80"), kCompressionError},
       {"a string longer than its block", with_block(std::string("\0\x7f\x10", 3) + "ab"), kCompressionError},
       {"Huffman code with EOS in it", with_block(std::string("\0\x84\xff\xff\xff\xff\0", 7)), kCompressionError},
@@ -188,6 +197,7 @@ std::vector<ConnectionCase> client_cases() {
       {"HEADERS on an idle stream", headers(5, {{":status", "200"}}), kProtocolError},
       {"HEADERS on a stream of its own", headers(2, {{":status", "200"}}), kProtocolError},
       {"DATA on an idle stream", data(5, "x"), kProtocolError},
+      {"DATA before the head (8.1)", data(1, "x"), kProtocolError},
       {"RST_STREAM on an idle stream", rst_stream(5, kCancel), kProtocolError},
       {"WINDOW_UPDATE on an idle stream", window_update(5, 10), kProtocolError},
       {"DATA behind END_STREAM", headers(3, {{":status", "200"}}) + data(3, "x"), kStreamClosed},
@@ -300,6 +310,46 @@ TEST(Http2Errors, MoreDataThanTheConnectionsWindow) {
   EXPECT_EQ(s.sent(), "");
   s.client_sends(data(3, "y"));
   EXPECT_EQ(s.sent(), "GOAWAY 3 3");
+}
+
+// Of an upstream that does not know of the streams' own windows: nothing else lets it come so far.
+TEST(Http2Errors, MoreDataThanTheConnectionsWindowFromAnUpstream) {
+  Http2ClientTalk c;
+  c.take_all = false;
+  c.window = 65'536;
+  c.server_sends(settings());
+  std::size_t left = 100 * 65'536;
+  for (std::uint32_t i = 0; i < 60; ++i) c.request();
+  (void)c.sent();
+  const std::string piece(16'000, 'x');
+  for (std::uint32_t id = 1; left > 0; id += 2) {
+    c.server_sends(headers(id, {{":status", "200"}}, false));
+    for (int i = 0; i < 8 && left > 0; ++i) {
+      const std::size_t size = std::min(piece.size(), left);
+      c.server_sends(data(id, piece.substr(0, size)));
+      left -= size;
+    }
+  }
+  EXPECT_EQ(c.sent(), "");
+  c.server_sends(headers(119, {{":status", "200"}}, false) + data(119, "y"));
+  EXPECT_EQ(c.sent(), "GOAWAY 0 3");
+  EXPECT_TRUE(c.seen().ends_with("<0 bad>"));
+}
+
+// 7: as INTERNAL_ERROR, or as nothing special.
+TEST(Http2Errors, CodesThatNobodyKnows) {
+  Http2ServerTalk s;
+  s.greet();
+  s.client_sends(headers(1, get("/1")) + rst_stream(1, 0xdeadbeef) + goaway(0, 0xdeadbeef) + headers(3, get("/3")));
+  EXPECT_EQ(s.seen(), "<1 GET /1.><1 reset><2 GET /3.>");
+  EXPECT_EQ(s.sent(), "");
+  Http2ClientTalk c;
+  c.greet();
+  for (int i = 0; i < 3; ++i) c.request();
+  (void)c.sent();
+  c.server_sends(rst_stream(1, 0xdeadbeef) + goaway(3, 0xdeadbeef) + headers(3, {{":status", "200"}}));
+  EXPECT_EQ(c.seen(), "<1 reset><3 unprocessed><2 200.>");
+  EXPECT_FALSE(c.codec.reusable());
 }
 
 // Before our SETTINGS have been seen nobody is to blame (5.1.2, 6.5.3).
@@ -521,8 +571,12 @@ TEST(Http2Errors, WhatIsNotOne) {
   s.client_sends(headers(9, post("/pad", {{"content-length", "3"}}), false) +
                  frame(kData, kPadded | kEndStream, 9, std::string("\x04") + "abc" + std::string(4, '\0')));
   EXPECT_EQ(s.seen(), "<5 POST /pad h content-length=3>abc.");
-  s.client_sends(headers(13, get("/last")) + headers(11, get("/below")));
-  EXPECT_EQ(s.seen(), "<6 GET /last h.>");
+  // An integer with zeros that it does not need (RFC 7541 5.1).
+  s.client_sends(with_block(
+      fields(get("/zeros")) + std::string("\0\x7f\x80\x80\0", 5) + std::string(127, 'a') + hpack_string("b"), 5, 11));
+  EXPECT_EQ(s.seen(), "<6 GET /zeros h " + std::string(127, 'a') + "=b.>");
+  s.client_sends(headers(17, get("/last")) + headers(15, get("/below")));
+  EXPECT_EQ(s.seen(), "<7 GET /last h.>");
   EXPECT_EQ(s.sent(), "");
 }
 
@@ -565,6 +619,39 @@ TEST(Http2LetThrough, PriorityUpdateOfNothing) {
                  frame(kPriorityUpdate, 0, 0, number(1, 4) + std::string(1000, 'u')) + headers(1, get("/")));
   EXPECT_EQ(s.seen(), "<1 GET /.>");
   EXPECT_EQ(s.sent(), "");
+}
+
+TEST(Http2LetThrough, PaddingThatIsNotZero) {
+  Http2ServerTalk s;
+  s.greet();
+  s.client_sends(frame(kHeaders, kEndHeaders | kPadded, 1, "\x03" + fields(post("/p")) + "\xff\x01 ") +
+                 frame(kData, kPadded | kEndStream, 1, std::string("\x04") + "abc" + "\xff\xffzz"));
+  EXPECT_EQ(s.seen(), "<1 POST /p>abc.");
+  EXPECT_EQ(s.sent(), "");
+}
+
+// 6.5.3: nothing waits for it. What clients may do is less without; an upstream's streams keep the window that
+// they have by default.
+TEST(Http2LetThrough, SettingsThatAreNeverAcknowledged) {
+  Http2ServerTalk s;
+  s.take_all = false;
+  s.client_sends(std::string(kPreface) + settings() + headers(1, post(), false));
+  const std::string piece(16'383, 'x');
+  for (int i = 0; i < 4; ++i) s.client_sends(data(1, piece));
+  s.answer(1, 200, "hi");
+  EXPECT_EQ(s.sent(),
+            "HEADERS 1 {:status: 200, content-length: 2}\nDATA 1 hi .\nRST_STREAM 1 0\nWINDOW_UPDATE 0 65532");
+  for (std::uint32_t i = 1; i <= 50; ++i) s.client_sends(headers(2 * i + 1, get()));
+  EXPECT_EQ(s.sent(), "RST_STREAM 99 7\nRST_STREAM 101 7") << "more than 48 are refused";
+
+  Http2ClientTalk c;
+  c.server_sends(settings());
+  c.request();
+  (void)c.sent();
+  c.server_sends(headers(1, {{":status", "200"}}, false));
+  for (int i = 0; i < 4; ++i) c.server_sends(data(1, piece, i == 3));
+  EXPECT_TRUE(c.seen().ends_with("x."));
+  EXPECT_TRUE(c.codec.reusable());
 }
 
 TEST(Http2LetThrough, ALargeContinuationOfAHeadThatIsIgnored) {

@@ -295,6 +295,55 @@ TEST(Http2Server, SendsNoMoreThanTheWindowsLetAndSaysWhenItMayGoOn) {
   EXPECT_EQ(s.frames.bodies[1], std::string(1500, 'b'));
 }
 
+// RFC 9113 6.9.2
+TEST(Http2Server, AWindowThatWasMadeNegativeRecovers) {
+  Http2ServerTalk s;
+  s.greet({{4, 100}});
+  s.client_sends(headers(1, get()));
+  s.head(1, 200, kUnknown);
+  const std::string body(80, 'a');
+  s.codec.send_body(1, {body.data(), body.size()});
+  EXPECT_EQ(s.sent(), "HEADERS 1 {:status: 200}\nDATA 1 <80>");
+  s.client_sends(settings({{4, 10}}));  // 70 below 0
+  s.codec.send_body(1, {"0123456789abc", 13});
+  s.codec.send_end(1);
+  EXPECT_EQ(s.sent(), "");
+  s.client_sends(window_update(1, 70));
+  EXPECT_EQ(s.sent(), "");
+  s.client_sends(window_update(1, 10));
+  EXPECT_EQ(s.sent(), "DATA 1 0123456789");
+  s.client_sends(settings({{4, 12}}));
+  EXPECT_EQ(s.sent(), "DATA 1 ab");
+  s.client_sends(settings({{4, 1000}}));
+  EXPECT_EQ(s.sent(), "DATA 1 c .");
+}
+
+// RFC 9113 6.5.2
+TEST(Http2Server, FramesGrowNoLargerForAClientThatTakesLargerOnes) {
+  Http2ServerTalk s;
+  s.greet({{4, 1U << 20}, {5, 1U << 20}});
+  s.client_sends(headers(1, get()));
+  s.answer(1, 200, std::string(40'000, 'x'));
+  EXPECT_EQ(s.sent(),
+            "HEADERS 1 {:status: 200, content-length: 40000}\nDATA 1 <16384>\nDATA 1 <16384>\nDATA 1 <7232> .");
+}
+
+// RFC 7541 4.2, 6.3
+TEST(Http2Server, FollowsTheSizeOfTheClientsTable) {
+  Http2ServerTalk s;
+  s.frames.with_patterns = true;
+  s.greet({{1, 0}});
+  s.client_sends(headers(1, get()) + headers(3, get()) + headers(5, get()));
+  s.answer(1, 200, "");
+  s.answer(2, 200, "");
+  EXPECT_EQ(s.sent(),
+            "HEADERS 1 . {<table 0>, :status: 200, content-length: 0}\nHEADERS 3 . {:status: 200, content-length: 0}");
+  s.client_sends(settings({{1, 2000}}) + settings({{1, 100}}) + settings({{1, 3000}}));
+  s.answer(3, 200, "");
+  EXPECT_EQ(s.sent(), "HEADERS 5 . {<table 100>, <table 3000>, :status: 200, content-length: 0}")
+      << "the least, and the last";
+}
+
 TEST(Http2Server, StreamsShareTheConnectionsWindow) {
   Http2ServerTalk s;
   s.greet({{4, 1 << 20}});
