@@ -23,21 +23,22 @@ PER_ATTACKER = 256  # KiB
 def test_a_flood_is_cut_and_a_good_client_loses_nothing(site, attackers, good, flood):
     site.start(workers=1)
     friend = good()
-    several = [attackers() for _ in range(8)]
-    growth = Growth(site.edge)
+    several, held = [attackers() for _ in range(8)], []
     for attacker in several:
+        growth = Growth(site.edge)  # of this one: memory that the one before gave back is in it already
         began = time.monotonic()
         attacker.flood(flood)
         friend.ask()
         assert attacker.ends() in (CALM, None) and attacker.closed
         assert time.monotonic() - began < patience(2)
+        held.append(growth.most())
     assert any(attacker.goaway == CALM for attacker in several), "one of them at least gets to read why"
     friend.ask()
     assert len(site.edge.wait_access(len(several), kind="connection", reason="flood")) == len(several)
     assert site.edge.metrics().total("edgemux_drops_total", reason="flood") >= len(several)
     site.edge.wait_log(r"listener https: client 127\.0\.0\.1: .*([Tt]oo many|too small|decodes to)")
-    if not sanitized():
-        assert growth.most() < len(several) * PER_ATTACKER
+    print(f"{flood.__name__}: {held} KiB")
+    assert max(held) < PER_ATTACKER or sanitized()
 
 
 @pytest.mark.full
