@@ -19,7 +19,7 @@ class Server:
     def __init__(self, port):
         self.address = f"127.0.0.1:{port}"
         self.cancelled = threading.Event()
-        self.deadlines, self.metadata = [], []
+        self.deadlines, self.metadata, self.calls = [], [], 0
         plain = {"request_deserializer": None, "response_serializer": None}
         kinds = {
             "Unary": grpc.unary_unary_rpc_method_handler(self.unary, **plain),
@@ -38,11 +38,13 @@ class Server:
         self.server.stop(0).wait()
 
     def unary(self, request, context):
+        self.calls += 1
         self.metadata.append(dict(context.invocation_metadata()))
         context.set_trailing_metadata([("x-trailer", "t"), ("x-bytes-bin", b"\x00\x01")])
         return request
 
     def count(self, request, context):
+        self.calls += 1
         for number in range(int(request)):
             yield str(number).encode()
 
@@ -70,14 +72,28 @@ def server(closing):
 
 @pytest.fixture
 def channel(site, server):
-    site.start(site.route({"path": "/demo.Echo", "upstream": {"endpoints": [server.address], "protocol": "h2"}},
+    site.start(site.route({"path": "/demo.Echo", "upstream": to(server)},
                           {"path": "/dead.Service", "upstream": {"endpoints": [f"127.0.0.1:{free_port()}"], "protocol": "h2"}},
-                          {"path": "/plain", "respond": {"status": 403, "body": "no"}}))
-    roots = grpc.ssl_channel_credentials(site.authority.path.read_bytes())
-    options = [("grpc.ssl_target_name_override", HOST), ("grpc.default_authority", HOST), ("grpc.enable_http_proxy", 0),
-               ("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-    with grpc.secure_channel(f"127.0.0.1:{site.edge.https}", roots, options) as made:
+                          {"path": "/plain.Service", "respond": {"status": 403, "body": "no"}}))
+    with connected(site) as made:
         yield made
+
+
+def to(server):
+    return {"endpoints": [server.address], "protocol": "h2"}
+
+
+def connected(site, host=HOST):
+    roots = grpc.ssl_channel_credentials(site.authority.path.read_bytes())
+    options = [("grpc.ssl_target_name_override", host), ("grpc.default_authority", host), ("grpc.enable_http_proxy", 0),
+               ("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+    return grpc.secure_channel(f"127.0.0.1:{site.edge.https}", roots, options)
+
+
+def failure(channel, method, message=b""):
+    with pytest.raises(grpc.RpcError) as failed:
+        channel.unary_unary(method)(message, timeout=within())
+    return failed.value.code(), failed.value.details()
 
 
 def within():
@@ -134,10 +150,11 @@ def test_status_and_deadlines_travel(channel, server):
 
 def test_the_proxys_own_answers_are_grpc(channel, site):
     for method, code, text in (("/dead.Service/Call", grpc.StatusCode.UNAVAILABLE, "refuses connections"),
-                               ("/other.Service/Call", grpc.StatusCode.UNIMPLEMENTED, "no rule")):
-        with pytest.raises(grpc.RpcError) as failed:
-            channel.unary_unary(method)(b"", timeout=within())
-        assert failed.value.code() == code and text in failed.value.details()
+                               ("/other.Service/Call", grpc.StatusCode.UNIMPLEMENTED, "no rule"),
+                               # An answer of the operator's own is what it is; the client makes a status of it.
+                               ("/plain.Service/Call", grpc.StatusCode.PERMISSION_DENIED, "403")):
+        said = failure(channel, method)
+        assert said[0] == code and text in said[1]
     site.edge.wait_access(path="/dead.Service/Call", reason="connect_failed", status=200)
 
 
@@ -149,6 +166,44 @@ def test_a_limit_is_told_in_grpc(channel, site):
             channel.unary_unary(SERVICE + "Unary")(b"1", timeout=within())
     assert failed.value.code() == grpc.StatusCode.UNAVAILABLE and "more requests than it may" in failed.value.details()
     site.edge.wait_access(reason="source_limit", status=200)
+
+
+def test_refusals_of_rules_and_hosts_are_grpc(site, server):
+    site.start(
+        site.route({"exact_path": SERVICE + "Hang", "upstream": to(server), "timeouts": {"request": "500ms"}},
+                   {"path": "/demo.Echo", "upstream": to(server)}, max_request_body=1000),
+        site.route({"path": "/", "upstream": to(server)}, host="denied.example.com", deny=["127.0.0.0/8"]),
+        site.route({"path": "/", "upstream": to(server)}, host="others.example.com", allow=["203.0.113.0/24"]))
+    with connected(site) as channel:
+        code, text = failure(channel, SERVICE + "Hang")
+        assert (code, "timeouts.request" in text) == (grpc.StatusCode.UNAVAILABLE, True)
+        until(server.cancelled.is_set, "the server is told")
+        code, text = failure(channel, SERVICE + "Unary", bytes(2000))
+        assert (code, "larger than this host takes" in text) == (grpc.StatusCode.RESOURCE_EXHAUSTED, True)
+        assert channel.unary_unary(SERVICE + "Unary")(bytes(900), timeout=within()) == bytes(900)
+    site.edge.wait_access(reason="request_timeout", status=200)
+    site.edge.wait_access(reason="body_too_large", status=200)
+    for host in ("denied.example.com", "others.example.com"):
+        with connected(site, host) as channel:
+            assert failure(channel, SERVICE + "Unary")[0] == grpc.StatusCode.PERMISSION_DENIED
+    site.edge.wait_access(2, reason="access_denied", status=200)
+    assert server.calls == 1
+
+
+def test_rules_see_methods_fields_and_weights(site, server, closing):
+    by_method, by_field, never = (closing(Server(free_port())) for _ in range(3))
+    site.start(site.route({"exact_path": SERVICE + "Unary", "upstream": to(by_method)},
+                          {"match": {"path": "/demo.Echo", "headers": {"x-version": "2"}}, "upstream": to(by_field)},
+                          {"path": "/split.Echo", "rewrite": {"prefix": "/demo.Echo"},
+                           "split": [{"upstream": to(server), "weight": 1}, {"upstream": to(never), "weight": 0}]},
+                          {"path": "/demo.Echo", "upstream": to(server)}))
+    with connected(site) as channel:
+        assert channel.unary_unary(SERVICE + "Unary")(b"1", timeout=within()) == b"1" and by_method.calls == 1
+        assert list(channel.unary_stream(SERVICE + "Count")(b"2", timeout=within(), metadata=[("x-version", "2")])) == [b"0", b"1"]
+        assert list(channel.unary_stream(SERVICE + "Count")(b"1", timeout=within(), metadata=[("x-version", "1")])) == [b"0"]
+        for _ in range(10):
+            assert channel.unary_unary("/split.Echo/Unary")(b"3", timeout=within()) == b"3"
+    assert [one.calls for one in (by_method, by_field, server, never)] == [1, 1, 11, 0]
 
 
 def test_a_server_that_dies_is_an_error_and_comes_back(channel, server, closing):
