@@ -96,6 +96,23 @@ def test_both_bodies_flow_at_once(pair):
     pair.goes_on()
 
 
+def test_events_are_not_held_back(pair):
+    """Server-sent events: each is there before the next one is sent, however small."""
+    client, upstream = pair.start()
+    client.ask("/events", headers=[("Accept", "text/event-stream")])
+    upstream.request()
+    upstream.head(200, [("content-type", "text/event-stream")])
+    assert client.head() == 200 and client.headers["content-type"] == "text/event-stream"
+    for number in range(20):
+        event = b"data: %d\n\n" % number
+        upstream.send(event)
+        assert client.take(len(event)) == event
+    upstream.end()
+    rest = client.rest()
+    assert rest.whole and rest.body == b""
+    pair.goes_on()
+
+
 def test_trailers_travel_where_both_sides_have_them(pair):
     """HTTP/1 is not sent any and its own end here."""
     client, upstream = pair.start()
