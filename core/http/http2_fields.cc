@@ -222,11 +222,12 @@ const char* HeaderBlock::join_cookies(FieldList& fields, std::size_t first) {
     if (view(pairs_[i].name) != "cookie") continue;
     const std::string_view crumb = view(pairs_[i].value);
     secret |= never_indexed_[i];
+    if (crumb.empty()) continue;  // or there might be space at the end
     if (out != cookies_) {
       *out++ = ';';
       *out++ = ' ';
     }
-    if (!crumb.empty()) std::memcpy(out, crumb.data(), crumb.size());
+    std::memcpy(out, crumb.data(), crumb.size());
     out += crumb.size();
   }
   fields[first].never_indexed = secret;
