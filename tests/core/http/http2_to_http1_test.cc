@@ -1,12 +1,13 @@
 // Random header lists through the HTTP/2 server and the HTTP/1 client: whatever the first accepts leaves the second as
-// one HTTP/1 message that says the same. A million of them, where that is a matter of seconds, or with EDGEMUX_FULL
-// set.
+// one HTTP/1 message that says the same, to our own parser and to llhttp. A million of them, where that is a matter of
+// seconds, or with EDGEMUX_FULL set.
 #include <cstdlib>
 #include <random>
 
 #include "core/http/bytes.h"
 #include "core/http/http1_client.h"
 #include "tests/core/http/http2_conversation.h"
+#include "tests/core/http/llhttp_reference.h"
 
 namespace edgemux::core {
 namespace {
@@ -118,6 +119,39 @@ class ToHttp1 final : public ClientCodec::Observer {
   Wire wire_;
 };
 
+bool is_made_here(FieldId id) {
+  return id == FieldId::host || id == FieldId::content_length || id == FieldId::transfer_encoding ||
+         id == FieldId::connection || id == FieldId::upgrade;
+}
+
+// The same by a parser that is not ours.
+const char* wrong_to_llhttp(const RequestHead& head, const std::string& bytes) {
+  std::string body;
+  if (head.framing == Framing::length) body.assign(head.content_length, 'd');
+  const bool chunked = head.framing == Framing::chunked;
+  const auto other = testing::Reference::read(bytes + (chunked ? "0\r\n\r\n" : body) + "GET", HTTP_REQUEST, false);
+  if (other.error == HPE_INVALID_METHOD && head.method == Method::other) return nullptr;  // it has a list of them
+  if (other.error != HPE_OK || !other.complete) return "llhttp: not one message";
+  if (other.body != body) return "llhttp: its body";
+  if (other.method != head.method_text) return "llhttp: its method";
+  if (other.target != std::string(head.path) + (head.has_query ? "?" + std::string(head.query) : "")) {
+    return "llhttp: its target";
+  }
+  std::size_t at = 0;
+  for (const auto& [name, value] : other.fields) {
+    const FieldId id = classify_field(name);
+    if (id == FieldId::host && value != head.authority) return "llhttp: its authority";
+    if (is_made_here(id)) continue;
+    const auto gone = [](const Field& f) { return f.hop_by_hop || is_made_here(f.id); };
+    while (at < head.fields.size() && gone(head.fields[at])) ++at;
+    if (at == head.fields.size() || head.fields[at].name != name || head.fields[at].value != value) {
+      return "llhttp: a field";
+    }
+    ++at;
+  }
+  return nullptr;
+}
+
 const char* wrong_with(ToHttp1& http1, const RequestHead& head, bool end) {
   for (const Field& f : head.fields) {
     for (const char c : f.name) {
@@ -145,7 +179,7 @@ const char* wrong_with(ToHttp1& http1, const RequestHead& head, bool end) {
     if (is_always_hop_by_hop(f.id) && !ours && !(head.upgrade && upgrade)) return "a connection-specific field";
     if (!ours && !upgrade && head.fields.find(f.name) == nullptr) return "a field out of nothing";
   }
-  return nullptr;
+  return wrong_to_llhttp(head, bytes);
 }
 
 TEST(Http2ToHttp1, NothingThatIsAcceptedTurnsIntoSomethingElse) {
