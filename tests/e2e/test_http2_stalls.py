@@ -281,3 +281,89 @@ def test_ten_gibibytes_over_a_thousand_streams(site):
     most = take(site, site.authority.client_context(["h2"]), 1000, (10 << 30) // 1000 + 1)
     print(f"10 GiB in {time.monotonic() - began:.0f} s; at most {most} KiB")
     assert most < 4096
+
+
+@pytest.mark.full
+def test_a_gibibyte_over_a_thousand_streams_from_http2(site, closing):
+    """Less, because the origin is python-h2."""
+    site.start(site.route({"path": "/", "upstream": upstream_of(site, closing, "h2")}), workers=1)
+    began = time.monotonic()
+    most = take(site, site.authority.client_context(["h2"]), 1000, (1 << 30) // 1000 + 1)
+    print(f"1 GiB in {time.monotonic() - began:.0f} s; at most {most} KiB")
+    assert most < 4096
+
+
+class Writer(Attacker):
+    """Sends a body on each of many streams at a time, pieces of random length in random order, within the windows."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.dice, self.room, self.rooms, self.left, self.hashes, self.answers = random.Random(11), 65_535, {}, {}, {}, {}
+        self.first = 65_536  # SETTINGS_INITIAL_WINDOW_SIZE of the proxy
+
+    def begin(self, streams, size):
+        for stream in range(1, 2 * streams, 2):
+            self.rooms[stream], self.left[stream], self.hashes[stream] = self.first, size, hashlib.sha256()
+            self.answers[stream] = b""
+            self.send(frame(HEADERS, 4, stream, head(b"/upload", b"POST")))
+
+    def write(self):
+        """All that may go now."""
+        text = b""
+        while self.room > 0 and (may := [s for s, left in self.left.items() if left and self.rooms[s] > 0]):
+            stream = self.dice.choice(may)
+            count = min(self.dice.randrange(1000, 16_384), self.left[stream], self.rooms[stream], self.room)
+            piece = self.dice.randbytes(count)
+            self.hashes[stream].update(piece)
+            self.left[stream] -= count
+            self.rooms[stream] -= count
+            self.room -= count
+            text += frame(DATA, 0 if self.left[stream] else 1, stream, piece)
+        self.send(text)
+
+    def read(self):
+        data = self.sock.recv(1 << 18)
+        assert data, "the connection ended"
+        self.buffer += data
+        while len(self.buffer) >= 9 and len(self.buffer) >= (end := 9 + int.from_bytes(self.buffer[:3], "big")):
+            kind, stream, payload = self.buffer[3], int.from_bytes(self.buffer[5:9], "big"), self.buffer[9:end]
+            assert kind not in (RST, GOAWAY), self.buffer[:end]
+            if kind == DATA:
+                self.answers[stream] += payload
+            elif kind == WINDOW and stream == 0:
+                self.room += int.from_bytes(payload, "big")
+            elif kind == WINDOW:
+                self.rooms[stream] += int.from_bytes(payload, "big")
+            if kind in (DATA, HEADERS) and self.buffer[4] & 1:
+                self.hashes[stream] = (self.hashes[stream].hexdigest(), json.loads(self.answers.pop(stream)))
+            self.buffer = self.buffer[end:]
+
+
+def give(site, context, streams, size):
+    """Uploads `size` bytes on each of `streams` streams at a time; returns the most memory that took, in KiB."""
+    writer = Writer(site.edge.https, context, within=patience(60))
+    growth = Growth(site.edge)
+    writer.begin(streams, size)
+    while writer.answers:
+        writer.write()
+        writer.read()
+    writer.close()
+    assert all((sent, size) == (seen["sha256"], seen["length"]) for sent, seen in writer.hashes.values())
+    return growth.most()
+
+
+@pytest.mark.parametrize("upstream", ["http1", "h2"])
+def test_many_uploads_at_a_time(site, closing, upstream):
+    site.start(site.route({"path": "/", "upstream": upstream_of(site, closing, upstream)}), workers=1)
+    most = give(site, site.authority.client_context(["h2"]), STREAMS, 100_000 if sanitized() else 500_000)
+    assert most < 4096 or sanitized(), f"{most} KiB"
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("upstream", ["http1", "h2"])
+def test_a_gibibyte_uploaded_over_48_streams(site, closing, upstream):
+    site.start(site.route({"path": "/", "upstream": upstream_of(site, closing, upstream)}), workers=1)
+    began = time.monotonic()
+    most = give(site, site.authority.client_context(["h2"]), STREAMS, (1 << 30) // STREAMS + 1)
+    print(f"{upstream}: 1 GiB in {time.monotonic() - began:.0f} s; at most {most} KiB")
+    assert most < 4096
