@@ -70,7 +70,24 @@ void HttpSession::serve() {
     }
     for (std::size_t i = 0; i < stream_tunnels_.size(); ++i) stream_tunnels_[i]->client().may_write();
   }
+  if (can_start()) {
+    start_held();
+    if (closed_ || !std::holds_alternative<Serving>(stage_)) return;
+  }
   read();
+}
+
+void HttpSession::start_held() {
+  while (!closed_ && can_start()) {
+    const auto held = http2_->start_next();
+    if (fed_ != nullptr) flush_fed();
+  }
+  flush();
+}
+
+// Who can be refused without harm costs nothing beyond the others' bound.
+void HttpSession::limit_held() {
+  while (http2_->holds() && spent() + http2_->held_cost() > kMostSpent + kHeld) http2_->refuse_held();
 }
 
 bool HttpSession::wants_input() const {
@@ -115,6 +132,7 @@ bool HttpSession::receive(std::span<char> bytes) {
   const std::size_t used = codec_->receive(bytes);
   if (fed_ != nullptr) flush_fed();
   if (closed_) return false;
+  if (http2_ != nullptr && http2_->holds()) limit_held();
   if (codec_->multiplexed()) flush();
   if (closed_) return false;
   if (bytes.data() == stash_.data()) {
@@ -142,9 +160,15 @@ void HttpSession::end_of_input() {
   codec_->close_after();
 }
 
+// A stream that ends with that makes room for another one.
+void HttpSession::produce() {
+  codec_->produce();
+  if (!closed_ && can_start()) again_.request();
+}
+
 void HttpSession::flush() {
   if (closed_) return;
-  codec_->produce();
+  produce();
   if (codec_->multiplexed() && output_.pending() < kGathered && waiting_ != Waiting::write && !codec_->finished()) {
     if (output_.empty()) return;
     output_.keep();
@@ -157,7 +181,7 @@ void HttpSession::flush() {
 void HttpSession::send() {
   if (closed_) return;
   sending_ = false;
-  codec_->produce();
+  produce();
   const std::size_t before = output_.pending();
   if (codec_->finished()) stream_->end_follows();
   const core::IoResult result = output_.flush(*stream_);
@@ -217,6 +241,7 @@ void HttpSession::drop_exchange(Exchange& exchange) {
   ++requests_;
   --open_;
   worker().give_exchange(std::move(exchanges_[exchange.stream() - 1]));
+  if (!closed_ && can_start()) again_.request();
 }
 
 void HttpSession::feed(Exchange& exchange) {
@@ -235,7 +260,7 @@ void HttpSession::flush_fed() {
 }
 
 void HttpSession::on_request(core::StreamId stream, core::RequestHead& head, bool end) {
-  if (open_ > 0 && !may_keep(kPerRequest)) {
+  if (open_ > 0 && spent() + kPerRequest > kMostSpent) {
     codec_->reset(stream, core::StreamError::refused);
     return;
   }

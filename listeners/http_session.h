@@ -69,7 +69,9 @@ class HttpSession final : public Session,
   // of a request beyond its window (`before` and `now`: bytes), and what they could do without they keep while
   // may_keep() only. Beyond it further requests are refused as not processed.
   void keeps(std::size_t before, std::size_t now) { kept_ += now - before; }
-  [[nodiscard]] bool may_keep(std::size_t bytes) const { return http2_ == nullptr || spent() + bytes <= kMostSpent; }
+  [[nodiscard]] bool may_keep(std::size_t bytes) const {
+    return http2_ == nullptr || spent() + http2_->held_cost() + bytes <= kMostSpent;
+  }
   // The client may be kept from sending by what has not gone on to upstreams, of this request or of others.
   [[nodiscard]] bool withholds_window() const { return http2_ != nullptr && http2_->withholds_window(); }
   // The exchange is over and may be taken apart: the next request may come. The session must not be used after it by
@@ -121,6 +123,7 @@ class HttpSession final : public Session,
   // With what is on its way out, and what the connection itself costs: 256 KiB.
   static constexpr std::size_t kMostSpent = 200 * 1024;
   static constexpr std::size_t kOnItsWay = 36 * 1024;  // of answers: no reason to refuse a request
+  static constexpr std::size_t kHeld = 32 * 1024;      // beyond kMostSpent, by requests that the codec holds
   static constexpr std::size_t kPerRequest = 3072;     // what an exchange costs with its upstream connection
   static constexpr std::size_t kLittleRead = 512;      // a head, and the first of its body
   static constexpr std::size_t kGathered = 16 * 1024;  // bytes of several streams that wait for the end of the turn
@@ -171,9 +174,21 @@ class HttpSession final : public Session,
   // An estimate; over HTTP/2.
   [[nodiscard]] std::size_t spent() const {
     const std::size_t waits = std::max(unsent(), kOnItsWay) - kOnItsWay;
-    return (open_ + stream_tunnels_.size()) * kPerRequest + kept_ + http2_->received() + http2_->held() + waits;
+    const std::size_t kept = kept_ + kept_ / 4;  // in large blocks, with holes between them
+    return (open_ + stream_tunnels_.size()) * kPerRequest + kept + http2_->received() + http2_->held() + waits;
   }
-  [[nodiscard]] bool busy() const { return open_ > 0 || !stream_tunnels_.empty(); }
+  [[nodiscard]] bool busy() const {
+    return open_ > 0 || !stream_tunnels_.empty() || (http2_ != nullptr && http2_->holds());
+  }
+  // A request that waited for others to be over has its place. It may rather wait on than be refused.
+  [[nodiscard]] bool can_start() const {
+    return http2_ != nullptr && http2_->startable() && (open_ == 0 || may_keep(kPerRequest));
+  }
+  void start_held();
+  void limit_held();
+  // The connection is not new any more; or what it held has waited for long enough.
+  void grown_up();
+  void produce();
   Exchange& open_exchange(core::StreamId stream);
   void drop_exchange(Exchange& exchange);
   // The exchange has bytes for its upstream: they are sent when what was received is dealt with.
@@ -200,6 +215,7 @@ class HttpSession final : public Session,
   routing::TenantPtr counted_for_;  // without TLS; keeps it alive
   core::Timer deadline_;
   core::Deferred again_;
+  std::unique_ptr<core::Timer> early_;  // over HTTP/2, until grown_up()
   std::string sni_;
   std::string detail_;
   std::uint64_t began_us_;
@@ -211,6 +227,7 @@ class HttpSession final : public Session,
   bool input_ended_ = false;
   bool sending_ = false;  // at the end of the turn
   bool draining_ = false;
+  bool grown_up_ = false;
   bool closed_ = false;
 };
 

@@ -11,6 +11,13 @@
 
 namespace edgemux::listeners {
 
+namespace {
+
+// For how long a connection may begin more than its share: until what the client began before it knew has arrived.
+constexpr std::uint64_t kEarlyTime = 2'000;  // ms
+
+}  // namespace
+
 void HttpSession::begin_plain(Listener& listener, const core::SocketAddress& client,
                               const core::SocketAddress& destination, std::unique_ptr<core::TcpStream> stream) {
   std::unique_ptr<HttpSession> session(new HttpSession(listener, client, destination, std::move(stream)));
@@ -86,6 +93,8 @@ void HttpSession::choose_codec() {
   http2_ = std::make_unique<core::Http2Server>(observer, output_, worker().http_scratch(),
                                                worker().snapshot().limits.request_head);
   codec_ = http2_.get();
+  early_ = std::make_unique<core::Timer>([](void* self) { static_cast<HttpSession*>(self)->grown_up(); }, this);
+  worker().loop().timers().arm(*early_, worker().now() + kEarlyTime);
   announce_origins();
   flush();
 }

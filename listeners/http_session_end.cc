@@ -2,6 +2,8 @@
 
 #include "listeners/http_session.h"
 
+#include <utility>
+
 #include "listeners/clock.h"
 #include "listeners/exchange.h"
 #include "listeners/stream_tunnel.h"
@@ -137,6 +139,20 @@ void HttpSession::windows_timed_out() {
   cut(CloseReason::response_too_slow);
 }
 
+void HttpSession::grown_up() {
+  if (!std::exchange(grown_up_, true)) {
+    http2_->tell_limit();
+    const auto most = static_cast<std::uint64_t>(worker().snapshot().timeouts.request_head.count());
+    worker().loop().timers().arm(*early_, worker().now() + most);
+  } else {
+    // What finds no place within the time that a head may take is refused: another connection may have room.
+    http2_->end_early();
+    while (http2_->holds()) http2_->refuse_held();
+    early_.reset();
+  }
+  flush();
+}
+
 void HttpSession::say_goodbye() {
   waiting_ = Waiting::nothing;
   codec_->close_after();
@@ -167,6 +183,7 @@ void HttpSession::close(CloseReason reason) {
                    (!busy() && requests_ == 0 && !std::holds_alternative<std::unique_ptr<Upgraded>>(stage_));
   codec_->stop();
   deadline_.cancel();
+  early_.reset();
   again_.cancel();
   if (busy()) {
     for (const auto& exchange : exchanges_) {

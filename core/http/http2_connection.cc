@@ -34,6 +34,9 @@ struct Http2Callbacks {
   static int frame_received(nghttp2_session*, const nghttp2_frame* frame, void* user) {
     return of(user).frame_received(*frame);
   }
+  static int before_frame(nghttp2_session*, const nghttp2_frame* frame, void* user) {
+    return of(user).before_frame(*frame) ? 0 : NGHTTP2_ERR_CANCEL;
+  }
   static int frame_sent(nghttp2_session*, const nghttp2_frame* frame, void* user) {
     return of(user).frame_sent(*frame);
   }
@@ -60,6 +63,7 @@ struct Http2Callbacks {
       nghttp2_session_callbacks_set_on_header_callback2(made, header);
       nghttp2_session_callbacks_set_on_data_chunk_recv_callback(made, data_chunk);
       nghttp2_session_callbacks_set_on_frame_recv_callback(made, frame_received);
+      nghttp2_session_callbacks_set_before_frame_send_callback(made, before_frame);
       nghttp2_session_callbacks_set_on_frame_send_callback(made, frame_sent);
       nghttp2_session_callbacks_set_on_stream_close_callback(made, stream_closed);
       nghttp2_session_callbacks_set_send_data_callback(made, write_data);
@@ -107,7 +111,7 @@ Http2Connection::Http2Connection(Side side, Output& output, HttpScratch& scratch
     return;
   }
   const auto limit = static_cast<std::uint32_t>(std::min<std::size_t>(head_limit, UINT32_MAX));
-  const nghttp2_settings_entry server[] = {{NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, kMaxStreams},
+  const nghttp2_settings_entry server[] = {{NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, kMaxEarlyStreams},
                                            {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, kStreamWindow},
                                            {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, limit},
                                            {NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1},
@@ -191,6 +195,11 @@ void Http2Connection::receive_bytes(std::span<char> bytes) {
     return break_off(memory ? NGHTTP2_INTERNAL_ERROR : NGHTTP2_PROTOCOL_ERROR, memory ? 500 : 400,
                      nghttp2_strerror(static_cast<int>(taken)));
   }
+  after_received();
+}
+
+void Http2Connection::after_received() {
+  if (stopped_) return;
   pump();
   settle();
   tell_writable();
@@ -341,7 +350,10 @@ int Http2Connection::frame_received(const nghttp2_frame& frame) {
       on_room();
       break;
     case NGHTTP2_SETTINGS:
-      if ((frame.hd.flags & NGHTTP2_FLAG_ACK) != 0) accepted_ = true;
+      if ((frame.hd.flags & NGHTTP2_FLAG_ACK) != 0) {
+        accepted_ = true;
+        if (limiting_ > 0 && --limiting_ == 0) on_limit_known();
+      }
       settled_ = true;
       on_room();
       break;

@@ -37,8 +37,10 @@ class Http2Connection {
  protected:
   enum class Side : std::uint8_t { server, client };
   // Requests at a time: of a client, so that one that asks for much and takes nothing costs 256 KiB at most, of which a
-  // request with its upstream connection is some 3 (RFC 9113 5.1.2 recommends 100); and to an upstream.
+  // request with its upstream connection is some 3 (RFC 9113 5.1.2 recommends 100); of a client that has just come in,
+  // and takes a hundred for granted; and to an upstream.
   static constexpr std::uint32_t kMaxStreams = 48;
+  static constexpr std::uint32_t kMaxEarlyStreams = 100;
   static constexpr std::uint32_t kMaxUpstreamStreams = 100;
   // What a peer may send on one stream, and on all, before it was taken: the memory that a slow other side costs.
   static constexpr std::uint32_t kStreamWindow = 64 * 1024;
@@ -66,9 +68,19 @@ class Http2Connection {
   virtual void on_broken(std::uint16_t status, const char* reason) = 0;
   // A stream has gone, or the peer's SETTINGS or GOAWAY came.
   virtual void on_room() {}
+  // The client knows of kMaxStreams.
+  virtual void on_limit_known() {}
 
   // ---- the connection
   void receive_bytes(std::span<char> bytes);
+  // Calls `what` as if it happened within receive().
+  template <typename What>
+  void as_received(What what) {
+    receiving_ = true;
+    what();
+    receiving_ = false;
+    after_received();
+  }
   void write_out();
   [[nodiscard]] bool mid_block() const { return block_ != nullptr; }
   [[nodiscard]] bool broken() const { return broken_; }
@@ -81,6 +93,9 @@ class Http2Connection {
   [[nodiscard]] std::uint64_t stalled() const { return guard_.stalled_ms(clock_()); }
   void halt() { stopped_ = true; }
   void break_off(std::uint32_t error, std::uint16_t status, const char* reason);
+
+  // Tells a client of kMaxStreams. Until it knows, it may have begun more.
+  void limit_streams();
 
   // ---- streams
   Http2Stream* stream(StreamId slot) const { return slot - 1 < streams_.size() ? streams_[slot - 1] : nullptr; }
@@ -116,6 +131,7 @@ class Http2Connection {
     std::span<const char> data;
   };
 
+  void after_received();
   void hand_over(bool end);
   void pump();
   void settle();
@@ -135,6 +151,7 @@ class Http2Connection {
   int header(nghttp2_rcbuf* name, nghttp2_rcbuf* value, bool never_indexed);
   int data_chunk(std::int32_t id, std::span<const char> data);
   int frame_received(const nghttp2_frame& frame);
+  bool before_frame(const nghttp2_frame& frame);
   int frame_sent(const nghttp2_frame& frame);
   int stream_closed(std::int32_t id, std::uint32_t error);
   ssize_t read_body(Http2Stream& stream, std::size_t length, std::uint32_t& flags);
@@ -158,7 +175,8 @@ class Http2Connection {
   std::size_t kept_ = 0;     // bytes, of all streams
   std::size_t unconsumed_ = 0;
   std::uint32_t goaway_error_ = 0;
-  bool too_large_ = false;  // a CONTINUATION
+  bool too_large_ = false;     // a CONTINUATION
+  std::uint8_t limiting_ = 0;  // acknowledgements of SETTINGS until the client knows of kMaxStreams
   bool receiving_ = false;
   bool pumping_ = false;
   bool progress_ = false;

@@ -17,6 +17,23 @@ void Http2Connection::widen(Http2Stream& stream, std::size_t window) {
   nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, stream.id, static_cast<std::int32_t>(wanted));
 }
 
+// nghttp2 refuses streams beyond a limit that it has been given, whether the client can know of it or not. So it is
+// given the larger one once more, which before_frame() keeps from going out.
+void Http2Connection::limit_streams() {
+  if (broken_) return;
+  limiting_ = accepted_ ? 1 : 2;
+  for (const std::uint32_t most : {kMaxStreams, kMaxEarlyStreams}) {
+    const nghttp2_settings_entry entry = {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, most};
+    nghttp2_submit_settings(session_, NGHTTP2_FLAG_NONE, &entry, 1);
+  }
+}
+
+bool Http2Connection::before_frame(const nghttp2_frame& frame) {
+  const bool again = limiting_ > 0 && frame.hd.type == NGHTTP2_SETTINGS && frame.settings.niv == 1 &&
+                     frame.settings.iv[0].value == kMaxEarlyStreams;
+  return !again;
+}
+
 void Http2Connection::resume(Http2Stream& stream) {
   if (!stream.deferred || broken_) return;
   stream.deferred = false;

@@ -46,8 +46,16 @@ class HeaderBlock : public InHttp2Memory {
   HeaderBlock(const HeaderBlock&) = delete;
   HeaderBlock& operator=(const HeaderBlock&) = delete;
 
+  struct Pair {
+    nghttp2_rcbuf* name;
+    nghttp2_rcbuf* value;
+  };
+
   void add(nghttp2_rcbuf* name, nghttp2_rcbuf* value, bool never_indexed);
   [[nodiscard]] std::size_t decoded_bytes() const { return bytes_; }
+  // What was added and is kept, and which of it as never to be indexed.
+  [[nodiscard]] std::span<const Pair> pairs() const { return {pairs_.data(), held_}; }
+  [[nodiscard]] const auto& never_indexed() const { return never_indexed_; }
 
   // `end`: END_STREAM came with the block. Extended CONNECT comes out as GET with `upgrade`, so that nobody behind the
   // codec knows the difference.
@@ -74,10 +82,6 @@ class HeaderBlock : public InHttp2Memory {
   std::size_t held_ = 0;
   char* cookies_ = nullptr;  // joined, when there were several
   std::array<char, 24> websocket_key_;
-  struct Pair {
-    nghttp2_rcbuf* name;
-    nghttp2_rcbuf* value;
-  };
   std::array<Pair, kMost> pairs_;
   std::bitset<kMost> never_indexed_;
 };

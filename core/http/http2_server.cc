@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <ctime>
+#include <iterator>
+#include <utility>
 
 #include "core/http/bytes.h"
 
@@ -71,19 +73,24 @@ void Http2Server::on_head(Http2Stream& stream, HeaderBlock& block, bool end) {
   if (stream.head_seen) return on_trailers(stream, block, end);
   stream.head_seen = true;
   RequestHead& head = scratch_.request;
-  if (const HeadProblem problem = block.request(end, head); problem.reason != nullptr) {
-    return refuse(stream, problem);
-  }
+  const bool beyond = started() > kMaxStreams;
+  const bool waits = early_ && (holds() || beyond);
+  const HeadProblem problem = block.request(end, head);
+  // There is no room even to say what is wrong.
+  if ((problem.reason != nullptr && waits) || (beyond && !early_)) return put_reset(stream, NGHTTP2_REFUSED_STREAM);
+  if (problem.reason != nullptr) return refuse(stream, problem);
   stream.head_request = head.method == Method::head;
   stream.upgrade = head.upgrade;
   stream.has_length = !end && head.framing == Framing::length;
   stream.length_left = head.content_length;
   const nghttp2_extpri priority = priority_of(head);
   nghttp2_session_change_extpri_stream_priority(session_, stream.id, &priority, 0);
+  if (waits) return hold(stream, block, end);
   observer_.on_request(stream.slot, head, end);
 }
 
 void Http2Server::on_trailers(Http2Stream& stream, HeaderBlock& block, bool end) {
+  if (stream.held != nullptr) return give_up(stream, NGHTTP2_REFUSED_STREAM);  // they are not worth their memory
   // RFC 9113 8.1: trailers end the stream.
   if (!end) return refuse(stream, {400, "a second head"});
   if (stream.upgrade) return refuse(stream, {400, "trailers in a tunnel"});
@@ -94,6 +101,7 @@ void Http2Server::on_trailers(Http2Stream& stream, HeaderBlock& block, bool end)
 }
 
 void Http2Server::refuse(Http2Stream& stream, HeadProblem problem) {
+  if (stream.held != nullptr) return give_up(stream, NGHTTP2_PROTOCOL_ERROR);  // RFC 9113 8.1.1
   stream.drop_input = stream.broken_input = true;
   observer_.on_malformed(stream.slot, problem.status, problem.reason);
 }
@@ -106,11 +114,68 @@ void Http2Server::on_body(Http2Stream& stream, std::span<const char> data, bool 
     give_back(stream, data.size());
     return refuse(stream, {400, "data before the answer to CONNECT"});
   }
+  if (stream.held != nullptr) {
+    if (held_bodies_ + data.size() > kMostHeldBodies) return give_up(stream, NGHTTP2_REFUSED_STREAM);
+    held_bodies_ += data.size();
+    return stream.held->add_body(data, end);
+  }
   observer_.on_request_body(stream.slot, data, end);
 }
 
 void Http2Server::on_lost(Http2Stream& stream, std::uint32_t) {
+  if (let_go(stream) != nullptr) return;
   if (stream.head_seen && (!stream.output_ended || stream.tunnel)) observer_.on_request_reset(stream.slot);
+}
+
+// ---- requests that wait for others to be over
+
+void Http2Server::hold(Http2Stream& stream, const HeaderBlock& block, bool end) {
+  auto held = std::make_unique<HeldRequest>(block, end);
+  const std::size_t cost = held->cost(holds() ? held_.back()->held.get() : nullptr);
+  if (held_cost_ + cost > kMostHeldHeads) return put_reset(stream, NGHTTP2_REFUSED_STREAM);
+  held_cost_ += cost;
+  stream.held = std::move(held);
+  held_.push_back(&stream);
+}
+
+std::unique_ptr<HeldRequest> Http2Server::let_go(Http2Stream& stream) {
+  if (stream.held == nullptr) return nullptr;
+  const auto at = std::ranges::find(held_, &stream);
+  const HeldRequest* before = at == held_.begin() ? nullptr : (*std::prev(at))->held.get();
+  held_cost_ -= stream.held->cost(before);
+  if (const auto next = std::next(at); next != held_.end()) {
+    // What it shared with this one is now the next one's alone.
+    const HeldRequest& after = *(*next)->held;
+    held_cost_ += after.cost(before) - after.cost(stream.held.get());
+  }
+  held_bodies_ -= stream.held->body().size();
+  held_.erase(at);
+  return std::move(stream.held);
+}
+
+void Http2Server::give_up(Http2Stream& stream, std::uint32_t error) {
+  let_go(stream);
+  put_reset(stream, error);
+}
+
+void Http2Server::refuse_held() {
+  if (holds()) give_up(*held_.back(), NGHTTP2_REFUSED_STREAM);
+}
+
+std::unique_ptr<HeldRequest> Http2Server::start_next() {
+  Http2Stream& stream = *held_.front();
+  std::unique_ptr<HeldRequest> held = let_go(stream);
+  as_received([&] {
+    HeaderBlock block(SIZE_MAX);  // it was within the limit
+    held->unpack(block);
+    block.request(held->bodyless(), scratch_.request);
+    observer_.on_request(stream.slot, scratch_.request, held->bodyless());
+    // Nothing is sent meanwhile, so the stream is still there.
+    if (stopped_ || held->bodyless() || (held->body().empty() && !held->ended())) return;
+    if (stream.abandoned || stream.drop_input) return give_back(stream, held->body().size());
+    observer_.on_request_body(stream.slot, held->body(), held->ended());
+  });
+  return held;
 }
 
 // ---- answers

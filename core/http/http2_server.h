@@ -4,9 +4,16 @@
 //
 // WebSocket over HTTP/2 (RFC 8441) is handed out as a GET that wants an upgrade; send_upgrade() answers it. Body bytes
 // before that reset the stream.
+//
+// Requests at a time. Clients take a hundred for granted until they have read a limit, and some lose requests when that
+// turns out lower while they begin them. So a hundred is what it says at first, until tell_limit(). Of these no more
+// are handed out than of others; the rest is held, in order of arrival, until startable() and start_next(). What is too
+// large to be held is refused as not processed.
 
+#include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "core/http/http2_connection.h"
 
@@ -51,6 +58,22 @@ class Http2Server final : public ServerCodec, private Http2Connection {
   [[nodiscard]] std::uint64_t stalled_ms() const { return stalled(); }
   // How much of this answer the client's windows would let out now.
   [[nodiscard]] std::size_t room(StreamId stream) const;
+
+  // ---- requests that wait for others to be over
+  // The client is told of the limit; until it says that it knows, its requests are still held.
+  void tell_limit() { limit_streams(); }
+  // From now on nothing more is held.
+  void end_early() { early_ = false; }
+  [[nodiscard]] bool holds() const { return !held_.empty(); }
+  // What they cost, without the bodies, which received() counts.
+  [[nodiscard]] std::size_t held_cost() const { return held_cost_ + held_.size() * kPerStream; }
+  // One may be started. The owner does so where it could call receive(), and keeps what start_next() returns until it
+  // has flushed: the body is in there.
+  [[nodiscard]] bool startable() const { return holds() && !stopped_ && !broken() && started() < kMaxStreams; }
+  std::unique_ptr<HeldRequest> start_next();
+  // Refuses the youngest as not processed.
+  void refuse_held();
+
   // Bytes of all answers that were copied to wait, and of all requests that have not gone on.
   [[nodiscard]] std::size_t held() const { return kept_bytes(); }
   [[nodiscard]] std::size_t received() const { return unconsumed_bytes(); }
@@ -60,19 +83,34 @@ class Http2Server final : public ServerCodec, private Http2Connection {
 
  private:
   enum class Drain : std::uint8_t { none, noticed, last };
+  static constexpr std::size_t kMostHeldHeads = 24 * 1024;
+  // Less than half of the window: what others have taken is given back by halves.
+  static constexpr std::size_t kMostHeldBodies = 24 * 1024;
+  static constexpr std::size_t kPerStream = 600;  // ours and nghttp2's
 
   void on_head(Http2Stream& stream, HeaderBlock& block, bool end) override;
   void on_body(Http2Stream& stream, std::span<const char> data, bool end) override;
   void on_broken_body(Http2Stream& stream, const char* reason) override;
   void on_lost(Http2Stream& stream, std::uint32_t error) override;
   void on_writable(Http2Stream& stream) override { observer_.on_stream_writable(stream.slot); }
+  void on_limit_known() override { end_early(); }
   void on_broken(std::uint16_t status, const char* reason) override { observer_.on_malformed(0, status, reason); }
   void on_trailers(Http2Stream& stream, HeaderBlock& block, bool end);
   void refuse(Http2Stream& stream, HeadProblem problem);
   void submit(Http2Stream& stream, Http2FieldList& list);
+  // Streams that were handed out, or have a head under way.
+  [[nodiscard]] std::size_t started() const { return open_streams() - held_.size(); }
+  void hold(Http2Stream& stream, const HeaderBlock& block, bool end);
+  // It waits no longer.
+  std::unique_ptr<HeldRequest> let_go(Http2Stream& stream);
+  void give_up(Http2Stream& stream, std::uint32_t error);
 
   Observer& observer_;
+  std::vector<Http2Stream*> held_;  // in order of arrival
+  std::size_t held_cost_ = 0;
+  std::size_t held_bodies_ = 0;
   Drain drain_ = Drain::none;
+  bool early_ = true;
 };
 
 }  // namespace edgemux::core

@@ -3,10 +3,12 @@
 // the stream until both sides are through with it.
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 
 #include "core/http/codec.h"
+#include "core/http/http2_held.h"
 #include "core/http/http2_memory.h"
 
 namespace edgemux::core {
@@ -24,9 +26,10 @@ struct Http2Stream : InHttp2Memory {
   StreamId slot = 0;    // the codec's
 
   // ---- what comes in
-  std::uint64_t length_left = 0;  // of the announced Content-Length
-  std::size_t unconsumed = 0;     // handed out and not given back to the window
-  std::uint32_t window = 0;       // what may come in, and not be given back (client)
+  std::unique_ptr<HeldRequest> held;  // waits for others to be over: the owner does not know of it (server)
+  std::uint64_t length_left = 0;      // of the announced Content-Length
+  std::size_t unconsumed = 0;         // handed out and not given back to the window
+  std::uint32_t window = 0;           // what may come in, and not be given back (client)
   bool has_length = false;
   bool input_ended = false;  // END_STREAM came
   bool drop_input = false;   // nobody wants more of it: the answer is out, or what came is broken

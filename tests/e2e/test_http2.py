@@ -17,6 +17,7 @@ from support.ports import free_port
 from support.waiting import patience, until
 
 HOST = "own.example.com"
+STREAMS = 48  # at a time
 
 
 @pytest.fixture
@@ -96,6 +97,55 @@ def test_more_requests_at_a_time_than_streams_with_go(site, go_requests, method)
     assert all(seen["target"] == f"/echo?{number}" for number, seen in answers.items())
     assert sorted(r.target for r in site.origin.requests) == sorted(f"/echo?{n}" for n in range(count)), "each arrives once"
     assert site.edge.metrics().total("edgemux_drops_total", reason="flood") == 0
+
+
+@pytest.mark.parametrize("pace", ["fast", "slow"])
+@pytest.mark.parametrize("what", ["GET", "ONCE"])
+def test_a_hundred_at_once_on_a_fresh_connection_with_go(site, go_requests, what, pace):
+    """None is refused, or bodies that cannot be sent again would be lost; each arrives once, over one connection."""
+
+    def late(call):
+        call.read_body()
+        site.origin.wait_for_requests(STREAMS)  # that is all that come before one is answered
+        call.answer_json({"target": call.seen.target, "length": call.seen.body_length})
+        return call.keep
+
+    if pace == "slow":
+        site.origin.scripts["/echo"] = late
+    site.start(workers=1)
+    size = 200 if what == "ONCE" else 0
+    done = subprocess.run([go_requests, f"127.0.0.1:{site.edge.https}", f"https://{HOST}/echo", site.authority.path, "100", what,
+                           str(size)], capture_output=True, text=True, timeout=patience(60), env={**os.environ, "CONNECTIONS": "1"})
+    answers = [line.split(" ", 3) for line in done.stdout.splitlines()]
+    assert [a for a in answers if a[1:3] != ["200", "HTTP/2.0"]] == [] and len(answers) == 100, done.stderr[-2000:]
+    assert all((seen["target"], seen["length"]) == (f"/echo?{a[0]}", size) for a in answers for seen in [json.loads(a[3])])
+    everything = sorted(f"/echo?{n}" for n in range(100))
+    assert sorted(r.target for r in site.origin.requests) == everything, "each arrives once"
+    lines = site.edge.wait_access(100, kind="request", status=200, reason="done")
+    assert sorted(line["path"] for line in lines) == everything
+    assert site.edge.metrics().total("edgemux_connections_total", listener="https") == 1
+    assert site.edge.metrics().total("edgemux_drops_total", reason="flood") == 0
+
+
+def test_large_bodies_that_cannot_be_sent_again_with_go(site, go_requests):
+    """What is too much to be held is refused, and holds up nobody: all others come through whole."""
+    site.start(workers=1)
+    done = subprocess.run([go_requests, f"127.0.0.1:{site.edge.https}", f"https://{HOST}/upload", site.authority.path, "100", "ONCE",
+                           "300000"], capture_output=True, text=True, timeout=patience(60), env={**os.environ, "CONNECTIONS": "1"})
+    answers = [line.split(" ", 3) for line in done.stdout.splitlines()]
+    whole = [a for a in answers if a[1] == "200"]
+    assert len(answers) == 100 and len(whole) >= STREAMS, done.stdout
+    assert all(json.loads(a[3])["length"] == 300_000 for a in whole)
+    assert all("REFUSED_STREAM" in a[3] for a in answers if a[1] != "200"), done.stdout
+    assert len(site.origin.requests) == len(whole)
+
+
+def test_a_hundred_streams_with_h2load(site):
+    site.start(workers=1)
+    load = subprocess.run(["h2load", "-n", "2000", "-c", "4", "-m", "100", "--connect-to",
+                           f"127.0.0.1:{site.edge.https}", f"https://{HOST}:{site.edge.https}/bytes/5000"],
+                          capture_output=True, text=True, timeout=patience(60))
+    assert "2000 succeeded, 0 failed, 0 errored" in load.stdout, load.stdout + load.stderr
 
 
 # ---- a client by hand
@@ -215,6 +265,90 @@ def test_drains_with_goaway(site, h2):
     client.ends()
     assert client.goaways[-1] == (stream, 0)
     assert site.edge.wait_exit() == 0
+
+
+# ---- requests that are held until others are over
+
+
+@pytest.fixture
+def crowd(site, h2):
+    """crowd(count, ...) asks for /gate/G?N so many times, waits until STREAMS have arrived; the client and the streams."""
+
+    def ask(count, **over):
+        site.start(workers=1, **over)
+        client = h2()
+        streams = [client.ask(f"/gate/G?{n}") for n in range(count)]
+        site.origin.wait_for_requests(STREAMS)
+        return client, streams
+
+    return ask
+
+
+def arrived(site):
+    return [int(r.target.split("?")[1]) for r in site.origin.requests if "?" in r.target]
+
+
+@pytest.mark.sanitizer
+def test_held_requests_that_are_taken_back_arrive_nowhere(site, crowd):
+    client, streams = crowd(60)
+    for stream in streams[50:55]:
+        client.h2.reset_stream(stream, 8)
+    client.flush()
+    client.h2.ping(b"12345678")
+    client.flush()
+    client.until(lambda: client.pings, "what was sent has been read")
+    assert sorted(arrived(site)) == list(range(STREAMS))
+    site.origin.gate("G").set()
+    rest = streams[:50] + streams[55:]
+    assert all(answer.status == 200 for answer in client.wait(*rest))
+    assert sorted(arrived(site)) == [*range(50), *range(55, 60)]
+    site.edge.wait_access(55, kind="request", status=200, reason="done")
+    assert client.get("/bytes/1").status == 200 and client.goaway is None
+
+
+@pytest.mark.sanitizer
+def test_held_requests_have_a_deadline(site, crowd):
+    client, streams = crowd(50, timeouts={"request_head": "500ms"})
+    client.until(lambda: all(client.streams[s].reset == 7 for s in streams[STREAMS:]), "they are refused")
+    site.origin.gate("G").set()
+    assert all(answer.status == 200 for answer in client.wait(*streams[:STREAMS]))
+    assert sorted(arrived(site)) == list(range(STREAMS))
+    site.edge.wait_access(STREAMS, kind="request", status=200, reason="done")
+    assert len(site.edge.access()) == STREAMS and client.goaway is None
+
+
+@pytest.mark.sanitizer
+def test_held_requests_are_answered_in_a_drain(site, crowd):
+    client, streams = crowd(60)
+    site.edge.signal(signal.SIGTERM)
+    client.until(lambda: len(client.goaways) == 2, "both notices")
+    assert client.goaways == [(2**31 - 1, 0), (streams[-1], 0)]
+    site.origin.gate("G").set()
+    assert all(answer.status == 200 for answer in client.wait(*streams))
+    assert client.ends() == 0
+    assert sorted(arrived(site)) == list(range(60))
+    assert site.edge.wait_exit() == 0
+
+
+@pytest.mark.sanitizer
+def test_held_requests_go_with_their_connection(site, crowd):
+    client, _ = crowd(60)
+    client.close()
+    site.edge.wait_access(STREAMS, kind="request", reason="client_reset")
+    assert sorted(arrived(site)) == list(range(STREAMS)) and len(site.edge.access()) == STREAMS
+
+
+@pytest.mark.sanitizer
+def test_the_limit_is_told_when_a_connection_is_not_new_any_more(site, h2):
+    site.start()
+    client = h2()
+
+    def limit():
+        return client.h2.remote_settings.max_concurrent_streams
+
+    assert client.get("/bytes/1").status == 200 and limit() == 100
+    client.until(lambda: limit() == STREAMS, "the limit")
+    assert client.get("/bytes/1").status == 200
 
 
 def test_an_idle_connection_is_told_before_it_is_closed(site, h2):

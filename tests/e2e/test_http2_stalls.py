@@ -19,7 +19,8 @@ from support.waiting import patience, until
 from support.wire import request
 
 PER_ATTACKER = 256  # KiB
-STREAMS = 48  # MAX_CONCURRENT_STREAMS
+STREAMS = 100  # MAX_CONCURRENT_STREAMS of a connection that has just begun
+STARTED = 48  # of them; the others are held
 
 
 def upstream_of(site, closing, protocol):
@@ -51,14 +52,14 @@ def test_windows_that_never_open(site, attackers, good, closing, stall, upstream
         friend.ask()
     if stall != "socket":
         for attacker in several:
-            attacker.until(HEADERS, STREAMS)
+            attacker.until(HEADERS, STARTED)
     # The others' answers go on while theirs wait. Not many: lines of the access log would count as memory.
     for _ in range(20):
         friend.ask()
     until(lambda: time.monotonic() > began + 1, "a second has passed")
     held = growth.most() / len(several)
     # A client whose socket is full is not even heard to its end.
-    lines = len(several) * (STREAMS if stall != "socket" else 1)
+    lines = len(several) * (STARTED if stall != "socket" else 1)
     site.edge.wait_access(lines, within=20, path="/bytes/1000000", reason="response_too_slow")
     for attacker in several:
         attacker.ends()
@@ -68,7 +69,7 @@ def test_windows_that_never_open(site, attackers, good, closing, stall, upstream
 
 
 @pytest.mark.sanitizer
-@pytest.mark.parametrize("what", ["heads", "bodies", "trailers"])
+@pytest.mark.parametrize("what", ["heads", "small heads", "bodies", "bodies of held ones", "trailers"])
 def test_requests_that_wait_are_bounded(site, attackers, good, blackhole, what):
     """As much as may be sent to an upstream that takes no connection: what is too much is refused, heads as not processed."""
     site.start(site.route({"path": "/waits", "upstream": blackhole.address}, {"path": "/", "upstream": site.origin.address}),
@@ -81,24 +82,56 @@ def test_requests_that_wait_are_bounded(site, attackers, good, blackhole, what):
         if what == "heads":
             attacker.send(b"".join(frame(HEADERS, 5, 2 * i + 1, head(b"/waits") + large) for i in range(STREAMS)))
             attacker.until(RST, STREAMS // 2 + 1)
+        elif what == "small heads":
+            attacker.send(b"".join(frame(HEADERS, 5, 2 * i + 1, head(b"/waits")) for i in range(STREAMS)))
         elif what == "trailers":
             attacker.send(b"".join(frame(HEADERS, 4, 2 * i + 1, head(b"/waits", b"POST")) for i in range(STREAMS)))
             attacker.send(b"".join(frame(HEADERS, 5, 2 * i + 1, large) for i in range(STREAMS)))
-            attacker.until(HEADERS, STREAMS // 2)
+            attacker.until(HEADERS, STARTED // 2)
         else:
             attacker.send(b"".join(frame(HEADERS, 4, 2 * i + 1, head(b"/waits", b"POST")) for i in range(STREAMS)))
-            for i in range(4):  # all of the connection's window
+            first = STARTED if what == "bodies of held ones" else 0
+            for i in range(first, first + 4):  # all of the connection's window
                 attacker.send(frame(DATA, 0, 2 * i + 1, b"x" * 16_000))
         friend.ask()
     held = growth.most() / len(several)
     if what == "heads":
         assert all(attacker.refused > STREAMS // 2 for attacker in several)
     if what == "trailers":
-        site.edge.wait_access(len(several) * (STREAMS // 2), path="/waits", status=431, reason="head_too_large")
+        site.edge.wait_access(len(several) * (STARTED // 2), path="/waits", status=431, reason="head_too_large")
     assert all(attacker.goaway is None for attacker in several)
     site.edge.wait_access(len(several), path="/waits", reason="connect_timeout")
     friend.ask()
     print(f"{what}: {held:.0f} KiB per attacker")
+    assert held < PER_ATTACKER or sanitized()
+
+
+@pytest.mark.sanitizer
+def test_what_is_held_for_who_never_knows_the_limit_has_its_time(site, attackers, good):
+    """A hundred at once, and as many again and again: they are held for a while, then refused, and cost little."""
+    site.start(workers=1, timeouts={"request_head": "1s"})
+    friend = good()
+    several = [attackers(knows=False) for _ in range(4)]
+    growth = Growth(site.edge)
+    for attacker in several:
+        attacker.send(b"".join(frame(HEADERS, 5, 2 * i + 1, head(b"/gate/attack")) for i in range(STREAMS)))
+        friend.ask()
+    for attacker in several:
+        attacker.until(RST, STREAMS - STARTED)
+        assert attacker.refused == STREAMS - STARTED and attacker.goaway is None
+        attacker.send(b"".join(frame(HEADERS, 5, 2 * i + 1, head(b"/gate/attack")) for i in range(STREAMS, STREAMS + 10)))
+        attacker.until(RST, STREAMS - STARTED + 10)
+        friend.ask()
+    held = growth.most() / len(several)
+    site.origin.gate("attack").set()
+    for attacker in several:
+        attacker.until(HEADERS, STARTED)
+        assert attacker.seen[HEADERS] == STARTED
+    site.edge.wait_access(len(several) * STARTED, path="/gate/attack", status=200)
+    assert sum(r.target == "/gate/attack" for r in site.origin.requests) == len(several) * STARTED
+    assert len([line for line in site.edge.access() if line.get("path") == "/gate/attack"]) == len(several) * STARTED
+    friend.ask()
+    print(f"{held:.0f} KiB per attacker")
     assert held < PER_ATTACKER or sanitized()
 
 
@@ -196,7 +229,7 @@ def test_tunnels_that_nobody_reads(site, attackers, good):
     connect = literal(b":method", b"CONNECT") + literal(b":protocol", b"websocket") + head(b"/flood")[len(literal(b":method", b"GET")):]
     for attacker in several:
         attacker.send(b"".join(frame(HEADERS, 4, 2 * i + 1, connect + literal(b"sec-websocket-version", b"13")) for i in range(STREAMS)))
-        attacker.until(HEADERS, STREAMS)
+        attacker.until(HEADERS, STARTED)
         friend.ask()
     began = time.monotonic()
     until(lambda: time.monotonic() > began + 1, "a second has passed")
@@ -257,7 +290,7 @@ def take(site, context, streams, size):
     expected = hashlib.sha256(pattern(size)).digest()
     growth = Growth(site.edge)
     for _ in range(streams):
-        while len(reader.open) >= STREAMS:
+        while len(reader.open) >= STARTED:
             reader.read()
         reader.ask(f"/bytes/{size}".encode())
     while reader.open:

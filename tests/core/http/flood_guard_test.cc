@@ -180,6 +180,7 @@ constexpr std::uint32_t kAtATime = 48;
 TEST(FloodGuard, LetsAGoodClientRepeatWhatWasRefusedBeforeItKnewTheLimit) {
   Http2ServerTalk s;
   s.client_sends(std::string(kPreface) + settings());
+  s.codec.end_early();
   std::uint32_t id = 1;
   for (int i = 0; i < 100; ++i, id += 2) s.client_sends(headers(id, get()));
   s.flush();
@@ -230,6 +231,7 @@ TEST(FloodGuard, CutsAClientThatAlwaysAsksForMoreThanIsTaken) {
       s.on_head = [&](StreamId stream, RequestHead&, bool) { s.codec.reset(stream, StreamError::refused); };
     } else {
       s.client_sends(std::string(kPreface) + settings());
+      s.codec.end_early();
     }
     unsigned sent = 0;
     for (; !s.codec.finished() && sent < 1000; ++sent) {

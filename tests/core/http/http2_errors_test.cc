@@ -78,7 +78,7 @@ std::vector<ConnectionCase> connection_cases() {
       {"more streams than SETTINGS_MAX_CONCURRENT_STREAMS",
        [] {
          std::string all;
-         for (std::uint32_t i = 0; i < 49; ++i) all += headers(2 * i + 1, get());
+         for (std::uint32_t i = 0; i < 101; ++i) all += headers(2 * i + 1, get());
          return all;
        }(),
        kProtocolError},
@@ -356,12 +356,28 @@ TEST(Http2Errors, CodesThatNobodyKnows) {
 TEST(Http2Errors, TooManyStreamsBeforeTheSettingsAreKnown) {
   Http2ServerTalk s;
   s.client_sends(std::string(kPreface) + settings());
+  s.codec.end_early();  // or they would be held
   std::string all;
   for (std::uint32_t i = 0; i < 50; ++i) all += headers(2 * i + 1, get());
   s.client_sends(all);
   EXPECT_EQ(s.sent(), "RST_STREAM 97 7\nRST_STREAM 99 7");
   s.answer(1, 200, "");
   EXPECT_EQ(s.sent(), "HEADERS 1 . {:status: 200, content-length: 0}");
+}
+
+TEST(Http2Errors, TooManyStreamsOnceTheLastLimitIsKnown) {
+  Http2ServerTalk s;
+  s.greet();
+  s.codec.tell_limit();
+  s.flush();
+  s.client_sends(settings_ack());
+  (void)s.sent();
+  std::string all;
+  for (std::uint32_t i = 0; i < 48; ++i) all += headers(2 * i + 1, get());
+  s.client_sends(all);
+  EXPECT_EQ(s.sent(), "");
+  s.client_sends(headers(97, get()));
+  EXPECT_EQ(s.sent(), "GOAWAY 95 1");
 }
 
 // RFC 9113 4.3: every block is decoded, whatever becomes of it, or the next one would say something else.

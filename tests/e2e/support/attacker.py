@@ -88,9 +88,10 @@ FLOODS = [rapid_reset, made_you_reset, continuation, hpack_bomb, settings, pings
 
 
 class Attacker:
-    """One connection. `settings` are (number, value) pairs, `window` what is added to the connection's."""
+    """One connection. `settings` are (number, value) pairs, `window` what is added to the connection's.
+    Without `knows` it never says that it knows ours."""
 
-    def __init__(self, port, context, settings=(), window=0, rcvbuf=None, within=15.0):
+    def __init__(self, port, context, settings=(), window=0, rcvbuf=None, within=15.0, knows=True):
         sock = socket.socket()
         if rcvbuf:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
@@ -104,7 +105,8 @@ class Attacker:
         self.sock.sendall(PREFACE + setting(*settings)
                           + (frame(WINDOW, 0, 0, struct.pack(">I", window)) if window else b""))
         self.until(SETTINGS, 2)  # theirs, and that they took ours
-        self.send(frame(SETTINGS, 1))
+        if knows:
+            self.send(frame(SETTINGS, 1))
 
     def close(self):
         self.sock.close()

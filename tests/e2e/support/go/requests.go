@@ -1,9 +1,9 @@
 // Sends requests at a time with Go's own HTTP/2 client, and prints a line for each: its number, the status, the body.
 //
-//	requests ADDRESS URL CA COUNT METHOD
+//	requests ADDRESS URL CA COUNT METHOD [SIZE]
 //
 // ADDRESS is connected to whatever the URL says. "?" and its number follow the URL. A POST has a body that can be sent
-// again.
+// again; ONCE is a POST whose body cannot, of SIZE bytes. The environment may say how many CONNECTIONS there may be.
 package main
 
 import (
@@ -23,6 +23,7 @@ import (
 
 func main() {
 	address, url, method := os.Args[1], os.Args[2], os.Args[5]
+	connections, _ := strconv.Atoi(os.Getenv("CONNECTIONS"))
 	count, _ := strconv.Atoi(os.Args[4])
 	pem, err := os.ReadFile(os.Args[3])
 	if err != nil {
@@ -33,6 +34,7 @@ func main() {
 	var dialer net.Dialer
 	transport := &http.Transport{
 		ForceAttemptHTTP2: true,
+		MaxConnsPerHost:   connections,
 		TLSClientConfig:   &tls.Config{RootCAs: roots},
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 			return dialer.DialContext(ctx, network, address)
@@ -45,10 +47,15 @@ func main() {
 		go func(number int) {
 			defer all.Done()
 			var body io.Reader
+			verb := method
 			if method == "POST" {
 				body = strings.NewReader("number " + strconv.Itoa(number))
+			} else if method == "ONCE" {
+				verb = "POST"
+				size, _ := strconv.Atoi(os.Args[6])
+				body = io.MultiReader(strings.NewReader(strings.Repeat("x", size)))
 			}
-			request, _ := http.NewRequest(method, url+"?"+strconv.Itoa(number), body)
+			request, _ := http.NewRequest(verb, url+"?"+strconv.Itoa(number), body)
 			answer, err := client.Do(request)
 			if err != nil {
 				fmt.Printf("%d error %v\n", number, err)
