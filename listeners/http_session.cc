@@ -79,7 +79,7 @@ void HttpSession::serve() {
 
 void HttpSession::start_held() {
   while (!closed_ && can_start()) {
-    const auto held = http2_->start_next();
+    const auto held = multiplexed_->start_next();
     if (fed_ != nullptr) flush_fed();
   }
   flush();
@@ -87,7 +87,7 @@ void HttpSession::start_held() {
 
 // Who can be refused without harm costs nothing beyond the others' bound.
 void HttpSession::limit_held() {
-  while (http2_->holds() && spent() + http2_->held_cost() > kMostSpent + kHeld) http2_->refuse_held();
+  while (multiplexed_->holds() && spent() + multiplexed_->held_cost() > kMostSpent + kHeld) multiplexed_->refuse_held();
 }
 
 bool HttpSession::wants_input() const {
@@ -132,7 +132,7 @@ bool HttpSession::receive(std::span<char> bytes) {
   const std::size_t used = codec_->receive(bytes);
   if (fed_ != nullptr) flush_fed();
   if (closed_) return false;
-  if (http2_ != nullptr && http2_->holds()) limit_held();
+  if (multiplexed_ != nullptr && multiplexed_->holds()) limit_held();
   if (codec_->multiplexed()) flush();
   if (closed_) return false;
   if (bytes.data() == stash_.data()) {
@@ -203,18 +203,18 @@ void HttpSession::send() {
 }
 
 std::size_t HttpSession::read_limit(core::StreamId stream) const {
-  if (http2_ == nullptr) return SIZE_MAX;
-  return std::max(congested() ? 0 : http2_->room(stream), kLittleRead);
+  if (multiplexed_ == nullptr) return SIZE_MAX;
+  return std::max(congested() ? 0 : multiplexed_->room(stream), kLittleRead);
 }
 
 std::size_t HttpSession::grant(core::StreamId stream, std::size_t& granted) {
-  if (http2_ == nullptr) return SIZE_MAX;
-  const std::size_t used = promised_ - granted + http2_->held() + unsent();
+  if (multiplexed_ == nullptr) return SIZE_MAX;
+  const std::size_t used = promised_ - granted + multiplexed_->held() + unsent();
   // Who comes first does not take all; who has shown that the client takes it may have an equal share.
   const std::size_t most = granted == 0 || open_ > kFew ? kMostHeld : kMostHeldOfFew;
   const std::size_t left = used < most ? most - used : 0;
   const std::size_t parts = granted == 0 ? 4 : std::max<std::size_t>(open_, 1);
-  const std::size_t share = std::min(left / parts, http2_->room(stream));
+  const std::size_t share = std::min(left / parts, multiplexed_->room(stream));
   if (share > granted) {
     promised_ += share - granted;
     granted = share;

@@ -17,7 +17,6 @@
 
 #include "core/http/codec.h"
 #include "core/http/http1_server.h"
-#include "core/http/http2_server.h"
 #include "core/io/output.h"
 #include "core/io/tcp_stream.h"
 #include "core/tls/tls_stream.h"
@@ -70,10 +69,10 @@ class HttpSession final : public Session,
   // may_keep() only. Beyond it further requests are refused as not processed.
   void keeps(std::size_t before, std::size_t now) { kept_ += now - before; }
   [[nodiscard]] bool may_keep(std::size_t bytes) const {
-    return http2_ == nullptr || spent() + http2_->held_cost() + bytes <= kMostSpent;
+    return multiplexed_ == nullptr || spent() + multiplexed_->held_cost() + bytes <= kMostSpent;
   }
   // The client may be kept from sending by what has not gone on to upstreams, of this request or of others.
-  [[nodiscard]] bool withholds_window() const { return http2_ != nullptr && http2_->withholds_window(); }
+  [[nodiscard]] bool withholds_window() const { return multiplexed_ != nullptr && multiplexed_->withholds_window(); }
   // The exchange is over and may be taken apart: the next request may come. The session must not be used after it by
   // the exchange.
   void exchange_done(Exchange& exchange, CloseReason reason);
@@ -175,14 +174,15 @@ class HttpSession final : public Session,
   [[nodiscard]] std::size_t spent() const {
     const std::size_t waits = std::max(unsent(), kOnItsWay) - kOnItsWay;
     const std::size_t kept = kept_ + kept_ / 4;  // in large blocks, with holes between them
-    return (open_ + stream_tunnels_.size()) * kPerRequest + kept + http2_->received() + http2_->held() + waits;
+    return (open_ + stream_tunnels_.size()) * kPerRequest + kept + multiplexed_->received() + multiplexed_->held() +
+           waits;
   }
   [[nodiscard]] bool busy() const {
-    return open_ > 0 || !stream_tunnels_.empty() || (http2_ != nullptr && http2_->holds());
+    return open_ > 0 || !stream_tunnels_.empty() || (multiplexed_ != nullptr && multiplexed_->holds());
   }
   // A request that waited for others to be over has its place. It may rather wait on than be refused.
   [[nodiscard]] bool can_start() const {
-    return http2_ != nullptr && http2_->startable() && (open_ == 0 || may_keep(kPerRequest));
+    return multiplexed_ != nullptr && multiplexed_->startable() && (open_ == 0 || may_keep(kPerRequest));
   }
   void start_held();
   void limit_held();
@@ -204,7 +204,7 @@ class HttpSession final : public Session,
   core::TlsStream* tls_ = nullptr;  // the same, where it is one
   core::Output output_;
   core::Http1Server http1_;
-  std::unique_ptr<core::Http2Server> http2_;  // where it was agreed on
+  std::unique_ptr<core::MultiplexedServerCodec> multiplexed_;  // where one was agreed on
   core::ServerCodec* codec_;
   std::string stash_;  // received and not yet taken by the codec: an incomplete head, or a pipelined request
   std::vector<std::unique_ptr<Exchange>> exchanges_;  // by StreamId - 1; null where there is none

@@ -6,6 +6,7 @@
 #include <array>
 
 #include "core/base/log.h"
+#include "core/http/http2_server.h"
 #include "listeners/clock.h"
 #include "listeners/worker.h"
 
@@ -90,9 +91,9 @@ void HttpSession::handshake() {
 void HttpSession::choose_codec() {
   if (tls_->alpn() != "h2") return;
   core::ServerCodec::Observer& observer = *this;
-  http2_ = std::make_unique<core::Http2Server>(observer, output_, worker().http_scratch(),
-                                               worker().snapshot().limits.request_head);
-  codec_ = http2_.get();
+  multiplexed_ = std::make_unique<core::Http2Server>(observer, output_, worker().http_scratch(),
+                                                     worker().snapshot().limits.request_head);
+  codec_ = multiplexed_.get();
   early_ = std::make_unique<core::Timer>([](void* self) { static_cast<HttpSession*>(self)->grown_up(); }, this);
   worker().loop().timers().arm(*early_, worker().now() + kEarlyTime);
   announce_origins();
@@ -118,7 +119,7 @@ void HttpSession::announce_origins() {
     const routing::RoutePtr* route = listener().hosts().find(covered);
     if (route != nullptr && *route == tls_route_) origins.push_back("https://" + covered + suffix);
   }
-  if (!origins.empty()) http2_->announce({origins.begin(), origins.end()});
+  if (!origins.empty()) multiplexed_->announce({origins.begin(), origins.end()});
 }
 
 }  // namespace edgemux::listeners

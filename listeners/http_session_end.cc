@@ -108,8 +108,8 @@ void HttpSession::timed_out() {
         flush();
         return close(CloseReason::head_timeout);
       }
-      open_exchange(core::Http1Server::kStream)
-          .start_refused(*this, core::Http1Server::kStream, 408, CloseReason::head_timeout,
+      open_exchange(core::kOnlyStream)
+          .start_refused(*this, core::kOnlyStream, 408, CloseReason::head_timeout,
                          "the request's head did not come in time");
       return;
     case Waiting::write:
@@ -123,16 +123,16 @@ void HttpSession::timed_out() {
 
 // Answers that wait for the client's windows may wait as long as unsent bytes (a stall of all of them, RFC 9113 10.5).
 void HttpSession::await_windows() {
-  if (!http2_->waiting()) return;
+  if (!multiplexed_->waiting()) return;
   const auto most = static_cast<std::uint64_t>(worker().snapshot().timeouts.idle.count());
-  const std::uint64_t stalled = http2_->stalled_ms();
+  const std::uint64_t stalled = multiplexed_->stalled_ms();
   await(Waiting::window, milliseconds(stalled < most ? most - stalled : 1));
 }
 
 void HttpSession::windows_timed_out() {
   waiting_ = Waiting::nothing;
   const auto most = static_cast<std::uint64_t>(worker().snapshot().timeouts.idle.count());
-  if (!http2_->waiting() || http2_->stalled_ms() < most) return await_windows();
+  if (!multiplexed_->waiting() || multiplexed_->stalled_ms() < most) return await_windows();
   detail_ = "the client opens no window for what it asked for";
   codec_->close_after();
   codec_->produce();
@@ -141,13 +141,13 @@ void HttpSession::windows_timed_out() {
 
 void HttpSession::grown_up() {
   if (!std::exchange(grown_up_, true)) {
-    http2_->tell_limit();
+    multiplexed_->tell_limit();
     const auto most = static_cast<std::uint64_t>(worker().snapshot().timeouts.request_head.count());
     worker().loop().timers().arm(*early_, worker().now() + most);
   } else {
     // What finds no place within the time that a head may take is refused: another connection may have room.
-    http2_->end_early();
-    while (http2_->holds()) http2_->refuse_held();
+    multiplexed_->end_early();
+    while (multiplexed_->holds()) multiplexed_->refuse_held();
     early_.reset();
   }
   flush();

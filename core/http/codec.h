@@ -23,7 +23,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "core/http/message.h"
@@ -31,6 +33,7 @@
 namespace edgemux::core {
 
 using StreamId = std::uint32_t;
+inline constexpr StreamId kOnlyStream = 1;  // of a codec that is not multiplexed
 
 // What an answer's body will be, as far as its sender knows. How it is delimited on the wire is the codec's to decide.
 struct BodyPlan {
@@ -103,6 +106,40 @@ class ServerCodec {
   // All has been said: close when the Output is empty.
   [[nodiscard]] virtual bool finished() const = 0;
   virtual void stop() = 0;
+};
+
+// One with several streams at a time, each with windows of its own, on a connection whose memory its owner bounds.
+class MultiplexedServerCodec : public ServerCodec {
+ public:
+  [[nodiscard]] bool multiplexed() const final { return true; }
+  // Tells the client which origins it may ask for on this connection (RFC 8336).
+  virtual void announce(std::span<const std::string> origins) = 0;
+
+  // How much of this answer the client's windows would let out now.
+  [[nodiscard]] virtual std::size_t room(StreamId stream) const = 0;
+  // Answers wait for the client's windows; for how long now without any progress.
+  [[nodiscard]] virtual bool waiting() const = 0;
+  [[nodiscard]] virtual std::uint64_t stalled_ms() const = 0;
+  // Bytes of all answers that were copied to wait, and of all requests that have not gone on.
+  [[nodiscard]] virtual std::size_t held() const = 0;
+  [[nodiscard]] virtual std::size_t received() const = 0;
+  // So many of them that the client may have to wait for its connection's window, whichever streams they came on.
+  [[nodiscard]] virtual bool withholds_window() const = 0;
+
+  // ---- requests that wait for others to be over
+  // The client is told of the limit; until it says that it knows, its requests are still held.
+  virtual void tell_limit() = 0;
+  // From now on nothing more is held.
+  virtual void end_early() = 0;
+  [[nodiscard]] virtual bool holds() const = 0;
+  // What they cost, without the bodies, which received() counts.
+  [[nodiscard]] virtual std::size_t held_cost() const = 0;
+  // One may be started. The owner does so where it could call receive(), and keeps what start_next() returns until it
+  // has flushed: the body is in there.
+  [[nodiscard]] virtual bool startable() const = 0;
+  virtual std::shared_ptr<const void> start_next() = 0;
+  // Refuses the youngest as not processed.
+  virtual void refuse_held() = 0;
 };
 
 // A request as it goes out.

@@ -19,7 +19,7 @@ struct HttpScratch {
 
 class Http1Server final : public ServerCodec {
  public:
-  static constexpr StreamId kStream = 1;
+  static constexpr StreamId kStream = kOnlyStream;
   static constexpr std::size_t kMostUnsent = 64 * 1024;  // above it no further request is begun
 
   // All references outlive the codec. `head_limit`: the most bytes of a request head.

@@ -162,7 +162,7 @@ void Http2Server::refuse_held() {
   if (holds()) give_up(*held_.back(), NGHTTP2_REFUSED_STREAM);
 }
 
-std::unique_ptr<HeldRequest> Http2Server::start_next() {
+std::shared_ptr<const void> Http2Server::start_next() {
   Http2Stream& stream = *held_.front();
   std::unique_ptr<HeldRequest> held = let_go(stream);
   as_received([&] {

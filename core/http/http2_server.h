@@ -19,7 +19,7 @@
 
 namespace edgemux::core {
 
-class Http2Server final : public ServerCodec, private Http2Connection {
+class Http2Server final : public MultiplexedServerCodec, private Http2Connection {
  public:
   // All references outlive the codec. `head_limit`: the most decoded bytes of a request head, 32 per field included.
   Http2Server(Observer& observer, Output& output, HttpScratch& scratch, std::size_t head_limit,
@@ -27,7 +27,7 @@ class Http2Server final : public ServerCodec, private Http2Connection {
       : Http2Connection(Side::server, output, scratch, head_limit, clock), observer_(observer) {}
 
   // ORIGIN (RFC 8336): what may be asked for on this connection beside the name of the handshake ("https://a.example").
-  void announce(std::span<const std::string> origins);
+  void announce(std::span<const std::string> origins) override;
 
   std::size_t receive(std::span<char> bytes) override {
     receive_bytes(bytes);
@@ -35,7 +35,6 @@ class Http2Server final : public ServerCodec, private Http2Connection {
   }
   [[nodiscard]] bool wants_input() const override { return !stopped_ && !finished(); }
   [[nodiscard]] bool mid_message() const override { return mid_block(); }
-  [[nodiscard]] bool multiplexed() const override { return true; }
 
   void send_informational(StreamId stream, const ResponseHead& head) override;
   void send_head(StreamId stream, const ResponseHead& head, BodyPlan plan) override;
@@ -53,33 +52,21 @@ class Http2Server final : public ServerCodec, private Http2Connection {
   [[nodiscard]] bool finished() const override;
   void stop() override { halt(); }
 
-  // Answers wait for the client's windows; for how long now without any progress.
-  [[nodiscard]] bool waiting() const { return waiting_for_windows(); }
-  [[nodiscard]] std::uint64_t stalled_ms() const { return stalled(); }
-  // How much of this answer the client's windows would let out now.
-  [[nodiscard]] std::size_t room(StreamId stream) const;
+  [[nodiscard]] std::size_t room(StreamId stream) const override;
+  [[nodiscard]] bool waiting() const override { return waiting_for_windows(); }
+  [[nodiscard]] std::uint64_t stalled_ms() const override { return stalled(); }
+  [[nodiscard]] std::size_t held() const override { return kept_bytes(); }
+  [[nodiscard]] std::size_t received() const override { return unconsumed_bytes(); }
+  // What has gone on is given back by halves.
+  [[nodiscard]] bool withholds_window() const override { return 2 * unconsumed_bytes() > kConnectionWindow; }
 
-  // ---- requests that wait for others to be over
-  // The client is told of the limit; until it says that it knows, its requests are still held.
-  void tell_limit() { limit_streams(); }
-  // From now on nothing more is held.
-  void end_early() { early_ = false; }
-  [[nodiscard]] bool holds() const { return !held_.empty(); }
-  // What they cost, without the bodies, which received() counts.
-  [[nodiscard]] std::size_t held_cost() const { return held_cost_ + held_.size() * kPerStream; }
-  // One may be started. The owner does so where it could call receive(), and keeps what start_next() returns until it
-  // has flushed: the body is in there.
-  [[nodiscard]] bool startable() const { return holds() && !stopped_ && !broken() && started() < kMaxStreams; }
-  std::unique_ptr<HeldRequest> start_next();
-  // Refuses the youngest as not processed.
-  void refuse_held();
-
-  // Bytes of all answers that were copied to wait, and of all requests that have not gone on.
-  [[nodiscard]] std::size_t held() const { return kept_bytes(); }
-  [[nodiscard]] std::size_t received() const { return unconsumed_bytes(); }
-  // So many of them that the client may have to wait for its connection's window, whichever streams they came on: what
-  // has gone on is given back by halves.
-  [[nodiscard]] bool withholds_window() const { return 2 * unconsumed_bytes() > kConnectionWindow; }
+  void tell_limit() override { limit_streams(); }
+  void end_early() override { early_ = false; }
+  [[nodiscard]] bool holds() const override { return !held_.empty(); }
+  [[nodiscard]] std::size_t held_cost() const override { return held_cost_ + held_.size() * kPerStream; }
+  [[nodiscard]] bool startable() const override { return holds() && !stopped_ && !broken() && started() < kMaxStreams; }
+  std::shared_ptr<const void> start_next() override;
+  void refuse_held() override;
 
  private:
   enum class Drain : std::uint8_t { none, noticed, last };
