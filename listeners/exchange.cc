@@ -38,6 +38,7 @@ Exchange::Exchange(Worker& worker)
 
 void Exchange::reset() {
   throttle_.cancel();
+  body_deadline_.cancel();  // of a request that became a tunnel
   if (session_ != nullptr) session_->keeps(std::exchange(kept_, 0), 0);
   session_ = nullptr;
   route_.reset();

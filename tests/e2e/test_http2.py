@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -546,6 +547,22 @@ def test_websocket_over_http2(site, h2, websocket_echo):
     client.flush()
     site.edge.wait_access(kind="connection", protocol="upgrade", reason="client_reset")
     assert site.edge.metrics().total("edgemux_tunnels_active") == 0
+
+
+@pytest.mark.sanitizer
+def test_a_websocket_has_no_deadline_of_a_request_body(site, h2, websocket_echo):
+    """The ten seconds that a body gets to come end with the upgrade: nobody waits for one any more."""
+    site.start(site.route({"path": "/", "upstream": f"127.0.0.1:{websocket_echo.port}"}), workers=1)
+    client = h2()
+    client.until(lambda: client.h2.remote_settings.get(SettingCodes.ENABLE_CONNECT_PROTOCOL), "RFC 8441 is offered")
+    stream = client.ask("/chat", method="CONNECT", pseudo=[(":protocol", "websocket")], end=False,
+                        headers=[("sec-websocket-version", "13")])
+    client.until(lambda: client.streams[stream].headers, "an answer")
+    began = time.monotonic()
+    until(lambda: time.monotonic() > began + 11, "they have passed", within=30)
+    client.send(stream, websocket_frame(b"still there?"))
+    client.until(lambda: client.streams[stream].body.endswith(b"still there?"), "the echo")
+    assert site.edge.metrics().total("edgemux_tunnels_active") == 1
 
 
 def websocket_frame(data, opcode=2, masked=True):
