@@ -70,7 +70,7 @@ class Http2Server final : public MultiplexedServerCodec, private Http2Connection
 
  private:
   enum class Drain : std::uint8_t { none, noticed, last };
-  static constexpr std::size_t kMostHeldHeads = 24 * 1024;
+  static constexpr std::size_t kMostHeldHeads = 16 * 1024;
   // Less than half of the window: what others have taken is given back by halves.
   static constexpr std::size_t kMostHeldBodies = 24 * 1024;
   static constexpr std::size_t kPerStream = 600;  // ours and nghttp2's

@@ -129,6 +129,7 @@ void converse(Owner& owner, std::string_view input, std::size_t piece) {
   for (std::size_t at = 0; at < bytes.size(); at += piece) {
     const std::size_t size = std::min(piece, bytes.size() - at);
     require(owner.codec.receive({bytes.data() + at, size}) == size, "it takes everything");
+    while (owner.codec.startable()) (void)owner.codec.start_next();
     owner.codec.produce();
     owner.output.clear();
   }
