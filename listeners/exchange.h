@@ -53,6 +53,8 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   void on_client_writable();
   // False: the upstream takes no more now; read no further request bytes (or return no window).
   [[nodiscard]] bool wants_input() const;
+  // Its end has come.
+  [[nodiscard]] bool request_whole() const { return request_done_; }
 
   // The client is gone, or its message broken: ends without an answer. Does not call the session.
   void cancel(CloseReason reason, std::string_view detail);

@@ -59,8 +59,8 @@ void HttpSession::serve() {
     send();
     if (closed_ || !std::holds_alternative<Serving>(stage_)) return;
   }
-  if (stream_->broken() && busy() && !codec_->wants_input()) {
-    // Nothing is read while the answer is due, so nothing else would find out.
+  if (stream_->broken() && busy() && (input_ended_ || !codec_->wants_input())) {
+    // Nothing is read while the answer is due, or any more, so nothing else would find out.
     detail_ = "the client reset the connection";
     return close(CloseReason::client_reset);
   }
@@ -156,8 +156,27 @@ void HttpSession::end_of_input() {
     return close(CloseReason::client_reset);
   }
   // Half-closed behind a whole request: it gets its answer.
-  input_ended_ = true;
+  const bool first = !std::exchange(input_ended_, true);
   codec_->close_after();
+  if (!first || !codec_->multiplexed()) return;
+  end_streams();
+  flush();
+}
+
+// Requests that are not whole cannot become so any more, and what has come for tunnels is all.
+void HttpSession::end_streams() {
+  for (core::StreamId stream = 1; stream <= exchanges_.size() && !closed_; ++stream) {
+    const Exchange* exchange = exchange_of(stream);
+    if (exchange == nullptr || exchange->request_whole()) continue;
+    codec_->reset(stream, core::StreamError::cancel);
+    if (exchange_of(stream) == exchange) on_request_reset(stream);
+  }
+  std::vector<core::StreamId> tunnels;
+  for (const auto& tunnel : stream_tunnels_) tunnels.push_back(tunnel->id());
+  for (const core::StreamId stream : tunnels) {
+    StreamTunnel* tunnel = closed_ ? nullptr : tunnel_of(stream);
+    if (tunnel != nullptr) tunnel->client().received({}, true);
+  }
 }
 
 // A stream that ends with that makes room for another one.

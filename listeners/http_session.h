@@ -184,6 +184,7 @@ class HttpSession final : public Session,
   [[nodiscard]] bool can_start() const {
     return multiplexed_ != nullptr && multiplexed_->startable() && (open_ == 0 || may_keep(kPerRequest));
   }
+  void end_streams();
   void start_held();
   void limit_held();
   // The connection is not new any more; or what it held has waited for long enough.

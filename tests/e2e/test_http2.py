@@ -565,6 +565,42 @@ def test_a_websocket_has_no_deadline_of_a_request_body(site, h2, websocket_echo)
     assert site.edge.metrics().total("edgemux_tunnels_active") == 1
 
 
+@pytest.mark.sanitizer
+@pytest.mark.parametrize("way", ["closed", "reset"])
+def test_websockets_end_with_their_connection(site, h2, tap, way):
+    """None outlives the client: nothing else would end it before timeouts.tunnel_idle."""
+    site.start(site.route({"path": "/", "upstream": tap.address}))
+    client = h2()
+    client.until(lambda: client.h2.remote_settings.get(SettingCodes.ENABLE_CONNECT_PROTOCOL), "RFC 8441 is offered")
+    backends = []
+    for _ in range(3):
+        stream = client.ask("/chat", method="CONNECT", pseudo=[(":protocol", "websocket")], end=False,
+                            headers=[("sec-websocket-version", "13")])
+        backend = tap.accept()
+        backend.take_through(b"\r\n\r\n")
+        backend.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        client.until(lambda: client.streams[stream].headers, "an answer")
+        backends.append(backend)
+    (client.close if way == "closed" else client.wire.reset)()
+    for backend in backends:
+        assert backend.rest_or_reset() == b""
+        backend.close()
+    until(lambda: site.edge.metrics().total("edgemux_tunnels_active") == 0, "no tunnel is left")
+    until(lambda: site.edge.metrics().total("edgemux_connections_active", listener="https") == 0, "nor the connection")
+
+
+@pytest.mark.sanitizer
+def test_requests_that_are_not_whole_end_with_their_connection(site, h2, tap):
+    site.start(site.route({"path": "/", "upstream": tap.address}))
+    client = h2()
+    client.ask("/upload", method="POST", end=False)
+    backend = tap.accept()
+    backend.take_through(b"\r\n\r\n")
+    client.close()
+    assert backend.rest_or_reset() == b""
+    until(lambda: site.edge.metrics().total("edgemux_connections_active", listener="https") == 0, "nobody is left")
+
+
 def websocket_frame(data, opcode=2, masked=True):
     size = len(data)
     head = bytes([0x80 | opcode])
