@@ -2,7 +2,7 @@
 
 #include <cerrno>
 
-#include "thread_counts.h"
+#include "tests/support/thread_counts.h"
 
 extern "C" {
 void* __libc_malloc(std::size_t size);

@@ -4,7 +4,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
-#include "thread_counts.h"
+#include "tests/support/thread_counts.h"
 
 namespace {
 

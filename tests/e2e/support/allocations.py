@@ -6,7 +6,7 @@ import struct
 import subprocess
 from pathlib import Path
 
-SOURCES = Path(__file__).resolve().parents[2] / "support"
+ROOT = Path(__file__).resolve().parents[3]
 SLOT, SLOTS, LAST = 128, 256, 14  # as in thread_counts.h
 
 
@@ -15,7 +15,7 @@ class Counts:
 
     def __init__(self, folder, what):
         library, path = Path(folder) / f"count_{what}.so", Path(folder) / what
-        subprocess.run([os.environ.get("CXX", "c++"), "-std=c++20", "-O2", "-fPIC", "-shared", "-o", library, SOURCES / f"count_{what}.cc"], check=True)
+        subprocess.run([os.environ.get("CXX", "c++"), "-std=c++20", "-O2", "-fPIC", "-shared", "-I", ROOT, "-o", library, ROOT / f"tests/support/count_{what}.cc"], check=True)
         path.write_bytes(bytes(SLOT * SLOTS))
         self._file = open(path, "r+b")
         self._map = mmap.mmap(self._file.fileno(), SLOT * SLOTS)
