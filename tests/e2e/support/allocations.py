@@ -15,7 +15,8 @@ class Counts:
 
     def __init__(self, folder, what):
         library, path = Path(folder) / f"count_{what}.so", Path(folder) / what
-        subprocess.run([os.environ.get("CXX", "c++"), "-std=c++20", "-O2", "-fPIC", "-shared", "-I", ROOT, "-o", library, ROOT / f"tests/support/count_{what}.cc"], check=True)
+        subprocess.run([os.environ.get("CXX", "c++"), "-std=c++20", "-O2", "-fPIC", "-shared", "-I", ROOT, "-o", library,
+                        ROOT / f"tests/support/count_{what}.cc"], check=True)
         path.write_bytes(bytes(SLOT * SLOTS))
         self._file = open(path, "r+b")
         self._map = mmap.mmap(self._file.fileno(), SLOT * SLOTS)
