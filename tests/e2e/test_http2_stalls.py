@@ -388,7 +388,7 @@ def give(site, context, streams, size):
 @pytest.mark.parametrize("upstream", ["http1", "h2"])
 def test_many_uploads_at_a_time(site, closing, upstream):
     site.start(site.route({"path": "/", "upstream": upstream_of(site, closing, upstream)}), workers=1)
-    most = give(site, site.authority.client_context(["h2"]), STREAMS, 100_000 if sanitized() else 500_000)
+    most = give(site, site.authority.client_context(["h2"]), STARTED, 100_000 if sanitized() else 500_000)
     assert most < 4096 or sanitized(), f"{most} KiB"
 
 
@@ -397,6 +397,6 @@ def test_many_uploads_at_a_time(site, closing, upstream):
 def test_a_gibibyte_uploaded_over_48_streams(site, closing, upstream):
     site.start(site.route({"path": "/", "upstream": upstream_of(site, closing, upstream)}), workers=1)
     began = time.monotonic()
-    most = give(site, site.authority.client_context(["h2"]), STREAMS, (1 << 30) // STREAMS + 1)
+    most = give(site, site.authority.client_context(["h2"]), STARTED, (1 << 30) // STARTED + 1)
     print(f"{upstream}: 1 GiB in {time.monotonic() - began:.0f} s; at most {most} KiB")
     assert most < 4096
