@@ -43,9 +43,9 @@ struct RequestHead {
   bool expect_continue = false;      // "Expect: 100-continue" in HTTP/1.1 with a body to come
   // HTTP/1.1, Connection lists upgrade, one Upgrade field that does not name h2c, and no body to come.
   bool upgrade = false;
-  std::string_view upgrade_protocol;
   bool te_trailers = false;    // TE names trailers (gRPC); HTTP/2 only
   bool never_indexed = false;  // as in Field, of a pseudo field; HTTP/2 only
+  std::string_view upgrade_protocol;
 
   void clear();
 };
@@ -60,10 +60,10 @@ struct ResponseHead {
   std::uint64_t content_length =
       0;  // what Content-Length said, when has_content_length; forwarded for HEAD and 304 too
   bool has_content_length = false;
-  bool keep_alive = false;  // the upstream connection may be used again when the body has ended
-  bool upgrade = false;     // 101 with Connection: upgrade and an Upgrade field
-  std::string_view upgrade_protocol;
+  bool keep_alive = false;     // the upstream connection may be used again when the body has ended
+  bool upgrade = false;        // 101 with Connection: upgrade and an Upgrade field
   bool never_indexed = false;  // as in Field, of :status; HTTP/2 only
+  std::string_view upgrade_protocol;
 
   void clear();
 };
