@@ -55,7 +55,7 @@ struct Route {
   Origin solver_origin;               // where that is written
 
   // Not empty: the route's security material is broken (a client CA that cannot be read), and every TLS connection to
-  // its hosts is refused with this reason in the log. Never opened instead.
+  // its hosts is refused with this reason in the log, every plain request with 503. Never opened instead.
   std::string refused;
 };
 

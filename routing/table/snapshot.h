@@ -113,7 +113,7 @@ struct Snapshot {
   std::vector<TenantPtr> tenants;                              // in the order of the main file
   std::vector<Origin> tenant_places;                           // of each of them, there
   std::string tokens_dir;                                      // of hosts of no tenant; absolute; empty = none
-  Origin tokens_place;
+  Origin tokens_place;                                         // where that is written
   Timeouts timeouts;
   Limits limits;
   LogSpec log;
