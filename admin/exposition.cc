@@ -1,6 +1,7 @@
 #include "admin/exposition.h"
 
 #include <dirent.h>
+#include <fmt/core.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -8,8 +9,10 @@
 #include <array>
 #include <cstdio>
 #include <ctime>
+#include <iterator>
 #include <map>
 #include <memory>
+#include <utility>
 
 #include "core/base/log.h"
 #include "listeners/close_reason.h"
@@ -64,12 +67,12 @@ class Text {
     family(name, type, help);
     sample("", value);
   }
-  [[nodiscard]] std::string take() const { return {text_.data(), text_.size()}; }
+  [[nodiscard]] std::string take() { return std::move(text_); }
 
  private:
-  fmt::appender out() { return fmt::appender(text_); }
+  std::back_insert_iterator<std::string> out() { return std::back_inserter(text_); }
   std::string_view name_;
-  fmt::memory_buffer text_;
+  std::string text_;
 };
 
 // Sums one counter of a listener over the workers.

@@ -44,6 +44,9 @@ function(edgemux_module folder)
   add_library(${target} STATIC ${sources})
   set_target_properties(${target} PROPERTIES LINKER_LANGUAGE CXX)
   target_link_libraries(${target} PUBLIC edgemux_options)
+  if(EDGEMUX_SANITIZE AND folder MATCHES "^(config|admin|cli)$")  # off the data path: quick to build instead
+    target_compile_options(${target} PRIVATE -O0)
+  endif()
   edgemux_link(${target} ${ARG_DEPENDS})
 
   if(EDGEMUX_TESTS)
@@ -55,6 +58,8 @@ function(edgemux_module folder)
       if(folder STREQUAL "core/http")
         target_link_libraries(${target}_test PRIVATE dep::llhttp)
       endif()
+      # Tests are half of all code and what they do is quick enough as it stands: optimising it is most of what building costs.
+      target_compile_options(${target}_test PRIVATE -O0)
       # Only where it is used: an absolute path keeps ccache from sharing the object between clones.
       foreach(source IN LISTS tests)
         file(STRINGS ${source} uses REGEX EDGEMUX_SOURCE_DIR LIMIT_COUNT 1)

@@ -1,5 +1,6 @@
 #include "core/base/log.h"
 
+#include <fmt/format.h>
 #include <poll.h>
 #include <spdlog/async_logger.h>
 #include <spdlog/details/thread_pool.h>
@@ -221,6 +222,13 @@ std::uint64_t log_drops() {
   const std::lock_guard lock(q.mutex);
   const std::uint64_t overrun = q.pool == nullptr ? 0 : q.pool->overrun_counter();
   return lost_lines.load(std::memory_order_relaxed) + overrun;
+}
+
+void log_formatted(LogLevel level, fmt::string_view format, fmt::format_args args, std::uint64_t suppressed) {
+  fmt::memory_buffer text;
+  fmt::vformat_to(fmt::appender(text), format, args);
+  if (suppressed != 0) fmt::format_to(fmt::appender(text), " ({} more like this were left out)", suppressed);
+  log_line(level, {text.data(), text.size()});
 }
 
 void log_line(LogLevel level, std::string_view message) {

@@ -13,7 +13,7 @@
 //
 // Threads: everything may be called from any thread, start_log() and stop_log() from one.
 
-#include <fmt/format.h>
+#include <fmt/core.h>  // not format.h: every file that logs would compile the formatter
 
 #include <cstdint>
 #include <string_view>
@@ -45,6 +45,8 @@ bool log_enabled(LogLevel level);
 std::uint64_t log_drops();
 
 void log_line(LogLevel level, std::string_view message);
+// The same, of a format and its arguments; with how many like it were left out before, if any.
+void log_formatted(LogLevel level, fmt::string_view format, fmt::format_args args, std::uint64_t suppressed = 0);
 
 // True when the line for `key` is due: at most one per key in `interval_ms`. `suppressed` = how many were not due since
 // the last. The table is bounded: when too many different keys come in one interval, the rest is suppressed as well, so
@@ -56,9 +58,7 @@ std::uint64_t log_clock();
 template <class... Args>
 void log(LogLevel level, fmt::format_string<Args...> format, Args&&... args) {
   if (!log_enabled(level)) return;
-  fmt::memory_buffer text;
-  fmt::format_to(fmt::appender(text), format, std::forward<Args>(args)...);
-  log_line(level, {text.data(), text.size()});
+  log_formatted(level, format, fmt::make_format_args(args...));
 }
 
 template <class... Args>
@@ -85,10 +85,7 @@ void log_limited(LogLevel level, std::string_view key, fmt::format_string<Args..
   if (!log_enabled(level)) return;
   std::uint64_t suppressed = 0;
   if (!log_due(key, log_clock(), 10'000, suppressed)) return;
-  fmt::memory_buffer text;
-  fmt::format_to(fmt::appender(text), format, std::forward<Args>(args)...);
-  if (suppressed != 0) fmt::format_to(fmt::appender(text), " ({} more like this were left out)", suppressed);
-  log_line(level, {text.data(), text.size()});
+  log_formatted(level, format, fmt::make_format_args(args...), suppressed);
 }
 
 }  // namespace edgemux::core

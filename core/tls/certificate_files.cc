@@ -1,7 +1,7 @@
 // Pairs from files: reading, checking, and finding them in a directory.
 
 #include <fcntl.h>
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 #include <pwd.h>

@@ -1,6 +1,6 @@
 #include "core/tls/certificate_text.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <openssl/x509v3.h>
 
 #include <ctime>

@@ -2,7 +2,7 @@
 
 #include "core/tls/client_context.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <openssl/x509v3.h>
 
 #include <algorithm>

@@ -1,6 +1,6 @@
 #include "core/tls/openssl.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <openssl/pem.h>
 
 #include <array>

@@ -1,6 +1,6 @@
 // The checks of seal(), and a policy put into force on a library context.
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cstdint>

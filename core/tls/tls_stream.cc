@@ -1,6 +1,6 @@
 #include "core/tls/tls_stream.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cerrno>

@@ -1,6 +1,6 @@
 // TlsStream with records of our own: the server's side of TLS 1.3 behind its handshake.
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

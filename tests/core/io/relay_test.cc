@@ -5,7 +5,6 @@
 #include <netinet/tcp.h>
 
 #include <array>
-#include <atomic>
 #include <functional>
 #include <random>
 #include <string>
@@ -394,7 +393,6 @@ TEST(SpliceRelay, LosesNoPipeWhenASinkIsLostWithBytesInIt) {
     const auto client = testing::tcp_pair();
     const auto upstream = testing::tcp_pair();
     TcpTunnel tunnel(loop, s, client.far, upstream.far);
-    std::atomic<bool> stop{false};
     std::thread sender([&] { (void)send_all(client.near, 64 * 1024 * 1024, 1); });
     std::uint64_t last = 0;
     int quiet = 0;
