@@ -2,6 +2,7 @@
 
 #include "listeners/http_session.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "listeners/clock.h"
@@ -17,6 +18,7 @@ namespace {
 
 constexpr milliseconds kLingerTime{5'000};
 constexpr milliseconds kDrainGrace{1'000};
+constexpr std::uint64_t kLook = 500;  // ms
 
 }  // namespace
 
@@ -122,15 +124,19 @@ void HttpSession::timed_out() {
 }
 
 // Answers that wait for the client's windows may wait as long as unsent bytes (a stall of all of them, RFC 9113 10.5).
+// A client that has taken nothing so far is looked at before.
 void HttpSession::await_windows() {
   if (!multiplexed_->waiting()) return;
   const auto most = static_cast<std::uint64_t>(worker().snapshot().timeouts.idle.count());
   const std::uint64_t stalled = multiplexed_->stalled_ms();
-  await(Waiting::window, milliseconds(stalled < most ? most - stalled : 1));
+  const std::uint64_t left = stalled < most ? most - stalled : 1;
+  await(Waiting::window, milliseconds(multiplexed_->taken() ? left : std::min(left, kLook)));
 }
 
 void HttpSession::windows_timed_out() {
   waiting_ = Waiting::nothing;
+  multiplexed_->judge_stall();
+  if (closed_) return;
   const auto most = static_cast<std::uint64_t>(worker().snapshot().timeouts.idle.count());
   if (!multiplexed_->waiting() || multiplexed_->stalled_ms() < most) return await_windows();
   detail_ = "the client opens no window for what it asked for";
@@ -147,7 +153,7 @@ void HttpSession::grown_up() {
   } else {
     // What finds no place within the time that a head may take is refused: another connection may have room.
     multiplexed_->end_early();
-    while (multiplexed_->holds()) multiplexed_->refuse_held();
+    while (multiplexed_->holds() && !multiplexed_->startable()) multiplexed_->refuse_held();
     early_.reset();
   }
   flush();

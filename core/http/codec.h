@@ -120,6 +120,11 @@ class MultiplexedServerCodec : public ServerCodec {
   // Answers wait for the client's windows; for how long now without any progress.
   [[nodiscard]] virtual bool waiting() const = 0;
   [[nodiscard]] virtual std::uint64_t stalled_ms() const = 0;
+  // Some of an answer's body has gone out since the connection began.
+  [[nodiscard]] virtual bool taken() const = 0;
+  // Ends the connection (on_malformed() of stream 0, 429) if its stall is an attack rather than a pause. Called now and
+  // then while answers wait and nothing was taken; where receive() could be.
+  virtual void judge_stall() = 0;
   // Bytes of all answers that were copied to wait, and of all requests that have not gone on.
   [[nodiscard]] virtual std::size_t held() const = 0;
   [[nodiscard]] virtual std::size_t received() const = 0;
@@ -129,7 +134,7 @@ class MultiplexedServerCodec : public ServerCodec {
   // ---- requests that wait for others to be over
   // The client is told of the limit; until it says that it knows, its requests are still held.
   virtual void tell_limit() = 0;
-  // From now on nothing more is held.
+  // From now on nothing is held for want of a place.
   virtual void end_early() = 0;
   [[nodiscard]] virtual bool holds() const = 0;
   // What they cost, without the bodies, which received() counts.

@@ -19,8 +19,9 @@
 //                 that a client that has to wait for its windows all the time sees crumbs between them.
 //   empty         DATA without data and without an end.
 // A header block may have kContinuations frames (nghttp2 counts them), and decode to kDecodedTimes its limit.
-// A stall, when everything that waits for a window has waited without any progress, is measured here and judged by the
-// session's deadline.
+// A stall, when everything that waits for a window has waited without any progress, is measured here. A client that has
+// taken some of its answers may pause, and is judged by the session's deadline. One that asks for many and has never
+// taken a byte of any does not use HTTP/2 to get answers.
 
 #include <array>
 #include <cstddef>
@@ -74,6 +75,12 @@ class FloodGuard {
   // How long everything that waits has not moved; 0 when nothing waits.
   [[nodiscard]] std::uint64_t stalled_ms(std::uint64_t now_ms) const {
     return stalled_since_ == 0 || now_ms < stalled_since_ ? 0 : now_ms - stalled_since_;
+  }
+  static constexpr std::size_t kFewUntaken = 8;
+  static constexpr std::uint64_t kUntakenMs = 1500;
+  // Of a connection that has never taken any DATA: so many answers wait for its windows. As note().
+  static const char* judge_stall(std::size_t answers, std::uint64_t stalled_ms) {
+    return answers > kFewUntaken && stalled_ms >= kUntakenMs ? "asks for many answers and takes none" : nullptr;
   }
 
  private:

@@ -226,6 +226,12 @@ void Http2Connection::break_off(std::uint32_t error, std::uint16_t status, const
   on_broken(status, reason);
 }
 
+void Http2Connection::judge_untaken() {
+  if (data_sent_ || broken_ || stopped_) return;
+  const char* const reason = FloodGuard::judge_stall(waiting_, stalled());
+  if (reason != nullptr) break_off(NGHTTP2_ENHANCE_YOUR_CALM, 429, reason);
+}
+
 int Http2Connection::begin_frame(const nghttp2_frame_hd& header) {
   if (stopped_) return NGHTTP2_ERR_CALLBACK_FAILURE;
   using Kind = FloodGuard::Kind;

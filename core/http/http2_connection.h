@@ -91,6 +91,10 @@ class Http2Connection {
   // Of bodies: handed out and not given back.
   [[nodiscard]] std::size_t unconsumed_bytes() const { return unconsumed_; }
   [[nodiscard]] std::uint64_t stalled() const { return guard_.stalled_ms(clock_()); }
+  // Any DATA, of any stream.
+  [[nodiscard]] bool any_data_sent() const { return data_sent_; }
+  // Breaks the connection off when the guard finds that its stall is no pause.
+  void judge_untaken();
   void halt() { stopped_ = true; }
   void break_off(std::uint32_t error, std::uint16_t status, const char* reason);
 
@@ -180,6 +184,7 @@ class Http2Connection {
   bool receiving_ = false;
   bool pumping_ = false;
   bool progress_ = false;
+  bool data_sent_ = false;
   bool broken_ = false;
 };
 

@@ -167,7 +167,7 @@ int Http2Connection::write_data(Http2Stream& stream, const std::uint8_t* frame_h
   }
   output_.borrow(stream.borrowed.first(length));
   stream.borrowed = stream.borrowed.subspan(length);
-  progress_ = true;
+  progress_ = data_sent_ = true;
   return 0;
 }
 

@@ -74,10 +74,10 @@ void Http2Server::on_head(Http2Stream& stream, HeaderBlock& block, bool end) {
   stream.head_seen = true;
   RequestHead& head = scratch_.request;
   const bool beyond = started() > kMaxStreams;
-  const bool waits = early_ && (holds() || beyond);
+  const bool queues = early_ && (beyond || (holds() && !wary()));
   const HeadProblem problem = block.request(end, head);
   // There is no room even to say what is wrong.
-  if ((problem.reason != nullptr && waits) || (beyond && !early_)) return put_reset(stream, NGHTTP2_REFUSED_STREAM);
+  if ((problem.reason != nullptr && queues) || (beyond && !early_)) return put_reset(stream, NGHTTP2_REFUSED_STREAM);
   if (problem.reason != nullptr) return refuse(stream, problem);
   stream.head_request = head.method == Method::head;
   stream.upgrade = head.upgrade;
@@ -85,12 +85,14 @@ void Http2Server::on_head(Http2Stream& stream, HeaderBlock& block, bool end) {
   stream.length_left = head.content_length;
   const nghttp2_extpri priority = priority_of(head);
   nghttp2_session_change_extpri_stream_priority(session_, stream.id, &priority, 0);
-  if (waits) return hold(stream, block, end);
+  if ((queues || wary()) && hold(stream, block, end)) return;
+  if (queues) return put_reset(stream, NGHTTP2_REFUSED_STREAM);
   observer_.on_request(stream.slot, head, end);
 }
 
 void Http2Server::on_trailers(Http2Stream& stream, HeaderBlock& block, bool end) {
-  if (stream.held != nullptr) return give_up(stream, NGHTTP2_REFUSED_STREAM);  // they are not worth their memory
+  // They are not worth their memory.
+  if (stream.held != nullptr && !begin(stream)) return give_up(stream, NGHTTP2_REFUSED_STREAM);
   // RFC 9113 8.1: trailers end the stream.
   if (!end) return refuse(stream, {400, "a second head"});
   if (stream.upgrade) return refuse(stream, {400, "trailers in a tunnel"});
@@ -114,28 +116,30 @@ void Http2Server::on_body(Http2Stream& stream, std::span<const char> data, bool 
     give_back(stream, data.size());
     return refuse(stream, {400, "data before the answer to CONNECT"});
   }
-  if (stream.held != nullptr) {
-    if (held_bodies_ + data.size() > kMostHeldBodies) return give_up(stream, NGHTTP2_REFUSED_STREAM);
+  if (stream.held != nullptr && held_bodies_ + data.size() <= kMostHeldBodies) {
     held_bodies_ += data.size();
     return stream.held->add_body(data, end);
   }
+  if (stream.held != nullptr && !begin(stream)) return give_up(stream, NGHTTP2_REFUSED_STREAM);
   observer_.on_request_body(stream.slot, data, end);
 }
 
 void Http2Server::on_lost(Http2Stream& stream, std::uint32_t) {
+  if (stream.head_seen && !wary()) ++taken_back_;
   if (let_go(stream) != nullptr) return;
   if (stream.head_seen && (!stream.output_ended || stream.tunnel)) observer_.on_request_reset(stream.slot);
 }
 
 // ---- requests that wait for others to be over
 
-void Http2Server::hold(Http2Stream& stream, const HeaderBlock& block, bool end) {
+bool Http2Server::hold(Http2Stream& stream, const HeaderBlock& block, bool end) {
   auto held = std::make_unique<HeldRequest>(block, end);
   const std::size_t cost = held->cost(holds() ? held_.back()->held.get() : nullptr);
-  if (held_cost_ + cost > kMostHeldHeads) return put_reset(stream, NGHTTP2_REFUSED_STREAM);
+  if (held_cost_ + cost > kMostHeldHeads) return false;
   held_cost_ += cost;
   stream.held = std::move(held);
   held_.push_back(&stream);
+  return true;
 }
 
 std::unique_ptr<HeldRequest> Http2Server::let_go(Http2Stream& stream) {
@@ -165,17 +169,26 @@ void Http2Server::refuse_held() {
 std::shared_ptr<const void> Http2Server::start_next() {
   Http2Stream& stream = *held_.front();
   std::unique_ptr<HeldRequest> held = let_go(stream);
-  as_received([&] {
-    HeaderBlock block(SIZE_MAX);  // it was within the limit
-    held->unpack(block);
-    block.request(held->bodyless(), scratch_.request);
-    observer_.on_request(stream.slot, scratch_.request, held->bodyless());
-    // Nothing is sent meanwhile, so the stream is still there.
-    if (stopped_ || held->bodyless() || (held->body().empty() && !held->ended())) return;
-    if (stream.abandoned || stream.drop_input) return give_back(stream, held->body().size());
-    observer_.on_request_body(stream.slot, held->body(), held->ended());
-  });
+  as_received([&] { start(stream, *held); });
   return held;
+}
+
+void Http2Server::start(Http2Stream& stream, const HeldRequest& held) {
+  HeaderBlock block(SIZE_MAX);  // it was within the limit
+  held.unpack(block);
+  block.request(held.bodyless(), scratch_.request);
+  observer_.on_request(stream.slot, scratch_.request, held.bodyless());
+  // Nothing is sent meanwhile, so the stream is still there.
+  if (stopped_ || held.bodyless() || (held.body().empty() && !held.ended())) return;
+  if (stream.abandoned || stream.drop_input) return give_back(stream, held.body().size());
+  observer_.on_request_body(stream.slot, held.body(), held.ended());
+}
+
+bool Http2Server::begin(Http2Stream& stream) {
+  if (started() >= kMaxStreams) return false;
+  begun_.push_back(let_go(stream));
+  start(stream, *begun_.back());
+  return true;
 }
 
 // ---- answers

@@ -9,6 +9,10 @@
 // turns out lower while they begin them. So a hundred is what it says at first, until tell_limit(). Of these no more
 // are handed out than of others; the rest is held, in order of arrival, until startable() and start_next(). What is too
 // large to be held is refused as not processed.
+//
+// Who has taken back several requests is believed no more that he wants what he asks for: each further one is held
+// until the bytes that came with it have been read, so that one that is taken back at once costs no upstream anything
+// (rapid reset, CVE-2023-44487). What is too large to be held is then started.
 
 #include <memory>
 #include <span>
@@ -30,6 +34,7 @@ class Http2Server final : public MultiplexedServerCodec, private Http2Connection
   void announce(std::span<const std::string> origins) override;
 
   std::size_t receive(std::span<char> bytes) override {
+    begun_.clear();
     receive_bytes(bytes);
     return bytes.size();
   }
@@ -55,6 +60,8 @@ class Http2Server final : public MultiplexedServerCodec, private Http2Connection
   [[nodiscard]] std::size_t room(StreamId stream) const override;
   [[nodiscard]] bool waiting() const override { return waiting_for_windows(); }
   [[nodiscard]] std::uint64_t stalled_ms() const override { return stalled(); }
+  [[nodiscard]] bool taken() const override { return any_data_sent(); }
+  void judge_stall() override { judge_untaken(); }
   [[nodiscard]] std::size_t held() const override { return kept_bytes(); }
   [[nodiscard]] std::size_t received() const override { return unconsumed_bytes(); }
   // What has gone on is given back by halves.
@@ -74,6 +81,7 @@ class Http2Server final : public MultiplexedServerCodec, private Http2Connection
   // Less than half of the window: what others have taken is given back by halves.
   static constexpr std::size_t kMostHeldBodies = 24 * 1024;
   static constexpr std::size_t kPerStream = 600;  // ours and nghttp2's
+  static constexpr unsigned kFewTakenBack = 4;
 
   void on_head(Http2Stream& stream, HeaderBlock& block, bool end) override;
   void on_body(Http2Stream& stream, std::span<const char> data, bool end) override;
@@ -87,15 +95,22 @@ class Http2Server final : public MultiplexedServerCodec, private Http2Connection
   void submit(Http2Stream& stream, Http2FieldList& list);
   // Streams that were handed out, or have a head under way.
   [[nodiscard]] std::size_t started() const { return open_streams() - held_.size(); }
-  void hold(Http2Stream& stream, const HeaderBlock& block, bool end);
+  // False: what waits takes too much already.
+  bool hold(Http2Stream& stream, const HeaderBlock& block, bool end);
   // It waits no longer.
   std::unique_ptr<HeldRequest> let_go(Http2Stream& stream);
+  void start(Http2Stream& stream, const HeldRequest& held);
+  // Starts one that is held, within receive(). False: there is no place.
+  bool begin(Http2Stream& stream);
+  [[nodiscard]] bool wary() const { return taken_back_ > kFewTakenBack; }
   void give_up(Http2Stream& stream, std::uint32_t error);
 
   Observer& observer_;
   std::vector<Http2Stream*> held_;  // in order of arrival
   std::size_t held_cost_ = 0;
   std::size_t held_bodies_ = 0;
+  std::vector<std::unique_ptr<HeldRequest>> begun_;  // with bodies that are borrowed until the next receive()
+  unsigned taken_back_ = 0;                          // requests, until it is too many
   Drain drain_ = Drain::none;
   bool early_ = true;
 };

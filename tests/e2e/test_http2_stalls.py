@@ -20,6 +20,7 @@ from support.wire import request
 
 PER_ATTACKER = 256  # KiB
 STREAMS = 100  # MAX_CONCURRENT_STREAMS of a connection that has just begun
+CALM = 11  # ENHANCE_YOUR_CALM
 STARTED = 48  # of them; the others are held
 
 
@@ -42,7 +43,7 @@ STALLS = {
 @pytest.mark.parametrize("stall", STALLS)
 def test_windows_that_never_open(site, attackers, good, closing, stall, upstream):
     """As many large answers asked for as may be, and none taken: a deadline, and little memory until then."""
-    site.start(site.route({"path": "/", "upstream": upstream_of(site, closing, upstream)}), workers=1, timeouts={"idle": "2s"})
+    site.start(site.route({"path": "/", "upstream": upstream_of(site, closing, upstream)}), workers=1, timeouts={"idle": "10s" if stall == "streams" else "2s"})
     friend = good()
     several = [attackers(**STALLS[stall]) for _ in range(4)]
     growth = Growth(site.edge)
@@ -60,9 +61,15 @@ def test_windows_that_never_open(site, attackers, good, closing, stall, upstream
     held = growth.most() / len(several)
     # A client whose socket is full is not even heard to its end.
     lines = len(several) * (STARTED if stall != "socket" else 1)
-    site.edge.wait_access(lines, within=20, path="/bytes/1000000", reason="response_too_slow")
+    reason = "flood" if stall == "streams" else "response_too_slow"
+    site.edge.wait_access(lines, within=20, path="/bytes/1000000", reason=reason)
     for attacker in several:
         attacker.ends()
+    if stall == "streams":  # none of them ever took a byte: that is no pause
+        took = time.monotonic() - began
+        assert {attacker.goaway for attacker in several} == {CALM}
+        assert site.edge.metrics().total("edgemux_drops_total", reason="flood") == len(several) * (STARTED + 1)
+        assert took < 2.5 * patience(1), took
     good().ask()
     print(f"{stall} {upstream}: {held:.0f} KiB per attacker")
     assert held < PER_ATTACKER or sanitized()

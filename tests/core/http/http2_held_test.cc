@@ -1,4 +1,6 @@
 // Requests beyond those at a time that a new connection may begin: held, started in order, and given up.
+#include <gmock/gmock.h>
+
 #include <algorithm>
 
 #include "tests/core/http/http2_conversation.h"
@@ -143,6 +145,52 @@ TEST_F(HeldRequests, ThatAreTakenBackAllTheTimeAreAFlood) {
   }
   EXPECT_LE(sent, 100U);
   EXPECT_EQ(s.why, "too many stream resets");
+}
+
+// ---- those of a client that has taken back several
+
+class DoubtedRequests : public HeldRequests {
+ protected:
+  static constexpr std::uint32_t kBelieved = 5;
+  void SetUp() override {
+    s.greet();
+    for (; id < 2 * kBelieved; id += 2) s.client_sends(headers(id, get()) + rst_stream(id, 8));
+    (void)s.seen();
+    (void)s.sent();
+  }
+  std::uint32_t id = 1;
+};
+
+TEST_F(DoubtedRequests, AreNeverSeenWhenTheyAreTakenBackAtOnce) {
+  std::string frames;
+  for (int i = 0; i < 20; ++i, id += 2) frames += headers(id, get("/a")) + rst_stream(id, 8);
+  s.client_sends(frames + headers(id, get("/b")));
+  EXPECT_EQ(s.seen(), "");
+  start();
+  EXPECT_EQ(s.seen(), "<21 GET /b.>");
+  nothing_is_left();
+}
+
+TEST_F(DoubtedRequests, AreNotRefusedForTheirSize) {
+  const std::string large(10'000, 'x');
+  s.client_sends(headers(11, get("/1", {{"x", large}})) + headers(13, get("/2", {{"y", large}})));
+  EXPECT_EQ(s.seen(), "<2 GET /2.>") << "that was too large to wait";
+  start();
+  EXPECT_EQ(s.seen(), "<1 GET /1.>");
+  s.client_sends(headers(15, post("/3"), false) + data(15, std::string(16'000, '1')) +
+                 data(15, std::string(16'000, '2')) + headers(17, post("/4"), false) + headers(17, {{"t", "trailer"}}));
+  const std::string seen = s.seen();
+  EXPECT_EQ(std::ranges::count(seen, '1'), 16'000);
+  EXPECT_EQ(std::ranges::count(seen, '2'), 16'000);
+  EXPECT_THAT(seen, ::testing::StartsWith("<3 POST /3>1"));
+  EXPECT_THAT(seen, ::testing::EndsWith("<4 trailers t=trailer>")) << "trailers too";
+  EXPECT_EQ(s.sent(), "");
+  nothing_is_left();
+}
+
+TEST_F(DoubtedRequests, AreRefusedWithAReasonWhenTheyAreBroken) {
+  s.client_sends(headers(11, get("/1", {{"connection", "x"}})));
+  EXPECT_THAT(s.seen(), ::testing::StartsWith("<1 malformed 400")) << "as those of others";
 }
 
 TEST_F(HeldRequests, MayTakeLittle) {

@@ -1,11 +1,14 @@
 """Small HTTP/2 clients that attack: frames made by hand, and what comes back taken apart by hand.
 
 A flood is a function from a running number to (bytes, how many frames they are). As a program it attacks again and again
-until its input ends, a process of its own, so that a test's clock does not measure its own interpreter:
+until its input ends, a process of its own, so that a test's clock does not measure its own interpreter; or it visits, with
+so many requests, which is no attack. EVERY: seconds from one to the next, 0 = at once. Prints how many there were.
 
-    python -m support.attacker PORT CA FLOOD
+    python -m support.attacker PORT CA FLOOD|visit REQUESTS EVERY
 """
 
+import contextlib
+import functools
 import socket
 import ssl
 import struct
@@ -18,6 +21,8 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, PRIORITY, RST, SETTINGS, PUSH, PING, GOAWAY, WINDOW, CONTINUATION = range(10)
 REFUSED = 7  # REFUSED_STREAM
 MOST_FRAMES = 200  # within which an attacker must be cut
+STREAMS = 48  # MAX_CONCURRENT_STREAMS
+PATIENT = 10  # at a time, of those whose attack is to wait
 
 
 def frame(kind, flags=0, stream=0, payload=b""):
@@ -162,22 +167,54 @@ class Attacker:
         return self.goaway
 
 
+def attack(port, context, make):
+    attacker = Attacker(port, context, within=2)
+    with contextlib.suppress(TimeoutError):  # who was too slow on a busy machine is not cut
+        attacker.flood(make)
+        attacker.ends()
+    attacker.close()
+
+
+def zero_windows(port, context):
+    """As much asked for as may be, and nothing taken, until that is cut."""
+    attacker = Attacker(port, context, settings=[(4, 0)])
+    attacker.send(b"".join(frame(HEADERS, 5, 2 * i + 1, head(b"/bytes/100000")) for i in range(STREAMS)))
+    attacker.ends()
+    attacker.close()
+
+
+def visit(port, context, requests):
+    """What is no attack: so many answers asked for, and taken."""
+    visitor = Attacker(port, context)
+    visitor.send(b"".join(frame(HEADERS, 5, 2 * i + 1, head(b"/bytes/1000")) for i in range(requests)))
+    visitor.until(DATA, requests)
+    visitor.close()
+
+
 def main():
-    port, ca, name = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+    port, ca, name, requests, every = int(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4]), float(sys.argv[5])
     context = ssl.create_default_context(cafile=ca)
     context.set_alpn_protocols(["h2"])
-    make = {flood.__name__: flood for flood in FLOODS}[name]
+    one = {f.__name__: functools.partial(attack, make=f) for f in FLOODS} | {f.__name__: f for f in [zero_windows]}
+    one["visit"] = functools.partial(visit, requests=requests)
     stop = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
-    cuts = 0
-    while not stop.is_set():
-        began = time.monotonic()
-        attacker = Attacker(port, context)
-        attacker.flood(make)
-        cuts += attacker.ends() == 11
-        attacker.close()
-        stop.wait(0.1 - (time.monotonic() - began))
-    print(cuts)
+    counts = []
+
+    def go_on():
+        due = time.monotonic()
+        while not stop.is_set():
+            one[name](port, context)
+            counts.append(1)
+            due = max(due + every, time.monotonic() - every)
+            stop.wait(due - time.monotonic())
+
+    threads = [threading.Thread(target=go_on) for _ in range(PATIENT if name == zero_windows.__name__ else 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    print(len(counts))
 
 
 if __name__ == "__main__":
