@@ -75,7 +75,7 @@ def priorities(_):
 
 
 def empty_data(i):
-    return (frame(HEADERS, 4, 1, head(method=b"PUT")) if i == 0 else frame(DATA, 0, 1)), 1
+    return (frame(HEADERS, 4, 1, head(b"/upload", b"PUT")) if i == 0 else frame(DATA, 0, 1)), 1
 
 
 def windows(_):
