@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support.attacker import FLOODS, STREAMS, zero_windows
+from support.attacker import DATA, FLOODS, HEADERS, RST, STREAMS, frame, head, zero_windows
 from support.origin import pattern
 from support.proxy import Growth, sanitized
 from support.waiting import patience, until
@@ -37,6 +37,21 @@ def test_a_flood_is_cut_and_a_good_client_loses_nothing(site, attackers, good, f
     site.edge.wait_log(r"listener https: client 127\.0\.0\.1: .*([Tt]oo many|too small|decodes to)")
     print(f"{flood.__name__}: {held} KiB")
     assert max(held) < PER_ATTACKER or sanitized()
+
+
+@pytest.mark.sanitizer
+def test_requests_that_are_taken_back_at_once_reach_no_upstream(site, attackers):
+    """But for the first few, which anybody may take back. What is wanted is answered as before."""
+    site.start(workers=1)
+    client = attackers()
+    client.send(b"".join(frame(HEADERS, 5, 2 * i + 1, head(b"/taken-back")) + frame(RST, 0, 2 * i + 1, b"\0\0\0\x08") for i in range(60)))
+    client.send(b"".join(frame(HEADERS, 5, 2 * i + 1, head(b"/bytes/100")) for i in range(60, 70)))
+    client.until(DATA, 10)
+    assert client.goaway is None and client.refused == 0
+    client.close()
+    assert len(site.edge.wait_access(15)) == 15
+    assert len(site.edge.wait_access(10, path="/bytes/100", status=200)) == 10
+    assert len([r for r in site.origin.requests if r.target == "/taken-back"]) <= 5
 
 
 ATTACKERS = 2
