@@ -59,6 +59,30 @@ def test_each_row_of_what_clients_see_is_a_test():
     assert all(shown) and [name for row in shown for name in row if name not in known] == []
 
 
+# What the Gateway API's conformance list says about traffic. A name may be taken away here only with the behaviour.
+GATEWAY_BEHAVIOURS = """
+    HTTPRouteSimpleSameNamespace HTTPRouteExactPathMatching HTTPRouteMatching HTTPRouteHeaderMatching HTTPRouteQueryParamMatching
+    HTTPRouteMethodMatching HTTPRoutePathMatchOrder HTTPRouteMatchingAcrossRoutes HTTPRouteHostnameIntersection
+    HTTPRouteListenerHostnameMatching HTTPRouteHTTPSListener HTTPRouteHTTPSListenerDetectMisdirectedRequests
+    HTTPRouteRedirectHostAndStatus HTTPRouteRedirectScheme HTTPRouteRedirectPort HTTPRouteRedirectPortAndScheme HTTPRouteRedirectPath
+    HTTPRoute303RedirectStatusCode HTTPRoute307RedirectStatusCode HTTPRoute308RedirectStatusCode HTTPRouteRewriteHost
+    HTTPRouteRewritePath HTTPRouteRequestHeaderModifier HTTPRouteResponseHeaderModifier HTTPRouteBackendRequestHeaderModification
+    HTTPRouteRequestHeaderModifierBackendWeights HTTPRouteRequestMirror HTTPRouteRequestMultipleMirrors
+    HTTPRouteRequestPercentageMirror HTTPRouteCORS HTTPRouteWeight HTTPRouteInvalidNonExistentBackendRef HTTPRouteServiceTypes
+    HTTPRouteTimeoutRequest HTTPRouteTimeoutBackendRequest HTTPRouteRetry HTTPRouteRetryConnectionError HTTPRouteRetryBackendTimeout
+    HTTPRouteBackendProtocolH2C HTTPRouteBackendProtocolWebSocket BackendTLSPolicy TLSRouteSimpleSameNamespace
+    GatewayHTTPSAndTLSPassthroughSamePort GRPCExactMethodMatching GRPCRouteHeaderMatching GRPCRouteWeight
+""".split()
+
+
+def test_each_traffic_behaviour_of_the_gateway_api_has_a_test():
+    page = ROOT / "docs/gateway-api.md"
+    assert list(cells(page, "Gateway API")) == GATEWAY_BEHAVIOURS
+    known = known_names()
+    shown = [re.findall(r"`(\w+)`", cell) for cell in cells(page, "test")]
+    assert all(shown) and [name for row in shown for name in row if name not in known] == []
+
+
 def test_the_readme_shows_the_lines_that_the_quickstart_prints():
     start = (ROOT / "deploy/quickstart/start").read_text()
     config = (ROOT / "deploy/quickstart/edgemux.yaml").read_text()
