@@ -70,7 +70,7 @@ void HttpSession::serve() {
     }
     for (std::size_t i = 0; i < stream_tunnels_.size(); ++i) stream_tunnels_[i]->client().may_write();
   }
-  if (can_start()) {
+  if (held_due()) {
     start_held();
     if (closed_ || !std::holds_alternative<Serving>(stage_)) return;
   }
@@ -78,7 +78,11 @@ void HttpSession::serve() {
 }
 
 void HttpSession::start_held() {
-  while (!closed_ && can_start()) {
+  while (held_due()) {
+    if (!can_start()) {
+      multiplexed_->refuse_held();
+      continue;
+    }
     const auto held = multiplexed_->start_next();
     if (fed_ != nullptr) flush_fed();
   }
@@ -135,6 +139,7 @@ bool HttpSession::receive(std::span<char> bytes) {
   if (multiplexed_ != nullptr && multiplexed_->holds()) limit_held();
   if (codec_->multiplexed()) flush();
   if (closed_) return false;
+  if (multiplexed_ != nullptr && !busy()) settle_idle();
   if (bytes.data() == stash_.data()) {
     stash_.erase(0, used);
     if (stash_.empty() && stash_.capacity() > kStashRead) stash_.shrink_to_fit();
@@ -145,6 +150,12 @@ bool HttpSession::receive(std::span<char> bytes) {
     await(Waiting::head, worker().snapshot().timeouts.request_head);
   }
   return std::holds_alternative<Serving>(stage_);
+}
+
+// What was held, and then taken back, may have been all there was.
+void HttpSession::settle_idle() {
+  const bool over = waiting_ == Waiting::head && !codec_->mid_message();
+  if (over || waiting_ == Waiting::nothing || waiting_ == Waiting::window) await_next();
 }
 
 void HttpSession::end_of_input() {
@@ -165,6 +176,7 @@ void HttpSession::end_of_input() {
 
 // Requests that are not whole cannot become so any more, and what has come for tunnels is all.
 void HttpSession::end_streams() {
+  multiplexed_->end_of_input();
   for (core::StreamId stream = 1; stream <= exchanges_.size() && !closed_; ++stream) {
     const Exchange* exchange = exchange_of(stream);
     if (exchange == nullptr || exchange->request_whole()) continue;
@@ -182,14 +194,17 @@ void HttpSession::end_streams() {
 // A stream that ends with that makes room for another one.
 void HttpSession::produce() {
   codec_->produce();
-  if (!closed_ && can_start()) again_.request();
+  if (held_due()) again_.request();
 }
 
 void HttpSession::flush() {
   if (closed_) return;
   produce();
   if (codec_->multiplexed() && output_.pending() < kGathered && waiting_ != Waiting::write && !codec_->finished()) {
-    if (output_.empty()) return;
+    if (output_.empty()) {
+      if (busy() && waiting_ == Waiting::nothing) await_windows();
+      return;
+    }
     output_.keep();
     sending_ = true;
     return again_.request();
@@ -260,7 +275,7 @@ void HttpSession::drop_exchange(Exchange& exchange) {
   ++requests_;
   --open_;
   worker().give_exchange(std::move(exchanges_[exchange.stream() - 1]));
-  if (!closed_ && can_start()) again_.request();
+  if (held_due()) again_.request();
 }
 
 void HttpSession::feed(Exchange& exchange) {

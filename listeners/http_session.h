@@ -184,8 +184,14 @@ class HttpSession final : public Session,
   [[nodiscard]] bool can_start() const {
     return multiplexed_ != nullptr && multiplexed_->startable() && (open_ == 0 || may_keep(kPerRequest));
   }
+  // So it has, or what has none will not be held any longer.
+  [[nodiscard]] bool held_due() const {
+    return !closed_ && multiplexed_ != nullptr && multiplexed_->holds() &&
+           (can_start() || (grown_up_ && early_ == nullptr));
+  }
   void end_streams();
   void start_held();
+  void settle_idle();
   void limit_held();
   // The connection is not new any more; or what it held has waited for long enough.
   void grown_up();

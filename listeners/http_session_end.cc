@@ -153,7 +153,7 @@ void HttpSession::grown_up() {
   } else {
     // What finds no place within the time that a head may take is refused: another connection may have room.
     multiplexed_->end_early();
-    while (multiplexed_->holds() && !multiplexed_->startable()) multiplexed_->refuse_held();
+    while (multiplexed_->holds() && !can_start()) multiplexed_->refuse_held();
     early_.reset();
   }
   flush();

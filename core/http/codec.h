@@ -143,6 +143,8 @@ class MultiplexedServerCodec : public ServerCodec {
   // has flushed: the body is in there.
   [[nodiscard]] virtual bool startable() const = 0;
   virtual std::shared_ptr<const void> start_next() = 0;
+  // No more bytes will come: those that are not whole are given up.
+  virtual void end_of_input() = 0;
   // Refuses the youngest as not processed.
   virtual void refuse_held() = 0;
 };

@@ -72,6 +72,7 @@ class FloodGuard {
       stalled_since_ = now_ms;
     }
   }
+  [[nodiscard]] bool stalls() const { return stalled_since_ != 0; }
   // How long everything that waits has not moved; 0 when nothing waits.
   [[nodiscard]] std::uint64_t stalled_ms(std::uint64_t now_ms) const {
     return stalled_since_ == 0 || now_ms < stalled_since_ ? 0 : now_ms - stalled_since_;

@@ -376,7 +376,10 @@ int Http2Connection::stream_closed(std::int32_t id, std::uint32_t error) {
   if (stream->unconsumed > 0) nghttp2_session_consume_connection(session_, stream->unconsumed);
   unconsumed_ -= stream->unconsumed;
   const bool whole = stream->input_ended && stream->end_sent;
-  if (whole) guard_.earn_answer();
+  if (whole) {
+    guard_.earn_answer();
+    on_answered();
+  }
   if (!stopped_ && !std::exchange(stream->abandoned, true) && !whole) on_lost(*stream, error);
   nghttp2_session_set_stream_user_data(session_, id, nullptr);
   close_stream(*stream);

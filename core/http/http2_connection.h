@@ -68,6 +68,8 @@ class Http2Connection {
   virtual void on_broken(std::uint16_t status, const char* reason) = 0;
   // A stream has gone, or the peer's SETTINGS or GOAWAY came.
   virtual void on_room() {}
+  // A request and its answer were whole.
+  virtual void on_answered() {}
   // The client knows of kMaxStreams.
   virtual void on_limit_known() {}
 
@@ -82,6 +84,7 @@ class Http2Connection {
     after_received();
   }
   void write_out();
+  [[nodiscard]] bool receiving() const { return receiving_; }
   [[nodiscard]] bool mid_block() const { return block_ != nullptr; }
   [[nodiscard]] bool broken() const { return broken_; }
   // GOAWAY was exchanged and no stream is left.

@@ -150,6 +150,7 @@ ssize_t Http2Connection::read_body(Http2Stream& stream, std::size_t length, std:
 int Http2Connection::write_data(Http2Stream& stream, const std::uint8_t* frame_header, std::size_t length) {
   output_.append({reinterpret_cast<const char*>(frame_header), kFrameHeader});
   guard_.earn_data(length);
+  if (length > 0) data_sent_ = true;  // an empty one needs no window
   if (const std::size_t kept = std::min(length, stream.kept_size()); kept > 0) {
     output_.append({stream.kept.data() + stream.kept_at, kept});
     stream.kept_at += kept;
@@ -167,7 +168,7 @@ int Http2Connection::write_data(Http2Stream& stream, const std::uint8_t* frame_h
   }
   output_.borrow(stream.borrowed.first(length));
   stream.borrowed = stream.borrowed.subspan(length);
-  progress_ = data_sent_ = true;
+  progress_ = true;
   return 0;
 }
 
@@ -267,7 +268,7 @@ void Http2Connection::settle() {
     }
   }
   dirty_.clear();
-  if (waiting_ > 0 || progress_) guard_.note_waiting(waiting_ > 0, progress_, clock_());
+  if (waiting_ > 0 || progress_ || guard_.stalls()) guard_.note_waiting(waiting_ > 0, progress_, clock_());
   progress_ = false;
 }
 

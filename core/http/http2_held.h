@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "core/http/http2_fields.h"
@@ -28,6 +29,8 @@ class HeldRequest : public InHttp2Memory {
   // What the head takes beside another one's, which may be null: a field that is the very same is not counted.
   [[nodiscard]] std::size_t cost(const HeldRequest* beside) const;
   [[nodiscard]] std::span<const char> body() const { return body_; }
+  // The bytes stay where they are.
+  std::vector<char> take_body() { return std::move(body_); }
   [[nodiscard]] bool bodyless() const { return bodyless_; }
   [[nodiscard]] bool ended() const { return ended_; }
 

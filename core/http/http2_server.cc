@@ -91,12 +91,14 @@ void Http2Server::on_head(Http2Stream& stream, HeaderBlock& block, bool end) {
 }
 
 void Http2Server::on_trailers(Http2Stream& stream, HeaderBlock& block, bool end) {
-  // They are not worth their memory.
-  if (stream.held != nullptr && !begin(stream)) return give_up(stream, NGHTTP2_REFUSED_STREAM);
   // RFC 9113 8.1: trailers end the stream.
   if (!end) return refuse(stream, {400, "a second head"});
   if (stream.upgrade) return refuse(stream, {400, "trailers in a tunnel"});
   if (stream.has_length && stream.length_left != 0) return on_broken_body(stream, "less DATA than Content-Length");
+  if (stream.held != nullptr) {
+    if (!begin(stream)) return give_up(stream, NGHTTP2_REFUSED_STREAM);  // they are not worth their memory
+    if (stopped_ || stream.abandoned || stream.drop_input) return;
+  }
   FieldList& fields = scratch_.request.fields;
   if (const HeadProblem problem = block.trailers(fields); problem.reason != nullptr) return refuse(stream, problem);
   observer_.on_request_trailers(stream.slot, fields);
@@ -120,7 +122,10 @@ void Http2Server::on_body(Http2Stream& stream, std::span<const char> data, bool 
     held_bodies_ += data.size();
     return stream.held->add_body(data, end);
   }
-  if (stream.held != nullptr && !begin(stream)) return give_up(stream, NGHTTP2_REFUSED_STREAM);
+  if (stream.held != nullptr) {
+    if (!begin(stream)) return give_up(stream, NGHTTP2_REFUSED_STREAM);
+    if (stopped_ || stream.abandoned || stream.drop_input) return give_back(stream, data.size());
+  }
   observer_.on_request_body(stream.slot, data, end);
 }
 
@@ -166,6 +171,12 @@ void Http2Server::refuse_held() {
   if (holds()) give_up(*held_.back(), NGHTTP2_REFUSED_STREAM);
 }
 
+void Http2Server::end_of_input() {
+  for (Http2Stream* stream : std::vector<Http2Stream*>(held_)) {
+    if (!stream->input_ended) give_up(*stream, NGHTTP2_CANCEL);
+  }
+}
+
 std::shared_ptr<const void> Http2Server::start_next() {
   Http2Stream& stream = *held_.front();
   std::unique_ptr<HeldRequest> held = let_go(stream);
@@ -186,8 +197,9 @@ void Http2Server::start(Http2Stream& stream, const HeldRequest& held) {
 
 bool Http2Server::begin(Http2Stream& stream) {
   if (started() >= kMaxStreams) return false;
-  begun_.push_back(let_go(stream));
-  start(stream, *begun_.back());
+  const std::unique_ptr<HeldRequest> held = let_go(stream);
+  start(stream, *held);
+  if (!held->body().empty()) begun_.push_back(held->take_body());
   return true;
 }
 

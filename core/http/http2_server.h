@@ -10,7 +10,7 @@
 // are handed out than of others; the rest is held, in order of arrival, until startable() and start_next(). What is too
 // large to be held is refused as not processed.
 //
-// Who has taken back several requests is believed no more that he wants what he asks for: each further one is held
+// Who has taken back several requests, and not wanted many others, is not believed at once: each further one is held
 // until the bytes that came with it have been read, so that one that is taken back at once costs no upstream anything
 // (rapid reset, CVE-2023-44487). What is too large to be held is then started.
 
@@ -34,7 +34,6 @@ class Http2Server final : public MultiplexedServerCodec, private Http2Connection
   void announce(std::span<const std::string> origins) override;
 
   std::size_t receive(std::span<char> bytes) override {
-    begun_.clear();
     receive_bytes(bytes);
     return bytes.size();
   }
@@ -52,7 +51,10 @@ class Http2Server final : public MultiplexedServerCodec, private Http2Connection
   void consumed(StreamId stream, std::size_t bytes) override;
   bool reset(StreamId stream, StreamError error) override;
 
-  void produce() override { write_out(); }
+  void produce() override {
+    if (!receiving()) begun_.clear();
+    write_out();
+  }
   void close_after() override;
   [[nodiscard]] bool finished() const override;
   void stop() override { halt(); }
@@ -74,6 +76,7 @@ class Http2Server final : public MultiplexedServerCodec, private Http2Connection
   [[nodiscard]] bool startable() const override { return holds() && !stopped_ && !broken() && started() < kMaxStreams; }
   std::shared_ptr<const void> start_next() override;
   void refuse_held() override;
+  void end_of_input() override;
 
  private:
   enum class Drain : std::uint8_t { none, noticed, last };
@@ -82,6 +85,7 @@ class Http2Server final : public MultiplexedServerCodec, private Http2Connection
   static constexpr std::size_t kMostHeldBodies = 24 * 1024;
   static constexpr std::size_t kPerStream = 600;  // ours and nghttp2's
   static constexpr unsigned kFewTakenBack = 4;
+  static constexpr unsigned kAnswersPerTakenBack = 4;  // that were wanted to their ends
 
   void on_head(Http2Stream& stream, HeaderBlock& block, bool end) override;
   void on_body(Http2Stream& stream, std::span<const char> data, bool end) override;
@@ -89,6 +93,9 @@ class Http2Server final : public MultiplexedServerCodec, private Http2Connection
   void on_lost(Http2Stream& stream, std::uint32_t error) override;
   void on_writable(Http2Stream& stream) override { observer_.on_stream_writable(stream.slot); }
   void on_limit_known() override { end_early(); }
+  void on_answered() override {
+    if (taken_back_ > 0 && ++answered_ % kAnswersPerTakenBack == 0) --taken_back_;
+  }
   void on_broken(std::uint16_t status, const char* reason) override { observer_.on_malformed(0, status, reason); }
   void on_trailers(Http2Stream& stream, HeaderBlock& block, bool end);
   void refuse(Http2Stream& stream, HeadProblem problem);
@@ -109,8 +116,9 @@ class Http2Server final : public MultiplexedServerCodec, private Http2Connection
   std::vector<Http2Stream*> held_;  // in order of arrival
   std::size_t held_cost_ = 0;
   std::size_t held_bodies_ = 0;
-  std::vector<std::unique_ptr<HeldRequest>> begun_;  // with bodies that are borrowed until the next receive()
-  unsigned taken_back_ = 0;                          // requests, until it is too many
+  std::vector<std::vector<char>> begun_;  // bodies of those that began within receive(), borrowed until produce()
+  unsigned taken_back_ = 0;               // requests, until it is too many
+  unsigned answered_ = 0;                 // of a client that has taken some back
   Drain drain_ = Drain::none;
   bool early_ = true;
 };

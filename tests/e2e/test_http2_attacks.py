@@ -54,6 +54,20 @@ def test_requests_that_are_taken_back_at_once_reach_no_upstream(site, attackers)
     assert len([r for r in site.origin.requests if r.target == "/taken-back"]) <= 5
 
 
+@pytest.mark.sanitizer
+def test_a_doubted_client_that_takes_everything_back_is_idle(site, attackers):
+    """The last one too, which no upstream ever saw."""
+    site.start(workers=1, timeouts={"idle": "1s"})
+    client = attackers()
+    for i in range(5):
+        client.send(frame(HEADERS, 5, 2 * i + 1, head(b"/gate/a")) + frame(RST, 0, 2 * i + 1, b"\0\0\0\x08"))
+    client.send(frame(HEADERS, 5, 11, head(b"/gate/kept")))
+    until(lambda: any(r.target == "/gate/kept" for r in site.origin.requests), "one is under way")
+    client.send(frame(HEADERS, 5, 13, head(b"/gate/b")) + frame(RST, 0, 11, b"\0\0\0\x08") + frame(RST, 0, 13, b"\0\0\0\x08"))
+    client.ends()
+    assert client.goaway == 0
+
+
 ATTACKERS = 2
 ROUNDS = 9  # of each; the first one warms up
 REQUESTS = {"rapid_reset": STREAMS, "made_you_reset": STREAMS, "zero_windows": STREAMS, "hpack_bomb": 2}  # of an attack, else 1

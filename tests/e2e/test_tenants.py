@@ -391,13 +391,45 @@ def flood(ports, turn, context, host, answered):
         select.select([], [], [], 0.01)
 
 
+BANDWIDTH, DOWNLOADS, PIECE = 2 * 1024 * 1024, 8, 128 * 1024  # bytes a second; at a time; bytes
+
+
+def downloads(ports, turn, context, host, answered):
+    """As many bytes as there are to be had, over several connections; past the proxy as many as the limit would let through."""
+
+    def go_on():
+        at, wire = None, None
+        while (now := turn.value) < len(ports):
+            if now != at:
+                at, wire = now, Wire.connect(ports[now], tls=context, name=host)
+            began = time.monotonic()
+            assert len(wire.ask("/piece", host).body) == PIECE
+            with answered.get_lock():
+                answered[now] += PIECE
+            if now == 0:
+                select.select([], [], [], max(0, DOWNLOADS * PIECE / BANDWIDTH - (time.monotonic() - began)))
+
+    threads = [threading.Thread(target=go_on) for _ in range(DOWNLOADS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+SATURATED = {"requests": (flood, {"requests_per_second": 100, "connections": 20, "new_connections_per_second": 10}),
+             "bandwidth": (downloads, {"bandwidth": "2MiB"})}
+
+
 @pytest.mark.full
-def test_one_tenant_saturated_leaves_the_others_alone(house, nginx, authority, record_property):
+@pytest.mark.parametrize("what", SATURATED)
+def test_one_tenant_saturated_leaves_the_others_alone(house, nginx, authority, record_property, what):
     """b asks steadily, while somebody sends a ten times what it may, and in turns, as the baseline, while the same client
     sends the same past the proxy: what the client itself takes from b is the same."""
     edge = house.edge
-    house.tenants["a"]["limits"] = {"requests_per_second": 100, "connections": 20, "new_connections_per_second": 10}
+    too_much, house.tenants["a"]["limits"] = SATURATED[what]
     beside_it, backend = nginx("beside", authority.issue("a.example.test")), nginx("backend")
+    for server in (beside_it, backend):
+        (server.root / "piece").write_bytes(b"x" * PIECE)
     house.write("a", [forwards("a.example.test", backend)])
     house.write("b", [forwards("b.example.test", backend)])
     house.start(log={"level": "warn", "access": {"format": "off"}})
@@ -405,7 +437,7 @@ def test_one_tenant_saturated_leaves_the_others_alone(house, nginx, authority, r
     # A process of its own: a thread of this one would hold up the one that measures.
     processes = multiprocessing.get_context("fork")
     turn, answered = processes.Value("i", 0), processes.Array("L", 2)
-    flooding = processes.Process(target=flood, args=((beside_it.port, edge.https), turn, client, "a.example.test", answered))
+    flooding = processes.Process(target=too_much, args=((beside_it.port, edge.https), turn, client, "a.example.test", answered))
     flooding.start()
     p99s = ([], [])
     try:
@@ -420,9 +452,12 @@ def test_one_tenant_saturated_leaves_the_others_alone(house, nginx, authority, r
                 return sorted(took)[int(count * 0.99)] * 1e3
 
             p99()
+            lasted = 0
             for number in range(160):
                 turn.value = number % 2
+                began = time.monotonic()
                 p99s[turn.value].append(p99())
+                lasted += (time.monotonic() - began) * turn.value
     finally:
         turn.value = 2
         flooding.join()
@@ -432,7 +467,10 @@ def test_one_tenant_saturated_leaves_the_others_alone(house, nginx, authority, r
     record_property("p99_ms_alone_beside_ratio", [alone, beside, ratio])
     print(f"b's p99: {alone:.2f} ms alone, {beside:.2f} ms beside a flood, ratio {ratio:.2f}")
     metrics = edge.metrics()
-    refused = metrics.total("edgemux_tenant_refused_total", tenant="a", what="request")
-    assert refused > 100 and answered[1] > refused, "a was not saturated"
+    if what == "requests":
+        refused = metrics.total("edgemux_tenant_refused_total", tenant="a", what="request")
+        assert refused > 100 and answered[1] > refused, "a was not saturated"
+    else:
+        assert 0.7 * BANDWIDTH < answered[1] / lasted < 2 * BANDWIDTH, (answered[1] / lasted, "a was not held to its limit")
     assert metrics.total("edgemux_tenant_refused_total", tenant="b") == 0
     assert ratio <= 1.2

@@ -188,6 +188,27 @@ TEST_F(DoubtedRequests, AreNotRefusedForTheirSize) {
   nothing_is_left();
 }
 
+TEST_F(DoubtedRequests, AreBelievedAgainWhenOthersWereWanted) {
+  for (int i = 0; i < 4; ++i, id += 2) {
+    s.client_sends(headers(id, get("/wanted")));
+    start();
+    const std::string seen = s.seen();
+    s.answer(static_cast<StreamId>(std::stoul(seen.substr(1))), 204, "");
+    (void)s.sent();
+  }
+  s.client_sends(headers(id, get("/a")));
+  EXPECT_THAT(s.seen(), ::testing::HasSubstr("GET /a"));
+}
+
+TEST_F(DoubtedRequests, AreGivenUpWhenNothingMoreComes) {
+  s.client_sends(headers(11, post("/1"), false) + data(11, "some") + headers(13, get("/2")));
+  s.codec.end_of_input();
+  EXPECT_EQ(s.sent(), "RST_STREAM 11 8");
+  start();
+  EXPECT_THAT(s.seen(), ::testing::EndsWith("GET /2.>"));
+  nothing_is_left();
+}
+
 TEST_F(DoubtedRequests, AreRefusedWithAReasonWhenTheyAreBroken) {
   s.client_sends(headers(11, get("/1", {{"connection", "x"}})));
   EXPECT_THAT(s.seen(), ::testing::StartsWith("<1 malformed 400")) << "as those of others";
