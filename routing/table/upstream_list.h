@@ -19,7 +19,7 @@ class UpstreamList {
   using Part = std::shared_ptr<const std::vector<UpstreamPtr>>;  // never null
 
   UpstreamList() = default;
-  UpstreamList(std::vector<UpstreamPtr> upstreams) {
+  UpstreamList(std::vector<UpstreamPtr> upstreams) {  // NOLINT(google-explicit-constructor): it is one, in parts
     add(std::make_shared<const std::vector<UpstreamPtr>>(std::move(upstreams)));
   }
   UpstreamList(std::initializer_list<UpstreamPtr> upstreams) : UpstreamList(std::vector<UpstreamPtr>(upstreams)) {}
