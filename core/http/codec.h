@@ -131,7 +131,7 @@ class MultiplexedServerCodec : public ServerCodec {
   // So many of them that the client may have to wait for its connection's window, whichever streams they came on.
   [[nodiscard]] virtual bool withholds_window() const = 0;
 
-  // ---- requests that wait for others to be over
+  // ---- requests that wait: for others to be over, or for the bytes that came with them to be read
   // The client is told of the limit; until it says that it knows, its requests are still held.
   virtual void tell_limit() = 0;
   // From now on nothing is held for want of a place.

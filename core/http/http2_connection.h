@@ -84,7 +84,6 @@ class Http2Connection {
     after_received();
   }
   void write_out();
-  [[nodiscard]] bool receiving() const { return receiving_; }
   [[nodiscard]] bool mid_block() const { return block_ != nullptr; }
   [[nodiscard]] bool broken() const { return broken_; }
   // GOAWAY was exchanged and no stream is left.

@@ -34,6 +34,7 @@ class Http2Server final : public MultiplexedServerCodec, private Http2Connection
   void announce(std::span<const std::string> origins) override;
 
   std::size_t receive(std::span<char> bytes) override {
+    begun_.clear();
     receive_bytes(bytes);
     return bytes.size();
   }
@@ -51,10 +52,7 @@ class Http2Server final : public MultiplexedServerCodec, private Http2Connection
   void consumed(StreamId stream, std::size_t bytes) override;
   bool reset(StreamId stream, StreamError error) override;
 
-  void produce() override {
-    if (!receiving()) begun_.clear();
-    write_out();
-  }
+  void produce() override { write_out(); }
   void close_after() override;
   [[nodiscard]] bool finished() const override;
   void stop() override { halt(); }
@@ -65,7 +63,11 @@ class Http2Server final : public MultiplexedServerCodec, private Http2Connection
   [[nodiscard]] bool taken() const override { return any_data_sent(); }
   void judge_stall() override { judge_untaken(); }
   [[nodiscard]] std::size_t held() const override { return kept_bytes(); }
-  [[nodiscard]] std::size_t received() const override { return unconsumed_bytes(); }
+  [[nodiscard]] std::size_t received() const override {
+    std::size_t begun = 0;
+    for (const auto& body : begun_) begun += body.size();
+    return unconsumed_bytes() + begun;
+  }
   // What has gone on is given back by halves.
   [[nodiscard]] bool withholds_window() const override { return 2 * unconsumed_bytes() > kConnectionWindow; }
 
@@ -116,7 +118,7 @@ class Http2Server final : public MultiplexedServerCodec, private Http2Connection
   std::vector<Http2Stream*> held_;  // in order of arrival
   std::size_t held_cost_ = 0;
   std::size_t held_bodies_ = 0;
-  std::vector<std::vector<char>> begun_;  // bodies of those that began within receive(), borrowed until produce()
+  std::vector<std::vector<char>> begun_;  // bodies of those that began within receive(), borrowed until the next one
   unsigned taken_back_ = 0;               // requests, until it is too many
   unsigned answered_ = 0;                 // of a client that has taken some back
   Drain drain_ = Drain::none;

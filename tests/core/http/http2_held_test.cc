@@ -185,6 +185,8 @@ TEST_F(DoubtedRequests, AreNotRefusedForTheirSize) {
   EXPECT_THAT(seen, ::testing::StartsWith("<3 POST /3>1"));
   EXPECT_THAT(seen, ::testing::EndsWith("<4 trailers t=trailer>")) << "trailers too";
   EXPECT_EQ(s.sent(), "");
+  EXPECT_EQ(s.codec.received(), 16'000U) << "what was held is borrowed until more comes";
+  s.client_sends("");
   nothing_is_left();
 }
 
