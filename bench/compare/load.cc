@@ -176,7 +176,7 @@ class Load {
         std::uint64_t ticks = 0;
         if (read(timer_, &ticks, sizeof ticks) < 0) continue;
       } else {
-        on_event(*static_cast<Connection*>(event.data.ptr));
+        on_event(*static_cast<Connection*>(event.data.ptr), event.events);
       }
     }
     return count > 0;
@@ -208,12 +208,14 @@ class Load {
     epoll_ctl(epoll_, EPOLL_CTL_ADD, c.fd, &event);
   }
 
-  void on_event(Connection& c) {
+  void on_event(Connection& c, std::uint32_t events) {
     if (c.stage == Stage::connecting) {
-      int error = 0;
-      socklen_t size = sizeof error;
-      getsockopt(c.fd, SOL_SOCKET, SO_ERROR, &error, &size);
-      if (error != 0) return broken(c, std::string("connect: ") + std::strerror(error));
+      if ((events & EPOLLERR) != 0) {
+        int error = 0;
+        socklen_t size = sizeof error;
+        getsockopt(c.fd, SOL_SOCKET, SO_ERROR, &error, &size);
+        return broken(c, std::string("connect: ") + std::strerror(error));
+      }
       if (!options_.tls) return send_request(c);
       c.ssl = SSL_new(context_.get());
       SSL_set_fd(c.ssl, c.fd);
@@ -233,7 +235,7 @@ class Load {
       }
       send_request(c);
     }
-    read_some(c);
+    read_some(c, (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0);
   }
 
   void send_request(Connection& c) {
@@ -270,9 +272,12 @@ class Load {
     return Got::data;
   }
 
-  void read_some(Connection& c) {
-    while (c.stage != Stage::closed) {
+  // Until nothing is left. A short read of plain bytes found all there is, unless `ends`: then the end is behind it.
+  void read_some(Connection& c, bool ends) {
+    bool drained = false;
+    while (c.stage != Stage::closed && !drained) {
       std::size_t size = 0;
+      const bool whole = c.stage != Stage::body;
       switch (read_into(c, size)) {
         case Got::nothing:
           return;
@@ -281,6 +286,7 @@ class Load {
           if (c.stage == Stage::idle) return lost_idle(c);
           return broken(c, "closed before the answer was complete");
         case Got::data:
+          drained = c.ssl == nullptr && whole && size < buffer_.size() && !ends;
           if (c.stage == Stage::idle || c.stage == Stage::ending) return broken(c, "bytes that nobody asked for");
           if (c.stage == Stage::head) {
             take_head(c, size);

@@ -47,11 +47,12 @@ class Origin {
     for (;;) {
       const int count = epoll_wait(epoll_, events.data(), static_cast<int>(events.size()), -1);
       for (int i = 0; i < count; ++i) {
-        void* const what = events[static_cast<std::size_t>(i)].data.ptr;
+        const epoll_event& event = events[static_cast<std::size_t>(i)];
+        void* const what = event.data.ptr;
         auto* connection = static_cast<Connection*>(what);
         if (what == &http_ || what == &tunnels_) {
           accept_some(*static_cast<int*>(what));
-        } else if (!serve(*connection)) {
+        } else if (!serve(*connection, (event.events & (EPOLLRDHUP | EPOLLERR | EPOLLHUP)) != 0)) {
           close(connection->fd);
           delete connection;
         }
@@ -82,6 +83,12 @@ class Origin {
       auto* connection = new Connection;
       connection->fd = fd;
       connection->awaits_hello = &listener == &tunnels_;
+      // What came with the connection is answered at once, as often as not the only request.
+      if (!serve(*connection, false)) {
+        close(fd);
+        delete connection;
+        continue;
+      }
       epoll_event event{};
       event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | static_cast<std::uint32_t>(EPOLLET);
       event.data.ptr = connection;
@@ -89,11 +96,14 @@ class Origin {
     }
   }
 
-  // False: the connection is over.
-  bool serve(Connection& c) {
+  // False: the connection is over. A short read found all there is, unless `ends`: then the end is behind it.
+  bool serve(Connection& c, bool ends) {
+    bool drained = false;
     for (;;) {
       while (c.pending != nullptr) {
-        const ssize_t sent = send(c.fd, c.pending->data() + c.sent, c.pending->size() - c.sent, MSG_NOSIGNAL);
+        // An end that follows goes in the same packet.
+        const int flags = c.closing ? MSG_NOSIGNAL | MSG_MORE : MSG_NOSIGNAL;
+        const ssize_t sent = send(c.fd, c.pending->data() + c.sent, c.pending->size() - c.sent, flags);
         if (sent < 0) return errno == EAGAIN;
         c.sent += static_cast<std::size_t>(sent);
         if (c.sent == c.pending->size()) c.pending = nullptr;
@@ -103,10 +113,12 @@ class Origin {
         if (!parse(c)) return false;
         if (c.pending != nullptr) continue;
       }
+      if (drained) return true;
       const ssize_t got = recv(c.fd, buffer_.data(), buffer_.size(), 0);
       if (got == 0) return false;
       if (got < 0) return errno == EAGAIN;
       c.in.append(buffer_.data(), static_cast<std::size_t>(got));
+      drained = !ends && static_cast<std::size_t>(got) < buffer_.size();
     }
   }
 
