@@ -46,7 +46,7 @@ def parse_arguments():
     parser.add_argument("--no-rate", action="store_true", help="no latencies at a fixed rate")
     parser.add_argument("--base-port", type=int, default=20100)
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build/release", help="where edgemux and the load programs were built")
-    parser.add_argument("--out", type=pathlib.Path, default=ROOT / "build/compare")
+    parser.add_argument("--out", type=lambda text: pathlib.Path(text).resolve(), default=ROOT / "build/compare")
     options = parser.parse_args()
     options.rounds = options.rounds or (1 if options.quick else 5)
     options.seconds = options.seconds or (0.25 if options.quick else 3)

@@ -35,7 +35,7 @@ def parse_arguments():
     parser.add_argument("--functions", type=int, default=30, help="so many are listed")
     parser.add_argument("--base-port", type=int, default=22100)
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build/release")
-    parser.add_argument("--out", type=pathlib.Path, default=ROOT / "build/profile")
+    parser.add_argument("--out", type=lambda text: pathlib.Path(text).resolve(), default=ROOT / "build/profile")
     options = parser.parse_args()
     options.rows = [rows[key] for key in options.rows]
     return options
