@@ -1,6 +1,7 @@
 #include "config/assembly.h"
 
 #include <algorithm>
+#include <future>
 #include <unordered_set>
 
 namespace edgemux::config {
@@ -107,15 +108,24 @@ void Assembly::build(routing::Snapshot& snapshot) const {
   };
   std::vector<Table> tables;
   std::vector<std::size_t> which;  // of them, by listener
+  std::size_t names = 0;
   for (std::size_t l = 0; l < settings_.listeners.size(); ++l) {
     auto views = this->views(l, own);
     const auto known = std::find_if(tables.begin(), tables.end(), [&](const Table& t) { return same(t.views, views); });
     which.push_back(static_cast<std::size_t>(known - tables.begin()));
-    if (known == tables.end()) {
-      routing::HostTable made(views);
-      tables.push_back({std::move(views), std::move(made)});
-    }
+    if (known != tables.end()) continue;
+    names += views.size();
+    tables.push_back({std::move(views), {}});
   }
+  // Large ones side by side.
+  constexpr std::size_t kLarge = 20'000;
+  std::vector<std::future<routing::HostTable>> others;
+  for (std::size_t i = 1; i < tables.size(); ++i) {
+    others.push_back(std::async(names < kLarge ? std::launch::deferred : std::launch::async,
+                                [&views = tables[i].views] { return routing::HostTable(views); }));
+  }
+  if (!tables.empty()) tables.front().made = routing::HostTable(tables.front().views);
+  for (std::size_t i = 0; i < others.size(); ++i) tables[i + 1].made = others[i].get();
   for (std::size_t l = 0; l < settings_.listeners.size(); ++l) {
     auto made = listener(l);
     made->hosts = tables[which[l]].made.with({}, {});
@@ -163,9 +173,17 @@ std::vector<std::string> Assembly::touched(const routing::ClaimTable& before, co
 void Assembly::build_from(const routing::Snapshot& before, const Units& changed, routing::Snapshot& snapshot) const {
   fill(snapshot);
   const auto names = touched(*before.claims, changed);
-  for (std::size_t l = 0; l < settings_.listeners.size(); ++l) {
+  struct Change {
     std::vector<routing::HostTable::Entry> changes;
     std::vector<std::string> removed;
+  };
+  const auto same = [](const Change& a, const Change& b) {
+    return a.removed == b.removed && std::equal(a.changes.begin(), a.changes.end(), b.changes.begin(), b.changes.end(),
+                                                [](const auto& x, const auto& y) { return x.route == y.route; });
+  };
+  std::vector<Change> made;
+  for (std::size_t l = 0; l < settings_.listeners.size(); ++l) {
+    Change change;
     for (const auto& name : names) {
       const Both both = find(name);
       Place place;
@@ -175,14 +193,19 @@ void Assembly::build_from(const routing::Snapshot& before, const Units& changed,
         place = claimed(*claim, l);
       }
       if (place) {
-        changes.push_back({name, std::move(*place)});
+        change.changes.push_back({name, std::move(*place)});
       } else {
-        removed.push_back(name);
+        change.removed.push_back(name);
       }
     }
-    auto made = listener(l);
-    made->hosts = before.listeners[l]->hosts.with(std::move(changes), removed);
-    snapshot.listeners.push_back(std::move(made));
+    const auto& old = before.listeners[l]->hosts;
+    // Two tls listeners have the same hosts as a rule, and so the same table.
+    std::size_t twin = 0;
+    while (twin < l && !(before.listeners[twin]->hosts.same_as(old) && same(made[twin], change))) ++twin;
+    auto fresh = listener(l);
+    fresh->hosts = twin < l ? snapshot.listeners[twin]->hosts.with({}, {}) : old.with(change.changes, change.removed);
+    snapshot.listeners.push_back(std::move(fresh));
+    made.push_back(std::move(change));
   }
 }
 

@@ -302,9 +302,15 @@ std::vector<HostTable::View> HostTable::views_of(const std::vector<Entry>& entri
   return views;
 }
 
+void HostTable::take(std::vector<ShardRef> directory) {
+  directory_ = std::make_shared<const std::vector<ShardRef>>(std::move(directory));
+  shards_ = *directory_;
+}
+
 void HostTable::fill(std::span<const View> entries) {
   const std::size_t count = entries.size() / names_per_shard(entries.size()) + 1;
-  shards_ = std::vector<ShardRef>(count);
+  std::vector<ShardRef> shards(count);
+  shards_ = shards;
   size_ = 0;
   // By shard, in one pass over the names and one over the shards.
   std::vector<Hashed> hashed;
@@ -324,8 +330,9 @@ void HostTable::fill(std::span<const View> entries) {
   for (const Hashed& name : hashed) sorted[next[shard_of(name.hash)]++] = name;
   Arena arena(bytes >= 2 * Chunk::kSize);
   for (std::size_t i = 0; i < count; ++i) {
-    rebuild(i, arena, std::span(sorted).subspan(begins[i], begins[i + 1] - begins[i]), {});
+    rebuild(shards[i], arena, std::span(sorted).subspan(begins[i], begins[i + 1] - begins[i]), {});
   }
+  take(std::move(shards));
 }
 
 void HostTable::count_label(std::string_view key, bool wildcard, int by) {
@@ -335,10 +342,10 @@ void HostTable::count_label(std::string_view key, bool wildcard, int by) {
   wildcard_labels_.set(dots, labels_[dots] != 0);
 }
 
-void HostTable::rebuild(std::size_t index, Arena& arena, std::span<const Hashed> fresh,
+void HostTable::rebuild(ShardRef& shard, Arena& arena, std::span<const Hashed> fresh,
                         std::span<const std::string_view> gone) {
   std::vector<Hashed> all(fresh.begin(), fresh.end());
-  const Shard* old = shards_[index].get();
+  const Shard* old = shard.get();
   if (old != nullptr) {
     size_ -= old->count;
     old->each([&](const Record& record) {
@@ -370,21 +377,24 @@ void HostTable::rebuild(std::size_t index, Arena& arena, std::span<const Hashed>
     for (const Hashed& name : all) count_label(name.key, name.wildcard, 1);
     size_ += all.size();
   }
-  shards_[index] = std::move(made);
+  shard = std::move(made);
 }
 
-HostTable HostTable::with(std::vector<Entry> changes, const std::vector<std::string>& removed) const {
+HostTable HostTable::with(const std::vector<Entry>& changes, const std::vector<std::string>& removed) const {
   HostTable made;
   if (shards_.empty()) {
     made = HostTable(changes);
     return made;
   }
+  made.directory_ = directory_;
   made.shards_ = shards_;
   std::copy(std::begin(seed_), std::end(seed_), std::begin(made.seed_));
   made.wildcard_labels_ = wildcard_labels_;
   made.labels_ = labels_;
   made.size_ = size_;
+  if (changes.empty() && removed.empty()) return made;
 
+  std::vector<ShardRef> directory(shards_.begin(), shards_.end());
   std::vector<Hashed> touched;  // a null route pointer: removed
   touched.reserve(changes.size() + removed.size());
   const auto touch = [&](const std::string& name, const RoutePtr* route) {
@@ -407,8 +417,9 @@ HostTable HostTable::with(std::vector<Entry> changes, const std::vector<std::str
       gone.push_back(touched[i].key);
       if (touched[i].route != nullptr) fresh.push_back(touched[i]);
     }
-    made.rebuild(at, heap, fresh, gone);
+    made.rebuild(directory[at], heap, fresh, gone);
   }
+  made.take(std::move(directory));
   // Grown or shrunk a good deal: spread anew.
   if (made.size_ > shards_.size() * 3 * names_per_shard(made.size_) || made.size_ * 8 < shards_.size()) {
     const auto all = made.entries();
@@ -546,7 +557,7 @@ std::vector<std::string> HostTable::lost_since(const HostTable& before) const {
 std::size_t HostTable::size() const { return size_; }
 
 std::size_t HostTable::memory() const {
-  std::size_t bytes = shards_.capacity() * sizeof(ShardRef);
+  std::size_t bytes = shards_.size() * sizeof(ShardRef);
   for (const ShardRef& shard : shards_) {
     if (shard.get() != nullptr) bytes += shard->bytes;
   }

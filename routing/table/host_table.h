@@ -56,8 +56,11 @@ class HostTable {
 
   // The table that has `changes` in place of its entries of the same names, or beside them, and none of the `removed`
   // names (those that it does not have are ignored). No name stands twice in both lists together. Costs what changes,
-  // and some pointers.
-  [[nodiscard]] HostTable with(std::vector<Entry> changes, const std::vector<std::string>& removed) const;
+  // and some pointers; nothing where nothing does.
+  [[nodiscard]] HostTable with(const std::vector<Entry>& changes, const std::vector<std::string>& removed) const;
+
+  // One was made with() the other, without a change: they are the same memory.
+  [[nodiscard]] bool same_as(const HostTable& other) const { return directory_ == other.directory_; }
 
   // `name` is normalised. The pointer lives as long as the table, moved or not. Null: nobody owns the name here.
   [[nodiscard]] const RoutePtr* find(std::string_view name) const;
@@ -130,11 +133,13 @@ class HostTable {
   [[nodiscard]] const Record* find_key(std::string_view key) const;
   void fill(std::span<const View> entries);
   static std::vector<View> views_of(const std::vector<Entry>& entries);
-  // Replaces one shard by one with `fresh`, and with those of its records that `gone` does not name.
-  void rebuild(std::size_t shard, Arena& arena, std::span<const Hashed> fresh, std::span<const std::string_view> gone);
+  // Replaces the shard by one with `fresh`, and with those of its records that `gone` does not name.
+  void rebuild(ShardRef& shard, Arena& arena, std::span<const Hashed> fresh, std::span<const std::string_view> gone);
+  void take(std::vector<ShardRef> directory);
   void count_label(std::string_view key, bool wildcard, int by);
 
-  std::vector<ShardRef> shards_;
+  std::shared_ptr<const std::vector<ShardRef>> directory_;
+  std::span<const ShardRef> shards_;                 // of it
   std::uint64_t seed_[2] = {0, 0};                   // random per table: names are chosen by strangers
   std::bitset<kMostLabels> wildcard_labels_;         // label counts of the wildcards' suffixes ("*.example.com": 2)
   std::array<std::uint32_t, kMostLabels> labels_{};  // how many wildcards have that many

@@ -86,7 +86,7 @@ void change(benchmark::State& state) {
     const std::size_t tenant = random() % 1000;
     std::vector<HostTable::Entry> entries;
     for (std::size_t i = 0; i < 100; ++i) entries.push_back({host_name((tenant + i * 1000) % count), route});
-    table = table.with(std::move(entries), {});
+    table = table.with(entries, {});
   }
 }
 

@@ -321,6 +321,19 @@ TEST(HostTable, FindsEveryNameOfALargeTable) {
   }
 }
 
+TEST(HostTable, IsTheSameMemoryUntilItChanges) {
+  const auto some = route("some");
+  const HostTable table(std::vector<HostTable::Entry>{{"a.example.com", some}, {"b.example.com", some}});
+  const HostTable twin = table.with({}, {});
+  EXPECT_TRUE(twin.same_as(table));
+  EXPECT_EQ(some.use_count(), 3);
+  const HostTable other = twin.with({{"c.example.com", some}}, {});
+  EXPECT_FALSE(other.same_as(table));
+  EXPECT_TRUE(other.with({}, {"d.example.com"}).with({}, {}).size() == 3);
+  EXPECT_EQ(found(table, "c.example.com"), "-");
+  EXPECT_EQ(found(other, "c.example.com"), "some");
+}
+
 // The longest names, more than eight to a group, in a table that lies in huge pages and then grows out of them.
 TEST(HostTable, HoldsTheLongestNamesAndLetsGoOfThem) {
   const auto one = route("old");
@@ -340,10 +353,11 @@ TEST(HostTable, HoldsTheLongestNamesAndLetsGoOfThem) {
     for (int from = 0; from < kAll; from += 5'000) {
       entries.clear();
       for (int i = from; i < from + 5'000; ++i) entries.push_back({name(i), two});
-      table = table.with(std::move(entries), {});
+      table = table.with(entries, {});
       ASSERT_EQ(found(table, name(from)), "new");
       ASSERT_EQ(found(table, name(from + 5'000)), from + 5'000 < kFirst ? "old" : "-");
     }
+    entries.clear();
     EXPECT_EQ(table.size(), std::size_t{kAll});
     EXPECT_EQ(one.use_count(), 1);
     EXPECT_EQ(two.use_count(), 1 + kAll);
