@@ -163,6 +163,12 @@ def dead_address():
 
 
 @pytest.fixture
+def h2(site, closing):
+    """h2(...) connects an HTTP/2 client to the https listener."""
+    return lambda **kwargs: closing(H2Client(site.edge.https, site.authority, **kwargs))
+
+
+@pytest.fixture
 def attackers(site, closing):
     """attackers(...) connects one."""
     context = site.authority.client_context(["h2"])
