@@ -4,6 +4,7 @@
 #include <array>
 
 #include "admin/status.h"
+#include "config/values.h"
 #include "core/http/status.h"
 #include "listeners/close_reason.h"
 #include "listeners/redirects.h"
@@ -134,7 +135,7 @@ void explain_filters(Explanation& out, const Rule& rule, const ActionView& view)
   }
   for (const auto& mirror : filters.mirrors) {
     if (mirror.upstream == nullptr) continue;
-    add_step(out, "mirror", std::to_string(mirror.percent) + "% are copied to upstream " + mirror.upstream->name,
+    add_step(out, "mirror", config::decimal_text(mirror.share) + "% are copied to upstream " + mirror.upstream->name,
              rule.origin);
   }
   std::string times;

@@ -39,6 +39,8 @@ std::string pattern_of(Kind kind) {
       return "^[0-9]+$";
     case Kind::duration:
       return "^([0-9]+ ?(ms|s|m|h)|0)$";
+    case Kind::decimal:
+      return R"(^[0-9]+(\.[0-9]{1,3})?$)";
     case Kind::percent:
       return "^(100|[0-9]{1,2})%$";
     default:
@@ -98,6 +100,7 @@ class Writer {
       case Kind::duration:
       case Kind::size:
       case Kind::percent:
+      case Kind::decimal:
         return quantity(type);
       case Kind::map:
         return map(type);
@@ -125,6 +128,9 @@ class Writer {
       Json number{{"type", "integer"}, {"minimum", type.min}};
       if (type.max != UINT64_MAX) number["maximum"] = type.max;
       choices.push_back(std::move(number));
+    } else if (type.kind == Kind::decimal) {
+      // The digits behind the point are not counted: loaders make binary fractions of them.
+      choices.push_back({{"type", "number"}, {"minimum", type.min / 1000}, {"maximum", type.max / 1000}});
     } else if (type.kind == Kind::duration && type.min == 0) {
       choices.push_back({{"const", 0}});
     }

@@ -208,7 +208,7 @@ routing::Rule Linker::make_rule(const RuleSpec& spec, Problems& problems) {
   if (spec.mirrors.empty()) return rule;
   auto filters = std::make_shared<routing::Filters>(*rule.filters);
   for (const auto& mirror : spec.mirrors) {
-    filters->mirrors.push_back({resolve(mirror.target, problems), mirror.percent});
+    filters->mirrors.push_back({resolve(mirror.target, problems), mirror.share});
   }
   rule.filters = std::move(filters);
   return rule;

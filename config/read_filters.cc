@@ -119,8 +119,12 @@ routing::Cors read_cors(const Node& node, Problems& problems) {
 void read_mirror(const Node& node, RuleSpec& spec, Problems& problems) {
   const Node* upstream = node.get("upstream");
   if (upstream == nullptr) return;
-  spec.mirrors.push_back(
-      {read_target(*upstream, problems), static_cast<std::uint32_t>(number_or(node.get("percent"), 100))});
+  MirrorSpec mirror{read_target(*upstream, problems)};
+  const Node* percent = node.get("percent");
+  if (percent != nullptr && percent->is_scalar()) {
+    mirror.share = static_cast<std::uint32_t>(parse_decimal(percent->text).value_or(mirror.share));
+  }
+  spec.mirrors.push_back(std::move(mirror));
 }
 
 void read_condition(const Node& node, routing::Retry& retry, Problems& problems) {

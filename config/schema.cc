@@ -1,5 +1,7 @@
 #include "config/schema.h"
 
+#include "routing/table/action.h"
+
 namespace edgemux::config {
 namespace {
 
@@ -187,14 +189,14 @@ const Type rewrite{.kind = Kind::map,
                    .fields = {{"prefix", &text, "replaces the part of the path that the rule matched"},
                               {"path", &text, "replaces the whole path"},
                               {"host", &text, "what the upstream gets as Host"}}};
-const Type percent{.kind = Kind::number, .max = 100};
+const Type percent{.kind = Kind::decimal, .max = routing::Mirror::kAll};
 const Type mirror_map{
     .kind = Kind::map,
     .fields = {{.name = "upstream",
                 .type = &target,
                 .help = "gets the copies; a name of upstreams, host:port, or an upstream written here",
                 .need = required},
-               {"percent", &percent, "of the requests; default 100"}}};
+               {"percent", &percent, "of the requests, down to 0.001; default 100"}}};
 const Type mirror_list{.kind = Kind::list, .min = 1, .max = 4, .element = &mirror_map};
 const Type mirror{.kind = Kind::either, .map = &mirror_map, .list = &mirror_list};
 const Type cors{.kind = Kind::map,

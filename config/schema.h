@@ -30,9 +30,21 @@ struct Field {
 };
 
 struct Type {
-  enum class Kind : std::uint8_t { text, number, duration, size, percent, choice, map, dictionary, list, either };
+  enum class Kind : std::uint8_t {
+    text,
+    number,
+    duration,
+    size,
+    percent,
+    decimal,
+    choice,
+    map,
+    dictionary,
+    list,
+    either
+  };
   Kind kind = Kind::text;
-  std::uint64_t min = 0;  // number; duration in ms; size in bytes; list in elements
+  std::uint64_t min = 0;  // number; duration in ms; size in bytes; decimal in thousandths; list in elements
   std::uint64_t max = UINT64_MAX;
   std::vector<Word> words = {};    // choice: all; number, duration: accepted besides ("auto", "off")
   std::vector<Field> fields = {};  // map

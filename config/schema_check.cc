@@ -139,6 +139,8 @@ class Checker {
         return range(node, name, parsed.map([](auto ms) { return static_cast<std::uint64_t>(ms.count()); }), type,
                      [](std::uint64_t n) { return duration_text(std::chrono::milliseconds(n)); });
       }
+      case Kind::decimal:
+        return range(node, name, parse_decimal(node.text), type, decimal_text);
       case Kind::percent:
         if (const auto parsed = parse_percent(node.text); !parsed) {
           problems_.error(node.place, name.text() + ": " + parsed.error().message);
@@ -184,6 +186,7 @@ class Checker {
   static std::string_view expected(const Type& type) {
     switch (type.kind) {
       case Kind::number:
+      case Kind::decimal:
         return "a number";
       case Kind::duration:
         return "a time like 5s";

@@ -53,7 +53,7 @@ struct TargetSpec {
 
 struct MirrorSpec {
   TargetSpec target;
-  std::uint32_t percent = 100;
+  std::uint32_t share = routing::Mirror::kAll;
 };
 
 struct RuleSpec {

@@ -1,5 +1,6 @@
 #include "config/values.h"
 
+#include <algorithm>
 #include <charconv>
 #include <limits>
 #include <optional>
@@ -74,6 +75,40 @@ core::Result<std::uint32_t> parse_percent(std::string_view text) {
   const auto q = split(text);
   if (!q || q->unit != "%" || q->number > 100) return core::fail(quote(text) + " is not a share; write it like 50%");
   return static_cast<std::uint32_t>(q->number);
+}
+
+core::Result<std::uint64_t> parse_decimal(std::string_view text) {
+  constexpr std::size_t digits = 3;
+  const auto refuse = [&](const char* why) {
+    return core::fail(quote(text) + " is not a number like 5 or 0.25" + why);
+  };
+  std::uint64_t number = 0;
+  const char* const end = text.data() + text.size();
+  const auto [point, error] = std::from_chars(text.data(), end, number);
+  if (error == std::errc::result_out_of_range || number > std::numeric_limits<std::uint64_t>::max() / 2000) {
+    return core::fail(quote(text) + " is too large");
+  }
+  if (error != std::errc{}) return refuse("");
+  number *= 1000;
+  if (point == end) return number;
+  const std::string_view behind(point + 1, static_cast<std::size_t>(end - point) - 1);
+  const bool all_digits = std::all_of(behind.begin(), behind.end(), [](char c) { return c >= '0' && c <= '9'; });
+  if (*point != '.' || behind.empty() || !all_digits) return refuse("");
+  if (behind.size() > digits) return refuse("; it may have three digits behind the point");
+  std::uint64_t unit = 100;
+  for (const char c : behind) {
+    number += unit * static_cast<std::uint64_t>(c - '0');
+    unit /= 10;
+  }
+  return number;
+}
+
+std::string decimal_text(std::uint64_t thousandths) {
+  std::string out = std::to_string(thousandths / 1000);
+  if (thousandths % 1000 == 0) return out;
+  out += "." + std::to_string(1000 + thousandths % 1000).substr(1);
+  while (out.back() == '0') out.pop_back();
+  return out;
 }
 
 std::string duration_text(std::chrono::milliseconds value) {

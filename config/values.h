@@ -15,8 +15,12 @@ core::Result<std::uint64_t> parse_size(std::string_view text);
 core::Result<std::uint64_t> parse_number(std::string_view text);
 // "50%": 0 to 100.
 core::Result<std::uint32_t> parse_percent(std::string_view text);
+// "5", "0.25": in thousandths, exactly. A sign, an exponent, and more than three digits behind the point are refused.
+core::Result<std::uint64_t> parse_decimal(std::string_view text);
 
 // "5s", "1500ms": the shortest way to write it.
 std::string duration_text(std::chrono::milliseconds value);
+// As parse_decimal() takes it: "0.25" for 250.
+std::string decimal_text(std::uint64_t thousandths);
 
 }  // namespace edgemux::config

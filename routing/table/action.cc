@@ -24,7 +24,7 @@ const Split::Part* Split::pick(std::uint64_t random) const {
   return nullptr;
 }
 
-bool Mirror::samples(std::uint64_t random) const { return scale(random, 100) < percent; }
+bool Mirror::samples(std::uint64_t random) const { return scale(random, kAll) < share; }
 
 bool Retry::on(std::uint16_t status) const {
   return std::find(on_status.begin(), on_status.end(), status) != on_status.end();

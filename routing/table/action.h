@@ -80,8 +80,10 @@ struct Rewrite {
 // A copy of the request goes to `upstream`; what it answers is thrown away.
 struct Mirror {
   UpstreamPtr upstream;
-  std::uint32_t percent = 100;  // 0..100
+  static constexpr std::uint32_t kAll = 100'000;
+  std::uint32_t share = kAll;  // of the requests, in thousandths of a percent
 
+  // `random`: uniform over all of its values.
   [[nodiscard]] bool samples(std::uint64_t random) const;
 };
 

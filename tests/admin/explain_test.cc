@@ -286,7 +286,7 @@ routes:
         rewrite: { prefix: /new }
         response_headers: { remove: [server] }
         cors: { origins: ["*"] }
-        mirror: { upstream: shop }
+        mirror: { upstream: shop, percent: 0.25 }
         timeouts: { request: 1s }
         retry: { on: [reset] }
       - { path: /old, redirect: { path: /new } }
@@ -296,6 +296,7 @@ routes:
       std::make_shared<const core::CertificateStore>(std::vector<core::CertifiedKeyPtr>{pair_for("s.example")});
   compiled_.snapshot->pair_places = std::make_shared<const std::vector<routing::Origin>>(
       std::vector<routing::Origin>{{compiled_.snapshot->listeners[0]->spec.origin.file, 99, 5}});
+  EXPECT_NE(text({.url = "https://s.example/x"}).find("0.25% are copied to upstream shop"), std::string::npos);
   std::string places;
   for (const Asked& asked : std::initializer_list<Asked>{{.url = "https://s.example/x?y=1"},
                                                          {.url = "https://s.example/old"},

@@ -40,6 +40,27 @@ TEST(Values, Sizes) {
   }
 }
 
+TEST(Values, Decimals) {
+  for (const auto& [text, thousandths] : std::map<const char*, std::uint64_t>{{"0", 0},
+                                                                              {"0.001", 1},
+                                                                              {"0.57", 570},
+                                                                              {"0.5", 500},
+                                                                              {"12.25", 12'250},
+                                                                              {"99.999", 99'999},
+                                                                              {"100", 100'000}}) {
+    EXPECT_EQ(parse_decimal(text).value(), thousandths) << text;
+    EXPECT_EQ(decimal_text(thousandths), text);
+  }
+  EXPECT_EQ(parse_decimal("100.000").value(), 100'000U);
+  for (const char* bad : {"", ".", ".5", "5.", "-1", "+1", "nan", "NaN", ".inf", "1e1", "0x1", "1,5", "1.5.1", "1.5 ",
+                          "5%", "0.-1", "18446744073709551615", "99999999999999999999"}) {
+    EXPECT_FALSE(parse_decimal(bad)) << bad;
+  }
+  EXPECT_EQ(parse_decimal("NaN").error().message, "'NaN' is not a number like 5 or 0.25");
+  EXPECT_THAT(parse_decimal("0.0005").error().message, HasSubstr("three digits behind the point"));
+  EXPECT_THAT(parse_decimal("0.5000").error().message, HasSubstr("three digits behind the point"));
+}
+
 TEST(Suggestions, OnlyWhatIsNear) {
   EXPECT_EQ(did_you_mean("pasthrough", {"passthrough", "rules"}), "did you mean 'passthrough'?");
   EXPECT_EQ(did_you_mean("hots", {"host", "hosts"}), "did you mean 'host'?");

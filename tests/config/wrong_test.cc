@@ -130,6 +130,9 @@ TEST(Wrong, EveryNumberTimeSizeShareAndWordSaysHowToWriteIt) {
       case Type::Kind::size:
         how = "is not a size; write it like 64KiB, 100MiB or 4096 (bytes)";
         break;
+      case Type::Kind::decimal:
+        how = "is not a number like 5 or 0.25";
+        break;
       case Type::Kind::percent:
         how = "is not a share; write it like 50%";
         break;

@@ -188,14 +188,21 @@ def test_request_mirror(site, origins):
 
 
 def test_percentage_mirror(site, origins):
-    some, none = origins("some"), origins("none")
-    site.start(site.route({"path": "/", "upstream": site.origin.address, "mirror": [
-        {"upstream": some.address, "percent": 50}, {"upstream": none.address, "percent": 0}]}))
+    some, eighth, few, none = (origins(name) for name in ("some", "eighth", "few", "none"))
+    shares = ((some, 50), (eighth, 12.5), (few, 0.5), (none, 0))
+    site.start(site.route({"path": "/", "respond": {"status": 200}},
+                          {"path": "/copied", "upstream": site.origin.address,
+                           "mirror": [{"upstream": to.address, "percent": percent} for to, percent in shares]}))
+    explained = edgemux("explain", "--config", site.edge.path, f"http://{HOST}:{site.edge.http}/copied").stdout
+    for to, percent in shares:
+        assert f"{percent}% are copied to upstream {to.address}" in explained, explained
     with site.wire() as wire:
-        for _ in range(200):
-            assert wire.ask("/", HOST).status == 200
-    until(lambda: 50 <= len(some.requests) <= 150, lambda: f"about half of 200, it is {len(some.requests)}")
-    assert none.requests == []
+        for _ in range(3000):
+            assert wire.ask("/copied", HOST).status == 200
+    # Six times the deviation that chance makes, at least.
+    for to, least, most in ((some, 1300, 1700), (eighth, 250, 500), (few, 1, 45), (none, 0, 0)):
+        until(lambda: least <= len(to.requests) <= most,
+              lambda: f"{to.name}: {least} to {most} of 3000, it is {len(to.requests)}")
 
 
 @pytest.mark.sanitizer

@@ -41,12 +41,18 @@ TEST(Split, HoldsTheLargestWeights) {
 }
 
 TEST(Mirror, SamplesItsPercentage) {
-  for (const std::uint32_t percent : {0U, 5U, 50U, 100U}) {
-    const Mirror mirror{nullptr, percent};
+  constexpr std::uint64_t steps = Mirror::kAll;
+  constexpr std::uint64_t step = UINT64_MAX / steps;
+  for (const std::uint32_t share : {0U, 1U, 500U, 5'000U, 12'250U, 50'000U, 99'999U, 100'000U}) {
+    const Mirror mirror{nullptr, share};
     std::uint64_t taken = 0;
-    for (std::uint64_t i = 0; i < kSteps; ++i) taken += mirror.samples(i * kStep + kStep / 2) ? 1U : 0U;
-    EXPECT_EQ(taken, kSteps * percent / 100) << percent;
+    for (std::uint64_t i = 0; i < steps; ++i) taken += mirror.samples(i * step + step / 2) ? 1U : 0U;
+    EXPECT_EQ(taken, share);
   }
+  EXPECT_FALSE((Mirror{nullptr, 0}.samples(0)));
+  EXPECT_TRUE((Mirror{nullptr, 1}.samples(0)));
+  EXPECT_FALSE((Mirror{nullptr, 99'999}.samples(UINT64_MAX)));
+  EXPECT_TRUE((Mirror{nullptr, Mirror::kAll}.samples(UINT64_MAX)));
 }
 
 TEST(Retry, WaitsLongerEachTimeWithinItsBounds) {
