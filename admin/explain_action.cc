@@ -95,10 +95,12 @@ std::string why_not(const Rule& rule, const routing::RequestFacts& request) {
 
 std::string header_changes(const routing::HeaderModifier& change) {
   std::string out;
-  const auto add = [&](const std::string& what) { out += (out.empty() ? "" : ", ") + what; };
-  for (const auto& [name, value] : change.set) add("set " + name + ": " + value);
-  for (const auto& [name, value] : change.add) add("add " + name + ": " + value);
-  for (const auto& name : change.remove) add("remove " + name);
+  const auto add = [&](const char* what, const std::string& name) -> std::string& {
+    return out.append(out.empty() ? "" : ", ").append(what).append(name);
+  };
+  for (const auto& [name, value] : change.set) add("set ", name).append(": ").append(value);
+  for (const auto& [name, value] : change.add) add("add ", name).append(": ").append(value);
+  for (const auto& name : change.remove) add("remove ", name);
   return out;
 }
 
