@@ -327,7 +327,7 @@ std::string TlsStream::explain() const {
 IoResult TlsStream::error() const { return {IoStatus::error, 0, lost() != 0 ? lost() : EPROTO}; }
 
 bool TlsStream::readable() const {
-  if (end_ != End::open) return false;
+  if (end_ != End::open) return !end_told_;
   if (broken_ || lost() != 0 || inner_eof_ || inner_->readable()) return true;
   return records_ ? !opened_.empty() || has_record() : has_input() || SSL_pending(ssl_.get()) > 0;
 }
@@ -366,8 +366,13 @@ std::size_t TlsStream::library_read(std::span<char> buffer) {
   return total;
 }
 
+IoResult TlsStream::tell_end() {
+  end_told_ = true;
+  return {IoStatus::eof, 0, 0};
+}
+
 IoResult TlsStream::read(std::span<char> buffer) {
-  if (end_ != End::open) return {IoStatus::eof, 0, 0};
+  if (end_ != End::open) return tell_end();
   if (broken_ || pending_) return error();
   may_receive_ = true;
   const Turn turn(buffers_, this);
@@ -375,11 +380,11 @@ IoResult TlsStream::read(std::span<char> buffer) {
   if (total == 0 && end_ == End::open && quiet_input_ > kMaxQuietInput) give_up("too much without application data");
   flush();  // answers to control records, alerts
   if (total > 0) return {IoStatus::ok, total, 0};
-  if (end_ != End::open) return {IoStatus::eof, 0, 0};
+  if (end_ != End::open) return tell_end();
   if (broken_ || lost() != 0) return error();
   if (inner_eof_) {
     end_ = End::truncated;
-    return {IoStatus::eof, 0, 0};
+    return tell_end();
   }
   return {IoStatus::again, 0, 0};
 }

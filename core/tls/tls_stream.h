@@ -142,6 +142,7 @@ class TlsStream final : public Stream, private StreamObserver {
   [[nodiscard]] std::string explain() const;
   void give_up(std::string reason);
   [[nodiscard]] IoResult error() const;
+  IoResult tell_end();
   // errno of the inner stream, once it failed either way; 0 = it stands.
   [[nodiscard]] int lost() const { return inner_error_ != 0 ? inner_error_ : sent_error_; }
 
@@ -166,6 +167,7 @@ class TlsStream final : public Stream, private StreamObserver {
   End end_ = End::open;
   Half half_ = Half::open;
   bool inner_eof_ = false;
+  bool end_told_ = false;  // read() has said `eof`: the end may have come with the last data
   bool peer_certificate_ = false;
   bool resumed_ = false;
   bool may_receive_ = false;  // pull() may go to the inner stream

@@ -179,6 +179,25 @@ TEST_P(TlsStreamTest, HalfCloseByTheClient) {
   EXPECT_TRUE(c->client->got_fin);
 }
 
+// Who reads only what is readable must find the end, too.
+TEST_P(TlsStreamTest, AnEndThatCameWithTheLastDataIsReadable) {
+  for (const bool notified : {true, false}) {
+    const auto c = connect();
+    c->stream().set_observer(nullptr);
+    c->client->write("last words");
+    if (notified) c->client->close_notify();
+    c->client->send_fin();
+    std::vector<char> buffer(1000);
+    IoResult result;
+    std::size_t got = 0;
+    while (c->stream().readable() && (result = c->stream().read(buffer)).status == IoStatus::ok) got += result.bytes;
+    EXPECT_EQ(got, 10U);
+    EXPECT_EQ(result.status, IoStatus::eof);
+    EXPECT_EQ(c->stream().truncated(), !notified);
+    EXPECT_FALSE(c->stream().readable());
+  }
+}
+
 TEST_P(TlsStreamTest, HalfCloseByUs) {
   const auto c = connect();
   c->link.b_end->capacity = 500;
