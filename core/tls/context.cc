@@ -151,8 +151,8 @@ Result<std::shared_ptr<TlsWorker::Context>> TlsWorker::make_context(const TlsPol
   made->identity = policy.identity;
   made->alpn_off = policy.alpn.empty();
   for (const std::string& protocol : policy.alpn) {
-    if (std::find(settings_.served_alpn.begin(), settings_.served_alpn.end(), protocol) == settings_.served_alpn.end())
-      continue;
+    const auto& served = settings_.served_alpn;
+    if (!policy.opaque && std::find(served.begin(), served.end(), protocol) == served.end()) continue;
     made->alpn += static_cast<char>(protocol.size());
     made->alpn += protocol;
   }

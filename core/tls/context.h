@@ -53,9 +53,9 @@ class TlsWorker {
   // the call only: the ECDSA and the RSA pair of `server_name` in `scope` are taken, and the client's abilities choose
   // between them. Without a pair the handshake fails with an alert (unrecognized_name), resumptions included. Sessions
   // are resumed only under the same policy and the same name (RFC 6066 3, RFC 8446 4.6.1). ALPN: the policy's list, as
-  // far as it is served. No overlap with the client's list ends the handshake (RFC 7301 3.2); a client without ALPN,
-  // and a policy with an empty list, go on without. acme-tls/1 is never agreed on. The error is internal (memory, a
-  // library that refuses): the connection is gone with `inner`.
+  // far as it is served, or all of it where the policy is opaque. No overlap with the client's list ends the handshake
+  // (RFC 7301 3.2); a client without ALPN, and a policy with an empty list, go on without. acme-tls/1 is never agreed
+  // on. The error is internal (memory, a library that refuses): the connection is gone with `inner`.
   Result<std::unique_ptr<TlsStream>> accept(std::unique_ptr<Stream> inner, std::span<const char> already_read,
                                             const TlsPolicyPtr& policy, const CertificateStore& certificates,
                                             std::string_view server_name, std::string_view scope = {});

@@ -113,6 +113,7 @@ std::string identity_of(const TlsPolicy& policy) {
   append_fields(text, policy.alpn);
   append_field(text, std::to_string(static_cast<int>(policy.client_auth)));
   append_field(text, policy.client_ca_pem);
+  append_field(text, policy.opaque ? "opaque" : "");
   return sha256_hex(text);
 }
 

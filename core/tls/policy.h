@@ -18,6 +18,7 @@ struct TlsPolicy {
   std::vector<std::string> ciphers{};  // OpenSSL names, TLS 1.2 and 1.3 mixed; empty = the built-in list
   std::vector<std::string> curves{"X25519", "P-256"};
   std::vector<std::string> alpn{"h2", "http/1.1"};  // by preference; protocols that no codec serves yet are left out
+  bool opaque = false;                              // what is inside goes on as it is: any protocol may be agreed on
   ClientAuth client_auth = ClientAuth::none;
   std::string client_ca_pem{};  // the CA bundle's bytes, when client_auth is not none
 

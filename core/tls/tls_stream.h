@@ -68,7 +68,7 @@ class TlsStream final : public Stream, private StreamObserver {
   // The peer ended without close_notify. Known once read() said `eof`.
   [[nodiscard]] bool truncated() const { return end_ == End::truncated; }
 
-  [[nodiscard]] Stream& inner() { return *inner_; }
+  [[nodiscard]] Stream& inner() const { return *inner_; }
 
   void set_observer(StreamObserver* observer) override { observer_ = observer; }
   IoResult read(std::span<char> buffer) override;
@@ -157,10 +157,11 @@ class TlsStream final : public Stream, private StreamObserver {
   Leftover tail_;    // sealed, not yet taken by the inner stream
   Leftover opened_;  // of a record that was larger than the owner's buffer
   std::string failure_;
-  std::string_view alpn_;  // of the worker's; these three are known when the handshake is done
+  std::string_view alpn_;  // of the worker's or own_alpn_; these three are known when the handshake is done
   const char* version_ = "";
   const char* cipher_ = "";
-  std::size_t quiet_input_ = 0;  // bytes received since the last application data
+  std::unique_ptr<const std::string> own_alpn_;  // a protocol that no codec serves
+  std::size_t quiet_input_ = 0;                  // bytes received since the last application data
   unsigned control_records_ = 0;
   int inner_error_ = 0;  // errno of the inner stream, once reading failed
   int sent_error_ = 0;   // the same of writing: what the peer sent before it went, an alert too, can still be read

@@ -40,7 +40,8 @@ void TlsStream::take_over_records() {
   }
   const auto& served = worker.settings_.served_alpn;
   const auto same = std::find(served.begin(), served.end(), alpn_);
-  alpn_ = same != served.end() ? std::string_view(*same) : std::string_view();
+  if (same == served.end() && !alpn_.empty()) own_alpn_ = std::make_unique<const std::string>(alpn_);
+  alpn_ = same != served.end() ? std::string_view(*same) : own_alpn_ ? *own_alpn_ : std::string_view();
   // The library takes a session that was not shut down for a broken one.
   SSL_set_shutdown(ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
   ssl_.reset();

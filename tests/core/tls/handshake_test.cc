@@ -135,6 +135,24 @@ TEST_F(Handshake, AgreesOnAProtocolThatIsServed) {
   EXPECT_EQ(ours.stream().alpn(), "h2");
 }
 
+TEST_F(Handshake, AgreesOnAnyProtocolOfAnOpaquePolicy) {
+  const TlsPolicyPtr mqtt = sealed({.alpn = {"x-mqtt", "mqtt"}, .opaque = true});
+  const TlsPolicyPtr served = sealed({.alpn = {"x-mqtt", "mqtt"}});
+  EXPECT_NE(mqtt->identity, served->identity);
+  for (const int version : {TLS1_2_VERSION, TLS1_3_VERSION}) {
+    Connection both(*worker_, mqtt, store_, {.version = version, .alpn = std::string("\x02h2\x04mqtt", 8)});
+    both.run();
+    EXPECT_EQ(both.server->handshake, HandshakeStatus::done);
+    EXPECT_EQ(both.stream().alpn(), "mqtt");
+    Connection none(*worker_, mqtt, store_, {.version = version, .alpn = kH2Only});
+    none.run();
+    EXPECT_EQ(none.server->handshake, HandshakeStatus::failed);
+    Connection not_served(*worker_, served, store_, {.version = version, .alpn = std::string("\x04mqtt", 5)});
+    not_served.run();
+    EXPECT_EQ(not_served.server->handshake, HandshakeStatus::failed);
+  }
+}
+
 TEST_F(Handshake, FollowsThePolicy) {
   Connection old(*worker_, sealed({.min_version = TlsVersion::tls1_3}), store_, {.version = TLS1_2_VERSION});
   old.run();
