@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <array>
 
-#include "core/base/log.h"
 #include "core/http/http2_server.h"
 #include "listeners/clock.h"
+#include "listeners/handshake.h"
 #include "listeners/worker.h"
 
 namespace edgemux::listeners {
@@ -31,20 +31,17 @@ void HttpSession::begin_tls(Listener& listener, const core::SocketAddress& clien
                             std::span<const char> hello, routing::RoutePtr route, std::string_view name,
                             std::string sni, std::uint64_t began_us) {
   Worker& worker = listener.worker();
-  const auto& policy = std::get<routing::VirtualHost>(route->action).tls;
   auto tls =
-      worker.tls().accept(std::move(stream), hello, policy, *worker.snapshot().certificates, name, route->tenant);
-  if (!tls) {
-    core::log_limited(core::LogLevel::error, "tls accept", "listener {}: {}: {}", listener.name(), name,
-                      tls.error().message);
+      accept_tls(listener, std::move(stream), hello, std::get<routing::VirtualHost>(route->action).tls, name, *route);
+  if (tls == nullptr) {
     worker.metrics().closes[static_cast<std::size_t>(CloseReason::internal)].add();
     worker.shared().admission.leave(client);
     listener.metrics().active.sub();
     if (route->owner != nullptr) route->owner->state->leave();
     return;
   }
-  core::TlsStream* stream_of_tls = tls->get();
-  std::unique_ptr<HttpSession> session(new HttpSession(listener, client, destination, std::move(*tls)));
+  core::TlsStream* stream_of_tls = tls.get();
+  std::unique_ptr<HttpSession> session(new HttpSession(listener, client, destination, std::move(tls)));
   session->tls_ = stream_of_tls;
   session->tls_route_ = std::move(route);
   session->take_over(session->tls_route_->owner.get());
@@ -52,36 +49,24 @@ void HttpSession::begin_tls(Listener& listener, const core::SocketAddress& clien
   session->began_us_ = began_us;
   session->stage_.emplace<Handshaking>();
   session->await(Waiting::handshake, worker.snapshot().timeouts.tls_handshake);
-  if (!worker.snapshot().certificates->find(name, session->tls_route_->tenant)) {
-    session->detail_ = "no certificate covers " + std::string(name);
-    core::log_limited(core::LogLevel::warn, name, "listener {}: no certificate covers {}; its connections are refused",
-                      listener.name(), name);
-  }
+  session->detail_ = missing_certificate(listener, name, *session->tls_route_);
   HttpSession& begun = *session;
   worker.add(std::move(session));
   begun.handshake();
 }
 
 void HttpSession::handshake() {
-  auto& metrics = listener().metrics();
-  switch (tls_->handshake()) {
+  switch (go_on_with(*tls_, listener())) {
     case core::HandshakeStatus::again:
       return;
     case core::HandshakeStatus::failed: {
-      metrics.handshakes_failed.add();
       const bool no_certificate = !detail_.empty();
       if (!no_certificate) detail_ = tls_->failure();
-      // The alert must arrive: what the client sent meanwhile is taken, so that closing is a FIN and no reset.
-      tls_->shutdown_write();
-      for (int i = 0; i < 4 && tls_->inner().readable(); ++i) {
-        if (tls_->inner().read(worker().buffer()).status != core::IoStatus::ok) break;
-      }
       return close(no_certificate ? CloseReason::no_certificate : CloseReason::handshake_failed);
     }
     case core::HandshakeStatus::done:
       break;
   }
-  (tls_->resumed() ? metrics.handshakes_resumed : metrics.handshakes_full).add();
   stage_.emplace<Serving>();
   await(Waiting::first_head, worker().snapshot().timeouts.request_head);
   choose_codec();
@@ -117,7 +102,8 @@ void HttpSession::announce_origins() {
     if (covered.starts_with('*') || origins.size() == kMost) continue;
     if (std::find(other.names.begin(), other.names.end(), covered) == other.names.end()) continue;
     const routing::RoutePtr* route = listener().hosts().find(covered);
-    if (route != nullptr && *route == tls_route_) origins.push_back("https://" + covered + suffix);
+    if (route == nullptr || *route != tls_route_) continue;
+    origins.push_back(std::string("https://").append(covered).append(suffix));
   }
   if (!origins.empty()) multiplexed_->announce({origins.begin(), origins.end()});
 }
