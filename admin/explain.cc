@@ -276,15 +276,8 @@ class Explainer {
       step("tls", route.refused, route.origin);
       return close(CloseReason::refused, "the host's security material is broken");
     }
-    if (const auto* passthrough = std::get_if<routing::Passthrough>(&route.action)) {
-      if (!admitted(route)) return close(CloseReason::access_denied, "the client's network is not admitted");
-      step("tls", "passed through untouched; certificate, ALPN and paths are the backend's", route.origin);
-      out_.upstream = passthrough->upstream->name;
-      add_upstream(out_, *passthrough->upstream, view_.running);
-      return end("passthrough", "passed through to upstream " + passthrough->upstream->name);
-    }
-    const auto& host = std::get<routing::VirtualHost>(route.action);
-    if (!handshake(route, host)) return;
+    if (const auto* upstream = routing::upstream_of_bytes(route)) return bytes(route, **upstream);
+    if (!handshake(route, *std::get<routing::VirtualHost>(route.action).tls)) return;
     if (question_.head.empty()) {
       return end("terminate", "TLS ends here; ask with a URL to see what a request gets");
     }
@@ -302,6 +295,20 @@ class Explainer {
       }
       serve(**of_request, head, path);
     });
+  }
+
+  void bytes(const routing::Route& route, const routing::Upstream& upstream) {
+    if (!admitted(route)) return close(CloseReason::access_denied, "the client's network is not admitted");
+    const auto* terminate = std::get_if<routing::Terminate>(&route.action);
+    if (terminate == nullptr) {
+      step("tls", "passed through untouched; certificate, ALPN and paths are the backend's", route.origin);
+    } else if (!handshake(route, *terminate->tls)) {
+      return;
+    }
+    out_.upstream = upstream.name;
+    add_upstream(out_, upstream, view_.running);
+    if (terminate == nullptr) return end("passthrough", "passed through to upstream " + upstream.name);
+    end("terminate", "TLS ends here, the bytes inside go as they are to upstream " + upstream.name);
   }
 
   // The entry of `certificates` that names the pair.
@@ -322,7 +329,7 @@ class Explainer {
     return {};
   }
 
-  bool handshake(const routing::Route& route, const routing::VirtualHost& host) {
+  bool handshake(const routing::Route& route, const core::TlsPolicy& policy) {
     std::array<char, 256> buffer;
     const auto name = routing::normalise_host(question_.server_name, buffer.data());
     const auto choice = view_.snapshot.certificates->find(name, route.tenant);
@@ -344,7 +351,6 @@ class Explainer {
     }
     if ((*first)->not_after < std::time(nullptr)) found.text += " (expired)";
 
-    const core::TlsPolicy& policy = *host.tls;
     std::string text = policy.min_version == core::TlsVersion::tls1_3 ? "TLS 1.3" : "TLS 1.2 or later";
     if (policy.client_auth == core::ClientAuth::require) text += ", a client certificate is required";
     if (policy.client_auth == core::ClientAuth::optional) text += ", a client certificate may be shown";
@@ -361,8 +367,10 @@ class Explainer {
     return false;
   }
 
-  // The first of the host's protocols that the client offers.
+  // The first of the host's protocols that the client offers. Who asks for a host that is no browser's, and does not
+  // say otherwise, has a client that fits.
   [[nodiscard]] std::string protocol(const core::TlsPolicy& policy) const {
+    if (policy.opaque && !question_.alpn_said) return policy.alpn.empty() ? std::string() : policy.alpn.front();
     for (const auto& ours : policy.alpn) {
       if (std::find(question_.alpn.begin(), question_.alpn.end(), ours) != question_.alpn.end()) return ours;
     }

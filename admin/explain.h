@@ -41,14 +41,15 @@ struct Explanation {
   std::vector<Step> steps;
 
   // What happens in the end.
-  std::string action;    // passthrough, forward, split, respond, redirect, challenge, refuse (an answer), close, none
+  // passthrough, terminate, forward, split, respond, redirect, challenge, refuse (an answer), close, none
+  std::string action;
   int status = 0;        // of an answer that edgemux gives itself; 0 = none
   std::string reason;    // refuse, close: the word of the access log
   std::string location;  // redirect
   std::string listener;
   std::string host;  // the name in the table that decided, "*.example.com"
   std::string tenant;
-  std::string upstream;     // passthrough, forward, challenge
+  std::string upstream;     // passthrough, terminate, forward, challenge
   std::string certificate;  // the file that is served first
   std::string summary;      // one line for people
 };

@@ -173,7 +173,8 @@ void write_listeners(Text& text, const Metrics& metrics) {
                     {{{"full", &ListenerMetrics::handshakes_full},
                       {"resumed", &ListenerMetrics::handshakes_resumed},
                       {"failed", &ListenerMetrics::handshakes_failed}}});
-  text.family("edgemux_tunnels_total", "counter", "Passthrough connections that reached an endpoint, and upgrades.");
+  text.family("edgemux_tunnels_total", "counter",
+              "Connections that reached an endpoint as bytes (passthrough, terminate, tcp), and upgrades.");
   write_plain(text, listeners, &ListenerMetrics::tunnels);
   text.family("edgemux_tunnels_active", "gauge", "Tunnels open now.");
   write_plain(text, listeners, &ListenerMetrics::tunnels_active);

@@ -178,6 +178,7 @@ core::Result<Question> question_of(const Asked& asked) {
   question.listener = asked.listener;
   question.server_name = asked.sni;
   question.alpn = listed(asked.alpn.empty() ? "h2, http/1.1" : asked.alpn);
+  question.alpn_said = !asked.alpn.empty();
   if (!asked.from.empty()) {
     question.client = core::SocketAddress::parse_ip(asked.from, 0);
     if (!question.client) return core::fail(shown(asked.from) + " is no IP address; --from takes one like 192.0.2.7");

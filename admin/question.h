@@ -34,6 +34,7 @@ struct Question {
   std::uint16_t port = 443;
   std::string server_name;        // TLS: as the client sends it; may be empty
   std::vector<std::string> alpn;  // TLS: by the client's preference
+  bool alpn_said = false;         // false: it is what a browser offers
   std::string head;               // of the request, as HTTP/1.1; empty: there is none
   std::optional<core::SocketAddress> client;
 };

@@ -173,9 +173,10 @@ std::uint64_t Linker::listeners_of(const RouteSpec& spec, Problems& problems) {
     }
     problems.error(name.place, "unknown listener " + quote(name.text), did_you_mean(name.text, names));
   }
-  if (shared_.settings_sound && spec.passthrough && mask != 0 && (mask & ~http_mask_) == 0) {
-    problems.error(spec.listeners->front().place,
-                   quote(spec.listeners->front().text) + " is an http listener; 'passthrough' needs a tls listener");
+  if (shared_.settings_sound && spec.target && mask != 0 && (mask & ~http_mask_) == 0) {
+    const Name& first = spec.listeners->front();
+    problems.error(first.place,
+                   quote(first.text) + " is an http listener; " + quote(spec.key()) + " needs a tls listener");
   }
   return mask;
 }
@@ -214,6 +215,14 @@ routing::Rule Linker::make_rule(const RuleSpec& spec, Problems& problems) {
   return rule;
 }
 
+core::TlsPolicyPtr Linker::make_policy(const RouteSpec& spec, routing::Route& route, Problems& problems) {
+  const auto& answer =
+      shared_.policies.get(spec.tls.get(), scope_->tenant == nullptr ? "" : scope_->folder, shared_.inputs);
+  if (answer.policy == nullptr) problems.error(spec.tls ? spec.tls->place : spec.place, "bad 'tls': " + answer.error);
+  route.refused = answer.refused;
+  return answer.policy;
+}
+
 void Linker::make_host(const RouteSpec& spec, routing::Route& route, Problems& problems) {
   routing::VirtualHost host;
   host.max_request_body = spec.max_request_body;
@@ -221,11 +230,7 @@ void Linker::make_host(const RouteSpec& spec, routing::Route& route, Problems& p
   rules.reserve(spec.rules.size());
   for (const auto& from : spec.rules) rules.push_back(make_rule(from, problems));
   host.rules = routing::RuleTable(std::move(rules));
-  const auto& answer =
-      shared_.policies.get(spec.tls.get(), scope_->tenant == nullptr ? "" : scope_->folder, shared_.inputs);
-  host.tls = answer.policy;
-  if (answer.policy == nullptr) problems.error(spec.tls ? spec.tls->place : spec.place, "bad 'tls': " + answer.error);
-  route.refused = answer.refused;
+  host.tls = make_policy(spec, route, problems);
   route.action = std::move(host);
 }
 
@@ -237,10 +242,14 @@ std::shared_ptr<const routing::Route> Linker::make_route(const RouteSpec& spec, 
   if (tenant_ != nullptr) route->tenant = tenant_->name;
   route->access = spec.access;
   route->on_http = spec.on_http;
-  if (spec.passthrough) {
-    auto upstream = resolve(*spec.passthrough, problems);
-    refuse_tls(upstream, "'passthrough'", spec.passthrough->name.place, problems);
-    route->action = routing::Passthrough{std::move(upstream)};
+  if (spec.target) {
+    auto upstream = resolve(*spec.target, problems);
+    refuse_tls(upstream, quote(spec.key()), spec.target->name.place, problems);
+    if (spec.kind == RouteSpec::Kind::passthrough) {
+      route->action = routing::Passthrough{std::move(upstream)};
+    } else {
+      route->action = routing::Terminate{std::move(upstream), make_policy(spec, *route, problems)};
+    }
   } else {
     make_host(spec, *route, problems);
   }
@@ -306,7 +315,7 @@ void Linker::remind(const RouteSpec& spec, const routing::Route& route, std::uin
                    "every connection to this host is refused until it is repaired");
   }
   remind_of_unreachable(spec, (listeners & tls_mask_) != 0, (listeners & http_mask_) != 0, problems);
-  if (spec.passthrough || (listeners & tls_mask_) == 0) return;
+  if (spec.kind == RouteSpec::Kind::passthrough || (listeners & tls_mask_) == 0) return;
   for (const auto& host : spec.hosts) {
     if (shared_.certificates.find(name_to_serve(host.text), route.tenant)) continue;
     if (shared_.tenancy.claims().owner(host.text) != route.owner.get()) continue;  // said already
@@ -364,7 +373,7 @@ bool Linker::admit_routes(const FileSpec& file, const Scope& scope, Problems& pr
     const auto& route = *made_.routes[first_route + i];
     remind(file.routes[i], route, masks[i], problems);
     use(route.acme_solver);
-    if (const auto* passthrough = std::get_if<routing::Passthrough>(&route.action)) use(passthrough->upstream);
+    if (const auto* upstream = routing::upstream_of_bytes(route)) use(*upstream);
     if (const auto* host = std::get_if<routing::VirtualHost>(&route.action)) {
       for (const auto& rule : host->rules) {
         routing::for_each_upstream(rule, [this](const routing::UpstreamPtr& upstream) { use(upstream); });
@@ -426,7 +435,7 @@ void Linker::examine(const FileSpec& file, const Scope& scope, Problems& problem
     tenant_ = shared_.settings_sound ? tenant_of(route, scope, problems) : nullptr;
     claim(route, listeners, problems);
     made_.routes.push_back(nullptr);
-    if (route.passthrough) examine_target(*route.passthrough, problems);
+    if (route.target) examine_target(*route.target, problems);
     if (route.solver) examine_target(*route.solver, problems);
     for (const auto& rule : route.rules) {
       for (const auto& target : rule.targets) examine_target(target, problems);

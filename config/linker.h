@@ -89,6 +89,7 @@ class Linker {
   routing::UpstreamPtr backend_solver(const routing::Upstream& backend, const routing::Origin& origin);
   std::uint64_t listeners_of(const RouteSpec& spec, Problems& problems);
   std::shared_ptr<const routing::Route> make_route(const RouteSpec& spec, Problems& problems);
+  core::TlsPolicyPtr make_policy(const RouteSpec& spec, routing::Route& route, Problems& problems);
   routing::Rule make_rule(const RuleSpec& spec, Problems& problems);
   void make_host(const RouteSpec& spec, routing::Route& route, Problems& problems);
   bool check_free(const Linked& among, const Linked::Host& host, const Name& name, std::uint64_t listeners,

@@ -57,7 +57,7 @@ bool Linker::check_scope(const FileSpec& file, const Scope& scope, Problems& pro
   for (const auto& upstream : file.upstreams) confine_upstream(upstream);
   for (const auto& route : file.routes) {
     if (route.tls) confine(route.tls->client_ca);
-    if (route.passthrough) confine_target(*route.passthrough);
+    if (route.target) confine_target(*route.target);
     if (route.solver) confine_target(*route.solver);
     for (const auto& rule : route.rules) {
       for (const auto& target : rule.targets) confine_target(target);

@@ -105,18 +105,66 @@ void read_hosts(const Node& node, RouteSpec& route, Problems& problems) {
   }
 }
 
+void refuse_serving(const Node& node, const char* message, Problems& problems) {
+  const Node* on_http = node.get("on_http");
+  if (on_http != nullptr && on_http->text == "serve") problems.error(on_http->place, message);
+}
+
 void read_passthrough(const Node& node, const Node& passthrough, RouteSpec& route, Problems& problems) {
-  route.passthrough = read_target(passthrough, problems);
+  route.kind = RouteSpec::Kind::passthrough;
+  route.target = read_target(passthrough, problems);
+  if (const Node* terminate = node.get("terminate")) {
+    problems.error(terminate->place,
+                   "'passthrough' leaves TLS to the backend, 'terminate' ends it here; a route has one of them");
+  }
   for (const std::string_view key : {"rules", "tls", "max_request_body"}) {
     if (const Node* value = node.get(key)) {
       problems.error(value->place,
                      "'passthrough' leaves TLS to the backend; " + quote(key) + " needs a terminated host");
     }
   }
-  if (const Node* on_http = node.get("on_http"); on_http != nullptr && on_http->text == "serve") {
-    problems.error(on_http->place,
-                   "'on_http: serve' needs a terminated host; a passthrough route can redirect or be off");
+  refuse_serving(node, "'on_http: serve' needs a terminated host; a passthrough route can redirect or be off",
+                 problems);
+}
+
+void read_terminate(const Node& node, const Node& terminate, RouteSpec& route, Problems& problems) {
+  route.kind = RouteSpec::Kind::terminate;
+  route.target = read_target(terminate, problems);
+  for (const std::string_view key : {"rules", "max_request_body"}) {
+    if (const Node* value = node.get(key)) {
+      problems.error(value->place, "'terminate' passes bytes on as they are; " + quote(key) + " is for HTTP requests");
+    }
   }
+  refuse_serving(node, "'on_http: serve' needs 'rules'; a route with 'terminate' can redirect or be off", problems);
+}
+
+void check_alpn(const Node& tls, Problems& problems) {
+  const Node* alpn = tls.get("alpn");
+  if (alpn == nullptr || !alpn->is_list()) return;
+  for (const Node* item = alpn->first; item != nullptr; item = item->next) {
+    if (!item->is_scalar() || item->is_null() || item->text == "http/1.1" || item->text == "h2") continue;
+    auto hint = did_you_mean(item->text, {"http/1.1", "h2"});
+    if (hint.empty()) hint = "a route with 'terminate' may name others";
+    problems.error(item->place, "an entry of 'alpn' must be one of http/1.1, h2, not " + quote(item->text), hint);
+  }
+}
+
+// Of a route. HTTP is what rules are for; what the upstream of `terminate` speaks is not ours to know.
+std::shared_ptr<const TlsSpec> read_route_tls(const Node* node, const std::string& path, bool opaque,
+                                              Problems& problems) {
+  const bool written = node != nullptr && node->is_map();
+  if (!opaque) {
+    if (!written) return nullptr;
+    check_alpn(*node, problems);
+    return std::make_shared<const TlsSpec>(read_tls(*node, path, problems));
+  }
+  TlsSpec tls;
+  if (written) tls = read_tls(*node, path, problems);
+  tls.opaque = true;
+  if (!tls.alpn) tls.alpn.emplace();
+  if (written) return std::make_shared<const TlsSpec>(std::move(tls));
+  static const auto plain = std::make_shared<const TlsSpec>(std::move(tls));
+  return plain;
 }
 
 void read_solver(const Node& node, RouteSpec& route, Problems& problems) {
@@ -133,7 +181,7 @@ void read_solver(const Node& node, RouteSpec& route, Problems& problems) {
     if (target.inline_upstream != nullptr) route.solver = std::move(target);
     return;
   }
-  if (!route.passthrough) {
+  if (route.kind != RouteSpec::Kind::passthrough) {
     problems.error(node.place, "'acme_solver: backend' needs 'passthrough'; write the solver's host:port");
     return;
   }
@@ -165,11 +213,14 @@ RouteSpec read_route(const Node& node, const std::string& path, Patterns& patter
     }
   }
   const Node* passthrough = node.get("passthrough");
+  const Node* terminate = node.get("terminate");
   const Node* rules = node.get("rules");
   if (passthrough != nullptr) {
     read_passthrough(node, *passthrough, route, problems);
+  } else if (terminate != nullptr) {
+    read_terminate(node, *terminate, route, problems);
   } else if (rules == nullptr) {
-    problems.error(node.place, "a route needs 'passthrough' or 'rules'");
+    problems.error(node.place, "a route needs 'passthrough', 'terminate' or 'rules'");
   } else if (rules->is_list()) {
     for (const Node* item = rules->first; item != nullptr; item = item->next) {
       if (item->is_map()) route.rules.push_back(read_rule(*item, patterns, problems));
@@ -179,9 +230,7 @@ RouteSpec read_route(const Node& node, const std::string& path, Patterns& patter
       routing::replace_patterns(rule.value, [](const auto& pattern) { return pattern->outline(); });
     }
   }
-  if (const Node* tls = node.get("tls"); tls != nullptr && tls->is_map()) {
-    route.tls = std::make_shared<const TlsSpec>(read_tls(*tls, path, problems));
-  }
+  route.tls = read_route_tls(node.get("tls"), path, route.kind == RouteSpec::Kind::terminate, problems);
   if (const Node* on_http = node.get("on_http")) {
     route.on_http = on_http->text == "serve" ? routing::OnHttp::serve
                     : on_http->text == "off" ? routing::OnHttp::off

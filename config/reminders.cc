@@ -35,8 +35,8 @@ void remind_of_expiry(const core::CertifiedKey& pair, Place place, std::int64_t 
 
 void remind_of_unreachable(const RouteSpec& spec, bool on_tls, bool on_http, Problems& problems) {
   if (on_tls) return;
-  if (spec.passthrough) {
-    problems.warning(spec.place, "this route is on no tls listener: its 'passthrough' is never reached");
+  if (spec.target) {
+    problems.warning(spec.place, "this route is on no tls listener: its " + quote(spec.key()) + " is never reached");
   } else if (spec.on_http != routing::OnHttp::serve) {
     problems.warning(spec.place, "this route is on no tls listener: its 'rules' are never reached",
                      on_http ? "'on_http: serve' would serve them over plain HTTP" : "");

@@ -27,6 +27,7 @@ const Type text_dictionary{.kind = Kind::dictionary, .element = &text};
 const Type tls_version{.kind = Kind::choice, .words = {{"1.2"}, {"1.3"}}};
 const Type alpn_name{.kind = Kind::choice, .words = {{"http/1.1"}, {"h2"}}};
 const Type alpn{.kind = Kind::list, .element = &alpn_name};
+const Type alpn_of_route{.kind = Kind::list, .element = &text};
 const Type client_auth{.kind = Kind::choice, .words = {{"require"}, {"optional"}}};
 const Type ticket_keys{.kind = Kind::choice, .words = {{"auto"}}};
 
@@ -47,7 +48,9 @@ const Type tls_of_route{
         {"min_version", &tls_version, "lowest version of TLS of these hosts"},
         {"ciphers", &texts, "OpenSSL's names, by preference; empty is the built-in list"},
         {"curves", &texts, "groups for the key exchange, by preference; empty is the built-in list"},
-        {"alpn", &alpn, "HTTP versions offered to clients, by preference"}}};
+        {"alpn", &alpn_of_route,
+         "protocols offered to clients, by preference: h2 and http/1.1 for rules; any name with terminate, by default "
+         "none"}}};
 
 // ---- upstreams ----
 
@@ -251,6 +254,9 @@ const Type route{
         {"listeners", &texts_one, "where these hosts are served; absent: on every listener"},
         {"passthrough", &target,
          "TLS goes untouched to this upstream: a name of upstreams, host:port, or an upstream written here"},
+        {"terminate", &target,
+         "TLS ends here, and what is inside goes as it is to this upstream, which need not speak HTTP; written like "
+         "passthrough"},
         {"acme_solver", &text,
          "ACME HTTP-01 challenges of these hosts go to this host:port; backend is port 80 of the endpoints"},
         {"tls", &tls_of_route, "what these hosts demand of TLS, on top of the main file's tls"},

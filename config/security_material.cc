@@ -16,6 +16,7 @@ core::TlsPolicy overlay(core::TlsPolicy policy, const TlsSpec& spec) {
   // An empty list asks for the built-in one, as `ciphers: []` does.
   if (spec.curves) policy.curves = spec.curves->empty() ? core::TlsPolicy{}.curves : *spec.curves;
   if (spec.alpn) policy.alpn = *spec.alpn;
+  policy.opaque = spec.opaque;
   return policy;
 }
 
@@ -25,9 +26,10 @@ std::string key_of(const core::TlsPolicy& policy, std::string_view ca) {
   std::string key = policy.min_version == core::TlsVersion::tls1_3 ? "3" : "2";
   for (const auto* list : {&policy.ciphers, &policy.curves, &policy.alpn}) {
     key += ';';
-    for (const auto& name : *list) key += name + ",";
+    for (const auto& name : *list) key += std::to_string(name.size()) + ':' + name;
   }
-  key += ';' + std::to_string(static_cast<int>(policy.client_auth));
+  key += policy.opaque ? ";o" : ";";
+  key += std::to_string(static_cast<int>(policy.client_auth));
   if (!ca.empty()) key += ';' + std::to_string(ca.size()) + bytes.hex();
   return key;
 }

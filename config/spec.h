@@ -72,18 +72,26 @@ struct TlsSpec {
   std::optional<std::vector<std::string>> ciphers;
   std::optional<std::vector<std::string>> curves;
   std::optional<std::vector<std::string>> alpn;
+  bool opaque = false;  // of a route with `terminate`
   std::optional<core::ClientAuth> client_auth;
   Name client_ca;  // absolute path; empty = none
 };
 
 struct RouteSpec {
+  enum class Kind : std::uint8_t { rules, passthrough, terminate };
+  // "passthrough", "terminate": the key that says so.
+  [[nodiscard]] std::string_view key() const {
+    return kind == Kind::passthrough ? "passthrough" : kind == Kind::terminate ? "terminate" : "rules";
+  }
+
   Place place;
   Name tenant;              // empty = not said
   std::vector<Name> hosts;  // normalised
   std::optional<std::vector<Name>> listeners;
-  std::optional<TargetSpec> passthrough;
+  std::optional<TargetSpec> target;    // of passthrough and terminate
   std::vector<RuleSpec> rules;         // as they are listed
   std::shared_ptr<const TlsSpec> tls;  // null = none; few have one
+  Kind kind = Kind::rules;
   routing::OnHttp on_http = routing::OnHttp::redirect;
   routing::AccessList access;
   std::uint64_t max_request_body = 0;

@@ -13,7 +13,8 @@ namespace edgemux::listeners {
 
 enum class AccessKind : std::uint8_t {
   request,     // one HTTP exchange
-  connection,  // a passthrough connection, or one that ended before its first request (a failed handshake, a timeout)
+  connection,  // one that goes to an upstream as bytes, or that ended before its first request (a failed handshake, a
+               // timeout)
 };
 
 struct AccessRecord {
@@ -27,7 +28,7 @@ struct AccessRecord {
   const core::SocketAddress* client = nullptr;
   std::string_view listener;
   std::string_view sni;
-  std::string_view alpn;         // as agreed when terminated; for a tunnel the first one offered
+  std::string_view alpn;         // as agreed when terminated; behind passthrough the first one offered
   std::string_view tls_version;  // "TLSv1.3"
   std::string_view host;
   std::string_view method;

@@ -7,6 +7,7 @@
 #include "core/base/log.h"
 #include "core/proxy_protocol/proxy_header.h"
 #include "listeners/clock.h"
+#include "listeners/handshake.h"
 #include "listeners/http_session.h"
 #include "listeners/worker.h"
 
@@ -64,10 +65,12 @@ void PassthroughSession::on_ready(core::Stream&) {
   if (closed_) return;
   if (std::holds_alternative<Inspecting>(stage_)) {
     inspect();
-  } else if (!std::holds_alternative<Tunnelling>(stage_) && stream_->peer_closed()) {
+  } else if (std::holds_alternative<Handshaking>(stage_)) {
+    handshake();
+  } else if (!std::holds_alternative<Tunnelling>(stage_) && socket().peer_closed()) {
     // A client that half-closes behind its hello is odd but may be; one that was reset is gone, and read() tells which.
     std::array<char, 1> probe;
-    if (recv(stream_->fd(), probe.data(), probe.size(), MSG_PEEK) < 0 && errno != EAGAIN)
+    if (recv(socket().fd(), probe.data(), probe.size(), MSG_PEEK) < 0 && errno != EAGAIN)
       close(CloseReason::client_reset);
   }
 }
@@ -158,12 +161,11 @@ void PassthroughSession::route_hello(const core::ClientHello& hello, std::span<c
     because(route_->refused);
     return refuse(CloseReason::refused);
   }
-  if (const auto* passthrough = std::get_if<routing::Passthrough>(&route_->action)) {
-    if (!route_->access.admits(client())) return refuse(CloseReason::access_denied);
-    if (!enter(route_->owner.get())) return over_limit();
-    return connect(passthrough->upstream, bytes);
-  }
+  const bool requests = std::holds_alternative<routing::VirtualHost>(route_->action);  // each is asked who sends it
+  if (!requests && !route_->access.admits(client())) return refuse(CloseReason::access_denied);
   if (!enter(route_->owner.get())) return over_limit();
+  if (const auto* to = std::get_if<routing::Passthrough>(&route_->action)) return connect(to->upstream, bytes);
+  if (const auto* to = std::get_if<routing::Terminate>(&route_->action)) return terminate(to->tls, name, bytes);
   // The HTTP side takes the connection over, its place included; this session ends without a line of its own.
   closed_ = true;
   deadline_.cancel();
@@ -175,6 +177,37 @@ void PassthroughSession::route_hello(const core::ClientHello& hello, std::span<c
   retire();
 }
 
+void PassthroughSession::terminate(const core::TlsPolicyPtr& policy, std::string_view name,
+                                   std::span<const char> hello) {
+  release_memory();
+  received_ = 0;
+  alpn_.clear();
+  const auto timeout = worker().snapshot().timeouts.tls_handshake;
+  worker().loop().timers().arm(deadline_, worker().now() + static_cast<std::uint64_t>(timeout.count()));
+  tls_ = accept_tls(listener(), std::move(stream_), hello, policy, name, *route_);
+  if (tls_ == nullptr) return close(CloseReason::internal);
+  stage_.emplace<Handshaking>();
+  tls_->set_observer(this);
+  because(missing_certificate(listener(), name, *route_));
+  handshake();
+}
+
+void PassthroughSession::handshake() {
+  switch (go_on_with(*tls_, listener())) {
+    case core::HandshakeStatus::again:
+      return;
+    case core::HandshakeStatus::failed: {
+      const bool no_certificate = detail_ != nullptr;
+      if (!no_certificate) because(tls_->failure());
+      return close(no_certificate ? CloseReason::no_certificate : CloseReason::handshake_failed);
+    }
+    case core::HandshakeStatus::done:
+      break;
+  }
+  alpn_ = tls_->alpn();
+  connect(std::get<routing::Terminate>(route_->action).upstream, {});
+}
+
 void PassthroughSession::connect(const routing::UpstreamPtr& upstream, std::span<const char> hello) {
   release_memory();
   upstream_ = upstream;
@@ -182,7 +215,7 @@ void PassthroughSession::connect(const routing::UpstreamPtr& upstream, std::span
   std::string kept;
   if (upstream->transport.proxy_protocol != core::ProxyVersion::off) {
     std::array<char, core::kMaxProxyWritten> header;
-    const core::ProxyLine line{client(), destination(*stream_), sni_, alpn_};
+    const core::ProxyLine line{client(), destination(socket()), sni_, alpn_};
     header_size_ = static_cast<std::uint16_t>(write_proxy_header(upstream->transport.proxy_protocol, line, header));
     kept.assign(header.data(), header_size_);
   }
@@ -239,7 +272,9 @@ void PassthroughSession::on_connected(std::unique_ptr<core::TcpStream> stream, c
   const std::string hello = std::move(connecting.hello);
   auto endpoints = connecting.connector->endpoints();
   Tunnel::Observer& observer = *this;
-  auto& stage = stage_.emplace<Tunnelling>(std::move(stream), std::move(endpoints), worker(), observer, *stream_);
+  auto& stage = tls_ != nullptr
+                    ? stage_.emplace<Tunnelling>(std::move(stream), std::move(endpoints), worker(), observer, *tls_)
+                    : stage_.emplace<Tunnelling>(std::move(stream), std::move(endpoints), worker(), observer, *stream_);
   stage.tunnel.count_for(client(), tenant_state());
   stage.tunnel.opened(listener().metrics());
   stage.tunnel.to_upstream().prepend(hello);
@@ -259,7 +294,7 @@ void PassthroughSession::on_connect_failed(const routing::ConnectFailure& failur
     case routing::ConnectFailure::Kind::timeout:
       return close(CloseReason::connect_timeout);
     case routing::ConnectFailure::Kind::refused:
-    case routing::ConnectFailure::Kind::tls:  // never: what passes through is not shaken hands with
+    case routing::ConnectFailure::Kind::tls:  // never: no upstream of bytes is shaken hands with
       return close(CloseReason::connect_failed);
   }
 }
@@ -270,6 +305,9 @@ std::string PassthroughSession::whose() const {
 
 void PassthroughSession::on_tunnel_closed(CloseReason reason, const char* detail) {
   because(detail);
+  if (tls_ != nullptr && reason == CloseReason::client_reset) because(tls_->failure());
+  // The upstream got a FIN all the same: many clients never say close_notify.
+  if (tls_ != nullptr && tls_->truncated() && detail_ == nullptr) because("the client ended without close_notify");
   close(reason);
 }
 
@@ -291,6 +329,10 @@ void PassthroughSession::over_limit() {
 }
 
 void PassthroughSession::timed_out() {
+  if (std::holds_alternative<Handshaking>(stage_)) {
+    listener().metrics().handshakes_failed.add();
+    return close(CloseReason::handshake_timeout);
+  }
   close(worker().draining() ? CloseReason::draining : CloseReason::hello_timeout);
 }
 
@@ -314,7 +356,11 @@ void PassthroughSession::close(CloseReason reason) {
   worker().metrics().closes[static_cast<std::size_t>(reason)].add();
   if (auto* stage = std::get_if<Tunnelling>(&stage_)) stage->tunnel.closed(listener().metrics(), header_size_);
   if (worker().shared().access_log.enabled()) write_log(reason);
-  stream_->set_observer(nullptr);
+  if (stream_ != nullptr) stream_->set_observer(nullptr);
+  if (tls_ != nullptr) {
+    if (!is_failure(reason)) tls_->shutdown_write();
+    tls_->set_observer(nullptr);
+  }
   retire();
 }
 
@@ -326,6 +372,10 @@ void PassthroughSession::write_log(CloseReason reason) {
   record.listener = listener().name();
   record.sni = sni_;
   record.alpn = alpn_;
+  if (tls_ != nullptr && !std::holds_alternative<Handshaking>(stage_)) {
+    record.tls_version = tls_->version();
+    record.tls_resumed = tls_->resumed();
+  }
   record.attempts = attempts_;
   if (route_ != nullptr) {
     record.host = route_->name;

@@ -1,13 +1,14 @@
 #pragma once
 // PassthroughSession: a connection on a tls or tcp listener. On a tcp listener it goes to the listener's upstream at
 // once, whoever speaks first. On a tls listener it is looked at from its first byte on: the session reads the
-// ClientHello without touching it, finds the route of its server name, and either connects to the route's upstream and
-// relays the bytes as they are, or hands the connection over to an HttpSession that terminates TLS. Whatever goes
-// wrong, nobody but the owner of the name gets the connection: it is closed, or answered with an alert where the
-// listener says so.
+// ClientHello without touching it and finds the route of its server name. A passthrough route: it connects to the
+// route's upstream and relays the bytes as they are. A terminate route: it ends TLS first, and relays the bytes inside;
+// a client that does not finish its handshake costs no upstream connection, and nothing more is read until that stands.
+// Rules: it hands the connection over to an HttpSession. Whatever goes wrong, nobody but the owner of the name gets the
+// connection: it is closed, or answered with an alert where the listener says so.
 //
-// Stages, one at a time: Inspecting -> Connecting -> Tunnelling, or Inspecting -> (HttpSession), or (tcp) Connecting ->
-// Tunnelling. Where the upstream has no place left, Waiting comes before Connecting.
+// Stages, one at a time: Inspecting -> (Handshaking ->) Connecting -> Tunnelling, or Inspecting -> (HttpSession), or
+// (tcp) Connecting -> Tunnelling. Where the upstream has no place left, Waiting comes before Connecting.
 
 #include <cstdint>
 #include <memory>
@@ -17,6 +18,7 @@
 
 #include "core/io/tcp_stream.h"
 #include "core/tls/client_hello.h"
+#include "core/tls/tls_stream.h"
 #include "listeners/session.h"
 #include "listeners/tunnel.h"
 #include "routing/table/route.h"
@@ -54,6 +56,7 @@ class PassthroughSession final : public Session,
     std::size_t charged = 0;
     std::size_t needed = 0;  // not worth parsing before
   };
+  struct Handshaking {};
   // `hello`: what goes to the upstream first, a PROXY header of ours included.
   struct Connecting {
     Connecting(std::string bytes, Worker& worker, routing::Connector::Observer& observer,
@@ -69,8 +72,10 @@ class PassthroughSession final : public Session,
   };
   // The names of what the tunnel leads to live in `endpoints`.
   struct Tunnelling {
+    // Client: a TcpStream or a TlsStream
+    template <class Client>
     Tunnelling(std::unique_ptr<core::TcpStream> stream, std::shared_ptr<const routing::EndpointSet> set, Worker& worker,
-               Tunnel::Observer& observer, core::TcpStream& client)
+               Tunnel::Observer& observer, Client& client)
         : upstream(std::move(stream)), endpoints(std::move(set)), tunnel(worker, observer, client, *upstream) {}
     std::unique_ptr<core::TcpStream> upstream;
     std::shared_ptr<const routing::EndpointSet> endpoints;
@@ -86,9 +91,15 @@ class PassthroughSession final : public Session,
   // False: the session has moved on or closed.
   bool look_at(std::span<const char> bytes);
   void route_hello(const core::ClientHello& hello, std::span<const char> bytes);
+  void terminate(const core::TlsPolicyPtr& policy, std::string_view name, std::span<const char> hello);
+  void handshake();
   void connect(const routing::UpstreamPtr& upstream, std::span<const char> hello);
   // The place is taken.
   void dial(std::string hello);
+  // The client's, below TLS where that ends here.
+  [[nodiscard]] const core::TcpStream& socket() const {
+    return tls_ != nullptr ? static_cast<const core::TcpStream&>(tls_->inner()) : *stream_;
+  }
   [[nodiscard]] std::string whose() const;  // for messages: the route or the listener
   void refuse(CloseReason reason);
   void because(std::string_view detail) {
@@ -107,8 +118,9 @@ class PassthroughSession final : public Session,
   void write_log(CloseReason reason);
   void release_memory();
 
-  std::unique_ptr<core::TcpStream> stream_;
-  std::variant<Inspecting, Waiting, Connecting, Tunnelling> stage_;
+  std::unique_ptr<core::TcpStream> stream_;  // null once tls_ has it
+  std::unique_ptr<core::TlsStream> tls_;     // of a terminate route
+  std::variant<Inspecting, Handshaking, Waiting, Connecting, Tunnelling> stage_;
   routing::RoutePtr route_;                      // null on a tcp listener
   routing::UpstreamPtr upstream_;                // once it is known
   routing::UpstreamPool* pool_ = nullptr;        // holds our place in the upstream's limit; null = none taken
@@ -116,7 +128,7 @@ class PassthroughSession final : public Session,
   const routing::Endpoint* charged_ = nullptr;   // the same, from before it is reached
   core::Timer deadline_;
   std::string sni_;
-  std::string alpn_;
+  std::string alpn_;                           // as in AccessRecord
   std::unique_ptr<const std::string> detail_;  // rare
   std::uint64_t began_us_;
   std::uint32_t connect_us_ = 0;

@@ -66,7 +66,7 @@ struct alignas(64) ListenerMetrics {
   Counter handshakes_full;
   Counter handshakes_resumed;
   Counter handshakes_failed;
-  Counter tunnels;  // passthrough connections that reached an endpoint, and upgrades
+  Counter tunnels;  // connections that reached an endpoint as bytes, and upgrades
   Counter tunnels_active;
 
   // A finished request. A status outside 100..599 (the client went away before there was one) counts in no class.

@@ -43,13 +43,13 @@ Host describe(const Route& route) {
   host.tenant = route.tenant;
   host.at = route.origin;
   if (route.acme_solver != nullptr) host.solver = describe(*route.acme_solver);
-  if (const auto* passthrough = std::get_if<Passthrough>(&route.action)) {
-    host.kind = "passthrough";
-    if (passthrough->upstream != nullptr) host.upstream = describe(*passthrough->upstream);
-    add_identity(host, passthrough->upstream);
+  if (const UpstreamPtr* upstream = upstream_of_bytes(route)) {
+    host.kind = std::holds_alternative<Passthrough>(route.action) ? "passthrough" : "terminate";
+    if (*upstream != nullptr) host.upstream = describe(**upstream);
+    add_identity(host, *upstream);
     return host;
   }
-  host.kind = "terminate";
+  host.kind = "rules";
   std::vector<std::string> seen;
   for (const auto& rule : std::get<VirtualHost>(route.action).rules) {
     for_each_upstream(rule, [&](const UpstreamPtr& upstream) {

@@ -15,7 +15,7 @@ struct Difference {
     std::string name;
     std::string listeners;  // "http, https"
     std::string tenant;
-    std::string kind;      // "passthrough" or "terminate"
+    std::string kind;      // the route's key: "passthrough", "terminate" or "rules"
     std::string upstream;  // name and endpoints, of all rules: "shop [10.0.0.7:80] (h2, TLS)"
     std::string identity;  // of the same upstreams: everything that was written of them
     std::string solver;    // that gets HTTP-01 challenges: the same as of an upstream

@@ -27,12 +27,20 @@ struct AccessList {
   [[nodiscard]] bool admits(const core::SocketAddress& client) const;
 };
 
-// ---- the two kinds of route ----
+// ---- the three kinds of route ----
 
+// TLS is the upstream's.
 struct Passthrough {
   UpstreamPtr upstream;
 };
 
+// TLS ends here; the bytes inside go to the upstream as they are.
+struct Terminate {
+  UpstreamPtr upstream;
+  core::TlsPolicyPtr tls;  // never null
+};
+
+// TLS ends here; each HTTP request inside goes by the rules.
 struct VirtualHost {
   RuleTable rules;
   core::TlsPolicyPtr tls;              // never null
@@ -48,9 +56,9 @@ struct Route {
   TenantPtr owner;          // null = the platform
   std::string_view tenant;  // its name, or empty
   Origin origin;
-  std::variant<Passthrough, VirtualHost> action;
+  std::variant<Passthrough, Terminate, VirtualHost> action;
   AccessList access;
-  OnHttp on_http = OnHttp::redirect;  // passthrough routes: redirect or off
+  OnHttp on_http = OnHttp::redirect;  // without a VirtualHost: redirect or off
   UpstreamPtr acme_solver;            // null = none
   Origin solver_origin;               // where that is written
 
@@ -60,5 +68,12 @@ struct Route {
 };
 
 using RoutePtr = std::shared_ptr<const Route>;
+
+// Where the bytes of the route's connections go, whatever they are. Null: its requests go by rules.
+inline const UpstreamPtr* upstream_of_bytes(const Route& route) {
+  if (const auto* passthrough = std::get_if<Passthrough>(&route.action)) return &passthrough->upstream;
+  if (const auto* terminate = std::get_if<Terminate>(&route.action)) return &terminate->upstream;
+  return nullptr;
+}
 
 }  // namespace edgemux::routing

@@ -31,6 +31,8 @@ routes:
     max_request_body: 1KiB
     rules: [{ path: /app, upstream: shop }]
   - { host: off.example.org, on_http: off, rules: [{ path: /, upstream: shop }] }
+  - { host: mqtt.example.org, allow: [10.0.0.0/8], terminate: "10.0.0.12:1883" }
+  - { host: own.example.org, tls: { alpn: [mqtt] }, terminate: shop }
 )";
 
 core::CertifiedKeyPtr pair_for(const std::string& name) {
@@ -125,6 +127,40 @@ TEST_F(ExplainTest, TellsAPassthroughByWildcard) {
 
 => passed through to upstream 10.0.0.9:443
 )");
+}
+
+TEST_F(ExplainTest, TellsWhereTheBytesOfATerminatedConnectionGo) {
+  EXPECT_EQ(text({.sni = "mqtt.example.org", .from = "10.1.1.1"}), R"(a TLS connection to 'mqtt.example.org'
+
+  listener     https: tls on :443  (edgemux.yaml:3:5)
+               - kube-api (tls on :6443) is on another port  (edgemux.yaml:4:5)
+  host         mqtt.example.org, an exact name  (edgemux.yaml:23:5)
+               > mqtt.example.org  (edgemux.yaml:23:5)
+  tenant       none: a route of the platform  (edgemux.yaml:23:5)
+  access       10.1.1.1 may come in  (edgemux.yaml:23:5)
+               - allow 10.0.0.0/8  (edgemux.yaml:23:5)
+  certificate  ECDSA certs/*.example.org.pem, for *.example.org, until 2100-01-01
+  tls          TLS 1.2 or later, no ALPN  (edgemux.yaml:23:5)
+  upstream     10.0.0.12:1883  (edgemux.yaml:23:63)
+               - endpoint 10.0.0.12:1883  (edgemux.yaml:23:63)
+
+=> TLS ends here, the bytes inside go as they are to upstream 10.0.0.12:1883
+)");
+  const auto e = ask({.sni = "mqtt.example.org"});
+  EXPECT_EQ(e.action, "terminate");
+  EXPECT_EQ(e.upstream, "10.0.0.12:1883");
+  EXPECT_EQ(e.certificate, "certs/*.example.org.pem");
+  EXPECT_EQ(ask({.sni = "mqtt.example.org", .from = "192.0.2.1"}).reason, "access_denied");
+  // A request makes no difference, but where it came for another host.
+  EXPECT_EQ(summary({.url = "https://mqtt.example.org/path"}), e.summary);
+  EXPECT_EQ(ask({.url = "https://mqtt.example.org/", .sni = "shop.example.com"}).reason, "misdirected");
+  EXPECT_EQ(summary({.url = "http://mqtt.example.org/x"}), "301 to https://mqtt.example.org/x");
+  // Its own protocols; a client of whom nothing is said fits.
+  EXPECT_NE(text({.sni = "own.example.org"}).find("TLS 1.2 or later, ALPN mqtt  ("), std::string::npos);
+  EXPECT_EQ(ask({.sni = "own.example.org", .alpn = "h2,mqtt"}).action, "terminate");
+  EXPECT_EQ(ask({.sni = "own.example.org", .alpn = "h2"}).reason, "handshake_failed");
+  compiled_.snapshot->certificates = std::make_shared<const core::CertificateStore>();
+  EXPECT_EQ(ask({.sni = "mqtt.example.org"}).reason, "no_certificate");
 }
 
 TEST_F(ExplainTest, ANameOfAnotherListenerNeverFallsToAWildcard) {

@@ -156,7 +156,9 @@ class Writer {
         once_in(4) ? special[static_cast<std::size_t>(pick(5))] : "a" + std::to_string(pick(kNames)) + "." + t;
     std::string out = "host: \"" + host + "\"";
     if (once_in(4)) out += once_in(2) ? ", listeners: [https]" : ", listeners: [kube, http]";
-    switch (pick(6)) {
+    switch (pick(7)) {
+      case 6:
+        return out + ", tls: { alpn: [mqtt] }, terminate: u" + std::to_string(pick(3));
       case 0:
         return out + ", passthrough: \"10.1.0." + std::to_string(pick(9)) + ":443\", acme_solver: backend";
       case 1:
@@ -188,8 +190,8 @@ std::string describe(const routing::RoutePtr* route) {
   if (route == nullptr) return "unknown";
   std::string out = (*route)->name + " at " + (*route)->origin.to_string() + " of " + std::string((*route)->tenant) +
                     " " + (*route)->refused;
-  if (const auto* passthrough = std::get_if<routing::Passthrough>(&(*route)->action))
-    describe(out, passthrough->upstream);
+  if (const auto* upstream = routing::upstream_of_bytes(**route)) describe(out, *upstream);
+  if (const auto* terminate = std::get_if<routing::Terminate>(&(*route)->action)) out += terminate->tls->identity;
   if (const auto* host = std::get_if<routing::VirtualHost>(&(*route)->action)) {
     for (const auto& rule : host->rules) {
       routing::for_each_upstream(rule, [&](const routing::UpstreamPtr& upstream) { describe(out, upstream); });

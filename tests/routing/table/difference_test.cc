@@ -23,7 +23,13 @@ RoutePtr passthrough(const UpstreamPtr& to, std::string_view tenant = {}) {
   return route;
 }
 
-RoutePtr terminate(const std::vector<UpstreamPtr>& to) {
+RoutePtr terminate(const UpstreamPtr& to) {
+  auto route = std::make_shared<Route>();
+  route->action = Terminate{to, nullptr};
+  return route;
+}
+
+RoutePtr rules(const std::vector<UpstreamPtr>& to) {
   std::vector<Rule> rules;
   for (const auto& one : to) {
     Rule rule;
@@ -71,20 +77,41 @@ TEST_F(DifferenceTest, EqualTablesDoNotDiffer) {
 TEST_F(DifferenceTest, HostsAppearVanishAndChangeHands) {
   const auto shop = upstream("shop", {"10.0.0.7:80", "10.0.0.8:80"});
   add(before_, "https",
-      {{"gone.example", terminate({shop})},
+      {{"gone.example", rules({shop})},
        {"kind.example", passthrough(shop)},
        {"owner.example", passthrough(shop, "a")},
        {"where.example", passthrough(upstream("10.0.0.1:443", {"10.0.0.1:443"}))}});
   add(after_, "https",
       {{"new.example", passthrough(shop)},
-       {"kind.example", terminate({shop, shop})},
+       {"kind.example", rules({shop, shop})},
        {"owner.example", passthrough(shop, "b")},
        {"where.example", passthrough(upstream("10.0.0.2:443", {"10.0.0.2:443"}))}});
   EXPECT_EQ(told(), R"(+new.example passthrough shop [10.0.0.7:80, 10.0.0.8:80]
--gone.example terminate shop [10.0.0.7:80, 10.0.0.8:80]
-~kind.example kind passthrough -> terminate
+-gone.example rules shop [10.0.0.7:80, 10.0.0.8:80]
+~kind.example kind passthrough -> rules
 ~owner.example tenant a -> b
 ~where.example upstream 10.0.0.1:443 -> 10.0.0.2:443
+)");
+}
+
+TEST_F(DifferenceTest, TheThreeKindsOfRouteAreToldApart) {
+  const auto shop = upstream("shop", {"10.0.0.7:80"});
+  add(before_, "https",
+      {{"a.example", terminate(shop)},
+       {"b.example", rules({shop})},
+       {"c.example", passthrough(shop)},
+       {"d.example", terminate(shop)},
+       {"e.example", terminate(shop)}});
+  add(after_, "https",
+      {{"a.example", rules({shop})},
+       {"b.example", terminate(shop)},
+       {"c.example", terminate(shop)},
+       {"d.example", terminate(upstream("shop", {"10.0.0.7:80"}))},
+       {"e.example", terminate(upstream("shop", {"10.0.0.8:80"}))}});
+  EXPECT_EQ(told(), R"(~a.example kind terminate -> rules
+~b.example kind rules -> terminate
+~c.example kind passthrough -> terminate
+~e.example upstream shop [10.0.0.7:80] -> shop [10.0.0.8:80]
 )");
 }
 
@@ -110,8 +137,8 @@ TEST_F(DifferenceTest, LostIsWhatNoListenerServesAnyMore) {
 }
 
 TEST_F(DifferenceTest, ANamedUpstreamThatMovesIsAChange) {
-  add(before_, "https", {{"a.example", terminate({upstream("shop", {"10.0.0.7:80"})})}});
-  add(after_, "https", {{"a.example", terminate({upstream("shop", {"10.0.0.9:80"})})}});
+  add(before_, "https", {{"a.example", rules({upstream("shop", {"10.0.0.7:80"})})}});
+  add(after_, "https", {{"a.example", rules({upstream("shop", {"10.0.0.9:80"})})}});
   EXPECT_EQ(told(), "~a.example upstream shop [10.0.0.7:80] -> shop [10.0.0.9:80]\n");
 }
 
@@ -127,15 +154,15 @@ TEST_F(DifferenceTest, HowAnUpstreamIsSpokenToIsAChange) {
   const auto drained = with([](Upstream& u) { u.endpoints[0].weight = 0; });
   const auto slower = with([](Upstream& u) { u.identity = "another, by its timeouts"; });
   add(before_, "https",
-      {{"a.example", terminate({plain})},
+      {{"a.example", rules({plain})},
        {"b.example", passthrough(plain)},
        {"c.example", passthrough(plain)},
-       {"d.example", terminate({plain, h2})}});
+       {"d.example", rules({plain, h2})}});
   add(after_, "https",
-      {{"a.example", terminate({h2})},
+      {{"a.example", rules({h2})},
        {"b.example", passthrough(proxied)},
        {"c.example", passthrough(drained)},
-       {"d.example", terminate({slower, h2})}});
+       {"d.example", rules({slower, h2})}});
   EXPECT_EQ(told(), R"(~a.example upstream shop [10.0.0.7:80] -> shop [10.0.0.7:80] (h2)
 ~b.example upstream shop [10.0.0.7:80] -> shop [10.0.0.7:80] (PROXY v2)
 ~c.example upstream shop [10.0.0.7:80] -> shop [10.0.0.7:80 weight 0]
