@@ -71,6 +71,7 @@ GATEWAY_BEHAVIOURS = """
     HTTPRouteRequestPercentageMirror HTTPRouteCORS HTTPRouteWeight HTTPRouteInvalidNonExistentBackendRef
     HTTPRouteTimeoutRequest HTTPRouteTimeoutBackendRequest HTTPRouteRetry HTTPRouteRetryConnectionError HTTPRouteRetryBackendTimeout
     HTTPRouteBackendProtocolH2C HTTPRouteBackendProtocolWebSocket BackendTLSPolicy TLSRouteSimpleSameNamespace
+    TLSRouteTerminateSimpleSameNamespace TLSRouteMixedTerminationSameNamespace
     GatewayHTTPSAndTLSPassthroughSamePort GRPCExactMethodMatching GRPCRouteHeaderMatching GRPCRouteWeight
 """.split()
 
