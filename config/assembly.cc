@@ -117,11 +117,12 @@ void Assembly::build(routing::Snapshot& snapshot) const {
     names += views.size();
     tables.push_back({std::move(views), {}});
   }
-  // Large ones side by side.
+  // Large ones side by side. A new thread has the priority of this one; where there is none to be had, one after the
+  // other.
   constexpr std::size_t kLarge = 20'000;
   std::vector<std::future<routing::HostTable>> others;
   for (std::size_t i = 1; i < tables.size(); ++i) {
-    others.push_back(std::async(names < kLarge ? std::launch::deferred : std::launch::async,
+    others.push_back(std::async(names < kLarge ? std::launch::deferred : std::launch::async | std::launch::deferred,
                                 [&views = tables[i].views] { return routing::HostTable(views); }));
   }
   if (!tables.empty()) tables.front().made = routing::HostTable(tables.front().views);

@@ -187,6 +187,9 @@ void HttpSession::close(CloseReason reason) {
   // A line for the connection itself: where no request has one, and where it was the connection's fault.
   const bool own = reason == CloseReason::flood ||
                    (!busy() && requests_ == 0 && !std::holds_alternative<std::unique_ptr<Upgraded>>(stage_));
+  // What timeouts.drain cuts has not ended: without close_notify nothing looks whole.
+  const bool cut =
+      reason == CloseReason::draining && (busy() || std::holds_alternative<std::unique_ptr<Upgraded>>(stage_));
   codec_->stop();
   deadline_.cancel();
   early_.reset();
@@ -215,7 +218,7 @@ void HttpSession::close(CloseReason reason) {
       worker().log(line);
     }
   }
-  if (tls_ != nullptr && !is_failure(reason)) stream_->shutdown_write();
+  if (tls_ != nullptr && !is_failure(reason) && !cut) stream_->shutdown_write();
   stream_->set_observer(nullptr);
   retire();
 }

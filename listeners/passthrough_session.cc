@@ -358,7 +358,9 @@ void PassthroughSession::close(CloseReason reason) {
   if (worker().shared().access_log.enabled()) write_log(reason);
   if (stream_ != nullptr) stream_->set_observer(nullptr);
   if (tls_ != nullptr) {
-    if (!is_failure(reason)) tls_->shutdown_write();
+    // A tunnel that timeouts.drain cuts has not ended: nothing may look whole.
+    const bool cut = reason == CloseReason::draining && std::holds_alternative<Tunnelling>(stage_);
+    if (!is_failure(reason) && !cut) tls_->shutdown_write();
     tls_->set_observer(nullptr);
   }
   retire();

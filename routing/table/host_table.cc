@@ -312,6 +312,8 @@ void HostTable::fill(std::span<const View> entries) {
   std::vector<ShardRef> shards(count);
   shards_ = shards;
   size_ = 0;
+  labels_ = {};
+  wildcard_labels_.reset();
   // By shard, in one pass over the names and one over the shards.
   std::vector<Hashed> hashed;
   std::vector<std::uint32_t> begins(count + 1);

@@ -658,8 +658,28 @@ def test_a_drain_lets_tunnels_finish_until_its_end(secure, lines):
     finish(ends)
     assert rest(ends) == b""
     secure.edge.wait_access(sni=HOST, reason="done")
-    stays.rest_or_reset()
+    assert cut(stays) == b"", "what is cut does not look whole"
     secure.edge.wait_access(sni=HOST, reason="draining")
+    assert secure.edge.wait_exit() == 3
+
+
+@pytest.mark.sanitizer
+def test_what_the_end_of_a_drain_cuts_does_not_look_whole(secure, tap):
+    """Without close_notify behind the bytes that came: of a terminate route, and of an upgraded connection."""
+    secure.start(terminated(tap.address), {"host": "ws.example.com", "rules": [{"path": "/", "upstream": tap.address}]},
+                 timeouts={"drain": "500ms"})
+    plain, plain_backend = secure.tunnel(tap)
+    upgraded = secure.connect("ws.example.com")
+    upgraded.send(b"GET / HTTP/1.1\r\nHost: ws.example.com\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+    backend = tap.accept()
+    backend.take_through(b"\r\n\r\n")
+    backend.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+    upgraded.take_through(b"\r\n\r\n")
+    for client, far in ((plain, plain_backend), (upgraded, backend)):
+        far.send(b"half")
+        assert client.take(4) == b"half"
+    secure.edge.signal(signal.SIGTERM)
+    assert cut(plain) == b"" and cut(upgraded) == b""
     assert secure.edge.wait_exit() == 3
 
 
