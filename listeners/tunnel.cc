@@ -23,7 +23,6 @@ Tunnel::Tunnel(Worker& worker, Observer& observer, core::Stream& client, core::S
 Tunnel::Tunnel(Worker& worker, Observer& observer, core::TcpStream& client, core::TcpStream& upstream)
     : Tunnel(worker, observer, static_cast<core::Stream&>(client), static_cast<core::Stream&>(upstream)) {
   tcp_client_ = &client;
-  tcp_upstream_ = &upstream;
 }
 
 Tunnel::~Tunnel() {
@@ -79,8 +78,9 @@ void Tunnel::pump() {
   if (tcp_client_ != nullptr) {
     if (up_.state() == Relay::State::done) down_.close_follows();
     if (down_.state() == Relay::State::done) up_.close_follows();
-    up = up_.pump(*tcp_client_, *tcp_upstream_, again, budget);
-    down = down_.pump(*tcp_upstream_, *tcp_client_, again, budget);
+    auto& tcp_upstream = static_cast<core::TcpStream&>(upstream_);
+    up = up_.pump(*tcp_client_, tcp_upstream, again, budget);
+    down = down_.pump(tcp_upstream, *tcp_client_, again, budget);
   } else {
     up = up_.pump(client_, upstream_, again, budget);
     down = down_.pump(upstream_, client_, again, std::min(budget, observer_.tunnel_read_limit()));
