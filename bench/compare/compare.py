@@ -49,7 +49,7 @@ def parse_arguments():
     parser.add_argument("--out", type=lambda text: pathlib.Path(text).resolve(), default=ROOT / "build/compare")
     options = parser.parse_args()
     options.rounds = options.rounds or (1 if options.quick else 5)
-    options.seconds = options.seconds or (0.25 if options.quick else 3)
+    options.seconds = options.seconds or (0.2 if options.quick else 3)
     options.warmup = min(0.3, options.seconds / 5)
     if options.two_workers is None:
         options.two_workers = not options.quick and not options.peers
