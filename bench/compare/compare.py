@@ -67,6 +67,8 @@ def chosen_peers(options):
     found = {kind: (kind, find_binary(kind, options.build)) for kind in KINDS}
     if options.two_workers:
         found["edgemux-2w"] = found["edgemux"]
+        if options.peers and "edgemux-2w" not in options.peers:
+            options.peers.append("edgemux-2w")
     for entry in options.peer:
         name, _, binary = entry.partition("=")
         kind = name if name in KINDS else name.split("-")[0]
