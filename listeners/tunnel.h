@@ -72,7 +72,7 @@ class Tunnel final : private core::StreamObserver {
   Observer& observer_;
   core::Stream& client_;
   core::Stream& upstream_;
-  core::TcpStream* tcp_client_ = nullptr;  // null, or both are
+  core::TcpStream* tcp_client_ = nullptr;  // null where they are not both TCP
   core::Relay up_;
   core::Relay down_;
   core::Timer deadline_;

@@ -15,6 +15,7 @@ from support.origin import Origin, pattern
 from support.ports import free_port
 from support.proxy import BINARY, Edgemux
 from support.site import Site
+from support.terminated import Lines, Secure
 from support.waiting import patience
 from support.wire import Blackhole, Tap
 
@@ -87,6 +88,17 @@ def origin(closing):
 @pytest.fixture
 def site(edge, origin, authority):
     return Site(edge, origin, authority)
+
+
+@pytest.fixture
+def secure(edge, authority):
+    return Secure(edge, authority)
+
+
+@pytest.fixture
+def lines(closing):
+    """lines(name) starts a backend that speaks first."""
+    return lambda name="lines": closing(Lines(name))
 
 
 @pytest.fixture
