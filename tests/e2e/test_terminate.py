@@ -195,6 +195,8 @@ def test_a_client_that_never_says_close_notify_ends_all_the_same_and_it_is_told(
 def test_a_reset_on_one_side_ends_the_other_and_never_looks_whole(secure, tap):
     secure.start(terminated(tap.address))
     client, backend = secure.tunnel(tap)
+    client.send(b"some")
+    assert backend.take(4) == b"some", "the tunnel stands: before it does, a backend that was told nothing gets a FIN"
     client.reset()
     with pytest.raises(ConnectionResetError):
         backend.take_rest()
