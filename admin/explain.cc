@@ -30,12 +30,6 @@ std::string utc_day(std::int64_t seconds) {
   return {text.data(), std::strftime(text.data(), text.size(), "%Y-%m-%d", &parts)};
 }
 
-std::string joined(const std::vector<std::string>& words) {
-  std::string out;
-  for (const auto& word : words) out += (out.empty() ? "" : ", ") + word;
-  return out;
-}
-
 std::string binds_of(const routing::Listener& listener) {
   std::string out;
   for (const auto& bind : listener.spec.binds) out += (out.empty() ? "" : ", ") + bind.text;

@@ -22,12 +22,6 @@ using routing::ValueMatch;
 constexpr std::size_t kMaxRules = 40;
 constexpr std::size_t kMaxEndpoints = 64;
 
-std::string joined(const std::vector<std::string>& words) {
-  std::string out;
-  for (const auto& word : words) out += (out.empty() ? "" : ", ") + word;
-  return out;
-}
-
 std::string path_of(const Rule& rule) {
   switch (rule.kind) {
     case Rule::Kind::exact:
@@ -301,6 +295,12 @@ void add_upstream(Explanation& out, const routing::Upstream& upstream, bool runn
   }
   if (step.candidates.empty()) step.text += "; without endpoints (503)";
   out.steps.push_back(std::move(step));
+}
+
+std::string joined(const std::vector<std::string>& words) {
+  std::string out;
+  for (const auto& word : words) out += (out.empty() ? "" : ", ") + word;
+  return out;
 }
 
 }  // namespace edgemux::admin

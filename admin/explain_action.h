@@ -21,4 +21,7 @@ void explain_action(Explanation& out, const routing::Rule& rule, const ActionVie
 // A step for an upstream and its endpoints.
 void add_upstream(Explanation& out, const routing::Upstream& upstream, bool running);
 
+// "a, b, c"
+std::string joined(const std::vector<std::string>& words);
+
 }  // namespace edgemux::admin

@@ -31,7 +31,7 @@ constexpr std::array<std::string_view, core::kMirrorResults> kMirrorNames{"answe
 constexpr std::uint64_t kStaleMs = 10'000;
 
 // A label's value: backslash, quote and newline are escaped.
-std::string quoted(std::string_view value) {
+std::string label_value(std::string_view value) {
   std::string out = "\"";
   for (const char c : value) {
     if (c == '\\' || c == '"') out += '\\';
@@ -75,14 +75,6 @@ class Text {
   std::string text_;
 };
 
-// Sums one counter of a listener over the workers.
-template <class Read>
-std::uint64_t over_workers(const Metrics& metrics, Read read) {
-  std::uint64_t sum = 0;
-  for (unsigned i = 0; i < metrics.workers(); ++i) sum += read(metrics.worker(i));
-  return sum;
-}
-
 // The listeners that exist, and "other" only where it was needed.
 class Listeners {
  public:
@@ -90,15 +82,15 @@ class Listeners {
 
   template <class Read>
   std::uint64_t sum(std::size_t slot, Read read) const {
-    return over_workers(
-        metrics_, [&](const core::WorkerMetrics& worker) -> std::uint64_t { return read(worker.listeners[slot]); });
+    return metrics_.over_workers(
+        [&](const core::WorkerMetrics& worker) -> std::uint64_t { return read(worker.listeners[slot]); });
   }
   // visit(slot, label)
   template <class Visit>
   void each(Visit visit) const {
     for (std::size_t slot = 0; slot < names_.size(); ++slot) {
       if (slot == 0 && sum(0, [](const ListenerMetrics& l) { return l.accepted.read(); }) == 0) continue;
-      visit(slot, "listener=" + quoted(names_[slot]));
+      visit(slot, "listener=" + label_value(names_[slot]));
     }
   }
 
@@ -182,19 +174,19 @@ void write_listeners(Text& text, const Metrics& metrics) {
 
 void write_workers(Text& text, const Metrics& metrics) {
   const auto sum = [&](Counter core::WorkerMetrics::*counter) {
-    return over_workers(metrics, [&](const core::WorkerMetrics& w) { return (w.*counter).read(); });
+    return metrics.over_workers([&](const core::WorkerMetrics& w) { return (w.*counter).read(); });
   };
   text.family("edgemux_drops_total", "counter", "Connections and requests that ended in a failure, by reason.");
   for (std::size_t i = 0; i < listeners::kCloseReasons; ++i) {
     const auto reason = static_cast<listeners::CloseReason>(i);
     if (!listeners::is_failure(reason)) continue;
     text.sample(fmt::format("reason=\"{}\"", listeners::close_reason_name(reason)),
-                over_workers(metrics, [&](const core::WorkerMetrics& w) { return w.closes[i].read(); }));
+                metrics.over_workers([&](const core::WorkerMetrics& w) { return w.closes[i].read(); }));
   }
   text.family("edgemux_upstream_connects_total", "counter", "Attempts to connect to an endpoint.");
   for (std::size_t i = 0; i < kConnectNames.size(); ++i) {
     text.sample(fmt::format("result=\"{}\"", kConnectNames[i]),
-                over_workers(metrics, [&](const core::WorkerMetrics& w) { return w.upstream_connects[i].read(); }));
+                metrics.over_workers([&](const core::WorkerMetrics& w) { return w.upstream_connects[i].read(); }));
   }
   text.single("edgemux_upstream_reuses_total", "counter", "Requests sent over a connection from the pool.",
               sum(&core::WorkerMetrics::upstream_reuses));
@@ -204,7 +196,7 @@ void write_workers(Text& text, const Metrics& metrics) {
               "Copies of requests for mirrors, by what became of them; a dropped one was never sent.");
   for (std::size_t i = 0; i < kMirrorNames.size(); ++i) {
     text.sample(fmt::format("result=\"{}\"", kMirrorNames[i]),
-                over_workers(metrics, [&](const core::WorkerMetrics& w) { return w.mirrored[i].read(); }));
+                metrics.over_workers([&](const core::WorkerMetrics& w) { return w.mirrored[i].read(); }));
   }
   text.single("edgemux_upstream_connections_idle", "gauge", "Connections waiting in the pools.",
               sum(&core::WorkerMetrics::upstream_idle));
@@ -219,7 +211,7 @@ void write_tenant(Text& text, std::span<const routing::TenantPtr> tenants, std::
   std::uint64_t others = 0;
   bool any_other = false;
   const auto label = [&](std::string_view name) {
-    std::string out = "tenant=" + quoted(name);
+    std::string out = "tenant=" + label_value(name);
     if (!more.empty()) out += "," + std::string(more);
     return out;
   };
@@ -360,13 +352,14 @@ std::string render_upstreams(const routing::UpstreamList& upstreams) {
   text.family("edgemux_upstream_endpoints", "gauge", "Endpoints of checked or limited upstreams, by state.");
   for (const auto& [name, sums] : by_name) {
     for (std::size_t i = 0; i < sums.endpoints.size(); ++i) {
-      text.sample(fmt::format("upstream={},state=\"{}\"", quoted(name), routing::kStateNames[i]), sums.endpoints[i]);
+      text.sample(fmt::format("upstream={},state=\"{}\"", label_value(name), routing::kStateNames[i]),
+                  sums.endpoints[i]);
     }
   }
   const auto write = [&](std::string_view family, std::string_view type, std::string_view help,
                          std::uint64_t Sums::*value) {
     text.family(family, type, help);
-    for (const auto& [name, sums] : by_name) text.sample("upstream=" + quoted(name), sums.*value);
+    for (const auto& [name, sums] : by_name) text.sample("upstream=" + label_value(name), sums.*value);
   };
   write("edgemux_upstream_connections", "gauge", "Connections that count against limits.connections.",
         &Sums::connections);

@@ -20,13 +20,6 @@ constexpr std::size_t kMaxUpstreams = 1000;
 constexpr std::size_t kMaxTenants = 1000;
 constexpr std::size_t kMaxDiagnostics = 100;
 
-template <class Read>
-std::uint64_t over_workers(const core::Metrics& metrics, Read read) {
-  std::uint64_t sum = 0;
-  for (unsigned i = 0; i < metrics.workers(); ++i) sum += read(metrics.worker(i));
-  return sum;
-}
-
 Json listeners_of(const StatusView& view) {
   const auto names = view.metrics.listener_names();
   Json list = Json::array();
@@ -42,16 +35,16 @@ Json listeners_of(const StatusView& view) {
     // A listener that has no slot of its own yet has counted nothing.
     for (std::size_t slot = 1; slot < names.size(); ++slot) {
       if (names[slot] != listener->spec.name) continue;
-      accepted = over_workers(view.metrics, [&](const auto& w) { return w.listeners[slot].accepted.read(); });
-      active = over_workers(view.metrics, [&](const auto& w) { return w.listeners[slot].active.read(); });
-      requests = over_workers(view.metrics, [&](const auto& w) {
+      accepted = view.metrics.over_workers([&](const auto& w) { return w.listeners[slot].accepted.read(); });
+      active = view.metrics.over_workers([&](const auto& w) { return w.listeners[slot].active.read(); });
+      requests = view.metrics.over_workers([&](const auto& w) {
         std::uint64_t sum = 0;
         for (const auto& one : w.listeners[slot].requests) sum += one.read();
         return sum;
       });
-      errors = over_workers(view.metrics, [&](const auto& w) { return w.listeners[slot].requests.back().read(); });
-      in = over_workers(view.metrics, [&](const auto& w) { return w.listeners[slot].client_received.read(); });
-      out = over_workers(view.metrics, [&](const auto& w) { return w.listeners[slot].client_sent.read(); });
+      errors = view.metrics.over_workers([&](const auto& w) { return w.listeners[slot].requests.back().read(); });
+      in = view.metrics.over_workers([&](const auto& w) { return w.listeners[slot].client_received.read(); });
+      out = view.metrics.over_workers([&](const auto& w) { return w.listeners[slot].client_sent.read(); });
     }
     list.push_back({{"name", listener->spec.name},
                     {"protocol", routing::protocol_name(listener->spec.protocol)},

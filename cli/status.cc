@@ -14,7 +14,7 @@ namespace edgemux::cli {
 
 namespace {
 
-using Json = nlohmann::json;
+using Json = nlohmann::ordered_json;
 
 Json parsed(const std::string& text) {
   auto json = Json::parse(text, nullptr, false);

@@ -29,4 +29,5 @@ add_library(llhttp STATIC EXCLUDE_FROM_ALL ${LLHTTP_SOURCES}/api.c ${LLHTTP_SOUR
 target_include_directories(llhttp SYSTEM PUBLIC ${LLHTTP_INCLUDE})
 target_compile_definitions(llhttp PUBLIC LLHTTP_STRICT_MODE=1)
 target_compile_options(llhttp PRIVATE -w)
+set_target_properties(llhttp PROPERTIES UNITY_BUILD OFF) # C, whose files share names
 add_library(dep::llhttp ALIAS llhttp)

@@ -24,7 +24,7 @@ constexpr int most_elements = 256;  // of one path
 std::string reason(int code) { return std::generic_category().message(code); }
 
 // "/a/b" is "/a" and "b"; slashes at the end do not count.
-std::pair<std::string, std::string> split(std::string_view path) {
+std::pair<std::string, std::string> folder_and_name(std::string_view path) {
   while (path.size() > 1 && path.back() == '/') path.remove_suffix(1);
   const auto slash = path.rfind('/');
   std::string_view folder = path.substr(0, slash);
@@ -67,7 +67,7 @@ class Watcher::Walk {
   // What `written` leads to.
   void file(const std::string& path, const std::string& written, int links) {
     if (path.empty() || path.front() != '/' || links > most_links) return;
-    const auto [parent, name] = split(path);
+    const auto [parent, name] = folder_and_name(path);
     const auto real = folder(parent, links, 0);
     if (!real || name.empty()) return;
     Folder& mine = plan_[*real];
@@ -91,10 +91,10 @@ class Watcher::Walk {
   }
 
   std::optional<std::string> step(const std::string& path, int links, int depth) {
-    const auto [parent, name] = split(path);
+    const auto [parent, name] = folder_and_name(path);
     const auto real = folder(parent, links, depth + 1);
     if (!real || name.empty() || name == ".") return real;
-    if (name == "..") return split(*real).first;
+    if (name == "..") return folder_and_name(*real).first;
     plan_[*real].steps.insert(name);
     const std::string here = join(*real, name);
     if (const auto target = link_target(*real, here)) return folder(*target, links + 1, depth + 1);

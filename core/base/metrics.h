@@ -15,6 +15,7 @@
 #include <mutex>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace edgemux::core {
@@ -107,6 +108,13 @@ class Metrics {
   [[nodiscard]] unsigned workers() const { return static_cast<unsigned>(workers_.size()); }
   [[nodiscard]] WorkerMetrics& worker(unsigned index) { return *workers_[index]; }
   [[nodiscard]] const WorkerMetrics& worker(unsigned index) const { return *workers_[index]; }
+  // The sum of read(WorkerMetrics) over them.
+  template <class Read>
+  [[nodiscard]] std::uint64_t over_workers(Read read) const {
+    std::uint64_t sum = 0;
+    for (const auto& worker : workers_) sum += read(std::as_const(*worker));
+    return sum;
+  }
 
   // Thread safe. The same name always gets the same slot, over reloads too. When all are taken, new names share the
   // slot of "other".

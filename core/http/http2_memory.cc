@@ -25,28 +25,28 @@ namespace {
 // block, never as much as to the next class.
 constexpr unsigned kSmallest = 5;  // as a power
 constexpr std::size_t kClasses = 17;
-constexpr std::size_t size_of(std::size_t index) {
+constexpr std::size_t class_size(std::size_t index) {
   return ((index & 1U) != 0 ? std::size_t{3} : std::size_t{2}) << (kSmallest - 1 + index / 2);
 }
-constexpr std::size_t kLargest = size_of(kClasses - 1);
+constexpr std::size_t kLargest = class_size(kClasses - 1);
 constexpr std::size_t kKeptBytes = 64 * 1024;  // per class
 
 // The smallest class that holds `size` bytes.
 constexpr std::size_t class_of(std::size_t size) {
-  if (size <= size_of(0)) return 0;
+  if (size <= class_size(0)) return 0;
   const auto power = static_cast<std::size_t>(std::bit_width(size - 1));
   const std::size_t index = 2 * (power - kSmallest);
-  return size <= size_of(index - 1) ? index - 1 : index;
+  return size <= class_size(index - 1) ? index - 1 : index;
 }
 
 // The largest class that fits into a block of `size` bytes wholly.
 constexpr std::size_t class_within(std::size_t size) {
   const auto power = static_cast<std::size_t>(std::bit_width(size)) - 1;
   const std::size_t index = 2 * (power - kSmallest);
-  return size >= size_of(index + 1) ? index + 1 : index;
+  return size >= class_size(index + 1) ? index + 1 : index;
 }
 
-static_assert(size_of(0) == 32 && size_of(1) == 48 && size_of(2) == 64 && size_of(3) == 96);
+static_assert(class_size(0) == 32 && class_size(1) == 48 && class_size(2) == 64 && class_size(3) == 96);
 static_assert(class_of(1) == 0 && class_of(33) == 1 && class_of(48) == 1 && class_of(49) == 2 && class_of(65) == 3);
 static_assert(class_within(40) == 0 && class_within(56) == 1 && class_within(72) == 2 && class_within(104) == 3);
 
@@ -61,7 +61,7 @@ struct FreeBlocks {
   bool gone = false;
 
   constexpr FreeBlocks() {
-    for (std::size_t i = 0; i < kClasses; ++i) lists[i].room = kKeptBytes / size_of(i);
+    for (std::size_t i = 0; i < kClasses; ++i) lists[i].room = kKeptBytes / class_size(i);
   }
 };
 // Without a constructor or destructor that runs, so that reaching it costs nothing.
@@ -93,7 +93,7 @@ void* take_http2_memory(std::size_t size) {
   const std::size_t index = class_of(size);
   FreeBlocks::List& list = blocks.lists[index];
   void* block = list.head;
-  if (block == nullptr) return std::malloc(size_of(index));
+  if (block == nullptr) return std::malloc(class_size(index));
   std::memcpy(&list.head, block, sizeof list.head);
   ++list.room;
   return block;
@@ -102,7 +102,7 @@ void* take_http2_memory(std::size_t size) {
 void give_http2_memory(void* block) noexcept {
   if (block == nullptr) return;
   const std::size_t size = malloc_usable_size(block);
-  if (size < size_of(0) || size >= kLargest + kLargest / 2 || blocks.gone) return std::free(block);
+  if (size < class_size(0) || size >= kLargest + kLargest / 2 || blocks.gone) return std::free(block);
   FreeBlocks::List& list = blocks.lists[class_within(size)];
   if (list.room == 0) return std::free(block);
   if (!blocks.watched) watch();

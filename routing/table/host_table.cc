@@ -70,9 +70,6 @@ std::size_t names_per_shard(std::size_t names) {
   return names < kVeryLarge ? 40 : 96;
 }
 
-// The key that a name is stored under: a wildcard without its star.
-std::string_view key_of(std::string_view name) { return name.starts_with("*.") ? name.substr(1) : name; }
-
 }  // namespace
 
 std::string_view normalise_host(std::string_view text, char* buffer, bool wildcard) {
@@ -320,7 +317,7 @@ void HostTable::fill(std::span<const View> entries) {
   hashed.reserve(entries.size());
   std::size_t bytes = 0;
   for (const View& entry : entries) {
-    const std::string_view key = key_of(entry.name);
+    const std::string_view key = host_key(entry.name);
     bytes += Record::size_for(key.size());
     const bool wildcard = key.size() != entry.name.size();
     hashed.push_back({hash(key), key, wildcard, entry.route});
@@ -400,7 +397,7 @@ HostTable HostTable::with(const std::vector<Entry>& changes, const std::vector<s
   std::vector<Hashed> touched;  // a null route pointer: removed
   touched.reserve(changes.size() + removed.size());
   const auto touch = [&](const std::string& name, const RoutePtr* route) {
-    const std::string_view key = key_of(name);
+    const std::string_view key = host_key(name);
     touched.push_back({hash(key), key, key.size() != name.size(), route});
   };
   for (const Entry& entry : changes) touch(entry.name, &entry.route);
@@ -522,7 +519,7 @@ const HostTable::Record* HostTable::find_key(std::string_view key) const {
 }
 
 bool HostTable::serves(std::string_view name) const {
-  const std::string_view key = key_of(name);
+  const std::string_view key = host_key(name);
   const Record* record = find_key(key);
   return record != nullptr && record->route != nullptr;
 }

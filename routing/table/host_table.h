@@ -33,6 +33,9 @@ namespace edgemux::routing {
 // label is all digits. `buffer` holds at least 256 bytes and backs the result.
 std::string_view normalise_host(std::string_view text, char* buffer, bool wildcard = false);
 
+// What stands for a name where names are looked up: a wildcard without its star.
+constexpr std::string_view host_key(std::string_view name) { return name.starts_with("*.") ? name.substr(1) : name; }
+
 class HostTable {
  public:
   struct Entry {

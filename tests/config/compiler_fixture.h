@@ -38,7 +38,7 @@ class CompilingTest : public DiskTest {
     return out;
   }
   void pair(const std::string& cert, const std::string& key, const std::vector<std::string>& names) const {
-    const auto made = edgemux::testing::make_certificate({.names = names});
+    const auto made = edgemux::test::make_certificate({.names = names});
     write(cert, made.cert_pem());
     write(key, made.key_pem());
     ::chmod(path(key).c_str(), 0600);

@@ -463,7 +463,7 @@ TEST_F(CompilerTest, CertificatesComeFromFilesAndDirectories) {
 
   // A renewal, half done: the pair that was good stays until the second file is there.
   const auto before = c.snapshot->certificates->pairs();
-  const auto renewed = edgemux::testing::make_certificate({{"a.example.com"}});
+  const auto renewed = edgemux::test::make_certificate({{"a.example.com"}});
   replace("a.pem", renewed.cert_pem());
   const auto half = it->compile();
   EXPECT_EQ(half.errors(), 3U) << text(half);
@@ -483,7 +483,7 @@ TEST_F(CompilerTest, CertificatesComeFromFilesAndDirectories) {
 }
 
 TEST_F(CompilerTest, ABrokenClientCaRefusesItsHostAndNoOther) {
-  const auto ca = edgemux::testing::make_certificate({.names = {}, .ca = true});
+  const auto ca = edgemux::test::make_certificate({.names = {}, .ca = true});
   write("ca.pem", ca.cert_pem());
   main_file(
       "tls: { min_version: \"1.3\" }\n"

@@ -278,7 +278,7 @@ class RandomRecompileTest : public RecompileTest, public ::testing::WithParamInt
         return "wrote " + file;
     }
   }
-  edgemux::testing::Identity authority_ = edgemux::testing::make_certificate({{"ca.example.com"}});
+  edgemux::test::Identity authority_ = edgemux::test::make_certificate({{"ca.example.com"}});
 };
 
 TEST_P(RandomRecompileTest, ComesToWhatAFreshOneComesTo) {

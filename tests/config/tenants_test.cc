@@ -314,7 +314,7 @@ TEST_F(TenantsTest, ATenantHasSoManyFilesAndThoseThatWereGoodStay) {
 }
 
 TEST_F(TenantsTest, PathsStayInTheTenantsFolder) {
-  const auto ca = edgemux::testing::make_certificate({.names = {}, .ca = true});
+  const auto ca = edgemux::test::make_certificate({.names = {}, .ca = true});
   write("tenants.d/a/ca.pem", ca.cert_pem());
   write("ca.pem", ca.cert_pem());
   write("tenants.d/b/ca.pem", ca.cert_pem());
@@ -388,7 +388,7 @@ TEST_F(TenantsTest, FilesOfAnUpstreamsTlsStayInTheTenantsFolder) {
 }
 
 TEST_F(TenantsTest, AFolderThatOthersShareIsNobodysOwn) {
-  const auto ca = edgemux::testing::make_certificate({.names = {}, .ca = true});
+  const auto ca = edgemux::test::make_certificate({.names = {}, .ca = true});
   write("ca.pem", ca.cert_pem());
   write(
       "edgemux.yaml",

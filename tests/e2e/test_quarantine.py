@@ -145,7 +145,7 @@ ODD = {
     "an anchor in itself": (content(b"routes: &a [*a]\n"), r":1:14: error: unknown alias 'a'"),
     "a key twice": (content(b"\xef\xbb\xbfroutes: []\r\nroutes: []\r\n"), r":2:1: error: duplicate key 'routes'"),
     "deep": (content(b"routes: " + b"[" * 10_000), r":1:40: error: nested deeper than 32 levels"),
-    "a long line": (content(b"routes: [" + b"{ host: q q, rules: [] }, " * 40_000 + b"]"), r":1:30: error: 'rules' must not be empty"),
+    "a long line": (content(b"routes: [" + b"{ host: q q, rules: [] }, " * 10_000 + b"]"), r":1:30: error: 'rules' must not be empty"),
     "a port": (content(b"routes: [{ host: 'a.example.test:443', rules: [] }]"), r":1:18: error: .* write the name without a port"),
     "Unicode": (content("routes: [{ host: bücher.example.test, rules: [] }]".encode()), r":1:18: error: .* like xn--bcher-kva"),
     "a directory": (os.mkdir, r"cannot read .*routes\.yaml: it is a directory"),

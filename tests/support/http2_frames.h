@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-namespace edgemux::testing {
+namespace edgemux::test {
 
 enum FrameType : std::uint8_t {
   kData = 0,
@@ -151,4 +151,4 @@ inline std::vector<Frame> split_frames(std::string& bytes) {
   return list;
 }
 
-}  // namespace edgemux::testing
+}  // namespace edgemux::test

@@ -17,7 +17,7 @@
 #include "core/base/address.h"
 #include "core/io/event_loop.h"
 
-namespace edgemux::testing {
+namespace edgemux::test {
 
 // EventLoop::run() may be called once only, so a driver is used for the whole of a test: each step of it is a
 // condition, and what to do when it holds.
@@ -123,4 +123,4 @@ inline SocketPair tcp_pair(int buffer = 0) {
   return pair;
 }
 
-}  // namespace edgemux::testing
+}  // namespace edgemux::test

@@ -16,7 +16,7 @@
 
 #include "core/io/stream.h"
 
-namespace edgemux::testing {
+namespace edgemux::test {
 
 class MemoryStream final : public core::Stream {
  public:
@@ -155,4 +155,4 @@ class MemoryLink {
   std::unique_ptr<MemoryStream> b;
 };
 
-}  // namespace edgemux::testing
+}  // namespace edgemux::test

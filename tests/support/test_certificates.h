@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-namespace edgemux::testing {
+namespace edgemux::test {
 
 struct FreeKey {
   void operator()(EVP_PKEY* key) const { EVP_PKEY_free(key); }
@@ -108,4 +108,4 @@ inline Identity make_certificate(const CertificateSpec& spec) {
   return made;
 }
 
-}  // namespace edgemux::testing
+}  // namespace edgemux::test

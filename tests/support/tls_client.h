@@ -11,7 +11,7 @@
 #include "tests/support/memory_stream.h"
 #include "tests/support/test_certificates.h"
 
-namespace edgemux::testing {
+namespace edgemux::test {
 
 struct TlsClientOptions {
   int version = TLS1_3_VERSION;
@@ -165,4 +165,4 @@ class TlsClient {
   std::string pending_;
 };
 
-}  // namespace edgemux::testing
+}  // namespace edgemux::test

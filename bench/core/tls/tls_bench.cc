@@ -19,11 +19,11 @@ namespace {
 
 using namespace edgemux::core;
 namespace fs = std::filesystem;
-using edgemux::testing::CertificateSpec;
-using edgemux::testing::Identity;
-using edgemux::testing::make_certificate;
-using edgemux::testing::MemoryLink;
-using edgemux::testing::TlsClient;
+using edgemux::test::CertificateSpec;
+using edgemux::test::Identity;
+using edgemux::test::make_certificate;
+using edgemux::test::MemoryLink;
+using edgemux::test::TlsClient;
 
 std::string real_hello() {
   MemoryLink link;
@@ -64,7 +64,7 @@ struct Folder {
 
 void load_pairs(benchmark::State& state) {
   const bool rsa = state.range(1) != 0;
-  const Folder folder(make_certificate({.key = rsa ? edgemux::testing::rsa_key() : nullptr}),
+  const Folder folder(make_certificate({.key = rsa ? edgemux::test::rsa_key() : nullptr}),
                       static_cast<int>(state.range(0)));
   for (auto _ : state) {
     std::vector<CertifiedKeyPtr> pairs;

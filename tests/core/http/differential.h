@@ -11,7 +11,7 @@
 #include "core/http/head_parser.h"
 #include "tests/core/http/llhttp_reference.h"
 
-namespace edgemux::core::testing {
+namespace edgemux::core::differential {
 
 struct Body {
   bool complete = false;
@@ -108,4 +108,4 @@ inline std::string compare_response(std::string_view message, Method method, std
   return compare_body(read_body(BodyReader(head), message.substr(result.consumed), piece), other);
 }
 
-}  // namespace edgemux::core::testing
+}  // namespace edgemux::core::differential

@@ -78,7 +78,7 @@ TEST(Differential, Requests) {
   std::size_t accepted = 0;
   for (int i = 0; i < 20000; ++i) {
     const std::string message = generator.spoil(generator.request());
-    ASSERT_EQ(testing::compare_request(message, generator.piece()), "") << message;
+    ASSERT_EQ(differential::compare_request(message, generator.piece()), "") << message;
     std::vector<char> bytes(message.begin(), message.end());
     RequestHead head;
     accepted += parse_request_head(bytes, 65536, head).state == ParseState::done ? 1U : 0U;
@@ -91,7 +91,7 @@ TEST(Differential, Responses) {
   for (int i = 0; i < 20000; ++i) {
     const std::string message = generator.spoil(generator.response());
     const Method method = i % 4 == 0 ? Method::head : Method::get;
-    ASSERT_EQ(testing::compare_response(message, method, generator.piece()), "") << message;
+    ASSERT_EQ(differential::compare_response(message, method, generator.piece()), "") << message;
   }
 }
 
@@ -112,7 +112,7 @@ TEST(Differential, WhatLlhttpAcceptsAndEdgemuxDoesNot) {
     std::vector<char> bytes(text.begin(), text.end());
     RequestHead head;
     EXPECT_EQ(parse_request_head(bytes, 65536, head).state, ParseState::error) << text;
-    EXPECT_TRUE(testing::Reference::read(text, HTTP_REQUEST, false).head_complete) << text;
+    EXPECT_TRUE(differential::Reference::read(text, HTTP_REQUEST, false).head_complete) << text;
   }
 }
 

@@ -4,7 +4,7 @@
 namespace edgemux::core {
 namespace {
 
-using namespace edgemux::testing;  // NOLINT: frames read like text
+using namespace edgemux::test;  // NOLINT: frames read like text
 
 Fields status(std::string_view code, const Fields& more = {}) {
   Fields list = {{":status", std::string(code)}};

@@ -30,12 +30,12 @@ class FrameReader {
   FrameReader& operator=(const FrameReader&) = delete;
 
   std::string read(std::string& bytes) {
-    if (bytes.starts_with(testing::kPreface)) {
-      bytes.erase(0, testing::kPreface.size());
+    if (bytes.starts_with(test::kPreface)) {
+      bytes.erase(0, test::kPreface.size());
       preface_seen = true;
     }
     std::string text;
-    for (const testing::Frame& f : testing::split_frames(bytes)) {
+    for (const test::Frame& f : test::split_frames(bytes)) {
       const std::string line = describe(f);
       if (line.empty()) continue;
       text += (text.empty() ? "" : "\n") + line;
@@ -51,25 +51,25 @@ class FrameReader {
   std::map<std::uint32_t, std::string> bodies;
 
  private:
-  std::string describe(const testing::Frame& f) {
+  std::string describe(const test::Frame& f) {
     const std::string stream = " " + std::to_string(f.stream);
-    const std::string end = (f.flags & testing::kEndStream) != 0 ? " ." : "";
+    const std::string end = (f.flags & test::kEndStream) != 0 ? " ." : "";
     switch (f.type) {
-      case testing::kData:
+      case test::kData:
         bodies[f.stream] += f.payload;
         if (f.payload.size() > 64) return "DATA" + stream + " <" + std::to_string(f.payload.size()) + ">" + end;
         return "DATA" + stream + (f.payload.empty() ? "" : " " + f.payload) + end;
-      case testing::kHeaders:
+      case test::kHeaders:
         return "HEADERS" + stream + end + " {" + inflate(f.payload) + "}";
-      case testing::kRstStream:
+      case test::kRstStream:
         return "RST_STREAM" + stream + " " + std::to_string(f.word(0));
-      case testing::kSettings:
-        return with_settings ? ((f.flags & testing::kAck) != 0 ? "SETTINGS ack" : "SETTINGS") : "";
-      case testing::kPing:
-        return (f.flags & testing::kAck) != 0 ? "PING ack" : "PING";
-      case testing::kGoaway:
+      case test::kSettings:
+        return with_settings ? ((f.flags & test::kAck) != 0 ? "SETTINGS ack" : "SETTINGS") : "";
+      case test::kPing:
+        return (f.flags & test::kAck) != 0 ? "PING ack" : "PING";
+      case test::kGoaway:
         return "GOAWAY " + std::to_string(f.word(0)) + " " + std::to_string(f.word(4));
-      case testing::kWindowUpdate:
+      case test::kWindowUpdate:
         if (!window_seen_ && f.stream == 0) {
           window_seen_ = true;
           return "";
@@ -148,7 +148,7 @@ class Http2ServerTalk final : public ServerCodec::Observer {
   }
   // The client's preface and SETTINGS, and the acknowledgement of ours.
   void greet(std::initializer_list<std::pair<unsigned, std::uint32_t>> values = {}) {
-    client_sends(std::string(testing::kPreface) + testing::settings(values) + testing::settings_ack());
+    client_sends(std::string(test::kPreface) + test::settings(values) + test::settings_ack());
   }
 
   void client_sends(std::string bytes) { EXPECT_EQ(codec.receive({bytes.data(), bytes.size()}), bytes.size()); }
@@ -232,7 +232,7 @@ class Http2ClientTalk final : public ClientCodec::Observer {
   Http2ClientTalk() : codec(*this, output, scratch, test_clock) {}
 
   void greet(std::initializer_list<std::pair<unsigned, std::uint32_t>> values = {}) {
-    server_sends(testing::settings(values) + testing::settings_ack());
+    server_sends(test::settings(values) + test::settings_ack());
     (void)sent();
   }
   void server_sends(std::string bytes) { EXPECT_EQ(codec.receive({bytes.data(), bytes.size()}), bytes.size()); }

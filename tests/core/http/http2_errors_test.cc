@@ -5,7 +5,7 @@
 namespace edgemux::core {
 namespace {
 
-using namespace edgemux::testing;  // NOLINT: frames read like text
+using namespace edgemux::test;  // NOLINT: frames read like text
 
 struct ConnectionCase {
   const char* name;

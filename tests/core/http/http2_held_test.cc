@@ -8,7 +8,7 @@
 namespace edgemux::core {
 namespace {
 
-using namespace edgemux::testing;  // NOLINT: frames read like text
+using namespace edgemux::test;  // NOLINT: frames read like text
 
 class HeldRequests : public ::testing::Test {
  protected:

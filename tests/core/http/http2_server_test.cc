@@ -6,7 +6,7 @@
 namespace edgemux::core {
 namespace {
 
-using namespace edgemux::testing;  // NOLINT: frames read like text
+using namespace edgemux::test;  // NOLINT: frames read like text
 
 constexpr BodyPlan kUnknown = {BodyPlan::Kind::unknown, 0};
 

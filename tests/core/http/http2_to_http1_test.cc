@@ -12,7 +12,7 @@
 namespace edgemux::core {
 namespace {
 
-using namespace edgemux::testing;  // NOLINT: frames read like text
+using namespace edgemux::test;  // NOLINT: frames read like text
 
 class Dice {
  public:
@@ -129,7 +129,7 @@ const char* wrong_to_llhttp(const RequestHead& head, const std::string& bytes) {
   std::string body;
   if (head.framing == Framing::length) body.assign(head.content_length, 'd');
   const bool chunked = head.framing == Framing::chunked;
-  const auto other = testing::Reference::read(bytes + (chunked ? "0\r\n\r\n" : body) + "GET", HTTP_REQUEST, false);
+  const auto other = differential::Reference::read(bytes + (chunked ? "0\r\n\r\n" : body) + "GET", HTTP_REQUEST, false);
   if (other.error == HPE_INVALID_METHOD && head.method == Method::other) return nullptr;  // it has a list of them
   if (other.error != HPE_OK || !other.complete) return "llhttp: not one message";
   if (other.body != body) return "llhttp: its body";

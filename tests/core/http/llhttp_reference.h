@@ -11,7 +11,7 @@
 #include "core/http/bytes.h"
 #include "core/http/field.h"
 
-namespace edgemux::core::testing {
+namespace edgemux::core::differential {
 
 struct Reference {
   bool head_complete = false;
@@ -69,4 +69,4 @@ struct Reference {
   bool skip_body_ = false;
 };
 
-}  // namespace edgemux::core::testing
+}  // namespace edgemux::core::differential

@@ -106,7 +106,7 @@ TEST(EventLoop, AWatcherThatUnwatchesAnotherIsObeyedWithinTheTurn) {
   one.poke();
   two.poke();
   int turns = 0;
-  testing::LoopDriver(loop).run_until([&] { return ++turns > 5; });
+  test::LoopDriver(loop).run_until([&] { return ++turns > 5; });
   EXPECT_EQ(calls, 1);
 }
 
@@ -125,7 +125,7 @@ TEST(EventLoop, EdgesComeOncePerArrivalLevelsUntilTaken) {
   ASSERT_TRUE(loop.watch(level.a, on_level, Trigger::level, kReadable));
   edge.poke();
   level.poke();
-  testing::LoopDriver(loop).run_until([&] { return levels > 3; });
+  test::LoopDriver(loop).run_until([&] { return levels > 3; });
   EXPECT_EQ(edges, 1);
   loop.unwatch(edge.a, on_edge);
   loop.unwatch(level.a, on_level);
@@ -133,12 +133,12 @@ TEST(EventLoop, EdgesComeOncePerArrivalLevelsUntilTaken) {
 
 TEST(EventLoop, TellsTheEndOfThePeer) {
   EventLoop loop;
-  const auto pair = testing::tcp_pair();
+  const auto pair = test::tcp_pair();
   std::uint32_t seen = 0;
   Spy spy([&](std::uint32_t ready) { seen |= ready; });
   ASSERT_TRUE(loop.watch(pair.far, spy, Trigger::edge, kReadable));
   shutdown(pair.near, SHUT_WR);
-  testing::LoopDriver(loop).run_until([&] { return seen != 0; });
+  test::LoopDriver(loop).run_until([&] { return seen != 0; });
   EXPECT_EQ(seen, kReadable | kPeerClosed | kComplete);
   loop.unwatch(pair.far, spy);
   close(pair.near);
@@ -178,7 +178,7 @@ TEST(EventLoop, FreesRetiredObjectsWhenTheTurnIsOver) {
     log.push_back("retired");
   });
   loop.post([&] { log.push_back("same turn"); });
-  testing::LoopDriver(loop).run_until([&] { return log.size() == 4; });
+  test::LoopDriver(loop).run_until([&] { return log.size() == 4; });
   EXPECT_EQ(log, (std::vector<std::string>{"retired", "same turn", "freed parent", "freed child of parent"}));
 }
 
@@ -200,7 +200,7 @@ TEST(Deferred, RunsOnceHoweverOftenAskedAndNotAfterCancelOrDestruction) {
   gone->request();
   gone.reset();
   int turns = 0;
-  testing::LoopDriver(loop).run_until([&] { return ++turns > 3; });
+  test::LoopDriver(loop).run_until([&] { return ++turns > 3; });
   EXPECT_EQ(wanted.runs, 1);
   EXPECT_EQ(cancelled.runs, 0);
   EXPECT_EQ(destroyed.runs, 0);
@@ -225,7 +225,7 @@ TEST(Deferred, MayBeDestroyedByAnotherThatRunsInTheSameTurn) {
   pair.first->request();
   pair.second->request();
   int turns = 0;
-  testing::LoopDriver(loop).run_until([&] { return ++turns > 3; });
+  test::LoopDriver(loop).run_until([&] { return ++turns > 3; });
   EXPECT_EQ(pair.runs, 1);
 }
 
@@ -249,7 +249,7 @@ TEST(Deferred, ThatAsksAgainLetsTheLoopTurn) {
   Spy spy([&](std::uint32_t) { heard = true; });
   ASSERT_TRUE(loop.watch(pair.a, spy, Trigger::edge, kReadable));
   pair.poke();
-  testing::LoopDriver(loop).run_until([&] { return heard && spinner.runs > 10; });
+  test::LoopDriver(loop).run_until([&] { return heard && spinner.runs > 10; });
   loop.unwatch(pair.a, spy);
 }
 

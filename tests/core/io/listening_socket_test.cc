@@ -28,7 +28,7 @@ int dial(const SocketAddress& address) {
 }
 
 TEST(ListeningDescriptor, SaysThatThePortIsTaken) {
-  testing::LoopbackListener other;
+  test::LoopbackListener other;
   const auto opened = ListeningDescriptor::open(other.address(), {}, true);
   ASSERT_FALSE(opened);
   EXPECT_NE(opened.error().message.find("in use by another process"), std::string::npos) << opened.error().message;
@@ -77,7 +77,7 @@ TEST(Acceptor, HandsOutNonBlockingSocketsWithTheirPeer) {
   std::vector<int> clients;
   constexpr std::size_t kClients = 40;  // more than one batch
   for (std::size_t i = 0; i < kClients; ++i) clients.push_back(dial(address_of(listening->fd())));
-  testing::LoopDriver(loop).run_until([&] { return accepted.size() == kClients; });
+  test::LoopDriver(loop).run_until([&] { return accepted.size() == kClients; });
   EXPECT_EQ(peers[0], address_of(clients[0]));
   for (const int fd : accepted) {
     EXPECT_NE(fcntl(fd, F_GETFL) & O_NONBLOCK, 0);
@@ -101,7 +101,7 @@ TEST(Acceptor, MayBeStoppedFromInsideItsCall) {
   const int one = dial(address_of(listening->fd()));
   const int two = dial(address_of(listening->fd()));
   int turns = 0;
-  testing::LoopDriver(loop).run_until([&] { return accepted > 0 && ++turns > 4; });
+  test::LoopDriver(loop).run_until([&] { return accepted > 0 && ++turns > 4; });
   EXPECT_EQ(accepted, 1);
   close(one);
   close(two);
@@ -143,7 +143,7 @@ TEST(Acceptor, GetsTheSocketOnceAnotherHasLetGo) {
   });
   old_one->stop();
   const int client = dial(address_of(listening->fd()));
-  testing::LoopDriver(loop).run_until([&] { return new_accepts > 0; });
+  test::LoopDriver(loop).run_until([&] { return new_accepts > 0; });
   EXPECT_EQ(old_accepts, 0);
   close(client);
 }
@@ -167,7 +167,7 @@ TEST(Acceptor, WaitsWhileThereAreNoDescriptors) {
   ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
   int turns = 0;
   bool restored = false;
-  testing::LoopDriver(loop).run_until([&] {
+  test::LoopDriver(loop).run_until([&] {
     if (++turns == 5) {
       EXPECT_EQ(accepted, 0);
       EXPECT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);

@@ -50,8 +50,8 @@ void put(Stream& stream, std::string_view bytes) {
 
 TEST(Relay, MovesBytesAndTheEnd) {
   Scratch s;
-  testing::MemoryLink from;
-  testing::MemoryLink to;
+  test::MemoryLink from;
+  test::MemoryLink to;
   Relay relay(s.scratch);
   bool again = false;
   relay.prepend("hello, ");
@@ -69,8 +69,8 @@ TEST(Relay, MovesBytesAndTheEnd) {
 
 TEST(Relay, FlushesEverythingBeforeItPassesTheEndOn) {
   Scratch s;
-  testing::MemoryLink from;
-  testing::MemoryLink to;
+  test::MemoryLink from;
+  test::MemoryLink to;
   to.b_end->capacity = 10;
   Relay relay(s.scratch);
   bool again = false;
@@ -91,8 +91,8 @@ TEST(Relay, FlushesEverythingBeforeItPassesTheEndOn) {
 
 TEST(Relay, ReadsNothingWhileTheSinkIsFull) {
   Scratch s;
-  testing::MemoryLink from;
-  testing::MemoryLink to;
+  test::MemoryLink from;
+  test::MemoryLink to;
   to.b_end->capacity = 1;
   Relay relay(s.scratch);
   bool again = false;
@@ -107,8 +107,8 @@ TEST(Relay, ReadsNothingWhileTheSinkIsFull) {
 
 TEST(Relay, StopsAtItsBudgetAndSaysSo) {
   Scratch s;
-  testing::MemoryLink from;
-  testing::MemoryLink to;
+  test::MemoryLink from;
+  test::MemoryLink to;
   Relay relay(s.scratch);
   put(*from.a, pattern(500'000, 3));
   bool again = false;
@@ -126,8 +126,8 @@ TEST(Relay, StopsAtItsBudgetAndSaysSo) {
 TEST(Relay, TellsWhichSideIsLost) {
   Scratch s;
   {
-    testing::MemoryLink from;
-    testing::MemoryLink to;
+    test::MemoryLink from;
+    test::MemoryLink to;
     Relay relay(s.scratch);
     bool again = false;
     from.a->abort();
@@ -137,8 +137,8 @@ TEST(Relay, TellsWhichSideIsLost) {
     EXPECT_EQ(relay.pump(*from.b, *to.a, again), Relay::State::source_lost);
   }
   {
-    testing::MemoryLink from;
-    testing::MemoryLink to;
+    test::MemoryLink from;
+    test::MemoryLink to;
     Relay relay(s.scratch);
     bool again = false;
     put(*from.a, "bytes");
@@ -149,8 +149,8 @@ TEST(Relay, TellsWhichSideIsLost) {
 
 TEST(Relay, TakesOverWhatAnOutputHolds) {
   Scratch s;
-  testing::MemoryLink from;
-  testing::MemoryLink to;
+  test::MemoryLink from;
+  test::MemoryLink to;
   Output output(s.blocks);
   std::string borrowed = "borrowed";
   output.append("composed ");
@@ -170,8 +170,8 @@ TEST(Relay, EveryByteArrivesOverStutteringStreams) {
   for (unsigned seed = 1; seed <= 30; ++seed) {
     std::mt19937 random(seed);
     Scratch s;
-    testing::MemoryLink client;
-    testing::MemoryLink upstream;
+    test::MemoryLink client;
+    test::MemoryLink upstream;
     for (auto& end : {client.b_end, upstream.a_end}) {
       end->read_chunk = 1 + random() % 5000;
       end->write_chunk = 1 + random() % 5000;
@@ -293,8 +293,8 @@ Hash receive_all(int fd, int& end) {
 void both_ways(std::size_t up_bytes, std::size_t down_bytes, int socket_buffer) {
   EventLoop loop;
   Scratch s;
-  const auto client = testing::tcp_pair(socket_buffer);
-  const auto upstream = testing::tcp_pair(socket_buffer);
+  const auto client = test::tcp_pair(socket_buffer);
+  const auto upstream = test::tcp_pair(socket_buffer);
   TcpTunnel tunnel(loop, s, client.far, upstream.far);
   Hash sent_up;
   Hash sent_down;
@@ -306,7 +306,7 @@ void both_ways(std::size_t up_bytes, std::size_t down_bytes, int socket_buffer) 
   std::thread b([&] { sent_down = send_all(upstream.near, down_bytes, 2); });
   std::thread c([&] { got_up = receive_all(upstream.near, up_end); });
   std::thread d([&] { got_down = receive_all(client.near, down_end); });
-  testing::LoopDriver(loop).run_until([&] { return tunnel.done(); });
+  test::LoopDriver(loop).run_until([&] { return tunnel.done(); });
   for (auto* thread : {&a, &b, &c, &d}) thread->join();
   EXPECT_EQ(tunnel.up.state(), Relay::State::done);
   EXPECT_EQ(tunnel.down.state(), Relay::State::done);
@@ -341,21 +341,21 @@ TEST(SpliceRelay, PassesLastBytesAndTheEndOnTogether) {
   for (int attempt = 0; attempt < 5 && packets != 1; ++attempt) {
     Scratch s;
     EventLoop loop;
-    const auto from = testing::tcp_pair();
-    const auto to = testing::tcp_pair();
+    const auto from = test::tcp_pair();
+    const auto to = test::tcp_pair();
     auto source = std::move(*TcpStream::adopt(loop, from.far));
     auto sink = std::move(*TcpStream::adopt(loop, to.far));
     ASSERT_EQ(send(from.near, "answer", 6, 0), 6);
     shutdown(from.near, SHUT_WR);
-    testing::LoopDriver(loop).run_until([&] { return source->peer_closed(); });
-    const unsigned before = testing::packets_in(to.near);
+    test::LoopDriver(loop).run_until([&] { return source->peer_closed(); });
+    const unsigned before = test::packets_in(to.near);
     Relay relay(s.scratch);
     bool again = false;
     EXPECT_EQ(relay.pump(*source, *sink, again), Relay::State::done);
     std::array<char, 64> buffer;
     EXPECT_EQ(recv(to.near, buffer.data(), buffer.size(), 0), 6);
     EXPECT_EQ(recv(to.near, buffer.data(), buffer.size(), 0), 0);
-    packets = testing::packets_in(to.near) - before;
+    packets = test::packets_in(to.near) - before;
     close(from.near);
     close(to.near);
   }
@@ -366,13 +366,13 @@ TEST(SpliceRelay, PassesLastBytesAndTheEndOnTogether) {
 TEST(SpliceRelay, LosesNoLastBytesWhenOnlyTheEndIsExpected) {
   Scratch s;
   EventLoop loop;
-  const auto from = testing::tcp_pair();
-  const auto to = testing::tcp_pair();
+  const auto from = test::tcp_pair();
+  const auto to = test::tcp_pair();
   auto source = std::move(*TcpStream::adopt(loop, from.far));
   auto sink = std::move(*TcpStream::adopt(loop, to.far));
   ASSERT_EQ(send(from.near, "one more", 8, 0), 8);
   shutdown(from.near, SHUT_WR);
-  testing::LoopDriver(loop).run_until([&] { return source->peer_closed(); });
+  test::LoopDriver(loop).run_until([&] { return source->peer_closed(); });
   Relay relay(s.scratch);
   relay.close_follows();
   bool again = false;
@@ -390,14 +390,14 @@ TEST(SpliceRelay, LosesNoPipeWhenASinkIsLostWithBytesInIt) {
   {
     EventLoop loop;
     Scratch s;
-    const auto client = testing::tcp_pair();
-    const auto upstream = testing::tcp_pair();
+    const auto client = test::tcp_pair();
+    const auto upstream = test::tcp_pair();
     TcpTunnel tunnel(loop, s, client.far, upstream.far);
     std::thread sender([&] { (void)send_all(client.near, 64 * 1024 * 1024, 1); });
     std::uint64_t last = 0;
     int quiet = 0;
     // No progress for a while: everything is full.
-    testing::LoopDriver driver(loop);
+    test::LoopDriver driver(loop);
     bool reset = false;
     driver.run_until([&] {
       quiet = tunnel.up.bytes() == last && last > 0 ? quiet + 1 : 0;
@@ -423,8 +423,8 @@ TEST(SpliceRelay, LosesNoPipeWhenASinkIsLostWithBytesInIt) {
 TEST(SpliceRelay, ASourceThatResetsIsLost) {
   EventLoop loop;
   Scratch s;
-  const auto client = testing::tcp_pair();
-  const auto upstream = testing::tcp_pair();
+  const auto client = test::tcp_pair();
+  const auto upstream = test::tcp_pair();
   TcpTunnel tunnel(loop, s, client.far, upstream.far);
   std::thread peer([&] {
     std::string block(2 * 1024 * 1024, 'x');
@@ -435,7 +435,7 @@ TEST(SpliceRelay, ASourceThatResetsIsLost) {
   });
   int end = -1;
   std::thread reader([&] { (void)receive_all(upstream.near, end); });
-  testing::LoopDriver(loop).run_until(
+  test::LoopDriver(loop).run_until(
       [&] { return tunnel.up.state() == Relay::State::source_lost || tunnel.down.state() == Relay::State::sink_lost; });
   tunnel.upstream->abort();
   tunnel.upstream.reset();

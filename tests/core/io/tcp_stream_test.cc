@@ -36,7 +36,7 @@ IoResult drain(Stream& stream, std::string& to, std::size_t piece = 64 * 1024) {
 
 TEST(TcpStream, ReadsWhatComesUpToTheEnd) {
   EventLoop loop;
-  const auto pair = testing::tcp_pair();
+  const auto pair = test::tcp_pair();
   auto stream = std::move(*TcpStream::adopt(loop, pair.far));
   EXPECT_FALSE(stream->readable());
   std::string got;
@@ -49,7 +49,7 @@ TEST(TcpStream, ReadsWhatComesUpToTheEnd) {
     EXPECT_EQ(send(pair.near, sent.data(), sent.size(), 0), static_cast<ssize_t>(sent.size()));
     shutdown(pair.near, SHUT_WR);
   });
-  testing::LoopDriver(loop).run_until([&] { return ended; });
+  test::LoopDriver(loop).run_until([&] { return ended; });
   peer.join();
   EXPECT_EQ(got, sent);
   EXPECT_TRUE(stream->peer_closed());
@@ -62,7 +62,7 @@ TEST(TcpStream, ReadsWhatComesUpToTheEnd) {
 // A short read says that there is no more. If the end came with the bytes, nobody would be told of it.
 TEST(TcpStream, FindsTheEndThatCameWithTheLastBytes) {
   EventLoop loop;
-  const auto pair = testing::tcp_pair();
+  const auto pair = test::tcp_pair();
   ASSERT_EQ(send(pair.near, "last", 4, 0), 4);
   shutdown(pair.near, SHUT_WR);
   auto stream = std::move(*TcpStream::adopt(loop, pair.far));
@@ -71,14 +71,14 @@ TEST(TcpStream, FindsTheEndThatCameWithTheLastBytes) {
   Calls calls;
   calls.action = [&](Stream& s) { last = drain(s, got).status; };
   stream->set_observer(&calls);
-  testing::LoopDriver(loop).run_until([&] { return last == IoStatus::eof; });
+  test::LoopDriver(loop).run_until([&] { return last == IoStatus::eof; });
   EXPECT_EQ(got, "last");
   close(pair.near);
 }
 
 TEST(TcpStream, SaysAgainWhenThePeerIsFullAndIsWokenWhenItIsNot) {
   EventLoop loop;
-  const auto pair = testing::tcp_pair(16 * 1024);
+  const auto pair = test::tcp_pair(16 * 1024);
   auto stream = std::move(*TcpStream::adopt(loop, pair.far));
   std::string bytes(4 * 1024 * 1024, 0);
   for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>(i * 31 + i / 251);
@@ -114,7 +114,7 @@ TEST(TcpStream, SaysAgainWhenThePeerIsFullAndIsWokenWhenItIsNot) {
     }
     done = true;
   });
-  testing::LoopDriver(loop).run_until([&] { return done.load(); });
+  test::LoopDriver(loop).run_until([&] { return done.load(); });
   peer.join();
   EXPECT_GT(blocked, 1);
   EXPECT_TRUE(got == bytes);
@@ -123,7 +123,7 @@ TEST(TcpStream, SaysAgainWhenThePeerIsFullAndIsWokenWhenItIsNot) {
 
 TEST(TcpStream, AbortIsAReset) {
   EventLoop loop;
-  const auto pair = testing::tcp_pair();
+  const auto pair = test::tcp_pair();
   auto stream = std::move(*TcpStream::adopt(loop, pair.far));
   stream->abort();
   stream.reset();
@@ -135,7 +135,7 @@ TEST(TcpStream, AbortIsAReset) {
 
 TEST(TcpStream, SeesAReset) {
   EventLoop loop;
-  const auto pair = testing::tcp_pair();
+  const auto pair = test::tcp_pair();
   auto stream = std::move(*TcpStream::adopt(loop, pair.far));
   IoResult last;
   Calls calls;
@@ -145,20 +145,20 @@ TEST(TcpStream, SeesAReset) {
   const linger reset{1, 0};
   setsockopt(pair.near, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
   close(pair.near);
-  testing::LoopDriver(loop).run_until([&] { return last.status == IoStatus::error; });
+  test::LoopDriver(loop).run_until([&] { return last.status == IoStatus::error; });
   EXPECT_EQ(last.error, ECONNRESET);
 }
 
 TEST(TcpStream, Connects) {
   EventLoop loop;
-  testing::LoopbackListener listener;
+  test::LoopbackListener listener;
   auto stream = std::move(*TcpStream::connect(loop, listener.address(), {}));
   EXPECT_EQ(stream->connect_state(), TcpStream::Connect::pending);
   const iovec piece{const_cast<char*>("early"), 5};
   EXPECT_EQ(stream->write({&piece, 1}).status, IoStatus::again) << "nothing goes out before it stands";
   Calls calls;
   stream->set_observer(&calls);
-  testing::LoopDriver(loop).run_until([&] { return stream->connect_state() == TcpStream::Connect::done; });
+  test::LoopDriver(loop).run_until([&] { return stream->connect_state() == TcpStream::Connect::done; });
   EXPECT_GE(calls.count, 1);
   EXPECT_EQ(stream->write({&piece, 1}).bytes, 5U);
   const int peer = accept(listener.fd(), nullptr, nullptr);
@@ -169,35 +169,35 @@ TEST(TcpStream, Connects) {
 
 TEST(TcpStream, SaysWhyItCannotConnect) {
   EventLoop loop;
-  testing::LoopbackListener listener;
+  test::LoopbackListener listener;
   const SocketAddress nobody = listener.address();
   listener.close_now();
   auto stream = TcpStream::connect(loop, nobody, {});
   ASSERT_TRUE(stream);
   Calls calls;
   (*stream)->set_observer(&calls);
-  testing::LoopDriver(loop).run_until([&] { return (*stream)->connect_state() == TcpStream::Connect::failed; });
+  test::LoopDriver(loop).run_until([&] { return (*stream)->connect_state() == TcpStream::Connect::failed; });
   EXPECT_EQ((*stream)->connect_error(), ECONNREFUSED);
 }
 
 TEST(TcpStream, WakeCallsTheOwnerOnce) {
   EventLoop loop;
-  const auto pair = testing::tcp_pair();
+  const auto pair = test::tcp_pair();
   auto stream = std::move(*TcpStream::adopt(loop, pair.far));
   Calls calls;
   stream->set_observer(&calls);
   stream->wake();
   stream->wake();
   int turns = 0;
-  testing::LoopDriver(loop).run_until([&] { return ++turns > 4; });
+  test::LoopDriver(loop).run_until([&] { return ++turns > 4; });
   EXPECT_EQ(calls.count, 1);
   close(pair.near);
 }
 
 TEST(TcpStream, IsNeverCalledOnceItsObserverHasRetiredIt) {
   EventLoop loop;
-  const auto first = testing::tcp_pair();
-  const auto second = testing::tcp_pair();
+  const auto first = test::tcp_pair();
+  const auto second = test::tcp_pair();
   std::unique_ptr<TcpStream> streams[2] = {std::move(*TcpStream::adopt(loop, first.far)),
                                            std::move(*TcpStream::adopt(loop, second.far))};
   Calls calls;
@@ -213,7 +213,7 @@ TEST(TcpStream, IsNeverCalledOnceItsObserverHasRetiredIt) {
   ASSERT_EQ(send(first.near, "x", 1, 0), 1);
   ASSERT_EQ(send(second.near, "x", 1, 0), 1);
   int turns = 0;
-  testing::LoopDriver(loop).run_until([&] { return calls.count > 0 && ++turns > 4; });
+  test::LoopDriver(loop).run_until([&] { return calls.count > 0 && ++turns > 4; });
   EXPECT_EQ(calls.count, 1);
   close(first.near);
   close(second.near);
@@ -221,12 +221,12 @@ TEST(TcpStream, IsNeverCalledOnceItsObserverHasRetiredIt) {
 
 // Waits until the loop has told the stream of its peer's end (or reset), reading nothing.
 void await_end(EventLoop& loop, TcpStream& stream) {
-  testing::LoopDriver(loop).run_until([&] { return stream.peer_closed(); });
+  test::LoopDriver(loop).run_until([&] { return stream.peer_closed(); });
 }
 
 TEST(TcpStream, KnowsThatAShortReadWasTheLast) {
   EventLoop loop;
-  const auto pair = testing::tcp_pair();
+  const auto pair = test::tcp_pair();
   auto stream = std::move(*TcpStream::adopt(loop, pair.far));
   ASSERT_EQ(send(pair.near, "last bytes", 10, 0), 10);
   shutdown(pair.near, SHUT_WR);
@@ -245,7 +245,7 @@ TEST(TcpStream, KnowsThatAShortReadWasTheLast) {
 
 TEST(TcpStream, FindsAnEndThatComesAlone) {
   EventLoop loop;
-  const auto pair = testing::tcp_pair();
+  const auto pair = test::tcp_pair();
   auto stream = std::move(*TcpStream::adopt(loop, pair.far));
   EXPECT_FALSE(stream->find_end()) << "it is open";
   shutdown(pair.near, SHUT_WR);
@@ -260,7 +260,7 @@ TEST(TcpStream, FindsAnEndThatComesAlone) {
 // What it got is not the whole, though every byte of it can still be read.
 TEST(TcpStream, TakesNoResetForTheEnd) {
   EventLoop loop;
-  const auto pair = testing::tcp_pair();
+  const auto pair = test::tcp_pair();
   auto stream = std::move(*TcpStream::adopt(loop, pair.far));
   ASSERT_EQ(send(pair.near, "half", 4, 0), 4);
   const linger reset{1, 0};
@@ -277,7 +277,7 @@ TEST(TcpStream, TakesNoResetForTheEnd) {
 TEST(TcpStream, ReadsPastUrgentDataToTheEnd) {
   for (const bool end_with_them : {true, false}) {
     EventLoop loop;
-    const auto pair = testing::tcp_pair();
+    const auto pair = test::tcp_pair();
     auto stream = std::move(*TcpStream::adopt(loop, pair.far));
     std::string got;
     Calls calls;
@@ -287,8 +287,7 @@ TEST(TcpStream, ReadsPastUrgentDataToTheEnd) {
     ASSERT_EQ(send(pair.near, "behind", 6, 0), 6);
     if (end_with_them) shutdown(pair.near, SHUT_WR);
     stream->set_observer(&calls);
-    testing::LoopDriver(loop).run_until(
-        [&] { return got == "beforebehind" && stream->peer_closed() == end_with_them; });
+    test::LoopDriver(loop).run_until([&] { return got == "beforebehind" && stream->peer_closed() == end_with_them; });
     EXPECT_EQ(got, "beforebehind");
     close(pair.near);
   }
@@ -299,9 +298,9 @@ TEST(TcpStream, SendsTheLastBytesTogetherWithTheEnd) {
   unsigned packets = 0;
   for (int attempt = 0; attempt < 5 && packets != 1; ++attempt) {
     EventLoop loop;
-    const auto pair = testing::tcp_pair();
+    const auto pair = test::tcp_pair();
     auto stream = std::move(*TcpStream::adopt(loop, pair.far));
-    const unsigned before = testing::packets_in(pair.near);
+    const unsigned before = test::packets_in(pair.near);
     const iovec piece{const_cast<char*>("farewell"), 8};
     stream->end_follows();
     EXPECT_EQ(stream->write({&piece, 1}).bytes, 8U);
@@ -309,7 +308,7 @@ TEST(TcpStream, SendsTheLastBytesTogetherWithTheEnd) {
     std::array<char, 64> buffer;
     EXPECT_EQ(recv(pair.near, buffer.data(), buffer.size(), 0), 8);
     EXPECT_EQ(recv(pair.near, buffer.data(), buffer.size(), 0), 0);
-    packets = testing::packets_in(pair.near) - before;
+    packets = test::packets_in(pair.near) - before;
     close(pair.near);
   }
   EXPECT_EQ(packets, 1U);
@@ -318,7 +317,7 @@ TEST(TcpStream, SendsTheLastBytesTogetherWithTheEnd) {
 TEST(TcpStream, ASpeakerSavesThePacketThatEndsTheHandshake) {
   const auto packets_of = [](bool speaks_first) {
     EventLoop loop;
-    testing::LoopbackListener listener;
+    test::LoopbackListener listener;
     TcpOptions options;
     options.speaks_first = speaks_first;
     auto stream = std::move(*TcpStream::connect(loop, listener.address(), options));
@@ -326,11 +325,11 @@ TEST(TcpStream, ASpeakerSavesThePacketThatEndsTheHandshake) {
     Calls calls;
     calls.action = [&](Stream& s) { (void)s.write({&piece, 1}); };
     stream->set_observer(&calls);
-    testing::LoopDriver(loop).run_until([&] { return calls.count > 0; });
+    test::LoopDriver(loop).run_until([&] { return calls.count > 0; });
     const int peer = accept(listener.fd(), nullptr, nullptr);
     std::array<char, 10> buffer;
     EXPECT_EQ(recv(peer, buffer.data(), buffer.size(), 0), 5);
-    const unsigned packets = testing::packets_in(peer);
+    const unsigned packets = test::packets_in(peer);
     close(peer);
     return packets;
   };
@@ -343,7 +342,7 @@ TEST(TcpStream, ASpeakerSavesThePacketThatEndsTheHandshake) {
 // Nagle's algorithm must not hold back what is written while earlier bytes are on their way.
 TEST(TcpStream, ADialledStreamNeverWaitsForAcknowledgements) {
   EventLoop loop;
-  testing::LoopbackListener listener;
+  test::LoopbackListener listener;
   auto stream = std::move(*TcpStream::connect(loop, listener.address(), {}));
   const auto no_delay = [&] {
     int value = -1;
@@ -351,7 +350,7 @@ TEST(TcpStream, ADialledStreamNeverWaitsForAcknowledgements) {
     EXPECT_EQ(getsockopt(stream->fd(), IPPROTO_TCP, TCP_NODELAY, &value, &size), 0);
     return value != 0;
   };
-  testing::LoopDriver(loop).run_until([&] { return stream->connect_state() == TcpStream::Connect::done; });
+  test::LoopDriver(loop).run_until([&] { return stream->connect_state() == TcpStream::Connect::done; });
   const iovec piece{const_cast<char*>("x"), 1};
   (void)stream->write({&piece, 1});
   (void)stream->write({&piece, 1});
@@ -359,7 +358,7 @@ TEST(TcpStream, ADialledStreamNeverWaitsForAcknowledgements) {
 }
 
 TEST(TcpOptions, AreSwitchedOnAndOffAgain) {
-  testing::LoopbackListener listener;
+  test::LoopbackListener listener;
   const auto read = [&](int level, int name) {
     int value = -1;
     socklen_t size = sizeof value;

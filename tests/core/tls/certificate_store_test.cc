@@ -16,8 +16,8 @@ namespace edgemux::core {
 namespace {
 
 namespace fs = std::filesystem;
-using testing::Identity;
-using testing::make_certificate;
+using test::Identity;
+using test::make_certificate;
 
 class CertificateFiles : public ::testing::Test {
  protected:
@@ -50,7 +50,7 @@ class CertificateFiles : public ::testing::Test {
 TEST_F(CertificateFiles, PairsOfEveryKindLoad) {
   const Identity ca = make_certificate({.names = {}, .common_name = "ca", .ca = true});
   const Identity ec = make_certificate({.names = {"A.Example.com", "*.b.example.com", "a.example.com"}, .issuer = &ca});
-  const Identity rsa = make_certificate({.names = {}, .common_name = "cn.example.com", .key = testing::rsa_key()});
+  const Identity rsa = make_certificate({.names = {}, .common_name = "cn.example.com", .key = test::rsa_key()});
   put("ec.pem", ec.cert_pem() + ca.cert_pem());
   put("ec.key", ec.key_pem());
   put("ec-old.key", "comment\n" + ec.old_key_pem());
@@ -84,7 +84,7 @@ TEST_F(CertificateFiles, ErrorsSayWhatIsWrong) {
   const Identity ca = make_certificate({.names = {}, .common_name = "ca", .ca = true});
   const Identity one = make_certificate({.issuer = &ca});
   const Identity two = make_certificate({});
-  const Identity small = make_certificate({.key = testing::rsa_key(1024)});
+  const Identity small = make_certificate({.key = test::rsa_key(1024)});
   put("a.pem", one.cert_pem());
   put("a.key", one.key_pem());
   put("b.key", two.key_pem());
@@ -98,7 +98,7 @@ TEST_F(CertificateFiles, ErrorsSayWhatIsWrong) {
   put("damaged.key", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n");
   put("small.pem", small.cert_pem());
   put("small.key", small.key_pem());
-  const std::shared_ptr<EVP_PKEY> edwards(EVP_PKEY_Q_keygen(nullptr, nullptr, "ED25519"), testing::FreeKey());
+  const std::shared_ptr<EVP_PKEY> edwards(EVP_PKEY_Q_keygen(nullptr, nullptr, "ED25519"), test::FreeKey());
   put("ed.key", Identity{edwards, nullptr}.key_pem());
 
   EXPECT_EQ(error("none.pem", "a.key"), "none.pem: No such file or directory");

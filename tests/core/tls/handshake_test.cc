@@ -80,7 +80,7 @@ TEST_F(Handshake, UnknownNameGetsAnAlert) {
 }
 
 TEST_F(Handshake, GivesEcdsaWhereTheClientCan) {
-  const Identity rsa = make_certificate({.key = testing::rsa_key()});
+  const Identity rsa = make_certificate({.key = test::rsa_key()});
   const CertificateStore both({stored(rsa, {"example.com"}), stored(identity_, {"example.com"})});
   const auto key_type = [](TlsClient& client) {
     X509* certificate = SSL_get0_peer_certificate(client.ssl());

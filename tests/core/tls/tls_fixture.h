@@ -14,12 +14,12 @@
 
 namespace edgemux::core {
 
-using testing::CertificateSpec;
-using testing::Identity;
-using testing::make_certificate;
-using testing::MemoryLink;
-using testing::TlsClient;
-using testing::TlsClientOptions;
+using test::CertificateSpec;
+using test::Identity;
+using test::make_certificate;
+using test::MemoryLink;
+using test::TlsClient;
+using test::TlsClientOptions;
 
 // An identity as the store holds it, without files.
 CertifiedKeyPtr stored(const Identity& identity, std::vector<std::string> names);

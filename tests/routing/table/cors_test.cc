@@ -3,19 +3,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/routing/table/forwarded.h"
+
 namespace edgemux::routing {
 namespace {
 
+using test::forwarded;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
-
-std::vector<std::string> forwarded(const core::FieldList& fields) {
-  std::vector<std::string> out;
-  for (const auto& field : fields) {
-    if (!field.hop_by_hop) out.push_back(std::string(field.name) + ": " + std::string(field.value));
-  }
-  return out;
-}
 
 core::FieldList preflight(std::string_view origin, std::string_view method = "PUT",
                           std::string_view headers = "x-a,x-b") {

@@ -3,9 +3,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/routing/table/forwarded.h"
+
 namespace edgemux::routing {
 namespace {
 
+using test::forwarded;
 using ::testing::ElementsAre;
 
 std::string replaced(const char* path, const char* matched, const char* replacement) {
@@ -51,14 +54,6 @@ TEST(RewritePath, ReplacesWholeOrPartOrNothing) {
   rewrite.prefix.reset();
   rewrite.path = "/whole";
   EXPECT_EQ(path(rewrite), "/whole");
-}
-
-std::vector<std::string> forwarded(const core::FieldList& fields) {
-  std::vector<std::string> out;
-  for (const auto& field : fields) {
-    if (!field.hop_by_hop) out.push_back(std::string(field.name) + ": " + std::string(field.value));
-  }
-  return out;
 }
 
 TEST(Modify, SetsAddsAndRemoves) {

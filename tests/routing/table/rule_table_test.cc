@@ -11,12 +11,12 @@
 namespace edgemux::routing {
 namespace {
 
-using testing::named;
-using testing::Request;
-using testing::request;
-using testing::RuleBuilder;
+using test::named;
+using test::Request;
+using test::request;
+using test::RuleBuilder;
 
-std::string hit(const RuleTable& table, const testing::Request& asked) {
+std::string hit(const RuleTable& table, const test::Request& asked) {
   const Rule* rule = table.match(asked.facts());
   return rule == nullptr ? "-" : named(*rule);
 }

@@ -7,7 +7,7 @@
 
 #include "routing/table/rule.h"
 
-namespace edgemux::testing {
+namespace edgemux::test {
 
 class RuleBuilder {
  public:
@@ -99,4 +99,4 @@ inline Request request(std::string target) {
   return made;
 }
 
-}  // namespace edgemux::testing
+}  // namespace edgemux::test

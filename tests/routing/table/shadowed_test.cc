@@ -10,10 +10,10 @@
 namespace edgemux::routing {
 namespace {
 
+using test::named;
+using test::RuleBuilder;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
-using testing::named;
-using testing::RuleBuilder;
 
 std::vector<std::string> found(std::vector<Rule> rules) {
   const RuleTable table(std::move(rules));

@@ -69,7 +69,7 @@ struct Fixture : ::testing::Test {
 
   void wait() {
     int turns = 0;
-    edgemux::testing::LoopDriver(loop).run_until([&] { return outcome.calls > 0 && ++turns > 2; });
+    edgemux::test::LoopDriver(loop).run_until([&] { return outcome.calls > 0 && ++turns > 2; });
     EXPECT_EQ(outcome.calls, 1) << "exactly one call";
   }
   std::uint64_t count(core::ConnectResult result) {
@@ -79,13 +79,13 @@ struct Fixture : ::testing::Test {
 using ConnectorTest = Fixture;
 
 core::SocketAddress nobody() {
-  edgemux::testing::LoopbackListener listener;
+  edgemux::test::LoopbackListener listener;
   return listener.address();
 }
 
 TEST_F(ConnectorTest, BeginsWithTheEndpointThatItIsTold) {
-  edgemux::testing::LoopbackListener a;
-  edgemux::testing::LoopbackListener b;
+  edgemux::test::LoopbackListener a;
+  edgemux::test::LoopbackListener b;
   outcome.begin(loop, metrics, set_of({a.address(), b.address()}), 3);
   wait();
   EXPECT_EQ(outcome.text, b.address().to_string());
@@ -94,7 +94,7 @@ TEST_F(ConnectorTest, BeginsWithTheEndpointThatItIsTold) {
 }
 
 TEST_F(ConnectorTest, GoesOnToTheNextEndpointAndAround) {
-  edgemux::testing::LoopbackListener good;
+  edgemux::test::LoopbackListener good;
   outcome.begin(loop, metrics, set_of({good.address(), nobody(), nobody()}), 1);
   wait();
   ASSERT_NE(outcome.stream, nullptr);
@@ -127,14 +127,14 @@ TEST_F(ConnectorTest, SaysThatThereIsNoEndpoint) {
 
 // A listening socket whose queue is full answers no SYN: the deadline decides.
 TEST_F(ConnectorTest, GivesUpOnAnEndpointThatDoesNotAnswer) {
-  edgemux::testing::LoopbackListener full;
+  edgemux::test::LoopbackListener full;
   listen(full.fd(), 0);
   std::vector<int> queued;
   for (int i = 0; i < 8; ++i) {
     queued.push_back(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     (void)connect(queued.back(), full.address().data(), full.address().size());
   }
-  edgemux::testing::LoopbackListener good;
+  edgemux::test::LoopbackListener good;
   outcome.begin(loop, metrics, set_of({full.address(), good.address()}), 0, 50ms);
   wait();
   EXPECT_EQ(outcome.text, good.address().to_string());
@@ -143,9 +143,9 @@ TEST_F(ConnectorTest, GivesUpOnAnEndpointThatDoesNotAnswer) {
 }
 
 TEST_F(ConnectorTest, GoesOnFromAnEndpointThatIsOfNoUse) {
-  edgemux::testing::LoopbackListener a;
-  edgemux::testing::LoopbackListener b;
-  edgemux::testing::LoopbackListener good;
+  edgemux::test::LoopbackListener a;
+  edgemux::test::LoopbackListener b;
+  edgemux::test::LoopbackListener good;
   const auto set = set_of({a.address(), b.address(), good.address()});
   outcome.unwanted = {set->endpoints[0].text, set->endpoints[1].text};
   outcome.begin(loop, metrics, set, 0);
@@ -157,7 +157,7 @@ TEST_F(ConnectorTest, GoesOnFromAnEndpointThatIsOfNoUse) {
 }
 
 TEST_F(ConnectorTest, SaysSoWhenNoEndpointIsOfUse) {
-  edgemux::testing::LoopbackListener a;
+  edgemux::test::LoopbackListener a;
   const auto set = set_of({a.address(), nobody()});
   outcome.unwanted = {set->endpoints[0].text};
   outcome.begin(loop, metrics, set, 1);
@@ -169,14 +169,14 @@ TEST_F(ConnectorTest, SaysSoWhenNoEndpointIsOfUse) {
 }
 
 TEST_F(ConnectorTest, DestroyingItCancels) {
-  edgemux::testing::LoopbackListener good;
+  edgemux::test::LoopbackListener good;
   outcome.begin(loop, metrics, set_of({good.address()}), 0);
   outcome.connector.reset();
   Outcome empty;
   empty.begin(loop, metrics, std::make_shared<EndpointSet>(), 0);
   empty.connector.reset();
   int turns = 0;
-  edgemux::testing::LoopDriver(loop).run_until([&] { return ++turns > 10; });
+  edgemux::test::LoopDriver(loop).run_until([&] { return ++turns > 10; });
   EXPECT_EQ(outcome.calls, 0);
   EXPECT_EQ(empty.calls, 0);
 }

@@ -15,7 +15,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-struct Outcome final : Connector::Observer {
+struct RaceOutcome final : Connector::Observer {
   void on_connected(std::unique_ptr<core::TcpStream> to, const Endpoint& endpoint, unsigned count) override {
     stream = std::move(to);
     text = endpoint.text;
@@ -62,7 +62,7 @@ class BothFamilies {
   }
 
  private:
-  edgemux::testing::LoopbackListener four_;
+  edgemux::test::LoopbackListener four_;
   core::SocketAddress address6_;
   int six_ = -1;
   std::array<int, 8> queued_{};
@@ -75,7 +75,7 @@ struct Families : ::testing::Test {
     Connector connector(loop, metrics, observer, std::move(set), 0, timeout, source);
     const std::uint64_t began = loop.now();
     connector.start();
-    edgemux::testing::LoopDriver(loop).run_until([&] { return outcome.over; });
+    edgemux::test::LoopDriver(loop).run_until([&] { return outcome.over; });
     took = loop.now() - began;
   }
   std::uint64_t count(core::ConnectResult result) {
@@ -88,7 +88,7 @@ struct Families : ::testing::Test {
   }
   core::EventLoop loop;
   core::WorkerMetrics metrics;
-  Outcome outcome;
+  RaceOutcome outcome;
   std::uint64_t took = 0;
 };
 
@@ -114,11 +114,11 @@ TEST_F(Families, TheFasterOneIsBegunWithForAWhile) {
   EXPECT_EQ(first_choice(*set, 2, loop.now()), 2U) << "there is none";
   EXPECT_EQ(first_choice(*set, 0, loop.now() + Connector::kRemembered + 1), 0U) << "it gets another chance";
   core::EventLoop again;
-  Outcome second;
+  RaceOutcome second;
   Connector::Observer& observer = second;
   Connector connector(again, metrics, observer, set, 0, 60s);
   connector.start();
-  edgemux::testing::LoopDriver(again).run_until([&] { return second.over; });
+  edgemux::test::LoopDriver(again).run_until([&] { return second.over; });
   EXPECT_EQ(second.text, "six");
   EXPECT_EQ(second.attempts, 1U);
 }
@@ -151,21 +151,21 @@ TEST_F(Families, WhenTheOtherOneFailsTheFirstGoesOn) {
 }
 
 TEST_F(Families, ConnectionsComeFromTheSourceAddress) {
-  edgemux::testing::LoopbackListener there;
+  edgemux::test::LoopbackListener there;
   run(one(there.address()), 5s, core::SocketAddress::parse_ip("127.0.0.9", 0));
   ASSERT_NE(outcome.stream, nullptr) << outcome.detail;
   EXPECT_EQ(outcome.stream->local_address().ip(), "127.0.0.9");
 }
 
 TEST_F(Families, ASourceThatCannotBeSaysSo) {
-  edgemux::testing::LoopbackListener there;
+  edgemux::test::LoopbackListener there;
   run(one(there.address()), 5s, core::SocketAddress::parse_ip("192.0.2.1", 0));
   EXPECT_EQ(outcome.detail,
             there.address().to_string() + ": cannot come from 192.0.2.1: Cannot assign requested address");
 }
 
 TEST_F(Families, ASourceOfTheOtherFamilySaysSo) {
-  edgemux::testing::LoopbackListener there;
+  edgemux::test::LoopbackListener there;
   run(one(there.address()), 5s, core::SocketAddress::parse_ip("::1", 0));
   EXPECT_EQ(outcome.detail, there.address().to_string() + ": the source address ::1 is of the other family");
 }

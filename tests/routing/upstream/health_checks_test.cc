@@ -31,8 +31,8 @@ Health health(const UpstreamPtr& upstream) { return upstream->state->endpoints()
 TEST(HealthChecks, WhoWaitsIsAskedWhenThoseUnderWayAreGone) {
   core::EventLoop loop;
   HealthChecks checks(loop, 1);
-  edgemux::testing::LoopbackListener silent;
-  edgemux::testing::LoopbackListener good;
+  edgemux::test::LoopbackListener silent;
+  edgemux::test::LoopbackListener good;
   HealthCheck slow;
   slow.kind = HealthCheck::Kind::http;
   slow.path = "/";
@@ -45,7 +45,7 @@ TEST(HealthChecks, WhoWaitsIsAskedWhenThoseUnderWayAreGone) {
   checks.track({first});
   const std::uint64_t began = loop.now();
   int step = 0;
-  edgemux::testing::LoopDriver(loop).run_until([&] {
+  edgemux::test::LoopDriver(loop).run_until([&] {
     if (step == 0 && loop.now() > began + 50) {
       step = 1;
       checks.track({first, second});
@@ -61,7 +61,7 @@ TEST(HealthChecks, WhoWaitsIsAskedWhenThoseUnderWayAreGone) {
 // A handshake that is under way when the checks end uses what ends with them: seen by the sanitizers.
 TEST(HealthChecks, EndInTheMiddleOfAHandshake) {
   core::EventLoop loop;
-  edgemux::testing::LoopbackListener silent;
+  edgemux::test::LoopbackListener silent;
   fcntl(silent.fd(), F_SETFL, O_NONBLOCK);
   HealthChecks checks(loop);
   HealthCheck slow;
@@ -70,7 +70,7 @@ TEST(HealthChecks, EndInTheMiddleOfAHandshake) {
   slow.timeout = 60s;
   checks.track({checked(silent.address(), slow)});
   int peer = -1;
-  edgemux::testing::LoopDriver(loop).run_until([&] {
+  edgemux::test::LoopDriver(loop).run_until([&] {
     if (peer < 0) peer = accept4(silent.fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
     char first = 0;
     return peer >= 0 && recv(peer, &first, 1, 0) == 1;

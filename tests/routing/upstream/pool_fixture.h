@@ -52,7 +52,7 @@ class LoopOrigin final {
     bool reading = true;
   };
 
-  edgemux::testing::LoopbackListener listener;
+  edgemux::test::LoopbackListener listener;
   std::vector<std::unique_ptr<Connection>> connections;
   std::function<void(Connection&)> on_bytes;
   bool read_at_all = true;
@@ -166,9 +166,7 @@ struct PoolFixture : ::testing::Test {
     if (pool_ == nullptr) pool_ = std::make_unique<UpstreamPool>(context, upstream());
     return *pool_;
   }
-  void run_until(std::function<bool()> condition) {
-    edgemux::testing::LoopDriver(loop).run_until(std::move(condition));
-  }
+  void run_until(std::function<bool()> condition) { edgemux::test::LoopDriver(loop).run_until(std::move(condition)); }
   // A request from its beginning to its end. The loop runs once in a test.
   void ask(Borrower& borrower, core::Framing framing = core::Framing::none, std::uint64_t length = 0) {
     ASSERT_TRUE(borrower.get(false, framing, length));

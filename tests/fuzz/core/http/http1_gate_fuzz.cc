@@ -45,8 +45,8 @@ void check_scanner(std::string_view message, const ParseResult& whole, std::size
 }
 
 void check_body(BodyReader reader, std::string_view rest, std::size_t piece) {
-  const testing::Body whole = testing::read_body(reader, rest, rest.size() + 1);
-  const testing::Body cut = testing::read_body(reader, rest, piece);
+  const differential::Body whole = differential::read_body(reader, rest, rest.size() + 1);
+  const differential::Body cut = differential::read_body(reader, rest, piece);
   require(whole.complete == cut.complete && whole.refused == cut.refused && whole.data == cut.data &&
               whole.consumed == cut.consumed,
           "no cut changes a body");
@@ -91,7 +91,7 @@ void check_request(std::string_view message, std::size_t piece) {
   check_body(BodyReader(head), message.substr(result.consumed), piece);
   check_request_rewrite(head);
   check_path(head);
-  const std::string wrong = testing::compare_request(message, piece);
+  const std::string wrong = differential::compare_request(message, piece);
   require(wrong.empty(), "llhttp agrees on a request:", wrong);
 }
 
@@ -103,7 +103,7 @@ void check_response(std::string_view message, Method method, std::size_t piece) 
     check_scanner(message, result, piece);
     check_body(BodyReader(head), message.substr(result.consumed), piece);
   }
-  const std::string wrong = testing::compare_response(message, method, piece);
+  const std::string wrong = differential::compare_response(message, method, piece);
   require(wrong.empty(), "llhttp agrees on a response:", wrong);
 }
 
