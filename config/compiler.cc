@@ -98,10 +98,28 @@ SourceFile& Compiler::State::known_file(const std::string& path) {
   return file;
 }
 
-bool Compiler::State::fetch(SourceFile& file, Parsing::Bytes& fresh) const {
+void Compiler::State::look_at(SourceFile& file) const {
   file.stamp = files_->stamp(file.path);
   file.sure = file.stamp.before(began_);
-  auto bytes = files_->read(file.path);
+}
+
+std::vector<SourceFile*> Compiler::State::bound(const std::string& tenant, std::uint64_t most,
+                                                const std::vector<SourceFile*>& files) {
+  std::vector<SourceFile*> changed;
+  std::uint64_t taken = 0;
+  for (SourceFile* file : files) {
+    const bool fits = most == 0 || tenant.empty() || taken + file->stamp.size() <= most;
+    if (fits) taken += file->stamp.size();
+    auto excess = fits ? std::string() : too_large_together(tenant, most);
+    if (excess == file->excess) continue;
+    file->excess = std::move(excess);
+    changed.push_back(file);
+  }
+  return changed;
+}
+
+bool Compiler::State::fetch(SourceFile& file, Parsing::Bytes& fresh) const {
+  core::Result<std::string> bytes = file.excess.empty() ? files_->read(file.path) : core::fail(file.excess);
   Digest digest;
   digest.add(bytes ? *bytes : bytes.error().message);
   digest.add(bytes ? "" : "unreadable");
@@ -113,7 +131,7 @@ bool Compiler::State::fetch(SourceFile& file, Parsing::Bytes& fresh) const {
     file.unreadable.clear();
     fresh = std::make_shared<const std::string>(std::move(*bytes));
   } else {
-    file.unreadable = "cannot read " + file.path + ": " + bytes.error().message;
+    file.unreadable = file.excess.empty() ? "cannot read " + file.path + ": " + bytes.error().message : file.excess;
   }
   return true;
 }
@@ -155,16 +173,32 @@ Unit::Context Compiler::State::context(const Settings& settings, const core::Cer
 
 // Reads what was listed, and gives each unit its files.
 void Compiler::State::take(const Listing& listing, Parsing& parsing) {
+  std::map<std::string, std::vector<SourceFile*>> by_tenant;
+  for (const auto& listed : listing.files) {
+    SourceFile& file = known_file(listed.path);
+    look_at(file);
+    file.binding = listed.binding;
+    order_.push_back(&file);
+    by_tenant[file.binding.tenant].push_back(&file);
+  }
+  std::unordered_map<std::string_view, std::uint64_t> most;
+  if (!listing.files.empty()) {
+    for (const auto& tenant : main().current->settings->tenants) {
+      most.emplace(tenant.name.text, tenant.limits.config_size);
+    }
+  }
+  for (const auto& [tenant, files] : by_tenant) {
+    const auto at = most.find(tenant);
+    bound(tenant, at == most.end() ? routing::TenantLimits().config_size : at->second, files);
+  }
   for (const auto& listed : listing.files) {
     SourceFile& file = known_file(listed.path);
     Parsing::Bytes bytes;
     if (fetch(file, bytes) && bytes != nullptr) parsing.add(file, std::move(bytes));
     file.folders = files_->folders(file.path);
-    file.binding = listed.binding;
     file.barred = listed.barred;
     file.barred_hint = listed.barred_hint;
     if (listed.missing) file.unreadable.clear();  // its place in the main file says it better
-    order_.push_back(&file);
   }
   const bool help = !serving_ && parsing.size() >= 4 * most_parsers;
   if (help) parsing.start(std::min<std::size_t>(most_parsers, auto_workers()) - 1);
@@ -181,6 +215,7 @@ Compiled Compiler::State::compile_all() {
   policy_seals_.sweep();
   upstream_seals_.sweep();
   SourceFile& main = known_file(main_path_);
+  look_at(main);
   read(main, true);
   main.folders = files_->folders(main.path);
   order_.push_back(&main);

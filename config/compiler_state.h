@@ -46,10 +46,15 @@ class Compiler::State {
 
   [[nodiscard]] std::string display_of(const std::string& path) const;
   [[nodiscard]] std::string state_dir(const Settings& settings) const;
+  // Before it is read.
+  void look_at(SourceFile& file) const;
   // Reads the file and, if its bytes are new, parses them. True: they are.
   bool read(SourceFile& file, bool is_main);
   // The first half: true, and the new bytes, or null where there are none to be parsed.
   bool fetch(SourceFile& file, Parsing::Bytes& bytes) const;
+  // Sets SourceFile::excess of a tenant's files, in their order, by what look_at() saw. Returns those where it differs.
+  static std::vector<SourceFile*> bound(const std::string& tenant, std::uint64_t most,
+                                        const std::vector<SourceFile*>& files);
   SourceFile& known_file(const std::string& path);
   Listing list(const Settings& settings, Inputs& inputs, Problems& problems) const;
   Unit& unit_of(const std::string& tenant);
@@ -108,6 +113,7 @@ class Compiler::State {
   bool look_at_folders(bool& names_changed);
   bool look_at_listing(Changes& changes);
   void look_at_files(Changes& changes);
+  [[nodiscard]] std::vector<SourceFile*> files_of(const std::string& tenant) const;
   void look_at_material(Changes& changes);
   bool relink(const Changes& changes, const core::CertificateStore& certificates, Assembly::Units& before);
 

@@ -28,6 +28,8 @@ struct Stamp {
   [[nodiscard]] bool before(const timespec& moment) const {
     return std::pair(changed.tv_sec, changed.tv_nsec) < std::pair(moment.tv_sec, moment.tv_nsec);
   }
+  // Of a file, in bytes.
+  [[nodiscard]] std::uint64_t size() const { return parts[2]; }
   friend bool operator==(const Stamp& a, const Stamp& b) { return a.parts == b.parts; }
 };
 

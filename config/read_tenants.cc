@@ -74,6 +74,7 @@ TenantSpec read_tenant(const Node& key, const Node& node, const std::string& pat
     tenant.limits.new_connections_per_second = small("new_connections_per_second");
     tenant.limits.requests_per_second = small("requests_per_second");
     tenant.limits.bandwidth = size_or(limits->get("bandwidth"), 0);
+    tenant.limits.config_size = size_or(limits->get("config_size"), tenant.limits.config_size);
   }
   return tenant;
 }

@@ -102,9 +102,31 @@ bool Compiler::State::look_at_listing(Changes& changes) {
   return true;
 }
 
+std::vector<SourceFile*> Compiler::State::files_of(const std::string& tenant) const {
+  std::vector<SourceFile*> files;
+  for (SourceFile* file : order_) {
+    if (file->binding.tenant == tenant) files.push_back(file);
+  }
+  return files;
+}
+
 void Compiler::State::look_at_files(Changes& changes) {
+  std::vector<SourceFile*> again;
+  std::set<std::string> tenants = changes.units;  // whose files together take more or less
   for (SourceFile* file : order_) {
     if (file == order_.front() || stands(file->path, file->stamp, file->sure)) continue;
+    look_at(*file);
+    again.push_back(file);
+    tenants.insert(file->binding.tenant);
+  }
+  for (const auto& tenant : tenants) {
+    const auto known = tenancy_.find(tenant);
+    const auto limits = known == nullptr ? routing::TenantLimits() : known->limits;
+    for (SourceFile* file : bound(tenant, limits.config_size, files_of(tenant))) {
+      if (std::find(again.begin(), again.end(), file) == again.end()) again.push_back(file);
+    }
+  }
+  for (SourceFile* file : again) {
     changes.read.push_back(file->path);
     if (!read(*file, false)) continue;
     auto folders = files_->folders(file->path);
@@ -147,10 +169,7 @@ bool Compiler::State::relink(const Changes& changes, const core::CertificateStor
   Problems said(main().display, main().current->bytes);
   for (const auto& tenant : changes.units) {
     Unit& unit = units_.at(tenant);
-    unit.files.clear();
-    for (SourceFile* file : order_) {
-      if (file->binding.tenant == tenant) unit.files.push_back(file);
-    }
+    unit.files = files_of(tenant);
     // The tenant's last file is gone.
     if (unit.files.empty()) return false;
     const Linked* platform = tenant.empty() ? nullptr : linked_.at("").get();

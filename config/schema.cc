@@ -322,12 +322,15 @@ const Type include_map{
 const Type include_entry{.kind = Kind::either, .scalar = &text, .map = &include_map};
 const Type include{.kind = Kind::list, .element = &include_entry};
 const Type bandwidth{.kind = Kind::size, .max = 1ULL << 40};
+const Type config_size{.kind = Kind::size, .max = 1ULL << 40};
 const Type tenant_limits{
     .kind = Kind::map,
-    .fields = {{"connections", &count, "open client connections; 0 is no limit"},
-               {"new_connections_per_second", &count, "of clients; 0 is no limit"},
-               {"requests_per_second", &count, "one more is answered with 429; 0 is no limit"},
-               {"bandwidth", &bandwidth, "bytes per second, both directions together; 0 is no limit"}}};
+    .fields = {
+        {"connections", &count, "open client connections; 0 is no limit"},
+        {"new_connections_per_second", &count, "of clients; 0 is no limit"},
+        {"requests_per_second", &count, "one more is answered with 429; 0 is no limit"},
+        {"bandwidth", &bandwidth, "bytes per second, both directions together; 0 is no limit"},
+        {"config_size", &config_size, "the tenant's configuration files together; default 16MiB, 0 is no limit"}}};
 const Type tenant{
     .kind = Kind::map,
     .fields = {{.name = "hosts",

@@ -1,6 +1,7 @@
 #include "config/source_file.h"
 
 #include "config/schema.h"
+#include "config/values.h"
 #include "config/yaml.h"
 
 namespace edgemux::config {
@@ -20,6 +21,11 @@ std::shared_ptr<const Parsed> parse_file(std::shared_ptr<const std::string> byte
   parsed->ok = problems.errors() == 0;
   parsed->diagnostics = problems.take();
   return parsed;
+}
+
+std::string too_large_together(const std::string& tenant, std::uint64_t most) {
+  return "the files of tenant " + quote(tenant) + " take more than " + size_text(most) +
+         " together with this one; make them smaller, or set limits.config_size of the tenant in the main file";
 }
 
 }  // namespace edgemux::config

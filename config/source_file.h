@@ -27,6 +27,9 @@ struct Parsed {
 std::shared_ptr<const Parsed> parse_file(std::shared_ptr<const std::string> bytes, const std::string& path,
                                          const std::shared_ptr<const std::string>& display, bool is_main);
 
+// Why a file of a tenant is left out that does not fit beside those before it.
+std::string too_large_together(const std::string& tenant, std::uint64_t most);
+
 struct SourceFile {
   enum class Use : std::uint8_t { current, good, out };
 
@@ -37,6 +40,7 @@ struct SourceFile {
   bool asked_disk = false;                     // for a good version of an earlier process
 
   // Of the latest reading.
+  std::string excess;                // not empty: why it is not to be read, as its tenant's files are too large
   std::string unreadable;            // not empty: why
   std::string content;               // a digest of the bytes, or of the reason
   Stamp stamp;                       // before it was read

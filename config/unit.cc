@@ -153,9 +153,24 @@ bool Unit::link_pass(const Context& context, bool& main_ok) {
     fail(file, std::move(diagnostics), context.last_good);
     done = false;
   };
+  // What is in force counts: good versions may be larger than what was read.
+  const auto tenant = context.tenancy.find(tenant_);
+  const std::uint64_t most = tenant == nullptr ? 0 : tenant->limits.config_size;
+  std::uint64_t taken = 0;
   for (SourceFile* file : files) {
     file->linked.clear();
     const bool current = file->use == Use::current;
+    if (const Parsed* parsed = file->in_force(); most != 0 && parsed != nullptr) {
+      taken += parsed->bytes->size();
+      if (taken > most) {
+        Problems problems(file->display, nullptr);
+        problems.error({}, too_large_together(tenant_, most));
+        fail(*file, problems.take(), context.last_good);
+        if (current) unseen_.insert(file);
+        done = false;
+        break;  // what stands behind it may fit beside another version of it
+      }
+    }
     admit(*file, [&](const FileSpec& spec, const Linker::Scope& scope, Problems& problems) {
       return linker.admit_upstreams(spec, scope, problems);
     });

@@ -111,6 +111,13 @@ std::string decimal_text(std::uint64_t thousandths) {
   return out;
 }
 
+std::string size_text(std::uint64_t bytes) {
+  constexpr std::uint64_t kMiB = 1024UL * 1024;
+  if (bytes != 0 && bytes % kMiB == 0) return std::to_string(bytes / kMiB) + "MiB";
+  if (bytes != 0 && bytes % 1024 == 0) return std::to_string(bytes / 1024) + "KiB";
+  return std::to_string(bytes) + " bytes";
+}
+
 std::string duration_text(std::chrono::milliseconds value) {
   const auto n = value.count();
   if (n != 0 && n % 3'600'000 == 0) return std::to_string(n / 3'600'000) + "h";

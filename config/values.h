@@ -20,6 +20,8 @@ core::Result<std::uint64_t> parse_decimal(std::string_view text);
 
 // "5s", "1500ms": the shortest way to write it.
 std::string duration_text(std::chrono::milliseconds value);
+// "16MiB", "4097 bytes".
+std::string size_text(std::uint64_t bytes);
 // As parse_decimal() takes it: "0.25" for 250.
 std::string decimal_text(std::uint64_t thousandths);
 

@@ -123,9 +123,16 @@ def fixed_rate_table(comparison):
             figures = [shown(comparison, comparison.rated, key, clients, name,
                              lambda c: f"{number(c['p50_us'] / 1000)}/{number(c['p99_us'] / 1000)}") for name in names]
             kept = round(ratio, 2) <= 1 if ratio is not None else None
+            won = rounds_won(comparison, key, clients, best) if best else MISSING
             mark = {True: "pass", False: "FAIL", None: MISSING}[False if failed(comparison.rated, key, clients) else kept]
-            lines.append([row.title, clients, comparison.rates[key], *figures, best or MISSING, number(ratio), mark])
-    return table(["path", "clients", "requests/s", *names, "best peer", "p99 x best", ""], lines)
+            lines.append([row.title, clients, comparison.rates[key], *figures, best or MISSING, number(ratio), won, mark])
+    return table(["path", "clients", "requests/s", *names, "best peer", "p99 x best", "rounds won", ""], lines)
+
+
+def rounds_won(comparison, key, clients, peer):
+    """How often the p99 was below that peer's, which tells a difference from the machine's moods."""
+    ours, theirs = (comparison.rated[key, clients, name]["rounds"] for name in ("edgemux", peer))
+    return f"{sum(a['p99_us'] < b['p99_us'] for a, b in zip(ours, theirs, strict=True))} of {len(ours)}"
 
 
 def call_table(comparison):

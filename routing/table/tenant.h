@@ -24,7 +24,8 @@ struct TenantLimits {
   std::uint32_t connections = 0;  // open client connections
   std::uint32_t new_connections_per_second = 0;
   std::uint32_t requests_per_second = 0;
-  std::uint64_t bandwidth = 0;  // bytes per second, both directions together
+  std::uint64_t bandwidth = 0;                                  // bytes per second, both directions together
+  std::uint64_t config_size = std::uint64_t{16} * 1024 * 1024;  // bytes of its configuration files together
   friend bool operator==(const TenantLimits&, const TenantLimits&) = default;
 };
 

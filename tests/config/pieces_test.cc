@@ -35,6 +35,10 @@ TEST(Values, Sizes) {
   EXPECT_EQ(parse_size("64KiB").value(), 65536U);
   EXPECT_EQ(parse_size("100MiB").value(), 104857600U);
   EXPECT_EQ(parse_size("2GiB").value(), 2147483648U);
+  for (const std::uint64_t size : {0U, 1U, 4097U, 65536U, 104857600U}) {
+    const auto text = size_text(size);
+    EXPECT_EQ(parse_size(text.substr(0, text.find(" bytes"))).value(), size) << text;
+  }
   for (const char* bad : {"", "KiB", "64KB", "64k", "-1", "18446744073709551615", "99999999999GiB"}) {
     EXPECT_FALSE(parse_size(bad)) << bad;
   }

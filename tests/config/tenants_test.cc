@@ -498,6 +498,67 @@ TEST_F(TenantsTest, TheRegularExpressionsOfATenantsFilesAreCountedTogether) {
   EXPECT_EQ(owner(c, "b.example"), "b: b.example");
 }
 
+TEST_F(TenantsTest, TheFilesOfATenantAreBoundedTogether) {
+  std::string main = kMain;
+  main.replace(main.find("10.1.0.0/16]"), 12, "10.1.0.0/16], limits: { config_size: 4KiB }");
+  write("edgemux.yaml", main);
+  const auto file = [](const std::string& host, std::size_t size) {
+    std::string out = "routes: [{ host: " + host + ", passthrough: \"10.1.0.1:443\" }]\n";
+    return out + "#" + std::string(size - out.size() - 1, 'x');
+  };
+  write("tenants.d/b/x.yaml",
+        "routes: [{ host: b.example, passthrough: \"10.2.0.1:443\" }]\n#" + std::string(9000, 'x'));
+  write("tenants.d/a/1.yaml", file("one.a.example", 2000));
+  write("tenants.d/a/2.yaml", file("two.a.example", 1500));
+  write("tenants.d/a/3.yaml", file("three.a.example", 596));
+  auto it = compiler();
+  EXPECT_EQ(text(it->compile()), "") << "exactly so much";
+
+  // One grows: what stands behind it and does not fit any more is left out, and what fits is not.
+  write("tenants.d/a/1.yaml", file("one.a.example", 3000));
+  for (const bool restarted : {false, true}) {
+    if (restarted) it = compiler();
+    const auto c = it->compile();
+    EXPECT_THAT(c.set_aside, ElementsAre(path("tenants.d/a/2.yaml")));
+    EXPECT_THAT(text(c),
+                HasSubstr("tenants.d/a/2.yaml: error: the files of tenant 'a' take more than 4KiB together with "
+                          "this one; make them smaller, or set limits.config_size of the tenant in the main file"));
+    EXPECT_EQ(owner(c, "one.a.example"), "a: one.a.example");
+    EXPECT_EQ(owner(c, "two.a.example"), "") << "its last good bytes are as many";
+    EXPECT_EQ(owner(c, "three.a.example"), "a: three.a.example");
+    EXPECT_EQ(owner(c, "b.example"), "b: b.example");
+  }
+  write("tenants.d/a/1.yaml", file("one.a.example", 2000));
+  const auto mended = it->compile();
+  EXPECT_EQ(text(mended), "");
+  EXPECT_EQ(owner(mended, "two.a.example"), "a: two.a.example");
+
+  // Last good versions cannot be piled up: they count in the place of what is broken.
+  write("tenants.d/a/1.yaml", "routes: [");
+  write("tenants.d/a/2.yaml", file("two.a.example", 2500));
+  const auto piled = it->compile();
+  EXPECT_THAT(piled.set_aside, ElementsAre(path("tenants.d/a/1.yaml"), path("tenants.d/a/2.yaml")));
+  EXPECT_THAT(text(piled),
+              HasSubstr("tenants.d/a/2.yaml: error: the files of tenant 'a' take more than 4KiB together"));
+  EXPECT_EQ(owner(piled, "one.a.example"), "a: one.a.example");
+  EXPECT_EQ(owner(piled, "two.a.example"), "a: two.a.example") << "its last good version fits";
+
+  write("edgemux.yaml",
+        std::string(kMain).replace(kMain.find("10.1.0.0/16]"), 12, "10.1.0.0/16], limits: { config_size: 0 }"));
+  write("tenants.d/a/1.yaml", file("one.a.example", 90'000));
+  EXPECT_EQ(text(it->compile()), "") << "0 is no limit";
+}
+
+TEST_F(TenantsTest, WhoIsNoTenantIsBoundedAsWell) {
+  folder("tenants.d/stranger");
+  for (const char* name : {"1", "2"})
+    write(std::string("tenants.d/stranger/") + name + ".yaml", std::string(9U << 20U, '#'));
+  const auto c = compile();
+  EXPECT_THAT(text(c),
+              HasSubstr("tenants.d/stranger/2.yaml: error: the files of tenant 'stranger' take more than 16MiB"));
+  EXPECT_THAT(text(c), Not(HasSubstr("tenants.d/stranger/1.yaml: error: the files")));
+}
+
 TEST_F(TenantsTest, TenantsAndTheirStatesSurviveReloads) {
   const auto it = compiler();
   const auto first = it->compile();

@@ -7,7 +7,7 @@ import shutil
 import pytest
 from support.hello import hello
 from support.house import says
-from support.proxy import edgemux
+from support.proxy import Growth, edgemux
 from support.waiting import until
 from support.wire import Wire
 
@@ -137,7 +137,7 @@ ODD = {
     "a FIFO": (os.mkfifo, r"cannot read .*routes\.yaml: it is not a regular file"),
     "a loop of links": (link_to("routes.yaml"), r"cannot read .*routes\.yaml: Too many levels of symbolic links"),
     "everybody's": (content(b"routes: []\n", 0o666), r"everybody may write to it, so it is not trusted; run chmod o-w"),
-    "too large": (lambda path: (path.touch(), os.truncate(path, 65 << 20)), r"it is larger than 64 MiB"),
+    "too large": (lambda path: (path.touch(), os.truncate(path, 65 << 20)), r"routes\.yaml: error: the files of tenant 'a' take more than 16MiB together with this one; make them"),
     "a device": (link_to("/dev/zero"), r"cannot read .*routes\.yaml: it is not a regular file"),
     "nothing": (content(b""), r"the file is empty; a file without routes says 'routes: \[\]'"),
     "UTF-16": (content("\ufeffroutes: []\n".encode("utf-16-le")), r":1:1: error: the file is not valid UTF-8; save it"),
@@ -188,6 +188,30 @@ def test_odd_files_lose_nothing_and_are_explained(house):
         if edgemux("explain", "--config", edge.path, "https://b.example.test/").returncode not in (0, 1):
             problems.append(f"{name}: explain")
     assert not problems, "\n\n".join(problems)
+
+
+def test_a_tenant_cannot_fill_the_memory_with_its_files(house):
+    edge = house.edge
+    house.tenants["a"]["limits"] = {"config_size": "256KiB"}
+    house.write("a", [says("a.example.test", "a")])
+    house.write("b", [says("b.example.test", "b")])
+    house.start()
+
+    growth = Growth(edge)
+    flood = b"routes:\n  - host: a.example.test\n    rules:\n" + b"      - { path: /x, respond: { status: 200 } }\n" * 90_000
+    for n in range(16):
+        odd = house.folder("a") / f".{n}"
+        odd.write_bytes(flood)
+        odd.rename(house.folder("a") / f"z{n}.yaml")
+    edge.wait_log(r"z9\.yaml: error: the files of tenant 'a' take more than 256KiB together with this one; make them smaller")
+    house.write("b", [says("b.example.test", "b2")])
+    until(lambda: house.ask("b.example.test") == (200, "b2"), "others change")
+    assert house.ask("a.example.test") == (200, "a"), "what fits is served"
+    assert set_aside(edge) == 16
+    assert growth.most() < 16 << 10, "64 MiB were written"
+    house.restart()
+    assert house.ask("a.example.test") == (200, "a")
+    assert set_aside(edge) == 16
 
 
 def test_check_tells_of_it_and_leaves_the_state_alone(house):
