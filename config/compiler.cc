@@ -74,7 +74,14 @@ Compiled Compiler::State::compile(Touched touched) {
     if (tries > 0 || !base_) touched_.add_everything();
     files_->begin();
     began_ = files_->now();
-    if (auto changed = compile_changed()) {
+    std::optional<Compiled> changed;
+    try {
+      changed = compile_changed();
+    } catch (...) {
+      base_.reset();  // nothing can go on from half a compile
+      throw;
+    }
+    if (changed) {
       out = std::move(*changed);
     } else {
       base_.reset();
@@ -120,6 +127,10 @@ std::vector<SourceFile*> Compiler::State::bound(const std::string& tenant, std::
 
 bool Compiler::State::fetch(SourceFile& file, Parsing::Bytes& fresh) const {
   core::Result<std::string> bytes = file.excess.empty() ? files_->read(file.path) : core::fail(file.excess);
+  // What counts is what it said.
+  if (bytes && !file.binding.tenant.empty() && bytes->size() > file.stamp.size()) {
+    bytes = core::fail("it is larger than its size was when it was looked at");
+  }
   Digest digest;
   digest.add(bytes ? *bytes : bytes.error().message);
   digest.add(bytes ? "" : "unreadable");
@@ -306,8 +317,14 @@ void Compiler::State::finish(Compiled& out) {
 }
 
 void Compiler::State::save(SourceFile& file, std::string& problem) {
+  if (file.lost) {
+    last_good_.give_up(file.path);
+    later_.erase(file.path);
+    unsaved_.erase(file.path);
+  }
   if (&file == order_.front() || file.use != Use::current) return;
   file.good = file.current;
+  file.lost = false;
   write(file, problem);
 }
 
@@ -360,7 +377,7 @@ void Compiler::State::settle_all(const routing::Snapshot& made, std::string& pro
   unsaved_.clear();
   for (SourceFile* file : order_) {
     listed.insert(file->path);
-    if (!wait) {
+    if (!wait || file->lost) {
       save(*file, problem);
     } else if (file != order_.front() && file->use == Use::current) {
       file->good = file->current;

@@ -2,6 +2,7 @@
 // Inputs: what one load has read, for the watcher (files, folders) and for the fingerprint. Every read of the compiler
 // goes through it.
 
+#include <cstdint>
 #include <set>
 #include <string>
 #include <string_view>
@@ -13,12 +14,17 @@ namespace edgemux::config {
 
 class Inputs {
  public:
-  explicit Inputs(Files& files) : files_(files) {}
+  // All that is read may take `room` bytes together.
+  explicit Inputs(Files& files, std::uint64_t room = UINT64_MAX) : files_(files), room_(room) {}
 
   // `folder`: where the path must not lead out of, by links either; empty = wherever.
   core::Result<std::string> read(const std::string& path, const std::string& folder = {}) {
     watch_file(path);
     auto bytes = files_.read(path, folder);
+    if (bytes && bytes->size() > room_) {
+      bytes = core::fail("what the tenant's files name is too large together; see limits.config_size of the tenant");
+    }
+    if (bytes) room_ -= bytes->size();
     digest_.add(path);
     digest_.add(bytes ? *bytes : bytes.error().message);
     return bytes;
@@ -40,6 +46,7 @@ class Inputs {
 
  private:
   Files& files_;
+  std::uint64_t room_;
   std::set<std::string> paths_;
   std::set<std::string> folders_;
   Digest digest_;

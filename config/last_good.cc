@@ -44,11 +44,15 @@ std::optional<std::string_view> whole(std::string_view rest) {
   return bytes;
 }
 
-std::optional<std::string> slurp(const std::string& path) {
+std::optional<std::string> slurp(const std::string& path, std::uint64_t most) {
   std::ifstream in(path, std::ios::binary | std::ios::ate);
   if (!in) return std::nullopt;
+  constexpr std::uint64_t longest_header = 16UL * 1024;
   const auto size = static_cast<std::streamoff>(in.tellg());
-  if (size < 0 || size > static_cast<std::streamoff>(2 * max_file_size)) return std::nullopt;
+  if (size < 0 ||
+      static_cast<std::uint64_t>(size) > std::min<std::uint64_t>(most, 2 * max_file_size) + longest_header) {
+    return std::nullopt;
+  }
   std::string bytes(static_cast<std::size_t>(size), '\0');
   in.seekg(0);
   if (!in.read(bytes.data(), static_cast<std::streamsize>(bytes.size()))) return std::nullopt;
@@ -98,14 +102,14 @@ std::string LastGood::file_of(const std::string& path) const {
   return directory_ + "/" + name + "-" + digest_of(path);
 }
 
-std::optional<std::string> LastGood::load(const std::string& path) const {
+std::optional<std::string> LastGood::load(const std::string& path, std::uint64_t most) const {
   if (directory_.empty()) return std::nullopt;
-  const auto bytes = slurp(file_of(path));
+  const auto bytes = slurp(file_of(path), most);
   if (!bytes) return std::nullopt;
   const auto head = read_header(*bytes);
   if (!head || head->first != path) return std::nullopt;
   const auto rest = whole(std::string_view(*bytes).substr(head->second));
-  if (!rest) return std::nullopt;
+  if (!rest || rest->size() > most) return std::nullopt;
   return std::string(*rest);
 }
 
@@ -130,11 +134,14 @@ core::Result<bool> LastGood::save(const std::string& path, const std::string& by
   return written;
 }
 
-void LastGood::forget(const std::string& path) {
+void LastGood::give_up(const std::string& path) {
   saved_.erase(path);
+  if (!directory_.empty()) ::unlink(file_of(path).c_str());
+}
+
+void LastGood::forget(const std::string& path) {
   struct stat info {};
-  if (directory_.empty() || ::lstat(path.c_str(), &info) == 0 || errno != ENOENT) return;
-  ::unlink(file_of(path).c_str());
+  if (::lstat(path.c_str(), &info) != 0 && errno == ENOENT) give_up(path);
 }
 
 // Calls `each` with a kept file and the path that it belongs to.

@@ -7,6 +7,7 @@
 // kernel sees fit, and a digest tells one that a crash cut short. Nothing here is needed to serve: a failure is the
 // caller's to warn about.
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <unordered_map>
@@ -22,13 +23,16 @@ class LastGood {
   // Empty: nothing is loaded or saved.
   void set_directory(std::string state_dir);
 
-  [[nodiscard]] std::optional<std::string> load(const std::string& path) const;
+  // Nothing if there are more than `most` bytes.
+  [[nodiscard]] std::optional<std::string> load(const std::string& path, std::uint64_t most = UINT64_MAX) const;
   // Of all includes that are kept.
   [[nodiscard]] std::vector<std::string> paths() const;
   core::Result<bool> save(const std::string& path, const std::string& bytes);  // true: it was written
   // A load begins.
   void begin() { synced_ = 0; }
-  // Forgets an include, if it exists no more.
+  // Forgets what is kept of an include.
+  void give_up(const std::string& path);
+  // The same, if it exists no more.
   void forget(const std::string& path);
   // Forgets the includes that exist no more, but for those in `keep`.
   void prune(const std::unordered_set<std::string>& keep);

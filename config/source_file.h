@@ -38,6 +38,7 @@ struct SourceFile {
   std::shared_ptr<const Parsed> current;       // null: it could not be read
   std::shared_ptr<const Parsed> good;          // null: none is known
   bool asked_disk = false;                     // for a good version of an earlier process
+  bool lost = false;                           // the good version did not fit and was given up
 
   // Of the latest reading.
   std::string excess;                // not empty: why it is not to be read, as its tenant's files are too large

@@ -43,11 +43,52 @@ void Unit::bar_unknown(SourceFile& file, const Tenancy& tenancy) const {
   if (file.barred_hint.empty()) file.barred_hint = "name it under 'tenants' in the main file";
 }
 
+std::uint64_t Unit::most(const Context& context) const {
+  if (tenant_.empty()) return UINT64_MAX;
+  const auto tenant = context.tenancy.find(tenant_);
+  const auto limit = tenant == nullptr ? routing::TenantLimits().config_size : tenant->limits.config_size;
+  return limit == 0 ? UINT64_MAX : limit;
+}
+
+// Last good versions count in the place of what was read. One that does not fit is given up, so that they are not piled
+// up, here or on the disk.
+void Unit::bound_in_force(const Context& context) {
+  const std::uint64_t room = most(context);
+  std::uint64_t taken = 0;
+  for (SourceFile* file : files) {
+    for (const Parsed* parsed = file->in_force(); parsed != nullptr; parsed = file->in_force()) {
+      if (parsed->bytes->size() <= room - taken) {
+        taken += parsed->bytes->size();
+        break;
+      }
+      if (file->use == Use::current) {
+        unseen_.insert(file);
+        Problems problems(file->display, nullptr);
+        problems.error({}, too_large_together(tenant_, room));
+        fail(*file, problems.take(), context.last_good);
+        if (file->use == Use::good) continue;
+      } else {
+        file->use = Use::out;
+        tell_of_loss(*file);
+      }
+      file->good = nullptr;
+      file->asked_disk = file->lost = true;
+    }
+  }
+}
+
+void Unit::tell_of_loss(SourceFile& file) {
+  Problems problems(file.display, nullptr);
+  problems.warning({}, "its last good version did not fit beside the tenant's other files, and was given up");
+  append(file.found, problems.take());
+}
+
 // The next best version of an include whose version in use cannot be.
 void Unit::set_aside(SourceFile& file, const LastGood& last_good) {
-  if (file.use == Use::current && file.good == nullptr && !file.asked_disk) {
+  if (file.use == Use::current && file.good == nullptr && file.barred.empty() && !file.asked_disk) {
     file.asked_disk = true;
-    if (auto bytes = last_good.load(file.path)) {
+    if (auto bytes = last_good.load(file.path, loadable_)) {
+      loadable_ -= bytes->size();
       auto kept = parse_file(std::make_shared<const std::string>(std::move(*bytes)), file.path, file.display, false);
       if (kept->ok) file.good = std::move(kept);
     }
@@ -97,7 +138,8 @@ bool Unit::link(const Context& context, Problems& problems) {
   linked_ = nullptr;
   said_ = said();
   fresh_ = true;
-  material_.emplace(context.files);
+  material_.emplace(context.files, most(context));
+  loadable_ = most(context);
   unseen_.clear();
   const std::size_t before = problems.errors();
   policies_.begin(context.settings.tls, problems);
@@ -109,6 +151,7 @@ bool Unit::link(const Context& context, Problems& problems) {
     file->linked.clear();
     report_own(*file);
     if (!broken(*file)) continue;
+    if (file->lost) tell_of_loss(*file);
     unseen_.insert(file);
     file->use = Use::current;
     set_aside(*file, context.last_good);
@@ -134,6 +177,7 @@ Linker::Doubt Unit::doubt(bool of_all) const {
 
 // False: some include was set aside.
 bool Unit::link_pass(const Context& context, bool& main_ok) {
+  bound_in_force(context);
   Patterns patterns(tenant_.empty() ? Patterns::kNoLimit : Patterns::kMost, &patterns_);
   Linker linker({context.settings, context.registry, policies_, upstream_tls_, *material_, context.certificates,
                  context.tenancy, patterns, doubt(), context.platform});
@@ -153,24 +197,9 @@ bool Unit::link_pass(const Context& context, bool& main_ok) {
     fail(file, std::move(diagnostics), context.last_good);
     done = false;
   };
-  // What is in force counts: good versions may be larger than what was read.
-  const auto tenant = context.tenancy.find(tenant_);
-  const std::uint64_t most = tenant == nullptr ? 0 : tenant->limits.config_size;
-  std::uint64_t taken = 0;
   for (SourceFile* file : files) {
     file->linked.clear();
     const bool current = file->use == Use::current;
-    if (const Parsed* parsed = file->in_force(); most != 0 && parsed != nullptr) {
-      taken += parsed->bytes->size();
-      if (taken > most) {
-        Problems problems(file->display, nullptr);
-        problems.error({}, too_large_together(tenant_, most));
-        fail(*file, problems.take(), context.last_good);
-        if (current) unseen_.insert(file);
-        done = false;
-        break;  // what stands behind it may fit beside another version of it
-      }
-    }
     admit(*file, [&](const FileSpec& spec, const Linker::Scope& scope, Problems& problems) {
       return linker.admit_upstreams(spec, scope, problems);
     });

@@ -58,8 +58,12 @@ class Unit {
  private:
   void bar_unknown(SourceFile& file, const Tenancy& tenancy) const;
   static void report_own(SourceFile& file);
-  static void set_aside(SourceFile& file, const LastGood& last_good);
-  static void fail(SourceFile& file, std::vector<Diagnostic> diagnostics, const LastGood& last_good);
+  // How many bytes its files in force may take together.
+  [[nodiscard]] std::uint64_t most(const Context& context) const;
+  void bound_in_force(const Context& context);
+  static void tell_of_loss(SourceFile& file);
+  void set_aside(SourceFile& file, const LastGood& last_good);
+  void fail(SourceFile& file, std::vector<Diagnostic> diagnostics, const LastGood& last_good);
   // Of the names in the files that are set aside, or in all.
   [[nodiscard]] Linker::Doubt doubt(bool of_all = false) const;
   bool link_pass(const Context& context, bool& main_ok);
@@ -79,6 +83,7 @@ class Unit {
   std::vector<Said> said_;              // by what is linked
   bool fresh_ = false;                  // linked or reported, and not concluded
   std::set<const SourceFile*> unseen_;  // set aside before their routes were looked at
+  std::uint64_t loadable_ = 0;          // bytes of last good versions that may still be fetched from the disk
   TlsPolicies policies_;
   UpstreamTls upstream_tls_;
   std::optional<Inputs> material_;

@@ -48,7 +48,11 @@ class CountingFiles final : public Files {
     return disk_->load_pair(cert, key);
   }
   std::string signature(const std::string& path) override { return disk_->signature(path); }
-  Stamp stamp(const std::string& path) override { return disk_->stamp(path); }
+  Stamp stamp(const std::string& path) override {
+    Stamp stamp = disk_->stamp(path);
+    if (path == growing_) stamp.parts[2] = 1;
+    return stamp;
+  }
   std::vector<std::string> names(const std::string& folder) override {
     return folder == closed_ ? std::vector<std::string>() : disk_->names(folder);
   }
@@ -61,6 +65,8 @@ class CountingFiles final : public Files {
 
   std::vector<std::string> take_read() { return std::exchange(read_, {}); }
   void run_ahead(time_t seconds) { ahead_ = seconds; }
+  // It is larger when it is read than when it was looked at.
+  void let_grow(std::string path) { growing_ = std::move(path); }
   // Root may read everything, so that permissions are played. Empty: all are open.
   void close_folder(std::string folder) { closed_ = std::move(folder); }
 
@@ -69,6 +75,7 @@ class CountingFiles final : public Files {
   std::vector<std::string> read_;
   time_t ahead_ = 10;
   std::string closed_;
+  std::string growing_;
 };
 
 class RecompileTest : public DiskTest {
@@ -352,6 +359,16 @@ TEST_F(RecompileTest, ReadsTheChangedFileAloneAndSharesTheRest) {
   compiler.forget();
   compiler.compile();
   EXPECT_EQ(files_->take_read().size(), 1U + kTenants);
+}
+
+TEST_F(RecompileTest, AFileThatGrowsBehindItsBoundIsNotRead) {
+  write(file_of(0, 0), "routes: [ { host: a1.t0.example.com, passthrough: \"10.1.0.1:443\" } ]\n");
+  files_->let_grow(path(file_of(0, 0)));
+  Compiler it(path("edgemux.yaml"), options("state"));
+  const auto c = it.compile();
+  EXPECT_THAT(describe(c), ::testing::HasSubstr("0.yaml: it is larger than its size was when it was looked at"));
+  files_->let_grow("");
+  EXPECT_THAT(describe(it.compile()), ::testing::Not(::testing::HasSubstr("larger than")));
 }
 
 TEST_F(RecompileTest, AFolderThatMayNotBeReadKeepsItsLastGoodFiles) {

@@ -542,11 +542,43 @@ TEST_F(TenantsTest, TheFilesOfATenantAreBoundedTogether) {
               HasSubstr("tenants.d/a/2.yaml: error: the files of tenant 'a' take more than 4KiB together"));
   EXPECT_EQ(owner(piled, "one.a.example"), "a: one.a.example");
   EXPECT_EQ(owner(piled, "two.a.example"), "a: two.a.example") << "its last good version fits";
+  // What does not fit any more is given up, on the disk too.
+  write("tenants.d/a/2.yaml", "routes: [");
+  write("tenants.d/a/0.yaml", file("zero.a.example", 1000));
+  EXPECT_EQ(owner(it->compile(), "two.a.example"), "");
+  fs::remove(path("tenants.d/a/0.yaml"));
+  for (const bool restarted : {false, true}) {
+    if (restarted) it = compiler();
+    const auto c = it->compile();
+    EXPECT_EQ(owner(c, "one.a.example"), "a: one.a.example") << text(c);
+    EXPECT_EQ(owner(c, "two.a.example"), "");
+    EXPECT_THAT(c.set_aside, ElementsAre(path("tenants.d/a/1.yaml"), path("tenants.d/a/2.yaml")));
+  }
+  fs::remove(path("tenants.d/a/2.yaml"));
 
   write("edgemux.yaml",
         std::string(kMain).replace(kMain.find("10.1.0.0/16]"), 12, "10.1.0.0/16], limits: { config_size: 0 }"));
   write("tenants.d/a/1.yaml", file("one.a.example", 90'000));
   EXPECT_EQ(text(it->compile()), "") << "0 is no limit";
+}
+
+TEST_F(TenantsTest, WhatATenantsFilesNameIsBoundedTogether) {
+  std::string main = kMain;
+  main.replace(main.find("10.1.0.0/16]"), 12, "10.1.0.0/16], limits: { config_size: 4KiB }");
+  write("edgemux.yaml", main);
+  std::string routes = "routes:\n";
+  for (const std::string name : {"one", "two", "three"}) {
+    write("tenants.d/a/" + name + ".pem",
+          edgemux::test::make_certificate({{name}}).cert_pem() + std::string(1000, '\n'));
+    routes += "  - { host: " + name + ".a.example, tls: { client_ca: " + name + ".pem }, rules: [{ respond: {} }] }\n";
+  }
+  write("tenants.d/a/x.yaml", routes);
+  const auto c = compile();
+  EXPECT_THAT(text(c), Not(HasSubstr("one.pem")));
+  EXPECT_THAT(text(c),
+              HasSubstr("three.pem: what the tenant's files name is too large together; see limits.config_size"));
+  EXPECT_EQ(route(c, "one.a.example")->refused, "");
+  EXPECT_NE(route(c, "three.a.example")->refused, "") << "never open";
 }
 
 TEST_F(TenantsTest, WhoIsNoTenantIsBoundedAsWell) {
