@@ -53,6 +53,9 @@ def test_nghttp_and_h2load(site):
     assert "2000 succeeded, 0 failed, 0 errored" in load.stdout, load.stdout + load.stderr
 
 
+with_go = pytest.mark.xdist_group("go")  # one process, for what it builds takes a minute the first time
+
+
 @pytest.fixture(scope="session")
 def go_requests(tmp_path_factory):
     """support/go/requests.go, built."""
@@ -63,6 +66,7 @@ def go_requests(tmp_path_factory):
     return made
 
 
+@with_go
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_more_requests_at_a_time_than_streams_with_go(site, go_requests, method):
     """It sends a hundred before it knows of our limit, and those that are refused again."""
@@ -81,6 +85,7 @@ def test_more_requests_at_a_time_than_streams_with_go(site, go_requests, method)
     assert site.edge.metrics().total("edgemux_drops_total", reason="flood") == 0
 
 
+@with_go
 @pytest.mark.parametrize("pace", ["fast", "slow"])
 @pytest.mark.parametrize("what", ["GET", "ONCE"])
 def test_a_hundred_at_once_on_a_fresh_connection_with_go(site, go_requests, what, pace):
@@ -109,6 +114,7 @@ def test_a_hundred_at_once_on_a_fresh_connection_with_go(site, go_requests, what
     assert site.edge.metrics().total("edgemux_drops_total", reason="flood") == 0
 
 
+@with_go
 def test_large_bodies_that_cannot_be_sent_again_with_go(site, go_requests):
     """What is too much to be held is refused, and holds up nobody: all others come through whole."""
     site.start(workers=1)

@@ -240,7 +240,7 @@ def test_back_pressure_reaches_the_sender(secure, tap):
 def test_what_comes_before_the_upstream_stands_is_not_read_and_not_lost(secure, tap, blackhole):
     endpoints = [blackhole.address, tap.address]
     secure.start(terminated({"endpoints": endpoints, "timeouts": {"connect": "1500ms"}}), workers=1)
-    data = random.Random(1).randbytes(32 << 20)
+    data = random.Random(1).randbytes(16 << 20)
     for _ in range(2):  # wherever round robin begins
         client = secure.connect(within=60)
         before = secure.edge.pss()
