@@ -108,7 +108,7 @@ class Profile:
         return total
 
     def show(self, row):
-        count = self.options.requests or (4000 if row.streams else 200 if row.close else 16 if row.body > 1 << 16 else 2000)
+        count = self.options.requests or (4000 if row.streams else 200 if row.close else 128 if row.body > 1 << 16 else 2000)
         once, twice = self.instructions(row, count), self.instructions(row, 2 * count)
         each = {what: (twice[what] - once[what]) / count for what in twice if twice[what] != once[what]}
         objects = collections.Counter()
