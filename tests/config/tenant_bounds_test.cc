@@ -1,0 +1,157 @@
+// What the files of a tenant may be and name, all together.
+#include "tests/config/tenants_fixture.h"
+
+namespace edgemux::config {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+TEST_F(TenantsTest, ATenantHasSoManyFilesAndThoseThatWereGoodStay) {
+  const auto routes = [](const std::string& host) {
+    return "routes: [{ host: " + host + ", passthrough: \"10.1.0.1:443\" }]\n";
+  };
+  write("tenants.d/a/x.yaml", routes("a.example"));
+  write("tenants.d/b/x.yaml", "routes: [{ host: b.example, passthrough: \"10.2.0.1:443\" }]\n");
+  auto it = compiler();
+  it->compile();
+  for (int n = 0; n < 1030; ++n) write("tenants.d/a/n" + std::to_string(n) + ".yaml", "routes: []\n");
+  for (const bool restarted : {false, true}) {
+    if (restarted) it = compiler();
+    const auto c = it->compile();
+    EXPECT_EQ(c.errors(), 1U) << text(c);
+    EXPECT_THAT(text(c),
+                HasSubstr("tenants.d/a/n993.yaml: error: tenant 'a' has 1031 files, and 1024 at most are read: "
+                          "this one is left out, with 6 others"));
+    EXPECT_THAT(c.set_aside, ElementsAre(path("tenants.d/a/n993.yaml")));
+    EXPECT_EQ(owner(c, "a.example"), "a: a.example");
+    EXPECT_EQ(owner(c, "b.example"), "b: b.example");
+  }
+  for (int n = 0; n < 7; ++n) fs::remove(path("tenants.d/a/n" + std::to_string(n) + ".yaml"));
+  EXPECT_THAT(text(it->compile()), Not(HasSubstr("files")));
+}
+
+TEST_F(TenantsTest, TheRegularExpressionsOfATenantsFilesAreCountedTogether) {
+  const auto file = [](const std::string& stem, int count) {
+    std::string out = "routes:\n";
+    for (int i = 0; i < count; ++i) {
+      const std::string name = stem + std::to_string(i);
+      out += "  - { host: " + name + ".a.example, rules: [{ regex_path: \"/[a-z]+/" + name + "\", respond: {} }] }\n";
+    }
+    return out;
+  };
+  write("tenants.d/b/x.yaml", "routes: [{ host: b.example, rules: [{ regex_path: \"/[a-z]+\", respond: {} }] }]\n");
+  write("tenants.d/a/1.yaml", file("one", 600));
+  write("tenants.d/a/2.yaml", file("two", 10));
+  write("tenants.d/a/3.yaml", file("three", 100));
+  EXPECT_EQ(compile().errors(), 0U);
+  write("tenants.d/a/2.yaml", file("two", 600));
+  const auto c = compile();
+  ASSERT_TRUE(c.main_ok) << text(c);
+  EXPECT_EQ(c.errors(), 1U);
+  EXPECT_THAT(c.set_aside, ElementsAre(path("tenants.d/a/2.yaml"))) << "the one that goes beyond, and no later one";
+  EXPECT_THAT(text(c),
+              HasSubstr("tenants.d/a/2.yaml:426:53: error: the files of a tenant may have at most 1024 different "
+                        "regular expressions together; write 'path', 'exact_path' or whole values instead"));
+  EXPECT_EQ(owner(c, "two9.a.example"), "a: two9.a.example") << "its last good bytes stay";
+  EXPECT_EQ(owner(c, "two10.a.example"), "");
+  EXPECT_EQ(owner(c, "three99.a.example"), "a: three99.a.example");
+  EXPECT_EQ(owner(c, "b.example"), "b: b.example");
+}
+
+TEST_F(TenantsTest, TheFilesOfATenantAreBoundedTogether) {
+  std::string main = kMain;
+  main.replace(main.find("10.1.0.0/16]"), 12, "10.1.0.0/16], limits: { config_size: 4KiB }");
+  write("edgemux.yaml", main);
+  const auto file = [](const std::string& host, std::size_t size) {
+    std::string out = "routes: [{ host: " + host + ", passthrough: \"10.1.0.1:443\" }]\n";
+    return out + "#" + std::string(size - out.size() - 1, 'x');
+  };
+  write("tenants.d/b/x.yaml",
+        "routes: [{ host: b.example, passthrough: \"10.2.0.1:443\" }]\n#" + std::string(9000, 'x'));
+  write("tenants.d/a/1.yaml", file("one.a.example", 2000));
+  write("tenants.d/a/2.yaml", file("two.a.example", 1500));
+  write("tenants.d/a/3.yaml", file("three.a.example", 596));
+  auto it = compiler();
+  EXPECT_EQ(text(it->compile()), "") << "exactly so much";
+
+  // One grows: what stands behind it and does not fit any more is left out, and what fits is not.
+  write("tenants.d/a/1.yaml", file("one.a.example", 3000));
+  for (const bool restarted : {false, true}) {
+    if (restarted) it = compiler();
+    const auto c = it->compile();
+    EXPECT_THAT(c.set_aside, ElementsAre(path("tenants.d/a/2.yaml")));
+    EXPECT_THAT(text(c),
+                HasSubstr("tenants.d/a/2.yaml: error: the files of tenant 'a' take more than 4KiB together with "
+                          "this one; make them smaller, or set limits.config_size of the tenant in the main file"));
+    EXPECT_EQ(owner(c, "one.a.example"), "a: one.a.example");
+    EXPECT_EQ(owner(c, "two.a.example"), "") << "its last good bytes are as many";
+    EXPECT_EQ(owner(c, "three.a.example"), "a: three.a.example");
+    EXPECT_EQ(owner(c, "b.example"), "b: b.example");
+  }
+  write("tenants.d/a/1.yaml", file("one.a.example", 2000));
+  const auto mended = it->compile();
+  EXPECT_EQ(text(mended), "");
+  EXPECT_EQ(owner(mended, "two.a.example"), "a: two.a.example");
+
+  // Last good versions cannot be piled up: they count in the place of what is broken.
+  write("tenants.d/a/1.yaml", "routes: [");
+  write("tenants.d/a/2.yaml", file("two.a.example", 2500));
+  const auto piled = it->compile();
+  EXPECT_THAT(piled.set_aside, ElementsAre(path("tenants.d/a/1.yaml"), path("tenants.d/a/2.yaml")));
+  EXPECT_THAT(text(piled),
+              HasSubstr("tenants.d/a/2.yaml: error: the files of tenant 'a' take more than 4KiB together"));
+  EXPECT_EQ(owner(piled, "one.a.example"), "a: one.a.example");
+  EXPECT_EQ(owner(piled, "two.a.example"), "a: two.a.example") << "its last good version fits";
+  // What does not fit any more is given up, on the disk too.
+  write("tenants.d/a/2.yaml", "routes: [");
+  write("tenants.d/a/0.yaml", file("zero.a.example", 1000));
+  EXPECT_EQ(owner(it->compile(), "two.a.example"), "");
+  fs::remove(path("tenants.d/a/0.yaml"));
+  for (const bool restarted : {false, true}) {
+    if (restarted) it = compiler();
+    const auto c = it->compile();
+    EXPECT_EQ(owner(c, "one.a.example"), "a: one.a.example") << text(c);
+    EXPECT_EQ(owner(c, "two.a.example"), "");
+    EXPECT_THAT(c.set_aside, ElementsAre(path("tenants.d/a/1.yaml"), path("tenants.d/a/2.yaml")));
+  }
+  fs::remove(path("tenants.d/a/2.yaml"));
+
+  write("edgemux.yaml",
+        std::string(kMain).replace(kMain.find("10.1.0.0/16]"), 12, "10.1.0.0/16], limits: { config_size: 0 }"));
+  write("tenants.d/a/1.yaml", file("one.a.example", 90'000));
+  EXPECT_EQ(text(it->compile()), "") << "0 is no limit";
+}
+
+TEST_F(TenantsTest, WhatATenantsFilesNameIsBoundedTogether) {
+  std::string main = kMain;
+  main.replace(main.find("10.1.0.0/16]"), 12, "10.1.0.0/16], limits: { config_size: 4KiB }");
+  write("edgemux.yaml", main);
+  std::string routes = "routes:\n";
+  for (const std::string name : {"one", "two", "three"}) {
+    write("tenants.d/a/" + name + ".pem",
+          edgemux::test::make_certificate({{name}}).cert_pem() + std::string(1000, '\n'));
+    routes += "  - { host: " + name + ".a.example, tls: { client_ca: " + name + ".pem }, rules: [{ respond: {} }] }\n";
+  }
+  write("tenants.d/a/x.yaml", routes);
+  const auto c = compile();
+  EXPECT_THAT(text(c), Not(HasSubstr("one.pem")));
+  EXPECT_THAT(text(c),
+              HasSubstr("three.pem: what the tenant's files name is too large together; see limits.config_size"));
+  EXPECT_EQ(route(c, "one.a.example")->refused, "");
+  EXPECT_NE(route(c, "three.a.example")->refused, "") << "never open";
+}
+
+TEST_F(TenantsTest, WhoIsNoTenantIsBoundedAsWell) {
+  folder("tenants.d/stranger");
+  for (const char* name : {"1", "2"})
+    write(std::string("tenants.d/stranger/") + name + ".yaml", std::string(9U << 20U, '#'));
+  const auto c = compile();
+  EXPECT_THAT(text(c),
+              HasSubstr("tenants.d/stranger/2.yaml: error: the files of tenant 'stranger' take more than 16MiB"));
+  EXPECT_THAT(text(c), Not(HasSubstr("tenants.d/stranger/1.yaml: error: the files")));
+}
+
+}  // namespace
+}  // namespace edgemux::config
