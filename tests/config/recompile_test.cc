@@ -26,6 +26,7 @@ class CountingFiles final : public Files {
   bool settled() override { return disk_->settled(); }
   core::Result<std::string> read(const std::string& path, const std::string& folder) override {
     read_.push_back(path);
+    if (path == exhausting_) throw std::bad_alloc();
     if (!closed_.empty() && path.starts_with(closed_ + "/")) return core::fail("permission denied");
     return disk_->read(path, folder);
   }
@@ -67,6 +68,8 @@ class CountingFiles final : public Files {
   void run_ahead(time_t seconds) { ahead_ = seconds; }
   // It is larger when it is read than when it was looked at.
   void let_grow(std::string path) { growing_ = std::move(path); }
+  // There is no memory for it.
+  void let_exhaust(std::string path) { exhausting_ = std::move(path); }
   // Root may read everything, so that permissions are played. Empty: all are open.
   void close_folder(std::string folder) { closed_ = std::move(folder); }
 
@@ -76,6 +79,7 @@ class CountingFiles final : public Files {
   time_t ahead_ = 10;
   std::string closed_;
   std::string growing_;
+  std::string exhausting_;
 };
 
 class RecompileTest : public DiskTest {
@@ -359,6 +363,20 @@ TEST_F(RecompileTest, ReadsTheChangedFileAloneAndSharesTheRest) {
   compiler.forget();
   compiler.compile();
   EXPECT_EQ(files_->take_read().size(), 1U + kTenants);
+}
+
+TEST_F(RecompileTest, ACompileThatFailedIsFollowedByOneOfEverything) {
+  const auto route = [](const std::string& name) {
+    return "routes: [ { host: " + name + ".t0.example.com, passthrough: \"10.1.0.1:443\" } ]\n";
+  };
+  write(file_of(0, 0), route("a1"));
+  Compiler it(path("edgemux.yaml"), options("state"));
+  it.compile();
+  write(file_of(0, 0), route("a2-of-another-length"));
+  files_->let_exhaust(path(file_of(0, 0)));
+  EXPECT_THROW(it.compile(), std::bad_alloc);
+  files_->let_exhaust("");
+  EXPECT_THAT(describe(it.compile()), ::testing::HasSubstr("a2-of-another-length.t0.example.com at"));
 }
 
 TEST_F(RecompileTest, AFileThatGrowsBehindItsBoundIsNotRead) {

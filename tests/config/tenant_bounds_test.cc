@@ -1,4 +1,5 @@
 // What the files of a tenant may be and name, all together.
+#include "config/last_good.h"
 #include "tests/config/tenants_fixture.h"
 
 namespace edgemux::config {
@@ -122,6 +123,18 @@ TEST_F(TenantsTest, TheFilesOfATenantAreBoundedTogether) {
         std::string(kMain).replace(kMain.find("10.1.0.0/16]"), 12, "10.1.0.0/16], limits: { config_size: 0 }"));
   write("tenants.d/a/1.yaml", file("one.a.example", 90'000));
   EXPECT_EQ(text(it->compile()), "") << "0 is no limit";
+}
+
+TEST_F(TenantsTest, LastGoodBytesAreLoadedUpToABound) {
+  const std::string name = path("tenants.d/a/x.yaml");
+  LastGood kept;
+  kept.set_directory(path("state"));
+  ASSERT_TRUE(kept.save(name, std::string(50'000, 'x')));
+  EXPECT_EQ(kept.load(name, 49'999), std::nullopt);
+  EXPECT_EQ(kept.load(name, 10), std::nullopt);
+  EXPECT_EQ(kept.load(name, 50'000).value_or("").size(), 50'000U);
+  kept.give_up(name);
+  EXPECT_EQ(kept.load(name), std::nullopt);
 }
 
 TEST_F(TenantsTest, WhatATenantsFilesNameIsBoundedTogether) {
