@@ -113,7 +113,7 @@ class Comparison:
         self.origins.start()
         for i, (name, (kind, binary)) in enumerate(chosen_peers(self.options).items(), start=1):
             peer = Peer(name, kind, binary, self.directory, self.options.base_port + 10 * i, self.origins, self.options.log,
-                        2 if name == "edgemux-2w" else 1)
+                        2 if name.startswith("edgemux-2w") else 1)
             self.peers.append(peer)
             try:
                 peer.start()

@@ -17,9 +17,8 @@ namespace edgemux::routing {
 namespace {
 
 constexpr std::size_t longest_name = 253;
-constexpr std::size_t kLine = 64;            // of the cache
-constexpr std::size_t kFetched = 4;          // lines: what most groups have at most
-constexpr std::size_t kMostPlaces = 0xffff;  // that a shard can tell apart
+constexpr std::size_t kLine = 64;    // of the cache
+constexpr std::size_t kFetched = 4;  // lines from a name's place on: it is in one of them but for few
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
@@ -64,6 +63,10 @@ void fill_random(std::uint64_t (&seed)[2]) {
   seed[1] = fold(seed[0] ^ 0xd1b54a32d192ed03U, now | 1U);
 }
 
+// Of 64 places 45 have a name: then most names stand at theirs or next to it.
+constexpr std::size_t places_for(std::size_t names) { return names * 64 / 45 + 1; }
+constexpr std::size_t kMostPlaces = 1'000;  // for a name
+
 // Small shards make a change cheap; in a very large table larger ones keep the directory small enough to stay near.
 std::size_t names_per_shard(std::size_t names) {
   constexpr std::size_t kVeryLarge = 300'000;
@@ -102,53 +105,26 @@ std::string_view normalise_host(std::string_view text, char* buffer, bool wildca
   return name;
 }
 
-// The name's bytes follow the flags, from the tail padding on.
-struct HostTable::Record {
-  static constexpr std::size_t header = sizeof(RoutePtr) + 2;
+// A line: a name and its route, and, whoever's name it is, where the names are that have their place here.
+struct alignas(kLine) HostTable::Slot {
+  static constexpr std::size_t kReach = 16;   // how far from its place a name may be, in lines
+  static constexpr std::size_t kInside = 44;  // bytes of a name
 
   RoutePtr route;
-  std::uint8_t length = 0;
+  std::uint16_t names_at = 0;  // bit i: in the line i further
+  std::uint8_t length = 0;     // 0: no name is here
   bool wildcard = false;
+  // The name; of a longer one, how many bytes from here it stands (32 bits).
+  std::array<char, kInside> bytes;
 
-  [[nodiscard]] static std::size_t size_for(std::size_t key) {
-    constexpr std::size_t grain = alignof(Record);
-    return (header + key + grain - 1) / grain * grain;
+  [[nodiscard]] std::string_view key() const {
+    if (length <= kInside) return {bytes.data(), length};
+    std::uint32_t distance = 0;
+    std::memcpy(&distance, bytes.data(), sizeof distance);
+    return {reinterpret_cast<const char*>(this) + distance, length};
   }
-  [[nodiscard]] std::size_t size() const { return size_for(length); }
-  [[nodiscard]] std::string_view key() const { return {reinterpret_cast<const char*>(this) + header, length}; }
-  [[nodiscard]] char* bytes() { return reinterpret_cast<char*>(this) + header; }
-  static const Record* at(const std::byte* place) { return std::launder(reinterpret_cast<const Record*>(place)); }
-};
-
-// Up to eight records of a group, which follow it one behind the other.
-struct HostTable::Block {
-  static constexpr std::size_t kMost = 8;
-  std::array<std::uint8_t, kMost> tags{};    // 0 behind the last
-  std::array<std::uint8_t, kMost> places{};  // from the block's end, in units of a record's alignment
-
-  static const Block* at(const std::byte* place) { return std::launder(reinterpret_cast<const Block*>(place)); }
-  [[nodiscard]] const std::byte* records() const { return reinterpret_cast<const std::byte*>(this + 1); }
-  [[nodiscard]] const Record* record(std::size_t index) const {
-    return Record::at(records() + places[index] * alignof(Record));
-  }
-  [[nodiscard]] std::size_t count() const {
-    return static_cast<std::size_t>(std::find(tags.begin(), tags.end(), 0) - tags.begin());
-  }
-  [[nodiscard]] const std::byte* end() const {
-    const Record* const last = record(count() - 1);
-    return reinterpret_cast<const std::byte*>(last) + last->size();
-  }
-  // Calls `visit` with the records that may have the tag, until it returns true. Most others are left out.
-  template <typename Visit>
-  bool each(std::uint8_t tag, Visit&& visit) const {
-    constexpr std::uint64_t kOnes = 0x0101010101010101U;
-    const std::uint64_t differ = std::bit_cast<std::uint64_t>(tags) ^ kOnes * tag;
-    // A byte's upper bit where it is zero (or one, above a zero).
-    for (std::uint64_t same = (differ - kOnes) & ~differ & kOnes << 7U; same != 0; same &= same - 1) {
-      if (visit(*record(static_cast<std::size_t>(std::countr_zero(same)) / 8))) return true;
-    }
-    return false;
-  }
+  // `rest`: where a name that is too long may stand. Tells how much of that was used.
+  std::size_t put(const Hashed& name, char* rest);
 };
 
 struct HostTable::Hashed {
@@ -157,6 +133,20 @@ struct HostTable::Hashed {
   bool wildcard;
   const RoutePtr* route;
 };
+
+std::size_t HostTable::Slot::put(const Hashed& name, char* rest) {
+  route = *name.route;
+  length = static_cast<std::uint8_t>(name.key.size());
+  wildcard = name.wildcard;
+  if (length <= kInside) {
+    std::memcpy(bytes.data(), name.key.data(), length);
+    return 0;
+  }
+  const auto distance = static_cast<std::uint32_t>(rest - reinterpret_cast<char*>(this));
+  std::memcpy(bytes.data(), &distance, sizeof distance);
+  std::memcpy(rest, name.key.data(), length);
+  return length;
+}
 
 // Memory for the shards of a big table, in huge pages: elsewhere a miss of the cache is one of the address translation
 // too. It goes when the last shard in it does, so a table whose shards were all replaced but one holds a page for it.
@@ -189,14 +179,15 @@ class HostTable::Arena {
   ~Arena() {
     if (chunk_ != nullptr) Chunk::release(chunk_);
   }
-  // The memory is the caller's to free: by Chunk::release where there is a chunk, by operator delete where not.
+  // A whole number of lines. It is the caller's to free: by Chunk::release where there is a chunk, by operator delete
+  // where not.
   std::pair<void*, Chunk*> allocate(std::size_t bytes) {
-    if (!huge_ || bytes > Chunk::kSize / 8) return {::operator new(bytes), nullptr};
+    if (!huge_ || bytes > Chunk::kSize / 8) return {::operator new (bytes, std::align_val_t{kLine}), nullptr};
     if (chunk_ == nullptr || Chunk::kSize - used_ < bytes) {
       if (chunk_ != nullptr) Chunk::release(chunk_);
       chunk_ = Chunk::make();
       used_ = kLine;
-      if (chunk_ == nullptr) return {::operator new(bytes), nullptr};
+      if (chunk_ == nullptr) return {::operator new (bytes, std::align_val_t{kLine}), nullptr};
     }
     void* const place = reinterpret_cast<std::byte*>(chunk_) + used_;
     used_ += (bytes + kLine - 1) / kLine * kLine;
@@ -210,68 +201,106 @@ class HostTable::Arena {
   std::size_t used_ = 0;
 };
 
-// This, then the blocks of its groups one behind the other.
-struct HostTable::Shard {
+// This, then its lines, then the names that are too long for them.
+struct alignas(kLine) HostTable::Shard {
   std::atomic<std::uint32_t> references{1};
-  std::uint32_t count = 0;
-  Chunk* chunk = nullptr;  // null: a block of the heap
+  std::uint32_t count = 0;  // of names
+  std::uint32_t lines = 0;
   std::size_t bytes = 0;   // of all
-  std::size_t used = 0;    // of the blocks
+  Chunk* chunk = nullptr;  // null: a block of the heap
 
-  [[nodiscard]] std::byte* blocks() { return reinterpret_cast<std::byte*>(this + 1); }
-  [[nodiscard]] const std::byte* blocks() const { return reinterpret_cast<const std::byte*>(this + 1); }
+  [[nodiscard]] Slot* slots() { return std::launder(reinterpret_cast<Slot*>(this + 1)); }
 
-  static Shard* make(std::size_t block_bytes, Arena& arena) {
-    const std::size_t size = sizeof(Shard) + block_bytes;
-    const auto [place, chunk] = arena.allocate(size);
-    auto* shard = new (place) Shard;
+  // `names` by place, of which there are `places`. Null: one would be too far from its place.
+  static Shard* make(std::span<const Hashed> names, std::size_t places, Arena& arena) {
+    std::size_t lines = 0;
+    std::size_t bytes = 0;
+    for (const Hashed& name : names) {
+      const std::size_t place = place_of(name.hash, places);
+      lines = std::max(lines, place) + 1;
+      if (lines - place > Slot::kReach) return nullptr;
+      if (name.key.size() > Slot::kInside) bytes += name.key.size();
+    }
+    lines = std::max(lines, places);
+    bytes = (sizeof(Shard) + lines * sizeof(Slot) + bytes + kLine - 1) / kLine * kLine;
+    const auto [memory, chunk] = arena.allocate(bytes);
+    auto* const shard = new (memory) Shard;
+    shard->count = static_cast<std::uint32_t>(names.size());
+    shard->lines = static_cast<std::uint32_t>(lines);
+    shard->bytes = bytes;
     shard->chunk = chunk;
-    shard->bytes = size;
+    for (std::size_t i = 0; i < lines; ++i) new (reinterpret_cast<Slot*>(shard + 1) + i) Slot;
+    Slot* const slots = shard->slots();
+    char* rest = reinterpret_cast<char*>(slots + lines);
+    std::size_t at = 0;
+    for (const Hashed& name : names) {
+      const std::size_t place = place_of(name.hash, places);
+      at = std::max(at, place);
+      slots[place].names_at = static_cast<std::uint16_t>(slots[place].names_at | 1U << (at - place));
+      rest += slots[at++].put(name, rest);
+    }
     return shard;
   }
-  static std::size_t size_for(std::span<const Hashed> group) {
-    std::size_t bytes = (group.size() + Block::kMost - 1) / Block::kMost * sizeof(Block);
-    for (const Hashed& name : group) bytes += Record::size_for(name.key.size());
-    return bytes;
-  }
-  void add(std::span<const Hashed> group) {
-    for (std::size_t i = 0; i < group.size(); i += Block::kMost) {
-      auto* const block = new (blocks() + used) Block;
-      std::byte* const begin = blocks() + used + sizeof(Block);
-      std::byte* end = begin;
-      for (std::size_t k = 0; k < std::min(Block::kMost, group.size() - i); ++k) {
-        const Hashed& name = group[i + k];
-        auto* record = new (end) Record{*name.route, static_cast<std::uint8_t>(name.key.size()), name.wildcard};
-        std::memcpy(record->bytes(), name.key.data(), name.key.size());
-        block->tags[k] = tag_of(name.hash);
-        block->places[k] = static_cast<std::uint8_t>(static_cast<std::size_t>(end - begin) / alignof(Record));
-        end += record->size();
-      }
-      used = static_cast<std::size_t>(end - blocks());
-      count += static_cast<std::uint32_t>(std::min(Block::kMost, group.size() - i));
-    }
-  }
   template <typename Visit>
-  void each(Visit&& visit) const {
-    for (const std::byte* at = blocks(); at != blocks() + used;) {
-      const Block* const block = Block::at(at);
-      at = block->end();
-      for (std::size_t i = 0; i < block->count(); ++i) visit(*block->record(i));
+  void each(Visit&& visit) {
+    for (Slot* slot = slots(); slot != slots() + lines; ++slot) {
+      if (slot->length > 0) visit(*slot);
     }
   }
   static void destroy(Shard* shard) {
-    shard->each([](const Record& record) { const_cast<Record&>(record).~Record(); });
+    std::destroy_n(shard->slots(), shard->lines);
     Chunk* const chunk = shard->chunk;
     shard->~Shard();
     if (chunk != nullptr) {
       Chunk::release(chunk);
     } else {
-      ::operator delete(shard);
+      ::operator delete (shard, std::align_val_t{kLine});
     }
   }
 };
 
-HostTable::ShardRef::ShardRef(const ShardRef& from) : shard_(from.shard_), begins(from.begins) {
+inline std::uint64_t HostTable::hash(std::string_view key) const {
+  const char* const end = key.data() + key.size();
+  std::uint64_t state = seed_[0] ^ key.size();
+  std::uint64_t low = 0;
+  std::uint64_t high = 0;
+  if (key.size() >= 16) {  // what is left of the last 16 bytes overlaps what is done
+    for (const char* at = key.data(); at < end - 16; at += 16) {
+      state = fold(load(at, 8) ^ seed_[1], load(at + 8, 8) ^ state);
+    }
+    low = load(end - 16, 8);
+    high = load(end - 8, 8);
+  } else if (key.size() >= 8) {  // and so do the two words here
+    low = load(key.data(), 8);
+    high = load(end - 8, 8);
+  } else if (key.size() >= 4) {
+    low = load(key.data(), 4);
+    high = load(end - 4, 4);
+  } else {
+    for (const char c : key) low = low << 8U | static_cast<unsigned char>(c);
+  }
+  state = fold(low ^ seed_[1], high ^ state);
+  return fold(state ^ seed_[0], seed_[1] | 1U);
+}
+
+inline const HostTable::Slot* HostTable::place(std::uint64_t hashed) const {
+  const ShardRef& shard = shards_[shard_of(hashed)];
+  if (shard.get() == nullptr) return nullptr;
+  const Slot* const found = shard->slots() + place_of(hashed, shard.places());
+  for (std::size_t line = 0; line < kFetched; ++line) __builtin_prefetch(found + line);
+  return found;
+}
+
+inline const HostTable::Slot* HostTable::probe(std::string_view key, const Slot* place) {
+  if (place == nullptr) return nullptr;
+  for (unsigned names = place->names_at; names != 0; names &= names - 1) {
+    const Slot* const slot = place + std::countr_zero(names);
+    if (slot->key() == key) return slot;
+  }
+  return nullptr;
+}
+
+HostTable::ShardRef::ShardRef(const ShardRef& from) : shard_(from.shard_), places_(from.places_) {
   if (shard_ != nullptr) shard_->references.fetch_add(1, std::memory_order_relaxed);
 }
 
@@ -315,10 +344,8 @@ void HostTable::fill(std::span<const View> entries) {
   std::vector<Hashed> hashed;
   std::vector<std::uint32_t> begins(count + 1);
   hashed.reserve(entries.size());
-  std::size_t bytes = 0;
   for (const View& entry : entries) {
     const std::string_view key = host_key(entry.name);
-    bytes += Record::size_for(key.size());
     const bool wildcard = key.size() != entry.name.size();
     hashed.push_back({hash(key), key, wildcard, entry.route});
     ++begins[shard_of(hashed.back().hash) + 1];
@@ -327,7 +354,7 @@ void HostTable::fill(std::span<const View> entries) {
   std::vector<Hashed> sorted(hashed.size());
   auto next = begins;
   for (const Hashed& name : hashed) sorted[next[shard_of(name.hash)]++] = name;
-  Arena arena(bytes >= 2 * Chunk::kSize);
+  Arena arena(places_for(entries.size()) * sizeof(Slot) >= 2 * Chunk::kSize);
   for (std::size_t i = 0; i < count; ++i) {
     rebuild(shards[i], arena, std::span(sorted).subspan(begins[i], begins[i + 1] - begins[i]), {});
   }
@@ -344,34 +371,23 @@ void HostTable::count_label(std::string_view key, bool wildcard, int by) {
 void HostTable::rebuild(ShardRef& shard, Arena& arena, std::span<const Hashed> fresh,
                         std::span<const std::string_view> gone) {
   std::vector<Hashed> all(fresh.begin(), fresh.end());
-  const Shard* old = shard.get();
+  Shard* const old = shard.get();
   if (old != nullptr) {
     size_ -= old->count;
-    old->each([&](const Record& record) {
-      count_label(record.key(), record.wildcard, -1);
-      if (std::find(gone.begin(), gone.end(), record.key()) != gone.end()) return;
-      all.push_back({hash(record.key()), record.key(), record.wildcard, &record.route});
+    old->each([&](const Slot& slot) {
+      count_label(slot.key(), slot.wildcard, -1);
+      if (std::find(gone.begin(), gone.end(), slot.key()) != gone.end()) return;
+      all.push_back({hash(slot.key()), slot.key(), slot.wildcard, &slot.route});
     });
   }
   ShardRef made;
   if (!all.empty()) {
-    std::sort(all.begin(), all.end(),
-              [](const Hashed& a, const Hashed& b) { return group_of(a.hash) < group_of(b.hash); });
-    std::array<std::span<const Hashed>, kGroups> groups;
-    std::size_t bytes = 0;
-    for (auto from = all.begin(); from != all.end();) {
-      const std::size_t group = group_of(from->hash);
-      const auto to = std::find_if(from, all.end(), [&](const Hashed& name) { return group_of(name.hash) != group; });
-      groups[group] = {from, to};
-      bytes += Shard::size_for(groups[group]);
-      from = to;
-    }
-    // Names are spread by a random hash, so that no shard comes near.
-    if (bytes / alignof(Record) > kMostPlaces) throw std::length_error("a shard of host names is full");
-    made = ShardRef(Shard::make(bytes, arena));
-    for (std::size_t group = 0; group < kGroups; ++group) {
-      made->add(groups[group]);
-      made.begins[group + 1] = static_cast<std::uint16_t>(made->used / alignof(Record));
+    const auto low = [](const Hashed& name) { return name.hash & 0xffffffffU; };
+    std::sort(all.begin(), all.end(), [&](const Hashed& a, const Hashed& b) { return low(a) < low(b); });
+    // A random hash spreads them: the first number nearly always does, and each further one is likelier to.
+    for (std::size_t places = places_for(all.size()); made.get() == nullptr; places += places / 4 + 1) {
+      if (places > all.size() * kMostPlaces) throw std::length_error("more host names share a hash than a table holds");
+      made = ShardRef(Shard::make(all, places, arena), static_cast<std::uint32_t>(places));
     }
     for (const Hashed& name : all) count_label(name.key, name.wildcard, 1);
     size_ += all.size();
@@ -427,67 +443,18 @@ HostTable HostTable::with(const std::vector<Entry>& changes, const std::vector<s
   return made;
 }
 
-std::uint64_t HostTable::hash(std::string_view key) const {
-  const char* at = key.data();
-  std::size_t left = key.size();
-  std::uint64_t state = seed_[0] ^ left;
-  for (; left > 16; left -= 16, at += 16) state = fold(load(at, 8) ^ seed_[1], load(at + 8, 8) ^ state);
-  std::uint64_t low = 0;
-  std::uint64_t high = 0;
-  if (left >= 8) {  // the two words overlap where fewer than 16 bytes are left
-    low = load(at, 8);
-    high = load(at + left - 8, 8);
-  } else if (left >= 4) {
-    low = load(at, 4);
-    high = load(at + left - 4, 4);
-  } else {
-    for (std::size_t i = 0; i < left; ++i) low = low << 8U | static_cast<unsigned char>(at[i]);
-  }
-  state = fold(low ^ seed_[1], high ^ state);
-  return fold(state ^ seed_[0], seed_[1] | 1U);
-}
-
-HostTable::Group HostTable::group(std::uint64_t hashed) const {
-  const ShardRef& shard = shards_[shard_of(hashed)];
-  if (shard.get() == nullptr) return {nullptr, nullptr};
-  const std::size_t index = group_of(hashed);
-  const std::byte* const blocks = shard->blocks();
-  const Group found{blocks + shard.begins[index] * alignof(Record), blocks + shard.begins[index + 1] * alignof(Record)};
-  // A number that is the same for all is not guessed wrong, and so costs less than to fetch what is needed.
-  for (std::size_t line = 0; line < kFetched; ++line) __builtin_prefetch(found.at + line * kLine);
-  return found;
-}
-
-const HostTable::Record* HostTable::probe(std::string_view key, std::uint64_t hashed, Group group) {
-  const Record* found = nullptr;
-  while (group.at != group.end) {
-    const Block* const block = Block::at(group.at);
-    const auto is_it = [&](const Record& record) {
-      if (record.key() != key) return false;
-      found = &record;
-      return true;
-    };
-    if (block->each(tag_of(hashed), is_it) || block->tags.back() == 0) break;
-    group.at = block->end();
-  }
-  return found;
-}
-
 const RoutePtr* HostTable::find(std::string_view name) const {
   if (size_ == 0 || name.empty() || name.size() > longest_name || name.front() == '.') return nullptr;
-  const auto attached = [](const Record& record) { return record.route == nullptr ? nullptr : &record.route; };
-  const std::uint64_t hashed = hash(name);
-  const Group exact = group(hashed);
-  if (wildcard_labels_.none()) {
-    const Record* record = probe(name, hashed, exact);
-    return record == nullptr ? nullptr : attached(*record);
-  }
+  const Slot* const exact = place(hash(name));
+  const Slot* const found = wildcard_labels_.none() ? probe(name, exact) : find_covering(name, exact);
+  return found == nullptr || found->route == nullptr ? nullptr : &found->route;
+}
 
+const HostTable::Slot* HostTable::find_covering(std::string_view name, const Slot* exact) const {
   // The suffixes that a wildcard may have, longest first. They are fetched while the exact name is looked for.
   struct Suffix {
     std::string_view key;
-    std::uint64_t hash;
-    Group group;
+    const Slot* place;
   };
   std::array<Suffix, 8> suffixes;
   std::size_t count = 0;
@@ -498,38 +465,35 @@ const RoutePtr* HostTable::find(std::string_view name) const {
       at = name.find('.', at + 1);
       if (labels >= kMostLabels || !wildcard_labels_.test(labels)) continue;
       const std::string_view key = name.substr(at);
-      const std::uint64_t key_hash = hash(key);
-      suffixes[count++] = {key, key_hash, group(key_hash)};
+      suffixes[count++] = {key, place(hash(key))};
     }
   };
   next_suffixes();
-  if (const Record* record = probe(name, hashed, exact)) return attached(*record);
+  if (const Slot* slot = probe(name, exact)) return slot;
   for (; count > 0; next_suffixes()) {
     for (std::size_t i = 0; i < count; ++i) {
-      if (const Record* record = probe(suffixes[i].key, suffixes[i].hash, suffixes[i].group)) return attached(*record);
+      if (const Slot* slot = probe(suffixes[i].key, suffixes[i].place)) return slot;
     }
   }
   return nullptr;
 }
 
-const HostTable::Record* HostTable::find_key(std::string_view key) const {
-  if (size_ == 0) return nullptr;
-  const std::uint64_t hashed = hash(key);
-  return probe(key, hashed, group(hashed));
+const HostTable::Slot* HostTable::find_key(std::string_view key) const {
+  return size_ == 0 ? nullptr : probe(key, place(hash(key)));
 }
 
 bool HostTable::serves(std::string_view name) const {
   const std::string_view key = host_key(name);
-  const Record* record = find_key(key);
-  return record != nullptr && record->route != nullptr;
+  const Slot* slot = find_key(key);
+  return slot != nullptr && slot->route != nullptr;
 }
 
 std::vector<HostTable::Entry> HostTable::candidates(std::string_view name) const {
   std::vector<Entry> result;
   if (size_ == 0 || name.empty() || name.size() > longest_name || name.front() == '.') return result;
   const auto add = [&](std::string_view key) {
-    if (const Record* record = find_key(key)) {
-      result.push_back({(record->wildcard ? "*" : "") + std::string(key), record->route});
+    if (const Slot* slot = find_key(key)) {
+      result.push_back({(slot->wildcard ? "*" : "") + std::string(key), slot->route});
     }
   };
   add(name);
@@ -542,11 +506,11 @@ std::vector<std::string> HostTable::lost_since(const HostTable& before) const {
       seed_[0] == before.seed_[0] && seed_[1] == before.seed_[1] && shards_.size() == before.shards_.size();
   std::vector<std::string> lost;
   for (std::size_t i = 0; i < before.shards_.size(); ++i) {
-    const Shard* shard = before.shards_[i].get();
+    Shard* const shard = before.shards_[i].get();
     if (shard == nullptr || (kin && shards_[i].get() == shard)) continue;
-    shard->each([&](const Record& record) {
-      if (record.route == nullptr) return;
-      auto name = (record.wildcard ? "*" : "") + std::string(record.key());
+    shard->each([&](const Slot& slot) {
+      if (slot.route == nullptr) return;
+      auto name = (slot.wildcard ? "*" : "") + std::string(slot.key());
       if (!serves(name)) lost.push_back(std::move(name));
     });
   }
@@ -568,8 +532,8 @@ std::vector<HostTable::Entry> HostTable::entries() const {
   result.reserve(size());
   for (const ShardRef& shard : shards_) {
     if (shard.get() == nullptr) continue;
-    shard->each([&](const Record& record) {
-      result.push_back({(record.wildcard ? "*" : "") + std::string(record.key()), record.route});
+    shard->each([&](const Slot& slot) {
+      result.push_back({(slot.wildcard ? "*" : "") + std::string(slot.key()), slot.route});
     });
   }
   return result;

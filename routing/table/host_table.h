@@ -5,12 +5,13 @@
 // never "example.com" itself. An owned name that is not attached to this listener is kept as such (`detached`), so that
 // it is unknown here and never falls to somebody's wildcard.
 //
-// Layout: the names are spread over shards of some dozens, each one immutable block of memory, and those of a shard
-// over groups of a few records (tags first, then route and name side by side) that lie one behind the other.
-// The directory has a line of the cache per shard that says where its groups are. So a cold hit waits for memory once:
-// the directory is small enough to stay near, and all lines of a group are asked for at the same time. Tables that
-// differ in some names share all other shards, so that a change costs what changed. Wildcards are stored under
-// ".example.com", which no host name can be, and only suffixes of a label count that some wildcard has are probed.
+// Layout: the names are spread over shards of some dozens, each one immutable block of memory. A name and its route
+// have a line of the cache to themselves, at the place that the name's hash tells or a few lines on, and the line at
+// that place tells which ones. So a cold hit waits for memory once: the directory of shards is small enough to stay
+// near, and the lines of a place are asked for at the same time. A name of more than 44 bytes stands behind the shard's
+// lines, and costs a second wait. Tables that differ in some names share all other shards, so that a change costs what
+// changed. Wildcards are stored under ".example.com", which no host name can be, and only suffixes of a label count
+// that some wildcard has are probed.
 
 #include <array>
 #include <bitset>
@@ -88,55 +89,51 @@ class HostTable {
 
  private:
   static constexpr std::size_t kMostLabels = 128;
-  static constexpr std::size_t kGroups = 27;  // of a shard: what fits into a line of the directory
-  struct Record;
-  struct Block;
+  struct Slot;
   struct Hashed;
   struct Chunk;
   class Arena;
   struct Shard;
-  // A shard, and where its groups begin, in units of a record's alignment; the last one is where they end.
-  class alignas(64) ShardRef {
+  // A shard, and how many places its names are spread over.
+  class ShardRef {
    public:
     ShardRef() = default;
-    explicit ShardRef(Shard* shard) : shard_(shard) {}  // takes over the one reference that it is made with
+    // Takes over the one reference that a shard is made with.
+    ShardRef(Shard* shard, std::uint32_t places) : shard_(shard), places_(places) {}
     ShardRef(const ShardRef& from);
-    ShardRef(ShardRef&& from) noexcept : shard_(std::exchange(from.shard_, nullptr)), begins(from.begins) {}
+    ShardRef(ShardRef&& from) noexcept : shard_(std::exchange(from.shard_, nullptr)), places_(from.places_) {}
     ShardRef& operator=(ShardRef from) noexcept {
       std::swap(shard_, from.shard_);
-      std::swap(begins, from.begins);
+      std::swap(places_, from.places_);
       return *this;
     }
     ~ShardRef();
     Shard* operator->() const { return shard_; }
     [[nodiscard]] Shard* get() const { return shard_; }
+    [[nodiscard]] std::uint32_t places() const { return places_; }
 
    private:
     Shard* shard_ = nullptr;
-
-   public:
-    std::array<std::uint16_t, kGroups + 1> begins{};
-  };
-  // The blocks of records that a hash may be among.
-  struct Group {
-    const std::byte* at;
-    const std::byte* end;
+    std::uint32_t places_ = 0;
   };
 
   [[nodiscard]] std::uint64_t hash(std::string_view key) const;
-  // Which shard, which group of it, and a tag to compare are three parts of a hash.
+  // Which shard, and which place in it, are two halves of a hash.
   [[nodiscard]] std::size_t shard_of(std::uint64_t hashed) const {
     return static_cast<std::size_t>((hashed >> 32U) * shards_.size() >> 32U);
   }
-  static std::size_t group_of(std::uint64_t hashed) { return (hashed & 0xffffU) * kGroups >> 16U; }
-  static std::uint8_t tag_of(std::uint64_t hashed) { return static_cast<std::uint8_t>(hashed >> 16U | 1U); }
-  // Asks for the group's lines.
-  [[nodiscard]] Group group(std::uint64_t hashed) const;
-  static const Record* probe(std::string_view key, std::uint64_t hashed, Group group);
-  [[nodiscard]] const Record* find_key(std::string_view key) const;
+  static std::size_t place_of(std::uint64_t hashed, std::size_t places) {
+    return static_cast<std::size_t>((hashed & 0xffffffffU) * places >> 32U);
+  }
+  // Asks for its lines. Null: its shard is empty.
+  [[nodiscard]] const Slot* place(std::uint64_t hashed) const;
+  static const Slot* probe(std::string_view key, const Slot* place);
+  [[nodiscard]] const Slot* find_key(std::string_view key) const;
+  // The name's own, which has its place there, or the longest wildcard's that covers it.
+  [[nodiscard]] const Slot* find_covering(std::string_view name, const Slot* place) const;
   void fill(std::span<const View> entries);
   static std::vector<View> views_of(const std::vector<Entry>& entries);
-  // Replaces the shard by one with `fresh`, and with those of its records that `gone` does not name.
+  // Replaces the shard by one with `fresh`, and with those of its names that are not among `gone`.
   void rebuild(ShardRef& shard, Arena& arena, std::span<const Hashed> fresh, std::span<const std::string_view> gone);
   void take(std::vector<ShardRef> directory);
   void count_label(std::string_view key, bool wildcard, int by);

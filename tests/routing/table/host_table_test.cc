@@ -334,7 +334,31 @@ TEST(HostTable, IsTheSameMemoryUntilItChanges) {
   EXPECT_EQ(found(other, "c.example.com"), "some");
 }
 
-// The longest names, more than eight to a group, in a table that lies in huge pages and then grows out of them.
+// A name stands in its line or behind all of them; two that differ in one byte are two names, whichever it is.
+TEST(HostTable, TellsNamesOfEveryLengthApart) {
+  std::vector<HostTable::Entry> entries;
+  const auto name = [](std::size_t length, char first, char last) {
+    std::string made(length, 'n');
+    for (std::size_t at = 30; at + 1 < length; at += 30) made[at] = '.';
+    made.front() = first;
+    made.back() = last;
+    return made;
+  };
+  for (std::size_t length = 3; length <= 253; ++length) {
+    for (const char first : {'a', 'b'}) {
+      for (const char last : {'y', 'z'})
+        entries.push_back({name(length, first, last), route(std::to_string(length) + first + last)});
+    }
+  }
+  const HostTable table(entries);
+  ASSERT_EQ(table.size(), entries.size());
+  for (const auto& entry : entries) {
+    EXPECT_EQ(found(table, entry.name), entry.route->name);
+    EXPECT_EQ(found(table, entry.name.substr(0, entry.name.size() - 1) + 'x'), "-");
+  }
+}
+
+// The longest names, in a table that lies in huge pages and then grows out of them.
 TEST(HostTable, HoldsTheLongestNamesAndLetsGoOfThem) {
   const auto one = route("old");
   const auto two = route("new");
