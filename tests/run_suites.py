@@ -27,7 +27,7 @@ PRESETS = ("release", "asan", "tsan")  # asan has the fuzz targets too
 CPUS = len(os.sched_getaffinity(0))
 PYTEST = ["/usr/bin/python3", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
 TAIL = 60  # lines of a failed suite's log that are shown
-FUZZ_SECONDS = 20
+FUZZ_SECONDS = 12
 SLOWER = {"release": 1, "asan": 3, "tsan": 6}  # by so much deadlines are stretched
 
 SANITIZERS = {
