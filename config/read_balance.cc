@@ -27,12 +27,12 @@ void read_limits(const Node& node, routing::Upstream& upstream) {
 
 bool is_true(const Node* node) { return node != nullptr && node->text == "true"; }
 
-bool printable(std::string_view text) {
+bool is_visible(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c < 0x7f; });
 }
 
 std::shared_ptr<const routing::HealthCheck> read_health_check(const Node& node, Problems& problems) {
-  using Kind = routing::HealthCheck::Kind;
+  using CheckKind = routing::HealthCheck::Kind;
   auto check = std::make_shared<routing::HealthCheck>();
   const Node* http = node.get("http");
   const int kinds = (http != nullptr ? 1 : 0) + (is_true(node.get("tcp")) ? 1 : 0) + (is_true(node.get("tls")) ? 1 : 0);
@@ -40,10 +40,10 @@ std::shared_ptr<const routing::HealthCheck> read_health_check(const Node& node, 
     problems.error(node.place, "'health_check' needs one of 'http: /path', 'tcp: true' and 'tls: true'");
     return nullptr;
   }
-  check->kind = http != nullptr ? Kind::http : is_true(node.get("tls")) ? Kind::tls : Kind::tcp;
+  check->kind = http != nullptr ? CheckKind::http : is_true(node.get("tls")) ? CheckKind::tls : CheckKind::tcp;
   if (http != nullptr) {
     check->path = std::string(http->text);
-    if (check->path.empty() || check->path.front() != '/' || !printable(check->path)) {
+    if (check->path.empty() || check->path.front() != '/' || !is_visible(check->path)) {
       problems.error(http->place, "'http' must be a path that begins with '/', with escapes where it needs them");
     }
   }
@@ -53,7 +53,7 @@ std::shared_ptr<const routing::HealthCheck> read_health_check(const Node& node, 
     std::uint16_t port = 0;
     if (!core::parse_authority(check->host, name, port)) {
       problems.error(host->place, quote(check->host) + " is not a host name");
-    } else if (check->kind == Kind::tcp) {
+    } else if (check->kind == CheckKind::tcp) {
       problems.error(host->place, "'host' has no effect on a check of TCP");
     }
   }

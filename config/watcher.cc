@@ -21,7 +21,7 @@ constexpr std::uint32_t interesting = IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FR
 constexpr int most_links = 40;      // as the kernel follows
 constexpr int most_elements = 256;  // of one path
 
-std::string reason(int code) { return std::generic_category().message(code); }
+std::string message_of(int code) { return std::generic_category().message(code); }
 
 // "/a/b" is "/a" and "b"; slashes at the end do not count.
 std::pair<std::string, std::string> folder_and_name(std::string_view path) {
@@ -109,7 +109,7 @@ class Watcher::Walk {
 };
 
 Watcher::Watcher() : fd_(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC)) {
-  if (fd_ < 0) problem_ = "inotify is not available: " + reason(errno);
+  if (fd_ < 0) problem_ = "inotify is not available: " + message_of(errno);
 }
 
 Watcher::~Watcher() {
@@ -143,7 +143,7 @@ void Watcher::apply() {
           again = true;
         } else if (code != EACCES || folder.every_name || !folder.files.empty()) {
           problem_ = "cannot watch " + path + ": " +
-                     (code == ENOSPC ? "the limit fs.inotify.max_user_watches is reached" : reason(code));
+                     (code == ENOSPC ? "the limit fs.inotify.max_user_watches is reached" : message_of(code));
         }
         continue;
       }

@@ -13,7 +13,7 @@ namespace edgemux::listeners {
 namespace {
 
 constexpr std::size_t kStashRead = 16 * 1024;
-constexpr std::size_t kMostPending = 64 * 1024;
+constexpr std::size_t kMostUnsent = 64 * 1024;
 constexpr int kReadsPerEvent = 32;
 
 }  // namespace
@@ -95,14 +95,14 @@ void HttpSession::limit_held() {
 }
 
 bool HttpSession::wants_input() const {
-  if (!codec_->wants_input() || unsent() >= kMostPending) return false;
+  if (!codec_->wants_input() || unsent() >= kMostUnsent) return false;
   // Over HTTP/2 each stream has its window.
   return codec_->multiplexed() || !busy() || exchanges_[0] == nullptr || exchanges_[0]->wants_input();
 }
 
 void HttpSession::read() {
   // A pipelined request that waited for the answer before it.
-  if (!stash_.empty() && codec_->wants_input() && !codec_->mid_message() && unsent() < kMostPending) {
+  if (!stash_.empty() && codec_->wants_input() && !codec_->mid_message() && unsent() < kMostUnsent) {
     if (!receive(stash_)) return;
   }
   for (int reads = 0; !closed_ && std::holds_alternative<Serving>(stage_) && stream_->readable() && wants_input();

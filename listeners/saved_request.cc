@@ -23,7 +23,7 @@ std::size_t size_of_fields(Fields fields) {
   return size;
 }
 
-char* put(char* out, std::string_view text) {
+char* put_bytes(char* out, std::string_view text) {
   if (!text.empty()) std::memcpy(out, text.data(), text.size());
   return out + text.size();
 }
@@ -34,7 +34,7 @@ char* put_fields(char* out, Fields fields) {
     const FieldSizes sizes = {static_cast<std::uint32_t>(field.name.size()),
                               static_cast<std::uint32_t>(field.value.size()), field.id, field.never_indexed};
     std::memcpy(out, &sizes, sizeof sizes);
-    out = put(put(out + sizeof sizes, field.name), field.value);
+    out = put_bytes(put_bytes(out + sizeof sizes, field.name), field.value);
   }
   return out;
 }
@@ -68,7 +68,7 @@ void SavedRequest::save(const core::OutgoingRequest& request) {
   char* out = text_.data();
   for (std::size_t i = 0; i < parts.size(); ++i) {
     sizes_[i] = static_cast<std::uint32_t>(parts[i].size());
-    out = put(out, parts[i]);
+    out = put_bytes(out, parts[i]);
   }
   put_fields(put_fields(out, request.fields), request.added);
   std::string().swap(trailers_);

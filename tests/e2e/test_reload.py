@@ -103,7 +103,6 @@ def test_reloads_under_load(site, nginx, wrk, taps):
     [(reports, weight)] = under_load(site, nginx, wrk, taps, [25], int(120 * SLOW))
     nothing_failed(reports)
     # As many tables of 500 hosts would be pinned by the tunnels, if a tunnel could pin one.
-    print(weight)
     assert weight[-2] - weight[4] < 6 * 1024, weight
 
 

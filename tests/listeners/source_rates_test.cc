@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::uint64_t kStart = 1'000'000;  // ms
 
-core::SocketAddress client(const std::string& ip) { return *core::SocketAddress::parse_ip(ip, 1234); }
+core::SocketAddress source(const std::string& ip) { return *core::SocketAddress::parse_ip(ip, 1234); }
 
 struct SourceRatesTest : ::testing::Test {
   void limit(std::uint32_t requests, std::uint64_t bandwidth) {
@@ -23,7 +23,7 @@ struct SourceRatesTest : ::testing::Test {
   }
   unsigned take_all(const std::string& ip, std::uint64_t now) {
     unsigned taken = 0;
-    while (taken < 1000 && rates.take_request(client(ip), now)) ++taken;
+    while (taken < 1000 && rates.take_request(source(ip), now)) ++taken;
     return taken;
   }
   SourceRates rates;
@@ -31,8 +31,8 @@ struct SourceRatesTest : ::testing::Test {
 
 TEST_F(SourceRatesTest, SwitchedOffThereIsNoLimit) {
   EXPECT_EQ(take_all("10.0.0.1", kStart), 1000U);
-  rates.charge_bandwidth(client("10.0.0.1"), 1 << 30, kStart);
-  EXPECT_EQ(rates.bandwidth_wait(client("10.0.0.1"), kStart), 0U);
+  rates.charge_bandwidth(source("10.0.0.1"), 1 << 30, kStart);
+  EXPECT_EQ(rates.bandwidth_wait(source("10.0.0.1"), kStart), 0U);
   EXPECT_FALSE(rates.bandwidth_limited());
 }
 
@@ -64,20 +64,20 @@ TEST_F(SourceRatesTest, ASocketOfAnotherKindHasNoLimit) {
 
 TEST_F(SourceRatesTest, BandwidthIsADebtThatTimePays) {
   limit(0, 1000);
-  EXPECT_EQ(rates.bandwidth_wait(client("10.0.0.1"), kStart), 0U);
-  rates.charge_bandwidth(client("10.0.0.1"), 2000, kStart);
-  const std::uint64_t wait = rates.bandwidth_wait(client("10.0.0.1"), kStart);
+  EXPECT_EQ(rates.bandwidth_wait(source("10.0.0.1"), kStart), 0U);
+  rates.charge_bandwidth(source("10.0.0.1"), 2000, kStart);
+  const std::uint64_t wait = rates.bandwidth_wait(source("10.0.0.1"), kStart);
   EXPECT_GT(wait, 1900U);
   EXPECT_LE(wait, 2000U);
-  EXPECT_EQ(rates.bandwidth_wait(client("10.0.0.2"), kStart), 0U);
-  EXPECT_EQ(rates.bandwidth_wait(client("10.0.0.1"), kStart + wait), 0U);
+  EXPECT_EQ(rates.bandwidth_wait(source("10.0.0.2"), kStart), 0U);
+  EXPECT_EQ(rates.bandwidth_wait(source("10.0.0.1"), kStart + wait), 0U);
 }
 
 // However many sources there are, one that goes too fast is noticed among those that do not, and memory stays.
 TEST_F(SourceRatesTest, SlotsOfThoseThatAreSlowGoToOthers) {
   limit(2, 0);
   const auto address = [](std::uint32_t n) {
-    return client("10." + std::to_string(n >> 16 & 255) + "." + std::to_string(n >> 8 & 255) + "." +
+    return source("10." + std::to_string(n >> 16 & 255) + "." + std::to_string(n >> 8 & 255) + "." +
                   std::to_string(n & 255));
   };
   std::uint64_t now = kStart;
@@ -85,7 +85,7 @@ TEST_F(SourceRatesTest, SlotsOfThoseThatAreSlowGoToOthers) {
   for (std::uint32_t n = 0; n < 4 * SourceRates::kSources; ++n) {
     now += n % 16 == 0 ? 1 : 0;
     EXPECT_TRUE(rates.take_request(address(n), now)) << n;
-    if (n % 64 == 0 && rates.take_request(client("192.0.2.1"), now)) ++let_in;
+    if (n % 64 == 0 && rates.take_request(source("192.0.2.1"), now)) ++let_in;
   }
   // 4 * 64 Ki sources in 16 s: two requests a second, and two at once.
   EXPECT_LE(let_in, 40U);

@@ -33,30 +33,30 @@ class Dice {
   std::mt19937_64 engine_;
 };
 
-constexpr const char* kNames[] = {"accept",
-                                  "cookie",
-                                  "host",
-                                  "content-length",
-                                  "transfer-encoding",
-                                  "connection",
-                                  "upgrade",
-                                  "te",
-                                  "keep-alive",
-                                  "trailer",
-                                  "expect",
-                                  "x_forwarded_for",
-                                  "content_length",
-                                  "x-forwarded-for",
-                                  ":path",
-                                  ":method",
-                                  ":authority",
-                                  ":scheme",
-                                  ":protocol",
-                                  ":status",
-                                  "proxy-connection",
-                                  "http2-settings",
-                                  "forwarded",
-                                  "a"};
+constexpr const char* kFieldNames[] = {"accept",
+                                       "cookie",
+                                       "host",
+                                       "content-length",
+                                       "transfer-encoding",
+                                       "connection",
+                                       "upgrade",
+                                       "te",
+                                       "keep-alive",
+                                       "trailer",
+                                       "expect",
+                                       "x_forwarded_for",
+                                       "content_length",
+                                       "x-forwarded-for",
+                                       ":path",
+                                       ":method",
+                                       ":authority",
+                                       ":scheme",
+                                       ":protocol",
+                                       ":status",
+                                       "proxy-connection",
+                                       "http2-settings",
+                                       "forwarded",
+                                       "a"};
 constexpr const char* kValues[] = {
     "x",         "chunked", "close", "trailers", "100-continue", "websocket", "/",    "*",
     "/a b",      "/..",     "h",     "h:80",     "POST",         "CONNECT",   "0",    "5",
@@ -68,7 +68,7 @@ Fields random_list(Dice& dice) {
   const std::size_t changes = dice.below(5);
   for (std::size_t i = 0; i < changes; ++i) {
     const std::size_t at = dice.below(list.size() + 1);
-    std::string name = dice.one_in(4) ? dice.bytes(10) : dice.any(kNames);
+    std::string name = dice.one_in(4) ? dice.bytes(10) : dice.any(kFieldNames);
     if (dice.one_in(12) && !name.empty()) name[dice.below(name.size())] = static_cast<char>(dice.below(256));
     std::string value = dice.one_in(4) ? dice.bytes(20) : dice.any(kValues);
     if (at < list.size() && dice.one_in(3)) {

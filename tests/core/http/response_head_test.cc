@@ -10,19 +10,19 @@
 namespace edgemux::core {
 namespace {
 
-struct Parsed {
+struct ParsedResponse {
   std::vector<char> bytes;
   ResponseHead head;
   ParseResult result;
 
-  explicit Parsed(std::string_view text, Method method = Method::get, std::size_t limit = 65536)
+  explicit ParsedResponse(std::string_view text, Method method = Method::get, std::size_t limit = 65536)
       : bytes(text.begin(), text.end()) {
     result = parse_response_head(bytes, limit, method, head);
   }
 };
 
 TEST(ResponseHead, Plain) {
-  Parsed p("HTTP/1.1 404 Not  Found\r\nContent-Length: 10\r\nSERVER: x\r\n\r\n0123");
+  ParsedResponse p("HTTP/1.1 404 Not  Found\r\nContent-Length: 10\r\nSERVER: x\r\n\r\n0123");
   ASSERT_EQ(p.result.state, ParseState::done) << p.result.reason;
   EXPECT_EQ(p.result.consumed, p.bytes.size() - 4);
   EXPECT_EQ(p.head.status, 404);
@@ -61,7 +61,7 @@ TEST(ResponseHead, Framing) {
        false},
   };
   for (const Case& c : table) {
-    Parsed p(c.text, c.method);
+    ParsedResponse p(c.text, c.method);
     ASSERT_EQ(p.result.state, ParseState::done) << c.text << p.result.reason;
     EXPECT_EQ(p.head.framing, c.framing) << c.text;
     EXPECT_EQ(p.head.keep_alive, c.keep_alive) << c.text;
@@ -69,23 +69,23 @@ TEST(ResponseHead, Framing) {
 }
 
 TEST(ResponseHead, LengthOfAnAnswerToHeadIsKept) {
-  Parsed p("HTTP/1.1 200 OK\r\nContent-Length: 1234\r\n\r\n", Method::head);
+  ParsedResponse p("HTTP/1.1 200 OK\r\nContent-Length: 1234\r\n\r\n", Method::head);
   EXPECT_TRUE(p.head.has_content_length);
   EXPECT_EQ(p.head.content_length, 1234U);
 }
 
 TEST(ResponseHead, Upgrade) {
-  Parsed yes("HTTP/1.1 101 X\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+  ParsedResponse yes("HTTP/1.1 101 X\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
   EXPECT_TRUE(yes.head.upgrade);
   EXPECT_EQ(yes.head.upgrade_protocol, "websocket");
-  EXPECT_FALSE(Parsed("HTTP/1.1 101 X\r\n\r\n").head.upgrade);
-  EXPECT_FALSE(Parsed("HTTP/1.1 200 X\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n").head.upgrade);
+  EXPECT_FALSE(ParsedResponse("HTTP/1.1 101 X\r\n\r\n").head.upgrade);
+  EXPECT_FALSE(ParsedResponse("HTTP/1.1 200 X\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n").head.upgrade);
 }
 
 TEST(ResponseHead, AcceptsShortStatusLines) {
-  EXPECT_EQ(Parsed("HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n").head.status, 200);
-  EXPECT_EQ(Parsed("HTTP/1.1 200 \r\nContent-Length: 0\r\n\r\n").head.reason, "");
-  EXPECT_EQ(Parsed("HTTP/1.1 999 Whatever\r\nContent-Length: 0\r\n\r\n").head.status, 999);
+  EXPECT_EQ(ParsedResponse("HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n").head.status, 200);
+  EXPECT_EQ(ParsedResponse("HTTP/1.1 200 \r\nContent-Length: 0\r\n\r\n").head.reason, "");
+  EXPECT_EQ(ParsedResponse("HTTP/1.1 999 Whatever\r\nContent-Length: 0\r\n\r\n").head.status, 999);
 }
 
 TEST(ResponseHead, WhatIsRefusedIs502) {
@@ -113,7 +113,7 @@ TEST(ResponseHead, WhatIsRefusedIs502) {
       "\r\nHTTP/1.1 200 OK\r\n\r\n",
   };
   for (const std::string_view text : table) {
-    Parsed p(text);
+    ParsedResponse p(text);
     EXPECT_EQ(p.result.state, ParseState::error) << text;
     EXPECT_EQ(p.result.status, 502) << text;
     EXPECT_NE(p.result.reason, nullptr) << text;
@@ -122,16 +122,16 @@ TEST(ResponseHead, WhatIsRefusedIs502) {
 
 TEST(ResponseHead, LimitsTheSizeOfAHead) {
   const std::string text = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
-  EXPECT_EQ(Parsed(text, Method::get, text.size()).result.state, ParseState::done);
-  EXPECT_EQ(Parsed(text, Method::get, text.size() - 1).result.status, 502);
+  EXPECT_EQ(ParsedResponse(text, Method::get, text.size()).result.state, ParseState::done);
+  EXPECT_EQ(ParsedResponse(text, Method::get, text.size() - 1).result.status, 502);
 }
 
 TEST(ResponseHead, EveryCutAsksForMore) {
   const std::string text = "HTTP/1.1 200 OK\r\nX: y\r\nTransfer-Encoding: chunked\r\n\r\n";
   for (std::size_t cut = 0; cut < text.size(); ++cut) {
-    Parsed first(text.substr(0, cut));
+    ParsedResponse first(text.substr(0, cut));
     ASSERT_EQ(first.result.state, ParseState::need_more) << cut;
-    Parsed whole(std::string(first.bytes.begin(), first.bytes.end()) + text.substr(cut));
+    ParsedResponse whole(std::string(first.bytes.begin(), first.bytes.end()) + text.substr(cut));
     ASSERT_EQ(whole.result.state, ParseState::done) << cut;
     EXPECT_EQ(whole.head.framing, Framing::chunked);
   }
