@@ -14,8 +14,8 @@ if(EDGEMUX_SANITIZE)
   add_compile_options(-fsanitize=${EDGEMUX_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${EDGEMUX_SANITIZE})
 endif()
-# What a fuzzer sees of a folder's code: in parsers of bytes also what they compare with, which makes them half as fast; of
-# the rest, which branches it takes; nothing of unit tests.
+# What a fuzzer sees of a folder's code: in `core`, where the parsers of protocols are, also what bytes are compared with,
+# which makes code half as fast; of the rest, whose words the seeds have, which branches it takes; nothing of unit tests.
 function(edgemux_watched target folder)
   if(NOT EDGEMUX_FUZZ)
     return()
@@ -105,6 +105,7 @@ function(edgemux_module folder)
       get_filename_component(name ${source} NAME_WE)
       add_executable(${name} ${source})
       target_link_libraries(${name} PRIVATE ${target})
+      edgemux_watched(${name} ${folder})
       target_link_options(${name} PRIVATE -fsanitize=fuzzer)
       set_property(GLOBAL APPEND PROPERTY EDGEMUX_FUZZ_TARGETS ${name})
       if(folder STREQUAL "core/http")

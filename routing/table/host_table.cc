@@ -114,7 +114,7 @@ struct alignas(kLine) HostTable::Slot {
   std::uint16_t names_at = 0;  // bit i: in the line i further
   std::uint8_t length = 0;     // 0: no name is here
   bool wildcard = false;
-  // The name; of a longer one, how many bytes from here it stands (32 bits).
+  // The name; of a longer one, how many bytes from this line's beginning it stands (32 bits).
   std::array<char, kInside> bytes;
 
   [[nodiscard]] std::string_view key() const {
@@ -222,7 +222,9 @@ struct alignas(kLine) HostTable::Shard {
       if (name.key.size() > Slot::kInside) bytes += name.key.size();
     }
     lines = std::max(lines, places);
+    static_assert(sizeof(Slot) == kLine);
     bytes = (sizeof(Shard) + lines * sizeof(Slot) + bytes + kLine - 1) / kLine * kLine;
+    if (bytes > UINT32_MAX) throw std::length_error("a shard of host names is full");
     const auto [memory, chunk] = arena.allocate(bytes);
     auto* const shard = new (memory) Shard;
     shard->count = static_cast<std::uint32_t>(names.size());
@@ -259,9 +261,9 @@ struct alignas(kLine) HostTable::Shard {
   }
 };
 
-inline std::uint64_t HostTable::hash(std::string_view key) const {
+std::uint64_t HostTable::hash(std::string_view key) const {
   const char* const end = key.data() + key.size();
-  std::uint64_t state = seed_[0] ^ key.size();
+  std::uint64_t state = seed_[0];
   std::uint64_t low = 0;
   std::uint64_t high = 0;
   if (key.size() >= 16) {  // what is left of the last 16 bytes overlaps what is done
@@ -280,10 +282,11 @@ inline std::uint64_t HostTable::hash(std::string_view key) const {
     for (const char c : key) low = low << 8U | static_cast<unsigned char>(c);
   }
   state = fold(low ^ seed_[1], high ^ state);
-  return fold(state ^ seed_[0], seed_[1] | 1U);
+  // Bytes are read twice where they overlap, so that the length counts only here, where no byte can make up for it.
+  return fold(state ^ seed_[0], seed_[1] ^ key.size());
 }
 
-inline const HostTable::Slot* HostTable::place(std::uint64_t hashed) const {
+const HostTable::Slot* HostTable::place(std::uint64_t hashed) const {
   const ShardRef& shard = shards_[shard_of(hashed)];
   if (shard.get() == nullptr) return nullptr;
   const Slot* const found = shard->slots() + place_of(hashed, shard.places());
@@ -291,7 +294,7 @@ inline const HostTable::Slot* HostTable::place(std::uint64_t hashed) const {
   return found;
 }
 
-inline const HostTable::Slot* HostTable::probe(std::string_view key, const Slot* place) {
+const HostTable::Slot* HostTable::probe(std::string_view key, const Slot* place) {
   if (place == nullptr) return nullptr;
   for (unsigned names = place->names_at; names != 0; names &= names - 1) {
     const Slot* const slot = place + std::countr_zero(names);
@@ -344,8 +347,10 @@ void HostTable::fill(std::span<const View> entries) {
   std::vector<Hashed> hashed;
   std::vector<std::uint32_t> begins(count + 1);
   hashed.reserve(entries.size());
+  std::size_t bytes = places_for(entries.size()) * sizeof(Slot);
   for (const View& entry : entries) {
     const std::string_view key = host_key(entry.name);
+    if (key.size() > Slot::kInside) bytes += key.size();
     const bool wildcard = key.size() != entry.name.size();
     hashed.push_back({hash(key), key, wildcard, entry.route});
     ++begins[shard_of(hashed.back().hash) + 1];
@@ -354,7 +359,7 @@ void HostTable::fill(std::span<const View> entries) {
   std::vector<Hashed> sorted(hashed.size());
   auto next = begins;
   for (const Hashed& name : hashed) sorted[next[shard_of(name.hash)]++] = name;
-  Arena arena(places_for(entries.size()) * sizeof(Slot) >= 2 * Chunk::kSize);
+  Arena arena(bytes >= 2 * Chunk::kSize);
   for (std::size_t i = 0; i < count; ++i) {
     rebuild(shards[i], arena, std::span(sorted).subspan(begins[i], begins[i + 1] - begins[i]), {});
   }
@@ -384,7 +389,8 @@ void HostTable::rebuild(ShardRef& shard, Arena& arena, std::span<const Hashed> f
   if (!all.empty()) {
     const auto low = [](const Hashed& name) { return name.hash & 0xffffffffU; };
     std::sort(all.begin(), all.end(), [&](const Hashed& a, const Hashed& b) { return low(a) < low(b); });
-    // A random hash spreads them: the first number nearly always does, and each further one is likelier to.
+    // A random hash spreads them: of some dozens the first number nearly always does, and each further one is likelier
+    // to.
     for (std::size_t places = places_for(all.size()); made.get() == nullptr; places += places / 4 + 1) {
       if (places > all.size() * kMostPlaces) throw std::length_error("more host names share a hash than a table holds");
       made = ShardRef(Shard::make(all, places, arena), static_cast<std::uint32_t>(places));

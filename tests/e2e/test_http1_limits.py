@@ -106,7 +106,9 @@ def test_idle_keep_alive_connections_are_closed(site, transport):
         assert wire.rest_or_reset() == b""  # no 408 for a client that has asked nothing
         assert time.monotonic() - began >= 0.4
     with site.wire(transport) as wire:  # nor for one that never asks, which has the time of a head
+        began = time.monotonic()
         assert wire.rest_or_reset() == b""
+        assert time.monotonic() - began >= 1.5
 
 
 @pytest.mark.sanitizer

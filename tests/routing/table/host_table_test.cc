@@ -334,7 +334,7 @@ TEST(HostTable, IsTheSameMemoryUntilItChanges) {
   EXPECT_EQ(found(other, "c.example.com"), "some");
 }
 
-// A name stands in its line or behind all of them; two that differ in one byte are two names, whichever it is.
+// A name stands in its line or behind all of them; two that differ in their first or last byte alone are two names.
 TEST(HostTable, TellsNamesOfEveryLengthApart) {
   std::vector<HostTable::Entry> entries;
   const auto name = [](std::size_t length, char first, char last) {
@@ -344,7 +344,7 @@ TEST(HostTable, TellsNamesOfEveryLengthApart) {
     made.back() = last;
     return made;
   };
-  for (std::size_t length = 3; length <= 253; ++length) {
+  for (std::size_t length = 2; length <= 253; ++length) {
     for (const char first : {'a', 'b'}) {
       for (const char last : {'y', 'z'})
         entries.push_back({name(length, first, last), route(std::to_string(length) + first + last)});
@@ -356,6 +356,44 @@ TEST(HostTable, TellsNamesOfEveryLengthApart) {
     EXPECT_EQ(found(table, entry.name), entry.route->name);
     EXPECT_EQ(found(table, entry.name.substr(0, entry.name.size() - 1) + 'x'), "-");
   }
+}
+
+// Names for which a byte could make up for the length, where a hash reads some bytes twice: without care all of them,
+// and any number more, share a place whatever the seed.
+TEST(HostTable, NamesOfOtherLengthsDoNotShareAPlace) {
+  for (const std::size_t most : {std::size_t{16}, std::size_t{8}}) {
+    std::vector<HostTable::Entry> entries;
+    const auto one = route("r");
+    for (std::size_t length = 2 * most + 1; length <= 3 * most; ++length) {
+      const auto byte = static_cast<char>(0x40U ^ length);
+      for (const std::string& name :
+           {"evil.co." + std::string(1, byte) + "xxxxxxx" + std::string(length - 16 + most, 'c'),
+            std::string(1, byte) + std::string(length - 1, 'c'), std::string(length, 'c') + byte}) {
+        entries.push_back({name, one});
+      }
+    }
+    for (char c = 'a'; c <= 'z'; ++c) {
+      for (std::size_t length = 1; length <= 48; ++length) entries.push_back({c + std::string(length, 'c'), one});
+    }
+    std::sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
+    entries.erase(
+        std::unique(entries.begin(), entries.end(), [](const auto& a, const auto& b) { return a.name == b.name; }),
+        entries.end());
+    const HostTable table(entries);
+    EXPECT_LE(table.memory() / table.size(), 110U) << "places were added until they were apart";
+    for (const auto& entry : entries) ASSERT_EQ(found(table, entry.name), "r") << entry.name;
+  }
+}
+
+TEST(HostTable, GrowsFromOneNameToMany) {
+  const auto one = route("r");
+  std::vector<HostTable::Entry> entries;
+  for (int i = 0; i < 50'000; ++i) entries.push_back({"h" + std::to_string(i) + ".example.com", one});
+  const auto table = table_of({"first.example.com"}).with(entries, {});
+  EXPECT_EQ(table.size(), 50'001U);
+  EXPECT_LE(table.memory() / table.size(), 100U);
+  for (const auto& entry : entries) ASSERT_EQ(found(table, entry.name), "r");
+  EXPECT_EQ(found(table, "first.example.com"), "first.example.com");
 }
 
 // The longest names, in a table that lies in huge pages and then grows out of them.
