@@ -105,7 +105,7 @@ std::string_view normalise_host(std::string_view text, char* buffer, bool wildca
   return name;
 }
 
-// A line: a name and its route, and, whoever's name it is, where the names are that have their place here.
+// A line: a name and its route, and, whichever name that is, where the names are that have their place here.
 struct alignas(kLine) HostTable::Slot {
   static constexpr std::size_t kReach = 16;   // how far from its place a name may be, in lines
   static constexpr std::size_t kInside = 44;  // bytes of a name

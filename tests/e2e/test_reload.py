@@ -5,7 +5,6 @@ import re
 import signal
 
 import pytest
-import yaml
 from support.broken import broken_configurations, good_text
 from support.hello import hello
 from support.ports import free_port
@@ -13,6 +12,7 @@ from support.proxy import edgemux, sanitized
 from support.site import HOST
 from support.waiting import SLOW, until
 from support.wire import Wire
+from support.written import as_yaml
 
 
 def says(text, host=HOST, **more):
@@ -172,7 +172,7 @@ def test_a_table_that_loses_too_many_hosts_is_refused(edge):
     folder = edge.folder / "routes.d"
     folder.mkdir()
     for n in range(4):
-        (folder / f"{n}.yaml").write_text(yaml.safe_dump({"routes": [says(f"{n}", f"h{n}.example.com")]}))
+        (folder / f"{n}.yaml").write_text(as_yaml({"routes": [says(f"{n}", f"h{n}.example.com")]}))
     whole = {"include": ["routes.d/*.yaml"], "routes": [says("main")]}
     edge.start(**whole, reload={"max_removed": "30%"})
     # The folder is not mounted.
@@ -205,7 +205,7 @@ def test_a_table_that_loses_too_many_hosts_is_refused(edge):
 def test_an_in_place_write_is_taken(edge):
     edge.start(routes=[says("1")])
     for number in range(2, 6):
-        edge.path.write_text(yaml.safe_dump(edge.base(routes=[says(str(number))])))
+        edge.path.write_text(as_yaml(edge.base(routes=[says(str(number))])))
         until(lambda n=number: answer(edge) == str(n), f"answer {number}")
 
 
@@ -213,7 +213,7 @@ def test_an_in_place_write_is_taken(edge):
 def test_a_half_written_file_is_never_taken_for_a_smaller_table(edge):
     """The writer stops at a place where the text so far is a whole configuration of fewer hosts."""
     config = edge.base(routes=[says("1", f"h{n}.example.com") for n in range(20)], reload={"settle": "400ms"})
-    text = yaml.safe_dump({**{k: v for k, v in config.items() if k != "routes"}, "routes": config["routes"]}, sort_keys=False)
+    text = as_yaml({**{k: v for k, v in config.items() if k != "routes"}, "routes": config["routes"]})
     edge.start(text)
     generation = edge.generation()
     changed = text.replace("body: '1'", "body: '2'")
@@ -238,12 +238,12 @@ def test_rename_over_and_links(edge, tmp_path):
     # The main file becomes a link, the target changes, and then the link.
     for number in (3, 4):
         target = tmp_path / f"real-{number}.yaml"
-        target.write_text(yaml.safe_dump(edge.base(routes=[says(str(number))])))
+        target.write_text(as_yaml(edge.base(routes=[says(str(number))])))
         link = edge.folder / "link"
         link.symlink_to(target)
         os.replace(link, edge.path)
         until(lambda n=number: answer(edge) == str(n), f"answer {number}")
-    target.write_text(yaml.safe_dump(edge.base(routes=[says("5")])))
+    target.write_text(as_yaml(edge.base(routes=[says("5")])))
     until(lambda: answer(edge) == "5", "a change of the link's target")
 
 
@@ -256,8 +256,8 @@ def test_a_config_map_swap(edge, tmp_path):
     def publish(number):
         day = mount / f"..day{number}"
         day.mkdir()
-        (day / "edgemux.yaml").write_text(yaml.safe_dump(edge.base(include=["routes-*.yaml"])))
-        (day / "routes-a.yaml").write_text(yaml.safe_dump({"routes": [says(str(number))]}))
+        (day / "edgemux.yaml").write_text(as_yaml(edge.base(include=["routes-*.yaml"])))
+        (day / "routes-a.yaml").write_text(as_yaml({"routes": [says(str(number))]}))
         (mount / "..data_tmp").symlink_to(day.name)
         os.replace(mount / "..data_tmp", mount / "..data")
         old = mount / f"..day{number - 1}"
@@ -288,7 +288,7 @@ def includes(edge, **files):
             path.unlink()
             continue
         fresh = folder / f".{name}.new"
-        fresh.write_text(content if isinstance(content, str) else yaml.safe_dump({"routes": content}))
+        fresh.write_text(content if isinstance(content, str) else as_yaml({"routes": content}))
         os.replace(fresh, path)
 
 

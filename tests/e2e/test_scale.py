@@ -15,10 +15,10 @@ import time
 from pathlib import Path
 
 import pytest
-import yaml
 from support.proxy import sanitized
 from support.waiting import until
 from support.wire import Wire
+from support.written import as_yaml
 
 TENANTS, HOSTS = 1000, 100
 
@@ -53,7 +53,7 @@ class Thousand:
         for tenant in range(tenants):
             self.path(tenant).parent.mkdir(parents=True)
             self.path(tenant).write_text(tenant_file(tenant, hosts))
-        self.text = yaml.safe_dump(self.main, sort_keys=False)
+        self.text = as_yaml(self.main)
         self.edge.write(self.text)
 
     def path(self, tenant):
@@ -128,7 +128,7 @@ def moved(thousand, number):
 def whole(thousand, number):
     """What it costs to link everything again: a default that holds for every upstream is another."""
     timeouts = {**thousand.main["timeouts"], "connect": f"{number + 3}s"}
-    text = yaml.safe_dump({**thousand.main, "timeouts": timeouts}, sort_keys=False)
+    text = as_yaml({**thousand.main, "timeouts": timeouts})
     return thousand.cost(lambda: thousand.edge.write(text))
 
 

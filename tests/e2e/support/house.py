@@ -3,9 +3,9 @@
 import os
 import ssl
 
-import yaml
 
 from .wire import Wire
+from .written import as_yaml
 
 ACME = "/.well-known/acme-challenge/"
 
@@ -43,7 +43,7 @@ class House:
     def write(self, tenant, content, file="routes.yaml"):
         """In one rename; a list is the routes."""
         if isinstance(content, list):
-            content = yaml.safe_dump({"routes": content})
+            content = as_yaml({"routes": content})
         fresh = self.folder(tenant) / f".{file}.new"
         fresh.write_text(content)
         os.replace(fresh, self.folder(tenant) / file)

@@ -11,10 +11,10 @@ import urllib.request
 from functools import lru_cache
 from pathlib import Path
 
-import yaml
 
 from .ports import free_port
 from .waiting import patience, until
+from .written import as_yaml
 
 BINARY = Path(os.environ.get("EDGEMUX_BIN", Path(__file__).resolve().parents[3] / "build/release/edgemux"))
 
@@ -99,7 +99,7 @@ class Edgemux:
         """A new main file in one rename. A dict becomes YAML, a text or bytes is taken as it is."""
         if isinstance(config, dict):
             self.config = config
-            config = yaml.safe_dump(config, sort_keys=False)
+            config = as_yaml(config)
         fresh = self.path.with_name(".edgemux.yaml.new")
         fresh.write_bytes(config.encode() if isinstance(config, str) else config)
         fresh.chmod(0o644)

@@ -4,9 +4,9 @@ import json
 import random
 import re
 
-import yaml
 
 from .routing_model import FORWARDING, Listener, Model, Request, Route, Rule, host_of, normal_path
+from .written import as_yaml
 
 SUFFIX = "x.test"
 LABELS = "abc"
@@ -99,7 +99,7 @@ class RandomTable:
     def write(self, config, main, included):
         """As two files, half of the routes in each; every rule stands in a line of its own, which it is named by."""
         half = len(self.routes) // 2
-        for path, head, routes in ((included, "", self.routes[half:]), (main, yaml.safe_dump(config), self.routes[:half])):
+        for path, head, routes in ((included, "", self.routes[half:]), (main, as_yaml(config), self.routes[:half])):
             lines = [*head.splitlines(), "routes:"]
             for route in routes:
                 lines.append("  - " + json.dumps({"hosts": route.hosts, "on_http": route.on_http})[:-1])
