@@ -230,7 +230,7 @@ struct alignas(kLine) HostTable::Shard {
     shard->count = static_cast<std::uint32_t>(names.size());
     shard->lines = static_cast<std::uint32_t>(lines);
     shard->bytes = bytes;
-    shard->chunk = chunk;
+    shard->chunk = chunk;  // NOLINT(clang-analyzer-cplusplus.NewDeleteLeaks): destroy() frees it
     for (std::size_t i = 0; i < lines; ++i) new (reinterpret_cast<Slot*>(shard + 1) + i) Slot;
     Slot* const slots = shard->slots();
     char* rest = reinterpret_cast<char*>(slots + lines);
