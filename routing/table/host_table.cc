@@ -190,7 +190,7 @@ class HostTable::Arena {
       if (chunk_ == nullptr) return {::operator new (bytes, std::align_val_t{kLine}), nullptr};
     }
     void* const place = reinterpret_cast<std::byte*>(chunk_) + used_;
-    used_ += (bytes + kLine - 1) / kLine * kLine;
+    used_ += bytes;
     chunk_->references.fetch_add(1, std::memory_order_relaxed);
     return {place, chunk_};
   }
