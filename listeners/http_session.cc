@@ -443,9 +443,18 @@ void HttpSession::upgrade(Exchange& exchange, routing::UpstreamStream::Upgraded 
 
 bool HttpSession::count_for(const routing::TenantPtr& tenant) {
   if (secure()) return true;
-  if (!change_tenant(tenant.get())) {
+  const auto been_with = [this](const routing::TenantState* state) {
+    return std::find(left_.begin(), left_.end(), state) != left_.end();
+  };
+  const routing::TenantState* before = tenant_state();
+  if (!change_tenant(tenant.get(), tenant != nullptr && !been_with(tenant->state.get()))) {
     codec_->close_after();
     return false;
+  }
+  if (before != nullptr && before != tenant_state() && !been_with(before)) {
+    constexpr std::size_t kRemembered = 64;
+    if (left_.size() == kRemembered) left_.clear();
+    left_.push_back(before);
   }
   counted_for_ = tenant;
   return true;

@@ -220,6 +220,8 @@ class HttpSession final : public Session,
   std::variant<Serving, Handshaking, std::unique_ptr<Upgraded>, Lingering> stage_;  // Upgraded is large and rare
   routing::RoutePtr tls_route_;
   routing::TenantPtr counted_for_;  // without TLS; keeps it alive
+  // Those that it counted for before: coming back to one is no new connection of his. Compared only.
+  std::vector<const routing::TenantState*> left_;
   core::Timer deadline_;
   core::Deferred again_;
   std::unique_ptr<core::Timer> early_;  // over HTTP/2, until grown_up()

@@ -19,25 +19,25 @@ core::SocketAddress Session::destination(const core::TcpStream& stream) const {
   return destination_ != nullptr ? *destination_ : stream.local_address();
 }
 
-bool Session::enter(const routing::Tenant* tenant) {
+bool Session::enter(const routing::Tenant* tenant, bool fresh) {
   if (tenant == nullptr) return true;
   auto& figures = tenant->state->figures(worker().index());
-  if (!tenant->state->enter(worker().now())) {
+  if (!tenant->state->enter(worker().now(), fresh)) {
     figures.refused_connections.fetch_add(1, std::memory_order_relaxed);
     return false;
   }
-  figures.connections.fetch_add(1, std::memory_order_relaxed);
+  if (fresh) figures.connections.fetch_add(1, std::memory_order_relaxed);
   tenant_ = tenant;
   return true;
 }
 
-bool Session::change_tenant(const routing::Tenant* tenant) {
+bool Session::change_tenant(const routing::Tenant* tenant, bool fresh) {
   const routing::Tenant* before = tenant_;
   if (before != nullptr && tenant != nullptr && before->state == tenant->state) {
     tenant_ = tenant;
     return true;
   }
-  if (!enter(tenant)) return false;
+  if (!enter(tenant, fresh)) return false;
   tenant_ = tenant;
   if (before != nullptr) before->state->leave();
   return true;

@@ -45,10 +45,11 @@ class Session : public core::Retirable {
   // Gives the client's place (admission, gauges) to a session that takes the connection over.
   void hand_over() { holds_place_ = false; }
 
-  // Counts the connection for the tenant, which must live as long as the session. False: a limit is reached.
-  bool enter(const routing::Tenant* tenant);
+  // Counts the connection for the tenant, which must live as long as the session. `fresh`: as for TenantState::enter().
+  // False: a limit is reached.
+  bool enter(const routing::Tenant* tenant, bool fresh = true);
   // Counts it for another tenant from now on, or for none (null). False: a limit is reached, and nothing has changed.
-  bool change_tenant(const routing::Tenant* tenant);
+  bool change_tenant(const routing::Tenant* tenant, bool fresh);
   // The place that a session before this one had entered.
   void take_over(const routing::Tenant* tenant) { tenant_ = tenant; }
   // Null: the platform.

@@ -49,11 +49,12 @@ class TenantState {
     bandwidth_.set_rate(limits.bandwidth);
   }
 
-  // `now` in milliseconds of one clock for all workers. True: the connection counts until leave().
-  bool enter(std::uint64_t now) {
+  // `now` in milliseconds of one clock for all workers. `fresh`: the connection is a new one, and has not come back to
+  // this tenant only. True: it counts until leave().
+  bool enter(std::uint64_t now, bool fresh = true) {
     const auto most = most_connections_.load(std::memory_order_relaxed);
     const auto before = connections_.fetch_add(1, std::memory_order_relaxed);
-    if ((most != 0 && before >= most) || !new_connections_.take(now * kMs)) {
+    if ((most != 0 && before >= most) || (fresh && !new_connections_.take(now * kMs))) {
       connections_.fetch_sub(1, std::memory_order_relaxed);
       return false;
     }

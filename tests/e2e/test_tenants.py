@@ -303,6 +303,37 @@ def test_new_connections_over_the_rate_are_closed(house):
     until(lambda: house.ask("a.example.test") == (200, "a"), "another one comes in", every=0.3)
 
 
+def test_a_connection_that_goes_to_and_fro_is_new_to_each_tenant_once(house):
+    """One connection of a load balancer before port 80 carries everybody's requests."""
+    for name in ("a", "b"):
+        house.tenants[name]["limits"] = {"new_connections_per_second": 2}
+        house.write(name, [says(f"{name}.example.test", name)])
+    house.start(routes=[says("own.example.org", "platform")])
+    with Wire.connect(house.edge.http) as wire:
+        for _ in range(20):
+            for host, body in (("a.example.test", b"a"), ("b.example.test", b"b"), ("own.example.org", b"platform")):
+                answer = wire.ask("/", host)
+                assert (answer.status, answer.body) == (200, body)
+    for name in ("a", "b"):
+        assert house.edge.metrics().total("edgemux_tenant_connections_total", tenant=name) == 1
+    assert 429 in [house.plain("/", "a.example.test").status for _ in range(20)], "others are new"
+
+
+def test_rates_are_of_all_workers_together(house):
+    """Every request has a connection, and so perhaps a worker, of its own."""
+    house.tenants["a"]["limits"] = {"requests_per_second": 3}
+    house.tenants["b"]["limits"] = {"new_connections_per_second": 3}
+    for name in ("a", "b"):
+        house.write(name, [says(f"{name}.example.test", name)])
+    house.start(workers=4)
+    for name in ("a", "b"):
+        began = time.monotonic()
+        statuses = [house.plain("/", f"{name}.example.test").status for _ in range(100)]
+        took = time.monotonic() - began
+        assert set(statuses) == {200, 429}
+        assert 3 <= statuses.count(200) <= 3 + 3 * took + 1
+
+
 @pytest.mark.sanitizer
 def test_requests_over_the_rate_get_429(house, origin):
     edge = house.edge

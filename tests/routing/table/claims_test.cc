@@ -86,6 +86,8 @@ TEST(TenantState, ConnectionsAndRatesAreCountedOverAllWorkers) {
   EXPECT_TRUE(state.enter(5000));
   state.leave();
   EXPECT_FALSE(state.enter(5000)) << "three in this second";
+  EXPECT_TRUE(state.enter(5000, false)) << "that one came back";
+  state.leave();
   EXPECT_EQ(state.connections(), 1U) << "a refused one does not count";
   EXPECT_TRUE(state.enter(6001));
   EXPECT_TRUE(state.take_request(5000));
