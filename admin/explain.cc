@@ -229,7 +229,7 @@ class Explainer {
     }
   }
 
-  bool admitted(const routing::Route& route) {
+  bool admitted(const routing::Route& route, const std::optional<core::SocketAddress>& client) {
     const auto& access = route.access;
     if (access.allow.empty() && access.deny.empty()) return true;
     auto& found = step("access", "", route.origin);
@@ -237,12 +237,12 @@ class Explainer {
       found.candidates.push_back({"deny " + network.to_string(), route.origin, false});
     for (const auto& network : access.allow)
       found.candidates.push_back({"allow " + network.to_string(), route.origin, false});
-    if (!question_.client) {
+    if (!client) {
       found.text = "depends on the client's address; say it with --from ADDRESS";
       return true;
     }
-    const bool admits = access.admits(*question_.client);
-    found.text = question_.client->ip() + (admits ? " may come in" : " may not come in");
+    const bool admits = access.admits(*client);
+    found.text = client->ip() + (admits ? " may come in" : " may not come in");
     return admits;
   }
 
@@ -292,7 +292,8 @@ class Explainer {
   }
 
   void bytes(const routing::Route& route, const routing::Upstream& upstream) {
-    if (!admitted(route)) return close(CloseReason::access_denied, "the client's network is not admitted");
+    if (!admitted(route, question_.client))
+      return close(CloseReason::access_denied, "the client's network is not admitted");
     const auto* terminate = std::get_if<routing::Terminate>(&route.action);
     if (terminate == nullptr) {
       step("tls", "passed through untouched; certificate, ALPN and paths are the backend's", route.origin);
@@ -464,8 +465,22 @@ class Explainer {
     end("challenge", "forwarded to the solver " + solver.name);
   }
 
+  // The client behind a proxy that the listener trusts. `trusted` tells whether there is one.
+  std::optional<core::SocketAddress> client_of(const core::FieldList& fields, bool& trusted) {
+    const auto& networks = listener_->spec.trusted_proxies;
+    trusted = question_.client && listeners::contains(networks, *question_.client);
+    if (!trusted) return question_.client;
+    const auto client = listeners::client_behind(fields, *question_.client, networks);
+    step("client", question_.client->ip() + " is one of trusted_proxies; the client is " + client.ip(),
+         listener_->spec.origin);
+    return client;
+  }
+
   void serve(const routing::Route& route, const core::RequestHead& head, std::string_view path) {
-    if (!admitted(route)) return refuse(403, CloseReason::access_denied, "the client's network is not admitted");
+    bool trusted = false;
+    const auto client = client_of(head.fields, trusted);
+    if (!admitted(route, client))
+      return refuse(403, CloseReason::access_denied, "the client's network is not admitted");
     const auto& host = std::get<routing::VirtualHost>(route.action);
     if (host.max_request_body != 0 && head.framing == core::Framing::length &&
         head.content_length > host.max_request_body) {
@@ -475,8 +490,8 @@ class Explainer {
     core::FieldList fields = head.fields;
     std::string forwarding;
     const bool secure = listener_->spec.protocol == Protocol::tls;
-    const auto client = question_.client.value_or(core::SocketAddress());
-    listeners::make_forwarding(fields, {client, false, secure, head.authority}, forwarding);
+    const auto peer = question_.client.value_or(core::SocketAddress());
+    listeners::make_forwarding(fields, {peer, trusted, secure, head.authority}, forwarding);
     const std::string_view matched = path == "*" ? std::string_view("/") : path;
     routing::MatchWork work;
     static_cast<void>(host.match({matched, head.method, head.method_text, &fields, head.query, &work}));

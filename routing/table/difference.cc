@@ -33,6 +33,15 @@ std::string describe(const Upstream& upstream) {
   return upstream.name == endpoints ? endpoints + how : upstream.name + " [" + endpoints + "]" + how;
 }
 
+// Who gets which share: "split 90 to a, 10 to b".
+std::string describe(const Split& split) {
+  std::string shares;
+  for (const auto& part : split.parts) {
+    append(shares, std::to_string(part.weight) + " to " + (part.upstream == nullptr ? "nobody" : part.upstream->name));
+  }
+  return "split " + shares;
+}
+
 // What is not said of an upstream by its description.
 void add_identity(Host& host, const UpstreamPtr& upstream) {
   if (upstream != nullptr) append(host.identity, upstream->identity, "\n");
@@ -51,14 +60,18 @@ Host describe(const Route& route) {
   }
   host.kind = "rules";
   std::vector<std::string> seen;
+  const auto say = [&](std::string text) {
+    if (std::find(seen.begin(), seen.end(), text) != seen.end()) return;
+    append(host.upstream, text);
+    seen.push_back(std::move(text));
+  };
   for (const auto& rule : std::get<VirtualHost>(route.action).rules) {
+    const auto* split = std::get_if<Split>(&rule.action);
+    if (split != nullptr) say(describe(*split));
     for_each_upstream(rule, [&](const UpstreamPtr& upstream) {
       if (upstream == nullptr) return;
       add_identity(host, upstream);
-      auto text = describe(*upstream);
-      if (std::find(seen.begin(), seen.end(), text) != seen.end()) return;
-      append(host.upstream, text);
-      seen.push_back(std::move(text));
+      say(describe(*upstream));
     });
   }
   return host;

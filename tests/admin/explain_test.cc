@@ -273,6 +273,56 @@ TEST_F(ExplainTest, AFileThatIsSetAsideIsNamed) {
       << out;
 }
 
+TEST_F(ExplainTest, NothingGoesToAnUpstreamThatIsMissing) {
+  compile_files({{"/e/edgemux.yaml", R"(listeners: [{ name: http, bind: [":80"], protocol: http }]
+upstreams: { here: { endpoints: ["10.0.0.7:80"] } }
+include: ["routes.d/*.yaml"]
+routes:
+  - host: a.example
+    on_http: serve
+    rules:
+      - { path: /none, split: [{ upstream: gone }, { upstream: here, weight: 0 }] }
+      - { path: /half, split: [{ upstream: gone }, { upstream: here }] }
+      - { path: /copied, upstream: here, mirror: { upstream: gone } }
+)"},
+                 {"/e/routes.d/b.yaml", "upstreams: { gone: { endpoints: [\"10.0.0.8:80\"], colour: red } }\n"}});
+  const auto none = ask({.url = "http://a.example/none"});
+  EXPECT_EQ(none.status, 500);
+  EXPECT_EQ(none.summary, "500: no upstream of this rule's split with a weight is defined");
+  const auto half = text({.url = "http://a.example/half"});
+  EXPECT_NE(half.find("=> split: 50% to an upstream that is missing (500), 50% to here\n"), std::string::npos) << half;
+  EXPECT_EQ(half.find("without endpoints (503)"), std::string::npos) << half;
+  const auto copied = text({.url = "http://a.example/copied"});
+  EXPECT_NE(copied.find("nothing is copied to upstream gone, which is not defined"), std::string::npos) << copied;
+}
+
+TEST_F(ExplainTest, WhoIsBehindATrustedProxyIsBelieved) {
+  compile_files({{"/e/edgemux.yaml", R"(listeners:
+  - { name: http, bind: [":80"], protocol: http, trusted_proxies: [10.0.0.0/8] }
+routes:
+  - host: a.example
+    on_http: serve
+    deny: [203.0.113.9]
+    rules:
+      - { match: { headers: { x-forwarded-proto: http } }, redirect: { scheme: https } }
+      - { path: /, respond: { body: secure } }
+)"}});
+  const auto asked = [](const char* from, std::vector<std::string> headers) {
+    return Asked{.url = "http://a.example/", .headers = std::move(headers), .from = from};
+  };
+  EXPECT_EQ(summary(asked("10.0.0.1", {"x-forwarded-proto: http"})), "302 to https://a.example/");
+  EXPECT_EQ(summary(asked("10.0.0.1", {"x-forwarded-proto: https"})), "200 OK, 6 bytes, answered here");
+  EXPECT_EQ(summary(asked("192.0.2.1", {"x-forwarded-proto: http"})), "200 OK, 6 bytes, answered here")
+      << "it is not trusted";
+  EXPECT_EQ(ask(asked("10.0.0.1", {"x-forwarded-for: 203.0.113.9"})).status, 403);
+  EXPECT_EQ(ask(asked("10.0.0.1", {"x-forwarded-for: 203.0.113.9, 203.0.113.8"})).status, 200);
+  EXPECT_EQ(ask(asked("192.0.2.1", {"x-forwarded-for: 203.0.113.9"})).status, 200);
+  const auto out = text(asked("10.0.0.1", {"x-forwarded-for: 203.0.113.8"}));
+  EXPECT_NE(out.find("10.0.0.1 is one of trusted_proxies; the client is 203.0.113.8  (edgemux.yaml:2:"),
+            std::string::npos)
+      << out;
+}
+
 TEST_F(ExplainTest, EndpointsOfARunningProcessHaveTheirState) {
   compile();
   running_ = true;

@@ -170,6 +170,27 @@ TEST_F(DifferenceTest, HowAnUpstreamIsSpokenToIsAChange) {
 )");
 }
 
+TEST_F(DifferenceTest, TheSharesOfASplitAreAChange) {
+  const auto shared = [](std::uint32_t a, std::uint32_t b) -> RoutePtr {
+    Split split;
+    split.parts.push_back({upstream("a", {"10.0.0.1:80"}), a, nullptr});
+    split.parts.push_back({upstream("b", {"10.0.0.2:80"}), b, nullptr});
+    Rule rule;
+    rule.path = "/";
+    rule.action = std::move(split);
+    VirtualHost host;
+    host.rules = RuleTable({rule});
+    auto route = std::make_shared<Route>();
+    route->action = std::move(host);
+    return route;
+  };
+  add(before_, "http", {{"same.example", shared(1, 2)}, {"over.example", shared(100, 0)}});
+  add(after_, "http", {{"same.example", shared(1, 2)}, {"over.example", shared(0, 100)}});
+  EXPECT_EQ(told(),
+            "~over.example upstream split 100 to a, 0 to b, a [10.0.0.1:80], b [10.0.0.2:80] -> "
+            "split 0 to a, 100 to b, a [10.0.0.1:80], b [10.0.0.2:80]\n");
+}
+
 TEST_F(DifferenceTest, WhoSolvesChallengesIsAChange) {
   const auto solved = [](const UpstreamPtr& by) {
     auto route = std::make_shared<Route>(*passthrough(upstream("x", {"10.0.0.1:443"})));
