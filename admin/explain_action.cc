@@ -131,13 +131,19 @@ void explain_filters(Explanation& out, const Rule& rule, const ActionView& view)
   }
   for (const auto& mirror : filters.mirrors) {
     if (mirror.upstream == nullptr) continue;
-    add_step(out, "mirror", config::decimal_text(mirror.share) + "% are copied to upstream " + mirror.upstream->name,
+    add_step(out, "mirror",
+             mirror.upstream->missing
+                 ? "nothing is copied to upstream " + mirror.upstream->name + ", which is not defined"
+                 : config::decimal_text(mirror.share) + "% are copied to upstream " + mirror.upstream->name,
              rule.origin);
   }
   std::string times;
   if (filters.request_timeout.count() != 0) times = "request " + std::to_string(filters.request_timeout.count()) + "ms";
   if (filters.try_timeout.count() != 0) {
     times += (times.empty() ? "" : ", ") + ("try " + std::to_string(filters.try_timeout.count())) + "ms";
+  }
+  if (filters.response_timeout && filters.response_timeout->count() != 0) {
+    times += (times.empty() ? "" : ", ") + ("silence " + std::to_string(filters.response_timeout->count())) + "ms";
   }
   if (!times.empty()) add_step(out, "timeouts", times, rule.origin);
   if (filters.retry) {
@@ -147,8 +153,12 @@ void explain_filters(Explanation& out, const Rule& rule, const ActionView& view)
 
 void explain_split(Explanation& out, const Rule& rule, const routing::Split& split, const ActionView& view) {
   std::uint64_t sum = 0;
-  for (const auto& part : split.parts) sum += part.weight;
+  std::uint64_t sent = 0;  // of it, to upstreams that there are
   std::string text;
+  for (const auto& part : split.parts) {
+    sum += part.weight;
+    if (part.upstream != nullptr && !part.upstream->missing) sent += part.weight;
+  }
   for (const auto& part : split.parts) {
     const auto tenths = sum == 0 ? 0 : part.weight * std::uint64_t{1000} / sum;
     text += (text.empty() ? "" : ", ") + std::to_string(tenths / 10) +
@@ -166,15 +176,16 @@ void explain_split(Explanation& out, const Rule& rule, const routing::Split& spl
     say("of requests to ", part.headers->request);
     say("of answers from ", part.headers->response);
   }
-  if (sum == 0) {
+  if (sent == 0) {
     out.action = "refuse";
     out.status = 500;
     out.reason = listeners::close_reason_name(listeners::CloseReason::no_upstream);
-    out.summary = "500: every weight of this rule's split is 0";
+    out.summary = sum == 0 ? "500: every weight of this rule's split is 0"
+                           : "500: no upstream of this rule's split with a weight is defined";
     return;
   }
   for (const auto& part : split.parts) {
-    if (part.upstream != nullptr) add_upstream(out, *part.upstream, view.running);
+    if (part.upstream != nullptr && !part.upstream->missing) add_upstream(out, *part.upstream, view.running);
   }
   out.action = "split";
   out.summary = "split: " + text;

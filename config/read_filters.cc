@@ -5,6 +5,7 @@
 #include "config/read_rule.h"
 #include "config/values.h"
 #include "core/http/bytes.h"
+#include "core/http/head_parser.h"
 #include "routing/table/rewrite.h"
 
 namespace edgemux::config {
@@ -164,16 +165,26 @@ void read_timeouts(const Node& node, Filters& filters, Problems& problems) {
     problems.error(node.get("try")->place, "a try cannot take longer than the whole request ('request: " +
                                                duration_text(filters.request_timeout) + "')");
   }
+  if (const Node* silence = node.get("response")) {
+    filters.response_timeout = duration_or(silence, routing::milliseconds(0));
+  } else if (node.get("request") != nullptr || (node.get("try") != nullptr && filters.try_timeout.count() == 0)) {
+    // Who says how long a request may take, or that it has all the time, means it: silence alone does not end it.
+    filters.response_timeout = routing::milliseconds(0);
+  }
 }
 
 }  // namespace
 
-void check_authority(const Node& node, Problems& problems) {
-  if (!node.is_scalar()) return;
-  const bool good = !node.text.empty() && std::all_of(node.text.begin(), node.text.end(), [](char c) {
-    return core::is_digit(c) || core::is_alpha(c) || std::string_view(".-_[]:").find(c) != std::string_view::npos;
-  });
+std::uint16_t check_authority(const Node& node, Problems& problems) {
+  if (!node.is_scalar()) return 0;
+  std::string_view host;
+  std::uint16_t port = 0;
+  const bool good = core::parse_authority(node.text, host, port) &&
+                    (host.front() == '[' || std::all_of(host.begin(), host.end(), [](char c) {
+                       return core::is_digit(c) || core::is_alpha(c) || c == '.' || c == '-' || c == '_';
+                     }));
   if (!good) problems.error(node.place, quote(node.text) + " is no host name");
+  return good ? port : std::uint16_t{0};
 }
 
 std::string read_prefix(const Node& node, routing::Rule::Kind kind, Problems& problems) {
@@ -198,16 +209,16 @@ routing::HeaderModifier read_headers(const Node& node, bool request, Problems& p
 
 std::shared_ptr<const Filters> read_filters(const Node& rule, RuleSpec& spec, Problems& problems) {
   const auto is = [&](const char* key) { return rule.get(key) != nullptr; };
-  const bool forwards = is("upstream") || is("split");
+  // Without any action, which is reported already, it is not known whether it was to forward.
+  const bool answers = (is("redirect") || is("respond")) && !is("upstream") && !is("split");
   auto filters = std::make_shared<Filters>();
   bool any = false;
   const auto take = [&](const char* key, bool needs_upstream, auto&& read) {
     const Node* node = rule.get(key);
     if (node == nullptr || (!node->is_map() && !node->is_list())) return;
     any = true;
-    if (needs_upstream && !forwards) {
+    if (needs_upstream && answers) {
       problems.error(node->place, quote(key) + " needs an 'upstream' or a 'split'; this rule forwards nothing");
-      return;
     }
     read(*node);
   };

@@ -260,9 +260,9 @@ void check_rules(const std::vector<RuleSpec>& specs, Problems& problems) {
       problems.warning(place, "this rule never matches: the one at " + by.origin.to_string() +
                                   " is tried before it and takes all of its requests");
     } else {
-      problems.error(place, "a second rule for " + path_text(rule) +
-                                (rule.conditions == nullptr ? "" : " with the same conditions") +
-                                "; the first stands at " + by.origin.to_string());
+      problems.warning(place, "a second rule for " + path_text(rule) +
+                                  (rule.conditions == nullptr ? "" : " with the same conditions") +
+                                  " never matches; the first stands at " + by.origin.to_string());
     }
   }
 }

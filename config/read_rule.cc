@@ -39,7 +39,13 @@ routing::Redirect read_redirect(const Node& node, routing::Rule::Kind kind, Prob
   };
   redirect.scheme = text("scheme");
   redirect.host = text("host");
-  if (redirect.host) check_authority(*node.get("host"), problems);
+  if (redirect.host) {
+    if (const auto port = check_authority(*node.get("host"), problems); port != 0) {
+      const std::string bare = redirect.host->substr(0, redirect.host->rfind(':'));
+      problems.error(node.get("host")->place, "a redirect's host has no port",
+                     "write 'host: " + bare + ", port: " + std::to_string(port) + "'");
+    }
+  }
   if (const Node* port = node.get("port")) redirect.port = static_cast<std::uint16_t>(number_or(port, 0));
   if (const Node* path = node.get("path")) redirect.path = read_path(*path, problems);
   if (const Node* prefix = node.get("prefix")) redirect.prefix = read_prefix(*prefix, kind, problems);
@@ -91,16 +97,14 @@ RuleSpec read_rule(const Node& node, Patterns& patterns, Problems& problems) {
     if (candidate == nullptr) continue;
     if (action != nullptr) {
       problems.error(candidate->place, "a rule has exactly one of 'upstream', 'split', 'redirect' and 'respond'");
-      return spec;
+      continue;
     }
     action = candidate;
     chosen = key;
   }
   if (action == nullptr) {
     problems.error(node.place, "a rule needs one of 'upstream', 'split', 'redirect' and 'respond'");
-    return spec;
-  }
-  if (chosen == "upstream") {
+  } else if (chosen == "upstream") {
     spec.value.action = routing::Forward{};
     spec.targets.push_back(read_target(*action, problems));
   } else if (chosen == "split") {

@@ -22,8 +22,8 @@ void read_match(const Node& rule, RuleSpec& spec, Patterns& patterns, Problems& 
 std::string read_path(const Node& node, Problems& problems);
 // What replaces a matched prefix; "" is "/".
 std::string read_prefix(const Node& node, routing::Rule::Kind kind, Problems& problems);
-// A host name, perhaps with a port, to be written into a message.
-void check_authority(const Node& node, Problems& problems);
+// A host name or address, perhaps with a port, to be written into a message. Returns the port; 0: there is none.
+std::uint16_t check_authority(const Node& node, Problems& problems);
 std::string lower_case(std::string_view text);
 // Reports a name that is none, or a value with control characters.
 bool check_header(const Node& name, const Node& value, Problems& problems);

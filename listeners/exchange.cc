@@ -183,6 +183,8 @@ void Exchange::forward(core::RequestHead& head, std::string_view path, const rou
   pool_ = &worker_.pools().of(upstream_);
   upstream_->state->runtime().retries.request();
   if (filters != nullptr && !filters->mirrors.empty()) mirror(request);
+  const milliseconds usual = worker_.snapshot().timeouts.response;
+  upstream_stream_.limit_silence(filters == nullptr ? usual : filters->silence(usual));
   tries_.begin(filters, head.method, worker_.now());
   send(request, false);
   if (request_done_) feed_mirrors({}, true);  // none, if the exchange is over

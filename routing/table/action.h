@@ -2,6 +2,7 @@
 // What a rule does with a request that it matches, as values. Made by the configuration, immutable afterwards. What is
 // written here as text was checked when it was read: names are lower case tokens, values hold no control characters.
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <memory>
@@ -131,6 +132,13 @@ struct Filters {
   std::optional<Retry> retry;
   milliseconds request_timeout{0};  // until the answer is complete, tries and pauses included; 0 = none
   milliseconds try_timeout{0};      // one try, until the answer's head; 0 = none
+  // How long the upstream may be silent, where the rule says so itself; 0 = for ever.
+  std::optional<milliseconds> response_timeout;
+
+  // The same for every rule; `usual` is what those that say nothing have.
+  [[nodiscard]] milliseconds silence(milliseconds usual) const {
+    return response_timeout ? *response_timeout : std::max(usual, try_timeout);
+  }
 };
 
 }  // namespace edgemux::routing

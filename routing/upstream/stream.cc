@@ -65,11 +65,16 @@ void UpstreamStream::expect_answer() {
   touch();
 }
 
+std::uint64_t UpstreamStream::silence() const {
+  return static_cast<std::uint64_t>(silence_.value_or(connection_->context_.response_timeout).count());
+}
+
 void UpstreamStream::touch() {
   if (state_ != State::ready) return;
-  auto& context = connection_->context_;
-  context.loop.timers().arm(deadline_,
-                            context.loop.now() + static_cast<std::uint64_t>(context.response_timeout.count()));
+  const std::uint64_t most = silence();
+  if (most == 0) return deadline_.cancel();
+  core::EventLoop& loop = connection_->context_.loop;
+  loop.timers().arm(deadline_, loop.now() + most);
 }
 
 void UpstreamStream::begin_waiting(UpstreamPool& pool) {
@@ -94,15 +99,15 @@ void UpstreamStream::timed_out() {
   }
   if (state_ != State::ready) return;  // left armed: the next request moves it
   const std::size_t waiting = pending();
-  auto& context = connection_->context_;
+  core::EventLoop& loop = connection_->context_.loop;
   // Silence counts from the last byte of the request that it took. What a shared connection takes of others says
   // nothing of a request that is through.
   if (waiting > 0 || !shared()) {
-    const std::uint64_t due = connection_->took_at_ + static_cast<std::uint64_t>(context.response_timeout.count());
-    if (due > context.loop.now()) return context.loop.timers().arm(deadline_, due);
+    const std::uint64_t due = connection_->took_at_ + silence();
+    if (due > loop.now()) return loop.timers().arm(deadline_, due);
   }
   if (paused_ || (!awaiting_ && waiting == 0)) return touch();  // the client is slow, not the upstream
-  const std::string time = std::to_string(context.response_timeout.count()) + " ms";
+  const std::string time = std::to_string(silence()) + " ms";
   connection_->fail_stream(
       *this, {UpstreamFailure::Kind::timeout,
               awaiting_ ? "no answer within " + time : "it took nothing of the request for " + time, reused_, answered_,

@@ -15,8 +15,10 @@
 // Back-pressure: while pending() is not zero, feed the upstream no more; on_upstream_writable() tells when it is zero
 // again. pause() holds the answer back, resume() lets it come.
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -100,6 +102,10 @@ class UpstreamStream {
   UpstreamStream(const UpstreamStream&) = delete;
   UpstreamStream& operator=(const UpstreamStream&) = delete;
 
+  // Before acquire(), for all that follow: how long the upstream may be silent; 0 = for ever. Without it, as long as
+  // the pool's context says.
+  void limit_silence(std::chrono::milliseconds time) { silence_ = time; }
+
   // ---- from ready on ----
   void send_request(const core::OutgoingRequest& request, bool end);
   void send_body(std::span<const char> data);
@@ -109,8 +115,8 @@ class UpstreamStream {
   [[nodiscard]] std::size_t pending() const;
   void pause() { paused_ = true; }
   void resume();
-  // The request is complete: from now on silence counts against timeouts.response. Before that it counts only while
-  // the upstream leaves bytes of the request waiting.
+  // The request is complete: from now on silence counts. Before that it counts only while the upstream leaves bytes of
+  // the request waiting.
   void expect_answer();
 
   // ---- in any state ----
@@ -153,6 +159,7 @@ class UpstreamStream {
 
   // In the pool's queue, until it gives a connection or timeouts.pending is over.
   void begin_waiting(UpstreamPool& pool);
+  [[nodiscard]] std::uint64_t silence() const;  // ms; 0 = for ever
   void touch();
   void timed_out();
   void give_back();
@@ -161,6 +168,7 @@ class UpstreamStream {
   UpstreamConnection* connection_ = nullptr;
   UpstreamPool* pool_ = nullptr;  // while queued
   core::Timer deadline_;
+  std::optional<std::chrono::milliseconds> silence_;
   std::string_view endpoint_text_;
   const EndpointState* endpoint_state_ = nullptr;
   std::size_t unconsumed_ = 0;  // of the answer's body, not yet given back to the codec

@@ -348,6 +348,43 @@ def test_timeout_of_a_try(site):
     site.edge.wait_access(status=504, reason="response_timeout", detail=lambda d: "timeouts.try" in d)
 
 
+@pytest.mark.parametrize("timeouts", [
+    pytest.param({"request": "0s", "try": "0s"}, id="none"),
+    pytest.param({"request": "30s"}, id="of the request"),
+    pytest.param({"try": "30s"}, id="of a try"),
+    pytest.param({"response": "30s"}, id="of silence"),
+    pytest.param({"try": "0s"}, id="no try's"),
+])
+def test_a_rule_gives_more_time_than_others_have(site, timeouts):
+    """`timeouts.response` is for rules that say nothing themselves."""
+    patient = site.route({"path": "/", "upstream": site.origin.address},
+                         {"path": "/gate/patient", "upstream": site.origin.address, "timeouts": timeouts})
+    site.start(patient, timeouts={"response": "300ms"})
+    threading.Timer(1.2, site.origin.gate("patient").set).start()
+    assert site.ask("/gate/patient").status == 200
+    # On the same connection to the origin, perhaps; and with its own limit again.
+    assert site.ask("/gate/never").status == 504
+
+
+def test_a_rule_bounds_silence(site):
+    """Also in the middle of an answer, which `try` does not."""
+    def halt(call):
+        call.read_body()
+        call.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello")
+        call.gate("rest")
+
+    site.origin.scripts["/halt"] = halt
+    site.start(site.route({"path": "/", "upstream": site.origin.address, "timeouts": {"request": "30s", "response": "300ms"}}))
+    assert site.ask("/gate/never").status == 504
+    site.edge.wait_access(status=504, reason="response_timeout", detail=lambda d: "300 ms" in d)
+    with site.wire() as wire:
+        wire.send(request("/halt", HOST))
+        assert wire.take_through(b"hello").startswith(b"HTTP/1.1 200")
+        wire.rest_or_reset()
+    explained = edgemux("explain", "--config", site.edge.path, f"http://{HOST}:{site.edge.http}/").stdout
+    assert "request 30000ms, silence 300ms" in explained, explained
+
+
 def test_no_timeout_is_zero(site):
     site.start(site.route({"path": "/", "upstream": site.origin.address, "timeouts": {"request": "0s", "try": "0s"}}))
     threading.Timer(0.4, site.origin.gate("later").set).start()
