@@ -105,8 +105,9 @@ bool Linker::belongs(const Name& host, Problems& problems) const {
     message +=
         " is outside what " + of_tenant(*tenant_) + " claims at " + shared_.tenancy.place_of(*tenant_).to_string();
   }
-  scope_->main ? problems.error(host.place, std::move(message), std::move(hint))
-               : problems.flaw(host.place, std::move(message), std::move(hint));
+  // A route of a tenant's is refused alone, wherever it stands; the platform's own makes the main file wrong.
+  scope_->main&& tenant_ == nullptr ? problems.error(host.place, std::move(message), std::move(hint))
+                                    : problems.flaw(host.place, std::move(message), std::move(hint));
   return false;
 }
 

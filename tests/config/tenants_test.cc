@@ -99,6 +99,19 @@ TEST_F(TenantsTest, RoutesOfTheMainFileSayWhoseTheyAre) {
                 "edgemux.yaml:5:16; write 'tenant: a' on the route, or claim less\n"));
   EXPECT_THAT(text(c), HasSubstr("edgemux.yaml:12:13: error: host 'b.example' belongs to tenant 'b'"));
   EXPECT_THAT(text(c), HasSubstr("edgemux.yaml:13:32: error: unknown tenant 'ab'"));
+  // A tenant's alone is left out, and nothing else.
+  write("edgemux.yaml", main +
+                            "routes:\n"
+                            "  - { hosts: [a.example, b.example], tenant: a, passthrough: \"10.1.0.1:443\" }\n"
+                            "  - { host: p.example, passthrough: \"10.9.0.1:443\" }\n");
+  c = compile();
+  ASSERT_TRUE(c.main_ok) << text(c);
+  EXPECT_EQ(text(c),
+            "edgemux.yaml:11:26: error: host 'b.example' belongs to tenant 'b', which claims 'b.example' at "
+            "edgemux.yaml:6:16\n");
+  EXPECT_EQ(owner(c, "b.example"), "");
+  EXPECT_EQ(owner(c, "a.example"), "a: a.example");
+  EXPECT_EQ(owner(c, "p.example"), ": p.example");
 }
 
 TEST_F(TenantsTest, ATenantLineMayOnlyAgree) {
