@@ -126,7 +126,8 @@ std::vector<SourceFile*> Compiler::State::bound(const std::string& tenant, std::
 }
 
 bool Compiler::State::fetch(SourceFile& file, Parsing::Bytes& fresh) const {
-  core::Result<std::string> bytes = file.excess.empty() ? files_->read(file.path) : core::fail(file.excess);
+  const std::string folder = file.binding.tenant.empty() ? std::string() : file.binding.folder;
+  core::Result<std::string> bytes = file.excess.empty() ? files_->read(file.path, folder) : core::fail(file.excess);
   // What counts is what it said.
   if (bytes && !file.binding.tenant.empty() && bytes->size() > file.stamp.size()) {
     bytes = core::fail("it is larger than its size was when it was looked at");

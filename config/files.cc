@@ -75,7 +75,8 @@ class DiskFiles final : public Files {
     };
     // Not blocking: a FIFO in the place of a file must not hold the compiler up.
     const Descriptor file{open_file(real, folder)};
-    if (file.fd < 0 && errno == EXDEV) return core::fail("it is a link that leads out of " + folder);
+    if (file.fd < 0 && errno == EXDEV)
+      return core::fail("it is a link that leads out of the folder that it must lie in, " + folder);
     if (file.fd < 0) return core::fail(reason(errno));
     struct stat info {};
     if (::fstat(file.fd, &info) != 0) return core::fail(reason(errno));
@@ -97,14 +98,6 @@ class DiskFiles final : public Files {
     }
     bytes.resize(used);
     return bytes;
-  }
-
-  bool leads_inside(const std::string& folder, const std::string& path) override {
-    std::error_code error;
-    const auto real = fs::canonical(path, error).string();
-    if (error) return true;  // there is nothing: loading it says so
-    const auto root = fs::canonical(folder, error).string();
-    return !error && real.starts_with(root + "/");
   }
 
   bool exists(const std::string& path) override { return ::access(path.c_str(), F_OK) == 0; }
@@ -167,10 +160,12 @@ class DiskFiles final : public Files {
     return core::list_pairs(directory);
   }
 
-  core::Result<core::LoadedPair> load_pair(const std::string& cert, const std::string& key) override {
-    read_[cert] = stat_signature(cert);
-    read_[key] = stat_signature(key);
-    return core::load_pair(cert, key);
+  core::Result<core::LoadedPair> load_pair(const core::PairFiles& names, const core::PairFiles& folders) override {
+    read_[names.cert] = stat_signature(names.cert);
+    read_[names.key] = stat_signature(names.key);
+    return core::load_pair(names.cert, names.key, [&](const std::string& path) {
+      return open_file(path, path == names.cert ? folders.cert : folders.key);
+    });
   }
 
   std::string signature(const std::string& path) override { return stat_signature(path); }
@@ -338,7 +333,6 @@ class MemoryFiles final : public Files {
 
   void begin() override {}
   bool settled() override { return true; }
-  bool leads_inside(const std::string&, const std::string&) override { return true; }
   core::Result<std::string> read(const std::string& path, const std::string&) override {
     const auto found = contents_.find(path);
     if (found == contents_.end()) return core::fail(reason(ENOENT));
@@ -356,8 +350,8 @@ class MemoryFiles final : public Files {
   core::Result<std::vector<core::PairFiles>> list_pairs(const std::string&) override {
     return core::fail(reason(ENOENT));
   }
-  core::Result<core::LoadedPair> load_pair(const std::string& cert, const std::string&) override {
-    return core::fail(cert + ": " + reason(ENOENT));
+  core::Result<core::LoadedPair> load_pair(const core::PairFiles& names, const core::PairFiles&) override {
+    return core::fail(names.cert + ": " + reason(ENOENT));
   }
   Stamp stamp(const std::string& path) override {
     const auto found = contents_.find(path);

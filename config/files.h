@@ -54,8 +54,6 @@ class Files {
   // The whole file. Errors name the reason, without the path. A file that everybody may write is refused.
   // With a `folder` it must be that one's, links followed: one that is absolute or leads out of it is an error.
   virtual core::Result<std::string> read(const std::string& path, const std::string& folder = {}) = 0;
-  // Whether the path exists and, links followed, is in that folder.
-  virtual bool leads_inside(const std::string& folder, const std::string& path) = 0;
   // Whether the path exists (a dangling link does not).
   virtual bool exists(const std::string& path) = 0;
   // What matches; names that begin with a dot are passed over, and folders where the pattern ends in '*': under a name
@@ -66,7 +64,8 @@ class Files {
   virtual std::vector<std::string> folders(const std::string& path) = 0;
 
   virtual core::Result<std::vector<core::PairFiles>> list_pairs(const std::string& directory) = 0;
-  virtual core::Result<core::LoadedPair> load_pair(const std::string& cert, const std::string& key) = 0;
+  // `folders`: where each of the two must lie, as for read().
+  virtual core::Result<core::LoadedPair> load_pair(const core::PairFiles& names, const core::PairFiles& folders) = 0;
   // Changes whenever the file does; empty where there is none.
   virtual std::string signature(const std::string& path) = 0;
 

@@ -33,29 +33,31 @@ bool Linker::admit_upstreams(const FileSpec& file, const Scope& scope, Problems&
   if (!ok) return false;
   for (const auto& upstream : file.upstreams) {
     check_networks(upstream, scope.tenant.get(), upstream.name.place, problems);
-    named_.emplace(upstream.name.text, Named{&upstream, problems.origin(upstream.name.place), nullptr});
-    report(upstream, problems);
+    named_.emplace(upstream.name.text,
+                   Named{&upstream, problems.origin(upstream.name.place), folder_of(scope), nullptr});
+    report(upstream, folder_of(scope), problems);
   }
   return true;
 }
 
 routing::UpstreamPtr Linker::make(const UpstreamSpec& spec, const routing::Origin& origin,
-                                  const routing::TenantPtr& tenant, std::string_view lineage) {
+                                  const routing::TenantPtr& tenant, std::string_view lineage,
+                                  const std::string& folder) {
   routing::Upstream upstream = spec.value;
   upstream.origin = origin;
   upstream.tenant = tenant;
   if (!spec.own_connect_timeout) upstream.connect_timeout = shared_.settings.timeouts.connect;
   if (spec.tls) {
-    const auto& answer = shared_.upstream_tls.get(*spec.tls, shared_.inputs);
+    const auto& answer = shared_.upstream_tls.get(*spec.tls, folder, shared_.inputs);
     upstream.transport.tls = answer.policy;
     upstream.transport.refused = answer.refused;
   }
   return shared_.registry.make(std::move(upstream), lineage);
 }
 
-void Linker::report(const UpstreamSpec& spec, Problems& problems) {
+void Linker::report(const UpstreamSpec& spec, const std::string& folder, Problems& problems) {
   if (!spec.tls) return;
-  const auto& answer = shared_.upstream_tls.get(*spec.tls, shared_.inputs);
+  const auto& answer = shared_.upstream_tls.get(*spec.tls, folder, shared_.inputs);
   if (!answer.refused.empty()) {
     problems.error(answer.place, "upstream " + quote(spec.name.text) + ": " + answer.refused,
                    "its requests get 502 until that is repaired");
@@ -76,14 +78,15 @@ routing::UpstreamPtr Linker::resolve(const TargetSpec& target, Problems& problem
   if (target.inline_upstream != nullptr) {
     check_networks(*target.inline_upstream, tenant_.get(), target.name.place, problems);
     inline_.push_back(target.inline_upstream.get());
-    return make(*target.inline_upstream, problems.origin(target.name.place), tenant_, {});
+    return make(*target.inline_upstream, problems.origin(target.name.place), tenant_, {}, folder_of(*scope_));
   }
   const auto& name = target.name.text;
   if (const auto found = named_.find(name); found != named_.end()) {
     auto& named = found->second;
     if (named.made == nullptr) {
       const auto& owner = scope_->tenant;  // of the file, not of a route that the main file writes for a tenant
-      named.made = make(*named.spec, named.origin, owner, (owner == nullptr ? "" : owner->name + "/") + name);
+      named.made =
+          make(*named.spec, named.origin, owner, (owner == nullptr ? "" : owner->name + "/") + name, named.folder);
     }
     return named.made;
   }
@@ -216,8 +219,7 @@ routing::Rule Linker::make_rule(const RuleSpec& spec, Problems& problems) {
 }
 
 core::TlsPolicyPtr Linker::make_policy(const RouteSpec& spec, routing::Route& route, Problems& problems) {
-  const auto& answer =
-      shared_.policies.get(spec.tls.get(), scope_->tenant == nullptr ? "" : scope_->folder, shared_.inputs);
+  const auto& answer = shared_.policies.get(spec.tls.get(), folder_of(*scope_), shared_.inputs);
   if (answer.policy == nullptr) problems.error(spec.tls ? spec.tls->place : spec.place, "bad 'tls': " + answer.error);
   route.refused = answer.refused;
   return answer.policy;
@@ -367,7 +369,7 @@ bool Linker::admit_routes(const FileSpec& file, const Scope& scope, Problems& pr
     shared_.patterns.withdraw(first_pattern);
     return false;
   }
-  for (const UpstreamSpec* spec : inline_) report(*spec, problems);
+  for (const UpstreamSpec* spec : inline_) report(*spec, folder_of(*scope_), problems);
   for (std::size_t i = 0; i < file.routes.size(); ++i) {
     if (made_.routes[first_route + i] == nullptr) continue;
     const auto& route = *made_.routes[first_route + i];

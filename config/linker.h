@@ -72,17 +72,23 @@ class Linker {
   struct Named {
     const UpstreamSpec* spec;
     routing::Origin origin;
+    std::string folder;  // that its files must lie in; empty = anywhere
     routing::UpstreamPtr made;
   };
+  // Where the files must lie that a file of that scope names.
+  [[nodiscard]] static const std::string& folder_of(const Scope& scope) {
+    static const std::string anywhere;
+    return scope.tenant == nullptr ? anywhere : scope.folder;
+  }
   // What is wrong with the files of its `tls:`; no error of the file.
-  void report(const UpstreamSpec& spec, Problems& problems);
+  void report(const UpstreamSpec& spec, const std::string& folder, Problems& problems);
   void refuse_tls(const routing::UpstreamPtr& upstream, std::string_view what, Place place, Problems& problems);
   bool check_scope(const FileSpec& file, const Scope& scope, Problems& problems) const;
   routing::TenantPtr tenant_of(const RouteSpec& spec, const Scope& scope, Problems& problems) const;
   bool belongs(const Name& host, Problems& problems) const;
   void check_networks(const UpstreamSpec& spec, const routing::Tenant* tenant, Place place, Problems& problems) const;
   routing::UpstreamPtr make(const UpstreamSpec& spec, const routing::Origin& origin, const routing::TenantPtr& tenant,
-                            std::string_view lineage);
+                            std::string_view lineage, const std::string& folder);
   routing::UpstreamPtr resolve(const TargetSpec& target, Problems& problems);
   void report_unknown(const TargetSpec& target, Problems& problems) const;
   void examine_target(const TargetSpec& target, Problems& problems) const;

@@ -45,11 +45,7 @@ bool Linker::check_scope(const FileSpec& file, const Scope& scope, Problems& pro
                  scope.tenant->name + "'");
     }
     if (!upstream.tls) return;
-    for (const Name* path : {&upstream.tls->ca, &upstream.tls->cert, &upstream.tls->key}) {
-      confine(*path);
-      if (!inside(scope.folder, path->text) || shared_.inputs.files().leads_inside(scope.folder, path->text)) continue;
-      refuse(path->place, quote(path->text) + " is a link that leads out of the tenant's folder " + scope.folder, "");
-    }
+    for (const Name* path : {&upstream.tls->ca, &upstream.tls->cert, &upstream.tls->key}) confine(*path);
   };
   const auto confine_target = [&](const TargetSpec& target) {
     if (target.inline_upstream != nullptr) confine_upstream(*target.inline_upstream);

@@ -82,18 +82,12 @@ void CertificatePairs::load_all(const std::vector<CertificateEntry>& entries, co
 
 void CertificatePairs::load_one(const core::PairFiles& names, Place place, const Owner& owner, Inputs& inputs,
                                 Problems& problems, std::vector<Found>& out) {
+  core::PairFiles folders;
   if (!owner.tenant.empty()) {
-    for (const auto* path : {&names.cert, &names.key}) {
-      const auto folder = owner.folders.around(*path, owner.tenant);
-      if (folder.empty() || inputs.files().leads_inside(folder, *path)) continue;
-      inputs.watch_file(*path);
-      problems.flaw(place, *path + " is a link that leads out of the tenant's folder " + folder);
-      inputs.note("link");
-      return;
-    }
+    folders = {owner.folders.around(names.cert, owner.tenant), owner.folders.around(names.key, owner.tenant)};
   }
-  const bool twice = pairs_.used(names);
-  const PairCache::Pair& pair = pairs_.load(names, inputs);
+  const bool twice = pairs_.used(names, folders);
+  const PairCache::Pair& pair = pairs_.load(names, folders, inputs);
   if (pair.good != nullptr) out.push_back({{pair.good, owner.tenant}, problems.origin(place)});
   if (twice) return;  // its problems are said
   if (!pair.error.empty()) {
@@ -108,21 +102,21 @@ void PairCache::begin() {
   for (auto& [names, pair] : pairs_) pair.used = false;
 }
 
-bool PairCache::used(const core::PairFiles& names) const {
-  const auto found = pairs_.find({names.cert, names.key});
+bool PairCache::used(const core::PairFiles& names, const core::PairFiles& folders) const {
+  const auto found = pairs_.find({names.cert, names.key, folders.cert, folders.key});
   return found != pairs_.end() && found->second.used;
 }
 
-const PairCache::Pair& PairCache::load(const core::PairFiles& names, Inputs& inputs) {
+const PairCache::Pair& PairCache::load(const core::PairFiles& names, const core::PairFiles& folders, Inputs& inputs) {
   inputs.watch_file(names.cert);
   inputs.watch_file(names.key);
   auto& files = inputs.files();
-  Pair& pair = pairs_[{names.cert, names.key}];
+  Pair& pair = pairs_[{names.cert, names.key, folders.cert, folders.key}];
   if (pair.used) return pair;
   pair.used = true;
   const std::string signature = files.signature(names.cert) + "/" + files.signature(names.key);
   if (signature != pair.signature || pair.good == nullptr || !pair.error.empty()) {
-    auto loaded = files.load_pair(names.cert, names.key);
+    auto loaded = files.load_pair(names, folders);
     pair.signature = signature;
     pair.error = loaded ? std::string() : loaded.error().message;
     pair.warnings = loaded ? std::move(loaded->warnings) : std::vector<std::string>{};

@@ -1,6 +1,7 @@
 #pragma once
 // What TLS needs besides names: certificate pairs and policies. Both keep over compiles what has not changed.
 
+#include <array>
 #include <map>
 #include <memory>
 #include <string>
@@ -28,11 +29,12 @@ class PairCache {
   };
   // Starts a compile: what was not used in the one before is forgotten.
   void begin();
-  const Pair& load(const core::PairFiles& names, Inputs& inputs);
-  [[nodiscard]] bool used(const core::PairFiles& names) const;
+  // `folders`: as for Files::load_pair().
+  const Pair& load(const core::PairFiles& names, const core::PairFiles& folders, Inputs& inputs);
+  [[nodiscard]] bool used(const core::PairFiles& names, const core::PairFiles& folders) const;
 
  private:
-  std::map<std::pair<std::string, std::string>, Pair> pairs_;
+  std::map<std::array<std::string, 4>, Pair> pairs_;
 };
 
 // The pairs of `certificates:`. One that cannot be loaded is a problem at its entry and harms nothing else; while this

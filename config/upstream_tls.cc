@@ -27,14 +27,15 @@ void UpstreamTls::begin() {
   pairs_.begin();
 }
 
-const UpstreamTls::Answer& UpstreamTls::get(const UpstreamTlsSpec& spec, Inputs& inputs) {
-  const auto [at, fresh] = answers_.try_emplace(key_of(spec));
-  if (fresh) at->second = make(spec, inputs);
+const UpstreamTls::Answer& UpstreamTls::get(const UpstreamTlsSpec& spec, const std::string& folder, Inputs& inputs) {
+  const auto [at, fresh] = answers_.try_emplace(key_of(spec) + '\n' + folder);
+  if (fresh) at->second = make(spec, folder, inputs);
   return at->second;
 }
 
-bool UpstreamTls::add_pair(const UpstreamTlsSpec& spec, Inputs& inputs, core::TlsClientPolicy& policy, Answer& answer) {
-  const PairCache::Pair& pair = pairs_.load({spec.cert.text, spec.key.text}, inputs);
+bool UpstreamTls::add_pair(const UpstreamTlsSpec& spec, const std::string& folder, Inputs& inputs,
+                           core::TlsClientPolicy& policy, Answer& answer) {
+  const PairCache::Pair& pair = pairs_.load({spec.cert.text, spec.key.text}, {folder, folder}, inputs);
   if (pair.good == nullptr) {
     answer.refused = pair.error;
     answer.place = spec.cert.place;
@@ -53,7 +54,7 @@ bool UpstreamTls::add_pair(const UpstreamTlsSpec& spec, Inputs& inputs, core::Tl
   return true;
 }
 
-UpstreamTls::Answer UpstreamTls::make(const UpstreamTlsSpec& spec, Inputs& inputs) {
+UpstreamTls::Answer UpstreamTls::make(const UpstreamTlsSpec& spec, const std::string& folder, Inputs& inputs) {
   Answer answer;
   core::TlsClientPolicy policy;
   policy.server_name = spec.server_name;
@@ -64,7 +65,7 @@ UpstreamTls::Answer UpstreamTls::make(const UpstreamTlsSpec& spec, Inputs& input
                                  "with 'insecure_skip_verify: true' whoever answers is taken for the upstream");
   }
   if (!spec.ca.text.empty()) {
-    auto bytes = inputs.read(spec.ca.text);
+    auto bytes = inputs.read(spec.ca.text, folder);
     answer.place = spec.ca.place;
     if (!bytes) {
       answer.refused = "cannot read the CA " + spec.ca.text + ": " + bytes.error().message;
@@ -77,7 +78,7 @@ UpstreamTls::Answer UpstreamTls::make(const UpstreamTlsSpec& spec, Inputs& input
       return answer;
     }
   }
-  if (!spec.cert.text.empty() && !add_pair(spec, inputs, policy, answer)) return answer;
+  if (!spec.cert.text.empty() && !add_pair(spec, folder, inputs, policy, answer)) return answer;
   const auto& sealed = seals_.get(content_of(policy), [&] { return core::seal(policy); });
   if (sealed) {
     answer.policy = *sealed;

@@ -32,11 +32,13 @@ class UpstreamTls {
   // Starts a linking.
   void begin();
   // Lives until the next begin(). Two upstreams that say the same get the same answer, with the places of the first.
-  const Answer& get(const UpstreamTlsSpec& spec, Inputs& inputs);
+  // `folder`: where the files must lie, links followed, as for Files::read().
+  const Answer& get(const UpstreamTlsSpec& spec, const std::string& folder, Inputs& inputs);
 
  private:
-  Answer make(const UpstreamTlsSpec& spec, Inputs& inputs);
-  bool add_pair(const UpstreamTlsSpec& spec, Inputs& inputs, core::TlsClientPolicy& policy, Answer& answer);
+  Answer make(const UpstreamTlsSpec& spec, const std::string& folder, Inputs& inputs);
+  bool add_pair(const UpstreamTlsSpec& spec, const std::string& folder, Inputs& inputs, core::TlsClientPolicy& policy,
+                Answer& answer);
 
   Seals& seals_;
   PairCache pairs_;

@@ -35,6 +35,7 @@ std::string user_name(uid_t uid) {
 }
 
 std::string cannot_read(const std::string& path, int error) {
+  if (error == EXDEV) return path + " is a link that leads out of the folder that it must lie in";
   std::string text = fmt::format("{}: {}", path, std::generic_category().message(error));
   struct stat status {};
   if (error == EACCES) {
@@ -52,8 +53,8 @@ struct FileText {
   bool open_to_others = false;
 };
 
-Result<FileText> read_file(const std::string& path) {
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+Result<FileText> read_file(const std::string& path, const FileOpener& opener) {
+  const int fd = opener ? opener(path) : open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) return fail(cannot_read(path, errno));
   struct Closer {
     int fd;
@@ -251,10 +252,10 @@ void find_warnings(LoadedPair& loaded, const CertifiedKey& pair, const STACK_OF(
 
 }  // namespace
 
-Result<LoadedPair> load_pair(const std::string& cert_file, const std::string& key_file) {
-  auto cert_text = read_file(cert_file);
+Result<LoadedPair> load_pair(const std::string& cert_file, const std::string& key_file, const FileOpener& open) {
+  auto cert_text = read_file(cert_file, open);
   if (!cert_text) return tl::unexpected<Error>(cert_text.error());
-  auto key_text = read_file(key_file);
+  auto key_text = read_file(key_file, open);
   if (!key_text) return tl::unexpected<Error>(key_text.error());
   auto chain = read_certificates(cert_text->text, nullptr);
   if (!chain) return fail(fmt::format("{}: {}", cert_file, chain.error().message));

@@ -9,6 +9,7 @@
 // A stored pair is DER, a few KiB; a worker decodes it in its own library context when the first handshake asks for it.
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -47,7 +48,10 @@ struct LoadedPair {
   CertifiedKeyPtr pair;
   std::vector<std::string> warnings;
 };
-Result<LoadedPair> load_pair(const std::string& cert_file, const std::string& key_file);
+// `open`: gives a descriptor to read from, or -1 and errno, EXDEV where a link leads out of the folder that the file
+// must lie in; absent = open(2).
+using FileOpener = std::function<int(const std::string& path)>;
+Result<LoadedPair> load_pair(const std::string& cert_file, const std::string& key_file, const FileOpener& open = {});
 
 // The pairs of a directory, in every layout: NAME.pem|crt + NAME.key, NAME/tls.crt + tls.key, NAME/fullchain.pem +
 // privkey.pem (certbot), and the last two directly in the directory (a mounted Kubernetes secret). Files that begin

@@ -30,9 +30,6 @@ class CountingFiles final : public Files {
     if (!closed_.empty() && path.starts_with(closed_ + "/")) return core::fail("permission denied");
     return disk_->read(path, folder);
   }
-  bool leads_inside(const std::string& folder, const std::string& path) override {
-    return disk_->leads_inside(folder, path);
-  }
   bool exists(const std::string& path) override { return disk_->exists(path); }
   Globbed glob(const std::string& pattern) override {
     auto out = disk_->glob(pattern);
@@ -45,8 +42,8 @@ class CountingFiles final : public Files {
   core::Result<std::vector<core::PairFiles>> list_pairs(const std::string& directory) override {
     return disk_->list_pairs(directory);
   }
-  core::Result<core::LoadedPair> load_pair(const std::string& cert, const std::string& key) override {
-    return disk_->load_pair(cert, key);
+  core::Result<core::LoadedPair> load_pair(const core::PairFiles& names, const core::PairFiles& folders) override {
+    return disk_->load_pair(names, folders);
   }
   std::string signature(const std::string& path) override { return disk_->signature(path); }
   Stamp stamp(const std::string& path) override {

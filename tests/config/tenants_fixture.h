@@ -32,6 +32,11 @@ class TenantsTest : public CompilingTest {
     const auto* found = c.snapshot->listeners[listener]->hosts.find(host);
     return found == nullptr ? nullptr : *found;
   }
+  // What the upstream of the host's first rule has of TLS.
+  static const routing::UpstreamTransport& transport(const Compiled& c, const std::string& host) {
+    const auto& rules = std::get<routing::VirtualHost>(route(c, host)->action).rules;
+    return std::get<routing::Forward>(rules[0].action).upstream->transport;
+  }
   // "tenant: first host of the route", or empty.
   static std::string owner(const Compiled& c, const std::string& host, std::size_t listener = 1) {
     const auto found = route(c, host, listener);

@@ -1,4 +1,6 @@
 // Tenants on a real disk: whose files and hosts are whose, certificates, paths, and what a broken file costs.
+#include <sys/stat.h>
+
 #include "tests/config/tenants_fixture.h"
 
 namespace edgemux::config {
@@ -331,8 +333,61 @@ TEST_F(TenantsTest, FilesOfAnUpstreamsTlsStayInTheTenantsFolder) {
   fs::create_symlink("../../platform.pem", path("tenants.d/a/out.pem"));
   fs::create_symlink("../../platform.key", path("tenants.d/a/out.key"));
   const auto c = says("out.pem", "out.key");
-  EXPECT_THAT(text(c), HasSubstr("is a link that leads out of the tenant's folder tenants.d/a"));
+  EXPECT_THAT(text(c), HasSubstr("out.pem is a link that leads out of the folder that it must lie in"));
+  EXPECT_EQ(transport(c, "a.example").tls, nullptr) << "nothing is sent with it";
+  // So it is however many links lie between, and however long the way is that they make.
+  std::string way;
+  for (const char* hop : {"hop1", "hop2"}) {
+    std::string deep;
+    for (int i = 0; i < 10; ++i) {
+      deep += std::string(250, 'd') + "/";
+      ASSERT_EQ(::mkdir(path("tenants.d/a/" + way + deep).c_str(), 0755), 0) << i;
+    }
+    fs::create_directory_symlink(deep, path("tenants.d/a/" + way + hop));
+    way += std::string(hop) + "/";
+  }
+  for (const char* kind : {"pem", "key"}) {
+    fs::create_symlink(path(std::string("platform.") + kind), path("tenants.d/a/" + way + "far." + kind));
+  }
+  EXPECT_THAT(text(says(way + "far.pem", way + "far.key")), HasSubstr("is a link that leads out of the folder"));
+}
+
+TEST_F(TenantsTest, ATenantsFileIsNoLinkToSomebodyElses) {
+  write("secret", "-----BEGIN PRIVATE KEY-----\n");
+  write("tenants.d/b/x.yaml", "routes: [{ host: b.example, passthrough: \"10.2.0.1:443\" }]\n");
+  fs::create_symlink("../../secret", path("tenants.d/a/x.yaml"));
+  auto c = compile();
+  EXPECT_THAT(text(c), HasSubstr("x.yaml: it is a link that leads out of the folder that it must lie in"));
+  EXPECT_THAT(text(c), Not(HasSubstr("PRIVATE")));
   EXPECT_THAT(c.set_aside, ElementsAre(path("tenants.d/a/x.yaml")));
+  EXPECT_EQ(owner(c, "b.example"), "b: b.example");
+  // Inside its folder it may be one.
+  fs::remove(path("tenants.d/a/x.yaml"));
+  write("tenants.d/a/real", "routes: [{ host: a.example, passthrough: \"10.1.0.1:443\" }]\n");
+  fs::create_symlink("real", path("tenants.d/a/x.yaml"));
+  c = compile();
+  EXPECT_EQ(text(c), "");
+  EXPECT_EQ(owner(c, "a.example"), "a: a.example");
+}
+
+// What is in force is what a fresh start would come to.
+TEST_F(TenantsTest, ALinkThatIsRepairedIsSeen) {
+  const auto ca = edgemux::test::make_certificate({.names = {}, .ca = true});
+  write("ca.pem", ca.cert_pem());
+  write("tenants.d/a/good.pem", ca.cert_pem());
+  fs::create_symlink("../../ca.pem", path("tenants.d/a/ca.pem"));
+  write("tenants.d/a/x.yaml",
+        "routes: [{ host: a.example, rules: [{ upstream: { endpoints: [\"10.1.0.1:443\"], tls: { server_name: x, "
+        "ca: ca.pem } } }] }]\n");
+  const auto it = compiler();
+  auto c = it->compile();
+  EXPECT_THAT(text(c), HasSubstr("it is a link that leads out of the folder that it must lie in"));
+  EXPECT_EQ(transport(c, "a.example").tls, nullptr);
+  fs::remove(path("tenants.d/a/ca.pem"));
+  fs::create_symlink("good.pem", path("tenants.d/a/ca.pem"));
+  c = it->compile();
+  EXPECT_THAT(text(c), Not(HasSubstr("link")));
+  EXPECT_NE(transport(c, "a.example").tls, nullptr);
 }
 
 TEST_F(TenantsTest, AFolderThatOthersShareIsNobodysOwn) {
@@ -387,7 +442,7 @@ TEST_F(TenantsTest, CertificatesServeTheHostsOfTheirTenantOnly) {
   fs::create_symlink("../../../certs/platform.pem", path("tenants.d/a/certs/stolen.pem"));
   fs::create_symlink("../../../certs/platform.key", path("tenants.d/a/certs/stolen.key"));
   const auto stolen = it->compile();
-  EXPECT_THAT(text(stolen), HasSubstr("stolen.pem is a link that leads out of the tenant's folder tenants.d/a"));
+  EXPECT_THAT(text(stolen), HasSubstr("stolen.pem is a link that leads out of the folder that it must lie in"));
   EXPECT_EQ(stolen.snapshot->certificates->pairs().size(), 3U);
 }
 
