@@ -482,11 +482,6 @@ class Explainer {
     if (!admitted(route, client))
       return refuse(403, CloseReason::access_denied, "the client's network is not admitted");
     const auto& host = std::get<routing::VirtualHost>(route.action);
-    if (host.max_request_body != 0 && head.framing == core::Framing::length &&
-        head.content_length > host.max_request_body) {
-      step("body", "larger than max_request_body, " + std::to_string(host.max_request_body) + " bytes", route.origin);
-      return refuse(413, CloseReason::body_too_large, "the body is larger than this host takes");
-    }
     core::FieldList fields = head.fields;
     std::string forwarding;
     const bool secure = listener_->spec.protocol == Protocol::tls;
@@ -502,6 +497,11 @@ class Explainer {
     const routing::RequestFacts facts{matched, head.method, head.method_text, &fields, head.query};
     const auto* rule = explain_rules(out_, host, facts);
     if (rule == nullptr) return refuse(404, CloseReason::no_rule, "no rule of this host matches");
+    if (!is_preflight(*rule, facts) && host.max_request_body != 0 && head.framing == core::Framing::length &&
+        head.content_length > host.max_request_body) {
+      step("body", "larger than max_request_body, " + std::to_string(host.max_request_body) + " bytes", route.origin);
+      return refuse(413, CloseReason::body_too_large, "the body is larger than this host takes");
+    }
     explain_action(out_, *rule, {head, facts, listener_->spec.protocol == Protocol::tls, view_.running});
   }
 

@@ -224,9 +224,13 @@ const Rule* explain_rules(Explanation& out, const routing::VirtualHost& host, co
   return rule;
 }
 
+bool is_preflight(const Rule& rule, const routing::RequestFacts& request) {
+  return rule.filters != nullptr && rule.filters->cors && request.fields != nullptr &&
+         !routing::preflight_method(request.method, *request.fields).empty();
+}
+
 void explain_action(Explanation& out, const Rule& rule, const ActionView& view) {
-  const bool preflight = rule.filters != nullptr && rule.filters->cors && view.request.fields != nullptr &&
-                         !routing::preflight_method(view.request.method, *view.request.fields).empty();
+  const bool preflight = is_preflight(rule, view.request);
   explain_filters(out, rule, view);
   if (preflight) {
     out.action = "respond";

@@ -16,6 +16,8 @@ struct ActionView {
   bool secure;   // came over TLS
   bool running;  // endpoints have states
 };
+// Answered with 204, whatever the rule does with others.
+bool is_preflight(const routing::Rule& rule, const routing::RequestFacts& request);
 void explain_action(Explanation& out, const routing::Rule& rule, const ActionView& view);
 
 // A step for an upstream and its endpoints.

@@ -45,7 +45,6 @@ void Exchange::reset() {
   rule_ = nullptr;
   part_ = nullptr;
   upstream_.reset();
-  pool_ = nullptr;
   text_.clear();
   repeatable_ = whole_ = false;
   if (saved_ != nullptr) saved_->clear();
@@ -61,7 +60,7 @@ void Exchange::reset() {
   attempts_ = 0;
   status_ = 0;
   stage_ = Stage::over;
-  has_id_ = request_done_ = head_sent_ = answer_done_ = wants_upgrade_ = grpc_ = false;
+  has_id_ = request_done_ = head_sent_ = answer_done_ = wants_upgrade_ = grpc_ = awaits_continue_ = false;
 }
 
 Exchange::Text Exchange::keep(std::string_view text) {
@@ -96,8 +95,7 @@ void Exchange::start(HttpSession& session, core::StreamId stream, core::RequestH
   request_done_ = end;
   if (!end) {
     pace_.begin(worker_.now());
-    // A client that waits for "100 Continue" waits for the upstream.
-    await_body(head.expect_continue ? worker_.snapshot().timeouts.response : kBodyGrace);
+    await_body(kBodyGrace);
   }
   remember(head);
   const auto& trusted = session.listener().spec().trusted_proxies;
@@ -180,11 +178,16 @@ void Exchange::forward(core::RequestHead& head, std::string_view path, const rou
   if (rule_ != nullptr && !shape_request(*rule_, part_, head.fields, request, rewritten_)) {
     return refuse(431, CloseReason::bad_request, "with those of the rule, the request has too many header fields");
   }
-  pool_ = &worker_.pools().of(upstream_);
   upstream_->state->runtime().retries.request();
   if (filters != nullptr && !filters->mirrors.empty()) mirror(request);
   const milliseconds usual = worker_.snapshot().timeouts.response;
-  upstream_stream_.limit_silence(filters == nullptr ? usual : filters->silence(usual));
+  const milliseconds silence = filters == nullptr ? usual : filters->silence(usual);
+  upstream_stream_.limit_silence(silence);
+  if (!end && head.expect_continue) {
+    // The client waits for the upstream's word, or sends without it.
+    awaits_continue_ = true;
+    silence.count() == 0 ? body_deadline_.cancel() : await_body(silence);
+  }
   tries_.begin(filters, head.method, worker_.now());
   send(request, false);
   if (request_done_) feed_mirrors({}, true);  // none, if the exchange is over
@@ -194,9 +197,11 @@ void Exchange::send(const core::OutgoingRequest& request, bool fresh) {
   ++attempts_;
   tries_.try_begins(worker_.now());
   const auto* avoid = fresh ? upstream_stream_.endpoint_state() : nullptr;
-  switch (pool_->acquire(upstream_stream_, {&client_, fresh, avoid})) {
+  // Asked for anew: while a try is waited for, nothing keeps the pool.
+  routing::UpstreamPool& pool = worker_.pools().of(upstream_);
+  switch (pool.acquire(upstream_stream_, {&client_, fresh, avoid})) {
     case routing::UpstreamPool::Acquired::limit:
-      return fail_upstream({UpstreamFailure::Kind::limit, pool_->limit_reason()});
+      return fail_upstream({UpstreamFailure::Kind::limit, pool.limit_reason()});
     case routing::UpstreamPool::Acquired::refused:
       return fail_upstream({UpstreamFailure::Kind::tls, upstream_->transport.refused});
     case routing::UpstreamPool::Acquired::waiting:
@@ -304,12 +309,14 @@ void Exchange::retry_later() {
 void Exchange::on_next_try() { retry(); }
 
 void Exchange::on_try_timeout() {
+  release_upstream(true);
   const UpstreamFailure failure{UpstreamFailure::Kind::timeout, "no answer within timeouts.try"};
   if (tries_.follows(failure) && pay_for_retry()) return retry_later();
   fail_upstream(failure);
 }
 
 void Exchange::on_request_timeout() {
+  release_upstream(true);
   refuse(504, CloseReason::request_timeout, "the request was not answered within timeouts.request");
 }
 
@@ -397,7 +404,14 @@ UploadPace::Held Exchange::held() const {
 void Exchange::body_timed_out() {
   const auto& timeouts = worker_.snapshot().timeouts;
   const auto in_ms = [](milliseconds time) { return static_cast<std::uint64_t>(time.count()); };
-  if (head_sent_) {
+  if (awaits_continue_ && bytes_in_ == 0) {
+    release_upstream();
+    return fail_upstream({UpstreamFailure::Kind::timeout, "no word on whether the body is wanted"});
+  }
+  // A stream of gRPC may be silent before its first answer, too.
+  const bool talks =
+      grpc_ && bytes_in_ > 0 && upstream_ != nullptr && upstream_->transport.version != routing::HttpVersion::http1;
+  if (head_sent_ || talks) {
     if (pace_.quiet(worker_.now(), bytes_in_ + bytes_out_, in_ms(timeouts.tunnel_idle))) {
       return refuse(408, CloseReason::body_too_slow, "neither side has sent anything for timeouts.tunnel_idle");
     }
@@ -417,6 +431,7 @@ void Exchange::on_upstream_response(core::ResponseHead& head, bool end) {
       detail_ = "it switched protocols without being asked";
       return fail_upstream({UpstreamFailure::Kind::bad_response, detail_, false, true});
     }
+    if (rule_ != nullptr && !shape_answer(*rule_, part_, view(origin_), head.fields)) return too_many_fields();
     status_ = 101;
     head_sent_ = true;
     stage_ = Stage::upgrading;
@@ -424,6 +439,10 @@ void Exchange::on_upstream_response(core::ResponseHead& head, bool end) {
     return;
   }
   if (head.status < 200) {
+    if (head.status == 100 && std::exchange(awaits_continue_, false) && !request_done_) {
+      await_body(kBodyGrace);
+      if (bytes_in_ == 0) pace_.restart(worker_.now());
+    }
     session_->codec().send_informational(stream_, head);
     return;
   }
@@ -431,10 +450,11 @@ void Exchange::on_upstream_response(core::ResponseHead& head, bool end) {
     return retry_later();
   }
   tries_.answered();
-  if (rule_ != nullptr && !shape_answer(*rule_, part_, view(origin_), head.fields)) {
-    return fail_upstream(
-        {UpstreamFailure::Kind::bad_response, "with those of the rule, it has too many header fields"});
+  // Over HTTP/2 it would tell the client that the tunnel stands (RFC 8441 5).
+  if (wants_upgrade_ && head.status < 300 && session_->codec().multiplexed()) {
+    return fail_upstream({UpstreamFailure::Kind::bad_response, "it answered a WebSocket and did not switch protocols"});
   }
+  if (rule_ != nullptr && !shape_answer(*rule_, part_, view(origin_), head.fields)) return too_many_fields();
   status_ = head.status;
   core::BodyPlan plan;
   if (head.framing == core::Framing::chunked || head.framing == core::Framing::until_close) {
@@ -448,6 +468,10 @@ void Exchange::on_upstream_response(core::ResponseHead& head, bool end) {
     session_->codec().send_end(stream_);
     answer_done_ = true;
   }
+}
+
+void Exchange::too_many_fields() {
+  fail_upstream({UpstreamFailure::Kind::bad_response, "with those of the rule, it has too many header fields"});
 }
 
 void Exchange::on_upstream_body(std::span<const char> data, bool end) {

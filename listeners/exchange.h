@@ -93,6 +93,7 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   void settle_forwarding(core::RequestHead& head);
   void forward(core::RequestHead& head, std::string_view path, const routing::UpstreamPtr& upstream, bool end);
   void send(const core::OutgoingRequest& request, bool fresh);
+  void too_many_fields();
   void retry();
   // Gives this try up; the next one comes after a pause.
   void retry_later();
@@ -129,7 +130,7 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   void fail_upstream(const routing::UpstreamFailure& failure);
   void finish(CloseReason reason);
   void write_log(CloseReason reason);
-  void release_upstream();
+  void release_upstream(bool in_vain = false);
   // The client is slow: what is needed no more is given back to the heap.
   void shed();
   void count_upstream_bytes();
@@ -163,7 +164,6 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   const routing::Rule* rule_ = nullptr;         // of route_; null before one is found, and for ACME solvers
   const routing::Split::Part* part_ = nullptr;  // of the rule's split; null where it has none
   routing::UpstreamPtr upstream_;
-  routing::UpstreamPool* pool_ = nullptr;
   routing::UpstreamStream upstream_stream_;
   std::string text_;
   std::unique_ptr<SavedRequest> saved_;                    // stays for the next request
@@ -205,6 +205,7 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   bool answer_done_ = false;
   bool fed_ = false;
   bool wants_upgrade_ = false;
+  bool awaits_continue_ = false;  // the client said so, and the upstream has said nothing
   bool from_trusted_ = false;
   bool grpc_ = false;  // errors are told in grpc-status
 };

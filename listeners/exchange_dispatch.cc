@@ -82,6 +82,7 @@ void Exchange::challenge(core::RequestHead& head, bool end) {
   route_ = *answer.route;
   if (!within_rate()) return;
   settle_forwarding(head);
+  if (from_trusted_) replace_forwarding(head.fields);
   forward(head, head.path, route_->acme_solver, end);
 }
 
@@ -97,9 +98,6 @@ void Exchange::serve(core::RequestHead& head, std::string_view path, bool end) {
   const auto& host = std::get<routing::VirtualHost>(route_->action);
   if (!route_->access.admits(client_)) return refuse(403, CloseReason::access_denied, "");
   max_body_ = host.max_request_body;
-  if (max_body_ != 0 && head.framing == core::Framing::length && head.content_length > max_body_) {
-    return refuse(413, CloseReason::body_too_large, "the body is larger than this host takes");
-  }
   settle_forwarding(head);
   const std::string_view matched = path == "*" ? std::string_view("/") : path;
   routing::MatchWork work;
@@ -109,9 +107,13 @@ void Exchange::serve(core::RequestHead& head, std::string_view path, bool end) {
     return refuse(431, CloseReason::head_too_large, "path, fields or query are too long for the rules of this host");
   }
   if (rule_ == nullptr) return refuse(404, CloseReason::no_rule, "no rule of this host matches the request");
+  if (from_trusted_) replace_forwarding(head.fields);
   if (const auto* filters = rule_->filters.get(); filters != nullptr && filters->cors) {
     if (const auto* origin = head.fields.find("origin")) origin_ = keep(origin->value);
     if (!routing::preflight_method(head.method, head.fields).empty()) return answer_preflight(head);
+  }
+  if (max_body_ != 0 && head.framing == core::Framing::length && head.content_length > max_body_) {
+    return refuse(413, CloseReason::body_too_large, "the body is larger than this host takes");
   }
   if (const auto* target = std::get_if<routing::Redirect>(&rule_->action)) {
     return redirect(*target, *rule_, head, matched);
@@ -123,6 +125,9 @@ void Exchange::serve(core::RequestHead& head, std::string_view path, bool end) {
     return forward(head, path, part_->upstream, end);
   }
   const auto& fixed = std::get<routing::Respond>(rule_->action);
+  if (head.upgrade && session_->codec().multiplexed() && fixed.status < 300) {
+    return refuse(400, CloseReason::bad_request, "there is no WebSocket here");  // RFC 8441 5: 200 would open one
+  }
   LocalReply answer;
   answer.status = fixed.status;
   answer.body = fixed.body;

@@ -140,12 +140,12 @@ void Exchange::count_upstream_bytes() {
   session_->listener().metrics().upstream_received.add(moved.received);
 }
 
-void Exchange::release_upstream() {
+void Exchange::release_upstream(bool in_vain) {
   if (upstream_stream_.idle()) return;
   endpoint_ = upstream_stream_.endpoint_text();
   if (upstream_stream_.attempts() > 1) attempts_ += upstream_stream_.attempts() - 1;
   count_upstream_bytes();
-  upstream_stream_.release();
+  in_vain ? upstream_stream_.give_up() : upstream_stream_.release();
   session_->take_back(granted_);
 }
 

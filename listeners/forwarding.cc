@@ -146,13 +146,21 @@ ForwardingFields make_forwarding(FieldList& fields, const ForwardingInput& in, s
       case FieldId::forwarded:
       case FieldId::x_forwarded_for:
       case FieldId::x_request_id:
-        field.hop_by_hop = true;
+        field.hop_by_hop = field.hop_by_hop || !in.trusted;
         break;
       default:
         break;
     }
   }
   return out;
+}
+
+void replace_forwarding(core::FieldList& fields) {
+  for (core::Field& field : fields) {
+    const bool replaced =
+        field.id == FieldId::forwarded || field.id == FieldId::x_forwarded_for || field.id == FieldId::x_request_id;
+    field.hop_by_hop = field.hop_by_hop || replaced;
+  }
 }
 
 }  // namespace edgemux::listeners

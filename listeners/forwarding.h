@@ -29,8 +29,9 @@ struct ForwardingInput {
   std::string_view authority;
 };
 
-// The fields to send in place of the client's, which are marked hop-by-hop. Views into `text`, into the client's fields
-// and into `in`.
+// The fields to send in place of the client's. What the peer may not say is marked hop-by-hop, so that rules do not see
+// it; once they have looked, replace_forwarding() marks what else is not to go on as it is. Views into `text`, into the
+// client's fields and into `in`.
 struct ForwardingFields {
   std::string_view x_forwarded_for;
   std::string_view forwarded;
@@ -38,5 +39,6 @@ struct ForwardingFields {
   std::string_view x_forwarded_host;
 };
 ForwardingFields make_forwarding(core::FieldList& fields, const ForwardingInput& in, std::string& text);
+void replace_forwarding(core::FieldList& fields);
 
 }  // namespace edgemux::listeners

@@ -16,12 +16,15 @@ std::string_view value_of(const FieldList& fields, std::string_view name) {
 
 bool host_byte(char c) { return core::is_digit(c) || core::is_alpha(c) || c == '-' || c == '.' || c == '_'; }
 
+// Then the answer is the same for all, those who name no origin among them: caches give it to anybody.
+bool same_for_all(const Cors& cors) { return cors.any_origin && !cors.credentials; }
+
 // What every answer says about the origin.
 void add_origin(const Cors& cors, std::string_view origin, FieldList& answer) {
-  const bool same_for_all = cors.any_origin && !cors.credentials;
-  if (!same_for_all) answer.add({"vary", "Origin"});
+  if (same_for_all(cors)) return (void)answer.add({"access-control-allow-origin", "*"});
+  answer.add({"vary", "Origin"});
   if (!admits_origin(cors, origin)) return;
-  answer.add({"access-control-allow-origin", same_for_all ? std::string_view("*") : origin});
+  answer.add({"access-control-allow-origin", origin});
   if (cors.credentials) answer.add({"access-control-allow-credentials", "true"});
 }
 
@@ -70,7 +73,7 @@ void share_answer(const Cors& cors, std::string_view origin, FieldList& answer) 
     if (field.name.starts_with("access-control-")) field.hop_by_hop = true;
   }
   add_origin(cors, origin, answer);
-  if (!cors.expose.empty() && admits_origin(cors, origin)) {
+  if (!cors.expose.empty() && (same_for_all(cors) || admits_origin(cors, origin))) {
     answer.add({"access-control-expose-headers", cors.expose});
   }
 }

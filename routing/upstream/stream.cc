@@ -128,6 +128,13 @@ UpstreamStream::Upgraded UpstreamStream::take_stream() {
   return {std::move(connection.stream_), std::move(connection.stash_), UpstreamPlace(connection)};
 }
 
+void UpstreamStream::give_up() {
+  if (state_ == State::ready && awaiting_ && !answered_ && pending() == 0) {
+    connection_->pool_.failed(*connection_->endpoint_);
+  }
+  release();
+}
+
 void UpstreamStream::release() {
   if (state_ == State::none) return;
   if (state_ == State::queued) {

@@ -120,6 +120,9 @@ class UpstreamStream {
   void expect_answer();
 
   // ---- in any state ----
+  // Whoever asked waits no longer: where the whole request has been sent and nothing has come, its endpoint has failed.
+  // Then as release().
+  void give_up();
   void release();
   [[nodiscard]] bool idle() const { return state_ == State::none; }
   [[nodiscard]] bool ready() const { return state_ == State::ready; }

@@ -29,6 +29,20 @@ def test_nobody_is_believed_who_is_not_trusted(site, edge):
     assert seen.get("x-forwarded-proto") == "http"
 
 
+@pytest.mark.parametrize("trusted", [True, False])
+def test_rules_see_what_trusted_proxies_say(site, edge, trusted):
+    def rule(name, value):
+        return {"match": {"path": "/m", "headers": {name: value}}, "respond": {"body": name}}
+
+    site.start(site.route(rule("x-forwarded-for", {"regex": "^203[.]"}), rule("x-request-id", "abc"), rule("x-forwarded-proto", "https"),
+                          {"path": "/m", "respond": {"body": "none"}}, {"path": "/", "upstream": site.origin.address}),
+               listeners=listeners(edge, trusted_proxies=["127.0.0.0/8" if trusted else "10.0.0.0/8"]))
+    for field in (("X-Forwarded-For", "203.0.113.9"), ("X-Request-Id", "abc"), ("X-Forwarded-Proto", "https")):
+        assert site.ask("/m", headers=[field]).body.decode() == (field[0].lower() if trusted else "none")
+    seen = site.echo(headers=[("X-Forwarded-For", "203.0.113.9"), ("X-Request-Id", "abc")])
+    assert seen.count("x-forwarded-for") == 1 and seen.count("x-request-id") == 1 and seen.get("x-request-id") != "abc"
+
+
 @pytest.mark.sanitizer
 def test_trusted_proxies_are_believed_and_appended_to(site, edge):
     site.start(site.route(deny=["203.0.113.9"]), listeners=listeners(edge, trusted_proxies=["127.0.0.0/8", "10.0.0.0/8"]))

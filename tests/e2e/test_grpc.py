@@ -26,6 +26,7 @@ class Server:
             "Count": grpc.unary_stream_rpc_method_handler(self.count, **plain),
             "Sum": grpc.stream_unary_rpc_method_handler(self.sum, **plain),
             "Chat": grpc.stream_stream_rpc_method_handler(self.chat, **plain),
+            "Late": grpc.stream_stream_rpc_method_handler(self.late, **plain),
             "Fail": grpc.unary_unary_rpc_method_handler(self.fail, **plain),
             "Hang": grpc.unary_unary_rpc_method_handler(self.hang, **plain),
         }
@@ -54,6 +55,11 @@ class Server:
     def chat(self, requests, context):
         for request in requests:
             yield b"re:" + request
+
+    def late(self, requests, context):
+        next(requests)
+        time.sleep(14)
+        yield b"late"
 
     def fail(self, request, context):
         context.abort(grpc.StatusCode.NOT_FOUND, "no such thing: \u00e4")
@@ -126,6 +132,21 @@ def test_both_directions_flow_at_once(channel):
         answers.append(answer)
         turn.release()  # the next one goes only when this one is back: nothing is held anywhere
     assert answers == [b"re:" + str(n).encode() for n in range(50)]
+
+
+@pytest.mark.full
+def test_a_stream_may_be_silent_before_its_first_answer(channel):
+    """Longer than the ten seconds after which a body must come at timeouts.request_body_rate."""
+    ended = threading.Event()
+
+    def requests():
+        yield b"wait"
+        assert ended.wait(within())
+
+    answers = channel.stream_stream(SERVICE + "Late")(requests(), timeout=within())
+    assert next(answers) == b"late"
+    ended.set()
+    assert list(answers) == []
 
 
 def test_more_calls_at_a_time_than_streams(channel):

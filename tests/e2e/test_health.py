@@ -225,6 +225,17 @@ def test_failures_in_a_row_eject_and_time_brings_back_on_trial(site, three):
     assert states(site) == {"unchecked": 3}
 
 
+@pytest.mark.sanitizer
+@pytest.mark.parametrize("timeouts", [{"try": "300ms"}, {"request": "300ms"}, {"response": "300ms"}], ids=lambda t: next(iter(t)))
+def test_who_lets_requests_wait_in_vain_is_ejected(site, three, timeouts):
+    three[1].scripts["/who"] = lambda call: call.gate("never")
+    site.start(site.route({"path": "/", "upstream": "app", "timeouts": timeouts}),
+               upstreams=app(three[:2], outlier={"consecutive_failures": 2, "eject_for": "60s"}), workers=1)
+    statuses = [site.ask("/who").status for _ in range(12)]
+    assert statuses.count(504) == 2 and statuses[-6:] == [200] * 6
+    assert states(site) == {"unchecked": 1, "ejected": 1}
+
+
 def test_no_more_than_the_cap_are_ejected(site, three):
     for origin in three[:2]:
         origin.close()

@@ -240,6 +240,18 @@ def test_bytes_behind_an_upgrade_wait_for_the_101(site, tap):
         assert wire.take_rest() == b"last words"
 
 
+def test_the_answer_to_an_upgrade_has_the_fields_of_the_rule(site, tap):
+    site.start(site.route({"path": "/", "upstream": tap.address, "response_headers": {"set": {"x-a": "1"}, "remove": ["server"]}}))
+    with site.wire() as wire:
+        wire.send(request("/ws", HOST, headers=[("Connection", "Upgrade"), ("Upgrade", "websocket")]))
+        backend = tap.accept()
+        backend.take_through(b"\r\n\r\n")
+        backend.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nServer: secret/1\r\n\r\nhello")
+        answer = wire.response()
+        assert (answer.status, answer.get("x-a"), answer.get("server"), answer.get("upgrade")) == (101, "1", None, "websocket")
+        assert wire.take(5) == b"hello"
+
+
 def test_h2c_is_not_offered_to_the_origin(site):
     site.start()
     seen = site.echo(headers=[("Connection", "Upgrade, HTTP2-Settings"), ("Upgrade", "h2c"),

@@ -15,6 +15,17 @@ from support.wire import request
 
 # limits
 
+def test_a_body_that_is_too_large_is_refused_with_the_fields_of_the_rule(site):
+    rule = {"path": "/", "upstream": site.origin.address, "response_headers": {"set": {"x-a": "1"}}, "cors": {"origins": ["https://a.example"]}}
+    site.start(site.route(rule, max_request_body="10KiB"))
+    for framing in ({"headers": [("Content-Length", 10_241)]}, {"headers": [("Transfer-Encoding", "chunked")], "body": b"2801\r\n" + b"x" * 10_241}):
+        with site.wire() as wire:
+            wire.send(request("/upload", HOST, "POST", [*framing["headers"], ("Origin", "https://a.example")]) + framing.get("body", b""))
+            answer = wire.response()
+            assert answer.status == 413
+            assert (answer.get("x-a"), answer.get("access-control-allow-origin")) == ("1", "https://a.example"), framing
+
+
 @pytest.mark.sanitizer
 def test_max_request_body_with_a_length(site):
     site.start(site.route(max_request_body="10KiB"))

@@ -196,6 +196,18 @@ def test_websocket_over_http2(site, h2, websocket_echo):
 
 
 @pytest.mark.sanitizer
+def test_who_opens_no_websocket_does_not_seem_to(site, h2):
+    """Over HTTP/2 any 2xx would say that the tunnel stands."""
+    site.start(site.route({"path": "/", "upstream": site.origin.address}, {"path": "/here", "respond": {"status": 200, "body": "page"}}))
+    client = h2()
+    client.until(lambda: client.h2.remote_settings.get(SettingCodes.ENABLE_CONNECT_PROTOCOL), "RFC 8441 is offered")
+    for path, status in (("/bytes/5", 502), ("/here", 400), ("/status/403", 403)):
+        stream = client.ask(path, method="CONNECT", pseudo=[(":protocol", "websocket")], end=False, headers=[("sec-websocket-version", "13")])
+        client.until(lambda: client.streams[stream].headers, "an answer")
+        assert client.streams[stream].status == status
+
+
+@pytest.mark.sanitizer
 def test_a_websocket_has_no_deadline_of_a_request_body(site, h2, websocket_echo):
     """The ten seconds that a body gets to come end with the upgrade: nobody waits for one any more."""
     site.start(site.route({"path": "/", "upstream": f"127.0.0.1:{websocket_echo.port}"}), workers=1)

@@ -92,6 +92,12 @@ TEST(Forwarding, ATrustedOneIsBelievedAndAppendedTo) {
   EXPECT_EQ(made.out.forwarded, "for=203.0.113.9, for=10.0.0.1;host=a.example;proto=http");
   EXPECT_EQ(made.out.x_forwarded_proto, "");
   EXPECT_EQ(made.out.x_forwarded_host, "");
+  EXPECT_EQ(
+      made.kept(),
+      "x-forwarded-for x-forwarded-for forwarded x-forwarded-proto x-forwarded-host x-forwarded-port x-request-id "
+      "accept ")
+      << "rules see what it says";
+  replace_forwarding(made.fields);
   EXPECT_EQ(made.kept(), "x-forwarded-proto x-forwarded-host x-forwarded-port accept ");
 }
 
