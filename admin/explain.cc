@@ -202,20 +202,12 @@ class Explainer {
     const auto broken =
         std::find_if(view_.diagnostics.begin(), view_.diagnostics.end(), [&](const config::Diagnostic& diagnostic) {
           return diagnostic.severity == config::Severity::error && diagnostic.origin.file != nullptr &&
-                 *diagnostic.origin.file == *route.origin.file && is_set_aside(*diagnostic.origin.file);
+                 *diagnostic.origin.file == *route.origin.file &&
+                 std::find(view_.set_aside.begin(), view_.set_aside.end(), *route.origin.file) != view_.set_aside.end();
         });
     if (broken == view_.diagnostics.end()) return;
     step("quarantine", "this route is from the last good version of its file, which is set aside: " + broken->message,
          broken->origin);
-  }
-
-  // `file` as messages name it, the list by absolute paths.
-  [[nodiscard]] bool is_set_aside(std::string_view file) const {
-    while (file.starts_with("./") || file.starts_with("../")) file.remove_prefix(file.find('/') + 1);
-    return std::any_of(view_.set_aside.begin(), view_.set_aside.end(), [&](std::string_view path) {
-      return path.ends_with(file) &&
-             (path.size() == file.size() || file.starts_with('/') || path[path.size() - file.size() - 1] == '/');
-    });
   }
 
   // What is missing may be in a file that is not in force.

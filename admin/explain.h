@@ -20,8 +20,9 @@ namespace edgemux::admin {
 struct ExplainView {
   const routing::Snapshot& snapshot;
   const std::vector<config::Diagnostic>& diagnostics;  // that stand now
-  const std::vector<std::string>& set_aside;  // include files whose last good bytes serve, or that are left out
-  bool running = false;                       // the snapshot is in force: endpoints have states
+  const std::vector<std::string>&
+      set_aside;         // include files whose last good bytes serve, or that are left out, as messages name them
+  bool running = false;  // the snapshot is in force: endpoints have states
 };
 
 struct Explanation {

@@ -51,7 +51,8 @@ int explain(const ExplainOptions& options, std::ostream& out, std::ostream& err)
     err << "edgemux explain: " << compiled.errors()
         << " error(s); what has one is left out here, see `edgemux check`\n";
   }
-  const auto explanation = admin::explain({*compiled.snapshot, compiled.diagnostics, compiled.set_aside}, *question);
+  const auto explanation =
+      admin::explain({*compiled.snapshot, compiled.diagnostics, compiled.set_aside_named}, *question);
   out << (options.json ? admin::to_json(explanation) : admin::to_text(explanation));
   return 0;
 }

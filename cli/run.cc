@@ -44,7 +44,9 @@ class Process {
   explicit Process(const std::string& config)
       : compiler_(config, compiler_options()),
         reloader_(std::make_unique<config::Reloader>(
-            config::Reloader::Hooks{[this](config::Touched touched) { return compiler_.compile(std::move(touched)); },
+            config::Reloader::Hooks{[this](config::Touched touched, const config::Accept& accept) {
+                                      return compiler_.compile(std::move(touched), accept);
+                                    },
                                     [this](std::function<void()> task) { loop_.post(std::move(task)); },
                                     [this](config::Reload reload) { reloaded(std::move(reload)); },
                                     [this] { compiler_.reread(); }, [this] { return compiler_.keep(); }})),
@@ -79,6 +81,7 @@ class Process {
   routing::SnapshotPtr waiting_;                 // came while another was being published
   std::vector<config::Diagnostic> diagnostics_;  // that stand now
   std::vector<std::string> set_aside_;           // include files, as in Compiled
+  std::vector<std::string> set_aside_named_;
   core::Timer heartbeat_;
   std::uint64_t began_ = 0;
   bool publishing_ = false;
@@ -107,6 +110,7 @@ bool Process::start() {
   }
   diagnostics_ = std::move(first.diagnostics);
   set_aside_ = std::move(first.set_aside);
+  set_aside_named_ = std::move(first.set_aside_named);
   began_ = core::log_clock();
   server_ = std::make_unique<listeners::Server>(loop_, *metrics_, *access_log_);
   discovery_->update(snapshot->upstreams);
@@ -151,16 +155,6 @@ void Process::publish(const routing::SnapshotPtr& snapshot) {
     waiting_ = snapshot;
     return;
   }
-  core::set_log_level(level_of(snapshot->log.level));
-  if (auto configured = access_log_->configure(snapshot->log.access); !configured) {
-    core::log_error("the access log stays as it was: {}", configured.error().message);
-  }
-  if (snapshot->workers != metrics_->workers()) {
-    core::log_warn("workers: {} takes effect after a restart; {} are running", snapshot->workers, metrics_->workers());
-  }
-  if (auto listening = admin_->listen(snapshot->admin); !listening) {
-    core::log_error("admin stays as it was: {}", listening.error().message);
-  }
   discovery_->update(snapshot->upstreams);
   if (!hung_up_) notify_.reloading();
   hung_up_ = true;
@@ -171,8 +165,19 @@ void Process::publish(const routing::SnapshotPtr& snapshot) {
     metrics_->reloads_failed.fetch_add(1);
     core::log_error("the new configuration cannot be put in force; what was in force stays: {}",
                     published.error().message);
+    reloader_->rejected(server_->snapshot());
     tell_ready();
     return;
+  }
+  core::set_log_level(level_of(snapshot->log.level));
+  if (auto configured = access_log_->configure(snapshot->log.access); !configured) {
+    core::log_error("the access log stays as it was: {}", configured.error().message);
+  }
+  if (snapshot->workers != metrics_->workers()) {
+    core::log_warn("workers: {} takes effect after a restart; {} are running", snapshot->workers, metrics_->workers());
+  }
+  if (auto listening = admin_->listen(snapshot->admin); !listening) {
+    core::log_error("admin stays as it was: {}", listening.error().message);
   }
   metrics_->reloads_ok.fetch_add(1);
 }
@@ -182,6 +187,7 @@ void Process::reloaded(config::Reload reload) {
   diagnostics_ = std::move(reload.diagnostics);
   metrics_->sources_set_aside.store(reload.set_aside.size());
   set_aside_ = std::move(reload.set_aside);
+  set_aside_named_ = std::move(reload.set_aside_named);
   if (reload.outcome == config::Reload::Outcome::failed) metrics_->reloads_failed.fetch_add(1);
   if (reload.outcome == config::Reload::Outcome::refused) metrics_->reloads_refused.fetch_add(1);
   if (reload.outcome == config::Reload::Outcome::published && terminations_ == 0) return publish(reload.snapshot);
@@ -235,7 +241,7 @@ admin::AdminSources Process::sources() {
   sources.explain = [this](const admin::Asked& asked, bool text) -> core::Result<std::string> {
     const auto question = admin::question_of(asked);
     if (!question) return tl::unexpected(question.error());
-    const auto explanation = admin::explain({*server_->snapshot(), diagnostics_, set_aside_, true}, *question);
+    const auto explanation = admin::explain({*server_->snapshot(), diagnostics_, set_aside_named_, true}, *question);
     return text ? admin::to_text(explanation) : admin::to_json(explanation);
   };
   return sources;

@@ -66,7 +66,7 @@ std::string Compiler::State::state_dir(const Settings& settings) const {
   return settings.state_dir.text.empty() ? default_state_dir() : settings.state_dir.text;
 }
 
-Compiled Compiler::State::compile(Touched touched) {
+Compiled Compiler::State::compile(Touched touched, const Accept& accept) {
   Compiled out;
   touched_ = std::move(touched);
   concerned_.clear();
@@ -92,7 +92,14 @@ Compiled Compiler::State::compile(Touched touched) {
     if (!out.unstable) break;
     base_.reset();
   }
-  if (!out.unstable && out.snapshot != nullptr) settle(out);
+  if (out.unstable || out.snapshot == nullptr) return out;
+  if (accept) out.refused = accept(*out.snapshot);
+  if (out.refused.empty()) {
+    settle(out);
+  } else {
+    last_ = out.snapshot;  // the units are linked for it
+    base_.reset();         // the next one that is accepted settles everything
+  }
   return out;
 }
 
@@ -247,7 +254,11 @@ Compiled Compiler::State::compile_all() {
   if (!readable || !main.current->ok) {
     for (auto& [tenant, unit] : units_) unit.report();
     const core::CertificateStore none;
-    if (readable) unit_of("").examine(context(*main.current->settings, none, nullptr));
+    if (readable) {
+      const Settings& settings = *main.current->settings;
+      for (auto& [tenant, unit] : units_) unit.examine(context(settings, none, nullptr));
+      (void)pairs_.load(settings, general_.listing.folders, inputs, problems);
+    }
   }
   for (auto& [tenant, unit] : units_) unit.conclude(tenant.empty() ? problems.take() : std::vector<Diagnostic>());
   out.main_ok = out.snapshot != nullptr;
@@ -298,7 +309,10 @@ void Compiler::State::finish(Compiled& out) {
   digest.add(general_.digest);
   for (const SourceFile* file : order_) {
     out.diagnostics.insert(out.diagnostics.end(), file->told.begin(), file->told.end());
-    if (file != order_.front() && file->use != Use::current) out.set_aside.push_back(file->path);
+    if (file != order_.front() && file->use != Use::current) {
+      out.set_aside.push_back(file->path);
+      out.set_aside_named.push_back(*file->display);
+    }
     for (const std::string* fact : {&file->path, &file->content, &file->binding.tenant}) digest.add(*fact);
     // What is in force belongs to the fingerprint: after a repair elsewhere the same bytes may mean more.
     digest.add(file->use == Use::current ? "current" : file->use == Use::good ? *file->good->bytes : "out");
@@ -323,10 +337,13 @@ void Compiler::State::save(SourceFile& file, std::string& problem) {
     later_.erase(file.path);
     unsaved_.erase(file.path);
   }
-  if (&file == order_.front() || file.use != Use::current) return;
-  file.good = file.current;
-  file.lost = false;
-  write(file, problem);
+  if (&file == order_.front()) return;
+  if (file.use == Use::current) {
+    file.good = file.current;
+    file.lost = false;
+  }
+  // Also what serves in the place of a broken file: the state directory may be another one now, or mended.
+  if (file.use == Use::current || (file.use == Use::good && file.good != nullptr)) write(file, problem);
 }
 
 void Compiler::State::write(const SourceFile& file, std::string& problem) {
@@ -402,7 +419,9 @@ Compiler::Compiler(std::string main_path, CompilerOptions options)
 
 Compiler::~Compiler() = default;
 
-Compiled Compiler::compile(Touched touched) { return state_->compile(std::move(touched)); }
+Compiled Compiler::compile(Touched touched, const Accept& accept) {
+  return state_->compile(std::move(touched), accept);
+}
 
 void Compiler::reread() { state_->reread(); }
 

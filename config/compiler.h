@@ -46,6 +46,7 @@ struct Compiled {
   bool main_ok = false;                 // errors may be there all the same: in includes, in certificates
   // Include files with an error, absolute: their last good bytes are in force, or they are left out.
   std::vector<std::string> set_aside;
+  std::vector<std::string> set_aside_named;  // the same, as messages name them
 
   // Everything that was read, or would have been: absolute paths as written, and in `directories` the folders that hold
   // them, the folders that were globbed or listed, and those of the targets of links. This is what is to be watched.
@@ -60,10 +61,14 @@ struct Compiled {
   std::string fingerprint;
   // Files kept changing while they were read (three tries): compile again when they have settled.
   bool unstable = false;
+  std::string refused;  // what `accept` said
 
   [[nodiscard]] std::size_t errors() const;
   [[nodiscard]] std::size_t warnings() const;
 };
+
+// Whether the table may be put in force: empty, or why not. Where not, no last good bytes are replaced or forgotten.
+using Accept = std::function<std::string(const routing::Snapshot&)>;
 
 struct CompilerOptions {
   // Beats state_dir in the file; "" = keep last good bytes in memory only, write nothing (`edgemux check`).
@@ -93,7 +98,7 @@ class Compiler {
 
   // `touched`: of what the latest compile named in files and directories. Only there stamps are looked at; what changed
   // elsewhere since is left for the next time.
-  Compiled compile(Touched touched = Touched::everything());
+  Compiled compile(Touched touched = Touched::everything(), const Accept& accept = {});
   // Writes a few of the last good bytes that CompilerOptions::keep_later has left.
   Kept keep();
   // The next compile reads everything, whatever stamps say.

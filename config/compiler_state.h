@@ -30,7 +30,7 @@ class Compiler::State {
  public:
   State(std::string main_path, CompilerOptions options);
 
-  Compiled compile(Touched touched);
+  Compiled compile(Touched touched, const Accept& accept);
   Kept keep();
   void reread() { base_.reset(); }
   void forget() {

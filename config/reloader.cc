@@ -70,6 +70,17 @@ void Reloader::request() {
   wake();
 }
 
+void Reloader::rejected(routing::SnapshotPtr in_force) {
+  const std::lock_guard lock(rejected_mutex_);
+  rejected_for_ = std::move(in_force);
+}
+
+void Reloader::take_rejection() {
+  const std::lock_guard lock(rejected_mutex_);
+  if (rejected_for_ == nullptr) return;
+  publish(std::exchange(rejected_for_, nullptr), {});
+}
+
 Compiled Reloader::load() {
   Attempt first = attempt();
   Compiled& compiled = first.compiled;
@@ -246,7 +257,7 @@ void Reloader::rescan() {
 
 Compiled Reloader::guarded_compile(Touched touched) const {
   try {
-    return hooks_.compile(std::move(touched));
+    return hooks_.compile(std::move(touched), [this](const routing::Snapshot& fresh) { return refusal(fresh); });
   } catch (
       const std::exception& error) {  // a bug, or no memory: the table in force is worth more than this thread's pride
     Compiled nothing;
@@ -301,6 +312,7 @@ Reloader::Attempt Reloader::attempt() {
 
 Reload Reloader::compile(Reload::Reason reason) {
   const auto began = Clock::now();
+  take_rejection();
   if (reason == Reload::Reason::asked) {
     look_everywhere_ = true;
     if (hooks_.reread) hooks_.reread();
@@ -310,6 +322,7 @@ Reload Reloader::compile(Reload::Reason reason) {
   Reload reload;
   reload.reason = reason;
   reload.set_aside = std::move(compiled.set_aside);
+  reload.set_aside_named = std::move(compiled.set_aside_named);
   reload.diagnostics = std::move(compiled.diagnostics);
   if (!stable) {
     note(Reload::Reason::change);
@@ -317,9 +330,9 @@ Reload Reloader::compile(Reload::Reason reason) {
   } else if (compiled.snapshot != nullptr) {
     const bool equal = compiled.fingerprint == in_force_;
     reload.outcome = equal && reason != Reload::Reason::asked ? Reload::Outcome::unchanged : Reload::Outcome::published;
-    if (auto why = refusal(*compiled.snapshot); !why.empty()) {
+    if (!compiled.refused.empty()) {
       reload.outcome = Reload::Outcome::refused;
-      reload.diagnostics.push_back(problem(std::move(why)));
+      reload.diagnostics.push_back(problem(std::move(compiled.refused)));
       reload.diagnostics.back().hint =
           "what is in force stays; if they are meant to go, set reload.max_removed to more, or to off, in the main "
           "file";

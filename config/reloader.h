@@ -29,6 +29,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
@@ -56,7 +57,8 @@ struct Reload {
   routing::SnapshotPtr snapshot;        // set when published
   std::vector<Diagnostic> diagnostics;  // all that stand now
   std::vector<std::string> set_aside;   // as in Compiled
-  ProblemJournal::News news;            // what of them is to be told
+  std::vector<std::string> set_aside_named;
+  ProblemJournal::News news;  // what of them is to be told
   std::chrono::milliseconds took{0};
 };
 
@@ -66,7 +68,7 @@ void log_reload(const Reload& reload);
 class Reloader {
  public:
   struct Hooks {
-    std::function<Compiled(Touched)> compile;
+    std::function<Compiled(Touched, const Accept&)> compile;
     std::function<void(std::function<void()>)> post;
     std::function<void(Reload)> done;
     // Before the compile that was asked for: it has to read everything. May be empty.
@@ -84,6 +86,10 @@ class Reloader {
   // Once, before start(). Its problems count as told. `done` is not called.
   Compiled load();
   void start();
+
+  // What was delivered last could not be put in force: `in_force` stays. The next compile is held against that, and is
+  // published even if nothing has changed since. On the owner's thread.
+  void rejected(routing::SnapshotPtr in_force);
 
   // SIGHUP: compile at once. Requests that come before their compile has begun are one. Any thread.
   void request();
@@ -115,6 +121,7 @@ class Reloader {
   // Empty, or why the table may not replace the one in force.
   [[nodiscard]] std::string refusal(const routing::Snapshot& fresh) const;
   void publish(routing::SnapshotPtr snapshot, std::string fingerprint);
+  void take_rejection();
   void deliver(Reload reload);
   void wake();
   void keep();
@@ -125,6 +132,8 @@ class Reloader {
   std::chrono::milliseconds patience_;
   std::atomic<bool> stop_{false};
   std::atomic<bool> asked_{false};
+  std::mutex rejected_mutex_;
+  routing::SnapshotPtr rejected_for_;  // what is in force in place of what was delivered; null = that is
   int wake_fd_ = -1;
 
   // Of the thread, and of load() before it.

@@ -60,6 +60,7 @@ Host describe(const Route& route) {
   }
   host.kind = "rules";
   std::vector<std::string> seen;
+  std::vector<const Upstream*> identified;
   const auto say = [&](std::string text) {
     if (std::find(seen.begin(), seen.end(), text) != seen.end()) return;
     append(host.upstream, text);
@@ -70,11 +71,24 @@ Host describe(const Route& route) {
     if (split != nullptr) say(describe(*split));
     for_each_upstream(rule, [&](const UpstreamPtr& upstream) {
       if (upstream == nullptr) return;
-      add_identity(host, upstream);
       say(describe(*upstream));
+      if (std::find(identified.begin(), identified.end(), upstream.get()) != identified.end()) return;
+      identified.push_back(upstream.get());
+      add_identity(host, upstream);
     });
   }
   return host;
+}
+
+// The name has an entry only because its tenant claims it, with the route of the wildcard that covers it: it is no host
+// of its own.
+bool stands_in(const Snapshot& snapshot, const HostTable& hosts, const std::string& name) {
+  const Claim* claim = snapshot.claims == nullptr ? nullptr : snapshot.claims->find(name);
+  if (claim == nullptr || claim->host != name) return false;
+  const auto covering = hosts.candidates(name.starts_with("*.") ? "x" + name.substr(1) : name);
+  const auto own =
+      std::find_if(covering.begin(), covering.end(), [&](const auto& entry) { return entry.name == name; });
+  return own != covering.end() && own + 1 != covering.end() && own->route == (own + 1)->route;
 }
 
 // By name; a host that has several routes, on different listeners, has what they say one behind the other.
@@ -86,7 +100,7 @@ std::map<std::string, Host> hosts_of(const Snapshot& snapshot) {
   std::map<std::string, Found> found;
   for (const auto& listener : snapshot.listeners) {
     for (auto& entry : listener->hosts.entries()) {
-      if (entry.route == nullptr) continue;
+      if (entry.route == nullptr || stands_in(snapshot, listener->hosts, entry.name)) continue;
       auto& one = found[std::move(entry.name)];
       if (std::find(one.routes.begin(), one.routes.end(), entry.route.get()) == one.routes.end()) {
         one.routes.push_back(entry.route.get());
@@ -143,18 +157,30 @@ std::string binds_of(const ListenerSpec& spec) {
 }
 
 void compare_listeners(const Snapshot& before, const Snapshot& after, std::vector<Change>& out) {
-  const auto find = [](const Snapshot& in, const std::string& name) -> const ListenerSpec* {
+  const auto find = [](const Snapshot& in, const std::string& name) -> const Listener* {
     for (const auto& listener : in.listeners) {
-      if (listener->spec.name == name) return &listener->spec;
+      if (listener->spec.name == name) return listener.get();
     }
     return nullptr;
   };
   for (const auto& listener : after.listeners) {
     const auto& now = listener->spec;
-    const ListenerSpec* was = find(before, now.name);
-    if (was == nullptr) {
+    const Listener* old = find(before, now.name);
+    if (old == nullptr) {
       out.push_back({now.name, "appears", "", binds_of(now), {}, now.origin});
       continue;
+    }
+    const ListenerSpec* was = &old->spec;
+    Host to_before;
+    Host to_after;
+    if (old->upstream != nullptr) to_before.upstream = describe(*old->upstream);
+    if (listener->upstream != nullptr) to_after.upstream = describe(*listener->upstream);
+    add_identity(to_before, old->upstream);
+    add_identity(to_after, listener->upstream);
+    if (was->protocol == now.protocol && to_before.identity != to_after.identity) {
+      const bool alike = to_before.upstream == to_after.upstream;
+      out.push_back({now.name, "upstream", to_before.upstream,
+                     to_after.upstream + (alike ? " with other settings" : ""), was->origin, now.origin});
     }
     if (was->protocol != now.protocol) {
       out.push_back({now.name, "protocol", std::string(protocol_name(was->protocol)),
@@ -205,6 +231,7 @@ std::vector<std::string> lost_hosts(const Snapshot& before, const Snapshot& afte
   for (const auto& listener : before.listeners) {
     const HostTable* now = named(after, listener->spec.name);
     auto names = (now == nullptr ? none : *now).lost_since(listener->hosts);
+    std::erase_if(names, [&](const std::string& name) { return stands_in(before, listener->hosts, name); });
     lost.insert(lost.end(), std::make_move_iterator(names.begin()), std::make_move_iterator(names.end()));
   }
   std::sort(lost.begin(), lost.end());

@@ -32,7 +32,7 @@ struct Difference {
   std::vector<Host> appear;  // each sorted by name
   std::vector<Host> vanish;
   std::vector<Change> change;
-  std::vector<Change> listeners;  // what: "appears", "vanishes", "protocol", "bind"
+  std::vector<Change> listeners;  // what: "appears", "vanishes", "protocol", "bind", "upstream"
 
   [[nodiscard]] bool none() const { return appear.empty() && vanish.empty() && change.empty() && listeners.empty(); }
 };

@@ -66,7 +66,7 @@ class ExplainTest : public testing::Test {
     if (compiled_.snapshot == nullptr) compile();
     const auto question = question_of(asked);
     EXPECT_TRUE(question);
-    return explain({*compiled_.snapshot, compiled_.diagnostics, compiled_.set_aside, running_}, *question);
+    return explain({*compiled_.snapshot, compiled_.diagnostics, compiled_.set_aside_named, running_}, *question);
   }
   std::string text(const Asked& asked) {
     auto out = to_text(ask(asked));
@@ -271,6 +271,19 @@ TEST_F(ExplainTest, AFileThatIsSetAsideIsNamed) {
 )"),
             std::string::npos)
       << out;
+}
+
+TEST_F(ExplainTest, AFileIsNotTakenForAnotherOfItsName) {
+  compile_files(
+      {{"/e/edgemux.yaml", R"(listeners: [{ name: http, bind: [":80"], protocol: http }]
+tenants: { t: { hosts: [t.example], networks: [10.0.0.0/8] } }
+include: [a.yaml, "routes.d/*.yaml"]
+)"},
+       {"/e/a.yaml", "routes: [{ hosts: [p.example, t.example], on_http: serve, rules: [{ respond: {} }] }]\n"},
+       {"/e/routes.d/a.yaml", "routes: 7\n"}});
+  EXPECT_EQ(compiled_.set_aside, std::vector<std::string>{"/e/routes.d/a.yaml"});
+  const auto out = text({.url = "http://p.example/"});
+  EXPECT_EQ(out.find("quarantine"), std::string::npos) << out;
 }
 
 TEST_F(ExplainTest, NothingGoesToAnUpstreamThatIsMissing) {

@@ -355,6 +355,30 @@ TEST_F(CompilerTest, ABrokenIncludeKeepsItsLastGoodBytesOverRestarts) {
   EXPECT_EQ(route_of(compiler()->compile(), 1, "a2.example.com"), "");
 }
 
+TEST_F(CompilerTest, LastGoodBytesFollowTheStateDirectory) {
+  const auto to = [&](const char* state_dir) {
+    main_file(std::string("include: [a.yaml, b.yaml]\nstate_dir: ") + state_dir + "\n");
+  };
+  const auto made = [&] { return std::make_unique<Compiler>(path("edgemux.yaml"), CompilerOptions{}); };
+  write("a.yaml", "routes: [{ host: a.example.com, passthrough: \"10.0.0.1:443\" }]\n");
+  write("b.yaml", "routes: [{ host: b.example.com, passthrough: \"10.0.0.2:443\" }]\n");
+  write("blocked", "no directory");
+  to("blocked/state");
+  const auto it = made();
+  EXPECT_THAT(text(it->compile()), HasSubstr("cannot make the directory"));
+  write("a.yaml", "routes: 7\n");
+  EXPECT_EQ(route_of(it->compile(), 1, "a.example.com"), "a.example.com") << "in memory";
+  // The directory is mended while the file is broken.
+  fs::remove(path("blocked"));
+  EXPECT_EQ(route_of(it->compile(), 1, "a.example.com"), "a.example.com");
+  EXPECT_EQ(route_of(made()->compile(), 1, "a.example.com"), "a.example.com");
+  // And another one is named.
+  to("other");
+  EXPECT_EQ(route_of(it->compile(), 1, "a.example.com"), "a.example.com");
+  EXPECT_EQ(route_of(made()->compile(), 1, "a.example.com"), "a.example.com");
+  EXPECT_EQ(route_of(made()->compile(), 1, "b.example.com"), "b.example.com");
+}
+
 TEST_F(CompilerTest, AnUnreadableIncludeKeepsItsLastGoodBytes) {
   main_file("include: [a.yaml]\n");
   write("a.yaml", "routes: [{ host: a.example.com, passthrough: \"10.0.0.1:443\" }]\n");

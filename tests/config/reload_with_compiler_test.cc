@@ -49,9 +49,9 @@ TEST_F(ReloadWithCompilerTest, ABadIncludeKeepsItsLastGoodBytes) {
   write("routes.d/a.yaml", route("a.example.com"));
   Compiler compiler(path("main.yaml"), {path("state"), nullptr, nullptr});
   // Posted work runs at once: one request is under way at a time.
-  Reloader reloader({[&](Touched touched) { return compiler.compile(std::move(touched)); },
-                     [](const std::function<void()>& work) { work(); },
-                     [this](Reload reload) { on_done_(std::move(reload)); }});
+  Reloader reloader(
+      {[&](Touched touched, const Accept& accept) { return compiler.compile(std::move(touched), accept); },
+       [](const std::function<void()>& work) { work(); }, [this](Reload reload) { on_done_(std::move(reload)); }});
   const Compiled first = reloader.load();
   ASSERT_NE(first.snapshot, nullptr) << (first.diagnostics.empty() ? "" : first.diagnostics[0].headline());
   reloader.start();
@@ -98,9 +98,9 @@ TEST_F(ReloadWithCompilerTest, ATableThatLosesTooManyHostsIsRefused) {
   main_with(", max_removed: 20%");
   hosts(9);
   Compiler compiler(path("main.yaml"), {path("state"), nullptr, nullptr});
-  Reloader reloader({[&](Touched touched) { return compiler.compile(std::move(touched)); },
-                     [](const std::function<void()>& work) { work(); },
-                     [this](Reload reload) { on_done_(std::move(reload)); }});
+  Reloader reloader(
+      {[&](Touched touched, const Accept& accept) { return compiler.compile(std::move(touched), accept); },
+       [](const std::function<void()>& work) { work(); }, [this](Reload reload) { on_done_(std::move(reload)); }});
   ASSERT_NE(reloader.load().snapshot, nullptr);
   reloader.start();
 
@@ -128,6 +128,16 @@ TEST_F(ReloadWithCompilerTest, ATableThatLosesTooManyHostsIsRefused) {
 
   fs::remove(path("routes.d/a.yaml"));
   EXPECT_EQ(ask(reloader).outcome, Outcome::refused);
+  // What was in force is its last good version still, also over a restart.
+  write("routes.d/a.yaml", "routes: 7\n");
+  answer = ask(reloader);
+  EXPECT_EQ(answer.outcome, Outcome::published);
+  EXPECT_TRUE(knows(answer, "h0.example.com"));
+  EXPECT_EQ(Compiler(path("main.yaml"), {path("state"), nullptr, nullptr}).compile().snapshot->host_count, 7U);
+  write("routes.d/a.yaml", "routes: [{ host: h0.example.com, passthrough: \"10.0.0.1:443\" }]\n");
+  EXPECT_EQ(ask(reloader).outcome, Outcome::refused) << "half of it";
+  write("routes.d/a.yaml", "routes: 7\n");
+  EXPECT_TRUE(knows(ask(reloader), "h4.example.com"));
   hosts(5);  // all is as it was
   EXPECT_EQ(ask(reloader).outcome, Outcome::published);
   fs::remove(path("routes.d/a.yaml"));

@@ -86,7 +86,7 @@ class ReloaderTest : public DiskTest {
 
   Reloader& begin(std::chrono::milliseconds rescan = 30s, std::chrono::milliseconds patience = 10s) {
     reloader_ =
-        std::make_unique<Reloader>(Reloader::Hooks{[this](const Touched& touched) {
+        std::make_unique<Reloader>(Reloader::Hooks{[this](const Touched& touched, const Accept&) {
                                                      touched_ = touched;
                                                      return compile();
                                                    },
@@ -438,8 +438,8 @@ TEST_F(ReloaderTest, NothingIsCalledAfterTheEnd) {
 }
 
 TEST_F(ReloaderTest, StopsWithoutStart) {
-  Reloader idle(
-      {[this](const Touched&) { return compile(); }, [](const std::function<void()>&) {}, [](const Reload&) {}});
+  Reloader idle({[this](const Touched&, const Accept&) { return compile(); }, [](const std::function<void()>&) {},
+                 [](const Reload&) {}});
   EXPECT_NE(idle.load().snapshot, nullptr);
 }
 

@@ -370,6 +370,18 @@ TEST_F(TenantsTest, ATenantsFileIsNoLinkToSomebodyElses) {
   EXPECT_EQ(owner(c, "a.example"), "a: a.example");
 }
 
+TEST_F(TenantsTest, ABrokenMainFileHidesNothingElse) {
+  write("edgemux.yaml", std::string(kMain) + "bogus: 1\ncertificates: [{ directory: nowhere }]\n");
+  write("tenants.d/a/x.yaml",
+        "routes:\n"
+        "  - { host: a.example, passthrough: nobody }\n");
+  const auto c = compile();
+  EXPECT_FALSE(c.main_ok);
+  EXPECT_THAT(text(c), HasSubstr("unknown key 'bogus'"));
+  EXPECT_THAT(text(c), HasSubstr("nowhere: No such file or directory"));
+  EXPECT_THAT(text(c), HasSubstr("tenants.d/a/x.yaml:2:37: error: unknown upstream 'nobody'"));
+}
+
 // What is in force is what a fresh start would come to.
 TEST_F(TenantsTest, ALinkThatIsRepairedIsSeen) {
   const auto ca = edgemux::test::make_certificate({.names = {}, .ca = true});

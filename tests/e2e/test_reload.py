@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 
 import pytest
 from support.broken import broken_configurations, good_text
@@ -195,6 +196,33 @@ def test_a_table_that_loses_too_many_hosts_is_refused(edge):
     edge.wait_generation(3)
     until(lambda: answer(edge, "h3.example.com") != "3", "they are gone")
     assert answer(edge) == "main"
+
+
+@pytest.mark.sanitizer
+def test_what_cannot_be_put_in_force_changes_nothing(edge):
+    """Neither what else the file says, nor what later tables are held against."""
+    def table(hosts, *more_binds, admin="admin"):
+        http = {"name": "http", "bind": [f"127.0.0.1:{edge.http}", *more_binds], "protocol": "http"}
+        return edge.base(listeners=[http], routes=[says(f"{n}", f"h{n}.example.com") for n in range(hosts)], reload={"max_removed": "20%"},
+                         admin={"bind": f"unix:{edge.short}/{admin}.sock", "probes": f"127.0.0.1:{edge.probes}"})
+
+    taken = socket.create_server(("127.0.0.1", free_port()))
+    edge.start(as_yaml(table(10)))
+    edge.write(table(8, f"127.0.0.1:{taken.getsockname()[1]}", admin="other"))
+    refused = edge.wait_log("cannot be put in force; what was in force stays: .*in use by another process").end()
+    assert answer(edge, "h9.example.com") == "9"
+    assert (edge.short / "admin.sock").exists() and not (edge.short / "other.sock").exists()
+    edge.write(table(7))
+    edge.wait_log("error: 3 of 10 hosts would be gone", since=refused)
+    assert answer(edge, "h9.example.com") == "9"
+    # Once the port is free the same file is taken, with what else it says.
+    edge.write(table(9, f"127.0.0.1:{taken.getsockname()[1]}", admin="other"))
+    again = edge.wait_log("cannot be put in force", since=refused).end()
+    taken.close()
+    edge.signal(signal.SIGHUP)
+    edge.wait_log("generation [0-9]+: 9 hosts", since=again)
+    until(lambda: answer(edge, "h9.example.com") != "9", "it is in force")
+    until((edge.short / "other.sock").exists, "its admin socket, too")
 
 
 @pytest.mark.sanitizer

@@ -214,6 +214,41 @@ TEST_F(DifferenceTest, DetachingAHostFromAListenerIsAChange) {
   EXPECT_EQ(told(), "~a.example listeners https, kube-api -> kube-api\n");
 }
 
+TEST_F(DifferenceTest, TheSameUpstreamInAnotherRuleIsNoChange) {
+  const auto app = upstream("app", {"10.0.0.7:80"});
+  add(before_, "http", {{"a.example", rules({app})}});
+  add(after_, "http", {{"a.example", rules({app, app})}});
+  EXPECT_EQ(told(), "");
+}
+
+TEST_F(DifferenceTest, ANameThatIsOnlyClaimedIsNoHost) {
+  const auto tenant = std::make_shared<Tenant>();
+  tenant->name = "a";
+  const auto route = passthrough(upstream("x", {"10.0.0.1:443"}), "a");
+  const auto claims = std::make_shared<const ClaimTable>(
+      std::vector<Claim>{{"*.a.example", tenant, {}}, {"x.a.example", tenant, {}}, {"y.a.example", tenant, {}}});
+  add(before_, "https", {{"*.a.example", route}, {"x.a.example", route}, {"y.a.example", passthrough(nullptr, "a")}});
+  add(after_, "https", {{"*.a.example", route}});
+  before_.claims = claims;
+  EXPECT_EQ(told(), "-y.a.example passthrough \n") << "y has a route of its own";
+  EXPECT_EQ(lost_hosts(before_, after_), std::vector<std::string>{"y.a.example"});
+}
+
+TEST_F(DifferenceTest, WhereATcpListenerLeadsIsAChange) {
+  const auto leads = [](Snapshot& to, const char* endpoint) {
+    auto listener = std::make_shared<Listener>();
+    listener->spec.name = "db";
+    listener->spec.protocol = Protocol::tcp;
+    auto made = std::make_shared<Upstream>(*upstream(endpoint, {endpoint}));
+    made->identity = endpoint;
+    listener->upstream = made;
+    to.listeners.push_back(listener);
+  };
+  leads(before_, "10.0.0.1:1");
+  leads(after_, "10.9.9.9:1");
+  EXPECT_EQ(told(), "l db upstream\n");
+}
+
 TEST_F(DifferenceTest, ListenersAreCompared) {
   add(before_, "a", {});
   add(before_, "b", {});
