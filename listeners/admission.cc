@@ -7,10 +7,6 @@ void Admission::configure(const routing::Limits& limits, std::uint32_t total) {
   per_source_.store(limits.connections_per_source, std::memory_order_relaxed);
   new_per_source_.store(limits.new_connections_per_second_per_source, std::memory_order_relaxed);
   most_memory_.store(limits.inspect_memory, std::memory_order_relaxed);
-  // Once on it stays on: connections that are counted must be uncounted.
-  if (limits.connections_per_source != 0 || limits.new_connections_per_second_per_source != 0) {
-    count_sources_.store(true, std::memory_order_relaxed);
-  }
 }
 
 std::string Admission::key_of(const core::SocketAddress& client) {
@@ -18,17 +14,17 @@ std::string Admission::key_of(const core::SocketAddress& client) {
   return std::string(client.is_v4() ? bytes : bytes.substr(0, 8));
 }
 
-bool Admission::admit(const core::SocketAddress& client, std::uint64_t now) {
+bool Admission::admit(const core::SocketAddress& client, std::uint64_t now, bool by_source) {
   if (connections_.fetch_add(1, std::memory_order_relaxed) >= most_.load(std::memory_order_relaxed) ||
-      !name(client, now)) {
+      !name(client, now, by_source)) {
     connections_.fetch_sub(1, std::memory_order_relaxed);
     return false;
   }
   return true;
 }
 
-bool Admission::name(const core::SocketAddress& client, std::uint64_t now) {
-  return !client.valid() || !count_sources_.load(std::memory_order_relaxed) || admit_source(client, now);
+bool Admission::name(const core::SocketAddress& client, std::uint64_t now, bool by_source) {
+  return !client.valid() || !by_source || admit_source(client, now);
 }
 
 bool Admission::admit_source(const core::SocketAddress& client, std::uint64_t now) {
@@ -54,14 +50,13 @@ bool Admission::admit_source(const core::SocketAddress& client, std::uint64_t no
   return true;
 }
 
-void Admission::leave(const core::SocketAddress& client) {
+void Admission::leave(const core::SocketAddress& client, bool by_source) {
   connections_.fetch_sub(1, std::memory_order_relaxed);
-  if (!client.valid() || !count_sources_.load(std::memory_order_relaxed)) return;
+  if (!client.valid() || !by_source) return;
   const std::string key = key_of(client);
   Shard& shard = shard_of(key);
   const std::lock_guard lock(shard.mutex);
   const auto found = shard.sources.find(key);
-  // A connection from before the limits were switched on was never counted.
   if (found != shard.sources.end() && found->second.connections > 0) --found->second.connections;
 }
 

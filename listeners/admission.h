@@ -24,11 +24,12 @@ class Admission {
   // `total` is limits.connections resolved (never 0).
   void configure(const routing::Limits& limits, std::uint32_t total);
 
-  // True: the connection counts until leave(). `now` in milliseconds. A client that is not known yet (an invalid
-  // address) counts in the total only; name() says later who it is, or is refused, and leave() is told the new address.
-  bool admit(const core::SocketAddress& client, std::uint64_t now);
-  bool name(const core::SocketAddress& client, std::uint64_t now);
-  void leave(const core::SocketAddress& client);
+  // True: the connection counts until leave(). `now` in milliseconds. `by_source`: for its source, too; leave() is told
+  // the same. A client that is not known yet (an invalid address) counts in the total only; name() says later who it
+  // is, or is refused, and leave() is told the new address.
+  bool admit(const core::SocketAddress& client, std::uint64_t now, bool by_source = true);
+  bool name(const core::SocketAddress& client, std::uint64_t now, bool by_source = true);
+  void leave(const core::SocketAddress& client, bool by_source = true);
 
   [[nodiscard]] std::uint32_t connections() const { return connections_.load(std::memory_order_relaxed); }
 
@@ -54,7 +55,6 @@ class Admission {
   std::atomic<std::uint32_t> most_{1};
   std::atomic<std::uint32_t> per_source_{0};
   std::atomic<std::uint32_t> new_per_source_{0};
-  std::atomic<bool> count_sources_{false};
   std::atomic<std::size_t> memory_{0};
   std::atomic<std::size_t> most_memory_{64 * 1024 * 1024};
   std::array<Shard, 64> shards_;

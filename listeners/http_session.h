@@ -42,7 +42,7 @@ class HttpSession final : public Session,
   // `hello`: what was read already. `name`: the normalised server name, which `route` owns; `sni` as it was sent.
   static void begin_tls(Listener& listener, const core::SocketAddress& client, const core::SocketAddress& destination,
                         std::unique_ptr<core::TcpStream> stream, std::span<const char> hello, routing::RoutePtr route,
-                        std::string_view name, std::string sni, std::uint64_t began_us);
+                        std::string_view name, std::string sni, std::uint64_t began_us, bool by_source);
   ~HttpSession() override;
 
   void drain() override;

@@ -29,13 +29,13 @@ void HttpSession::begin_plain(Listener& listener, const core::SocketAddress& cli
 void HttpSession::begin_tls(Listener& listener, const core::SocketAddress& client,
                             const core::SocketAddress& destination, std::unique_ptr<core::TcpStream> stream,
                             std::span<const char> hello, routing::RoutePtr route, std::string_view name,
-                            std::string sni, std::uint64_t began_us) {
+                            std::string sni, std::uint64_t began_us, bool by_source) {
   Worker& worker = listener.worker();
   auto tls =
       accept_tls(listener, std::move(stream), hello, std::get<routing::VirtualHost>(route->action).tls, name, *route);
   if (tls == nullptr) {
     worker.metrics().closes[static_cast<std::size_t>(CloseReason::internal)].add();
-    worker.shared().admission.leave(client);
+    worker.shared().admission.leave(client, by_source);
     listener.metrics().active.sub();
     if (route->owner != nullptr) route->owner->state->leave();
     return;
@@ -44,7 +44,7 @@ void HttpSession::begin_tls(Listener& listener, const core::SocketAddress& clien
   std::unique_ptr<HttpSession> session(new HttpSession(listener, client, destination, std::move(tls)));
   session->tls_ = stream_of_tls;
   session->tls_route_ = std::move(route);
-  session->take_over(session->tls_route_->owner.get());
+  session->take_over(session->tls_route_->owner.get(), by_source);
   session->sni_ = std::move(sni);
   session->began_us_ = began_us;
   session->stage_.emplace<Handshaking>();

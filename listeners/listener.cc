@@ -63,7 +63,8 @@ void Listener::accept(int fd, const core::SocketAddress& client) {
   metrics_.accepted.add();
   const bool proxied = contains(spec().accept_proxy_protocol, client);
   const core::SocketAddress counted = proxied ? core::SocketAddress() : client;  // who it is will be said
-  if (!worker_.shared().admission.admit(counted, worker_.now())) {
+  const bool by_source = worker_.counts_sources();
+  if (!worker_.shared().admission.admit(counted, worker_.now(), by_source)) {
     close(fd);
     worker_.metrics().closes[static_cast<std::size_t>(CloseReason::too_many_connections)].add();
     core::log_limited(
@@ -74,7 +75,7 @@ void Listener::accept(int fd, const core::SocketAddress& client) {
   }
   auto stream = core::TcpStream::adopt(worker_.loop(), fd);
   if (!stream) {
-    worker_.shared().admission.leave(counted);
+    worker_.shared().admission.leave(counted, by_source);
     worker_.metrics().closes[static_cast<std::size_t>(CloseReason::out_of_resources)].add();
     core::log_limited(core::LogLevel::error, "adopt", "listener {}: {}", name_, stream.error().message);
     return;

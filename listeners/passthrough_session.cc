@@ -173,7 +173,7 @@ void PassthroughSession::route_hello(const core::ClientHello& hello, std::span<c
   hand_over();
   stream_->set_observer(nullptr);
   HttpSession::begin_tls(listener(), client(), said_destination(), std::move(stream_), bytes, std::move(route_), name,
-                         std::move(sni_), began_us_);
+                         std::move(sni_), began_us_, by_source());
   retire();
 }
 

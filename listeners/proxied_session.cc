@@ -64,7 +64,7 @@ void ProxiedSession::take(std::size_t header, const core::SocketAddress& client,
   // It lies there whole.
   (void)recv(stream_->fd(), worker().buffer().data(), header, 0);
   if (client.valid()) client_ = client;
-  if (!worker().shared().admission.name(client_, worker().now())) {
+  if (!worker().shared().admission.name(client_, worker().now(), worker().counts_sources())) {
     detail_ = "a limit on the connections of " + client_.ip() + " is reached";
     return close(CloseReason::too_many_connections);
   }

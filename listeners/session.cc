@@ -6,7 +6,7 @@
 namespace edgemux::listeners {
 
 Session::Session(Listener& listener, const core::SocketAddress& client, const core::SocketAddress& destination)
-    : listener_(listener), client_(client) {
+    : listener_(listener), client_(client), by_source_(listener.worker().counts_sources()) {
   if (destination.valid()) destination_ = std::make_unique<const core::SocketAddress>(destination);
   ++listener.sessions;
 }
@@ -45,7 +45,7 @@ bool Session::change_tenant(const routing::Tenant* tenant, bool fresh) {
 
 void Session::retire() {
   if (holds_place_) {
-    worker().shared().admission.leave(client_);
+    worker().shared().admission.leave(client_, by_source_);
     listener_.metrics().active.sub();
     if (tenant_ != nullptr) tenant_->state->leave();
   }

@@ -50,8 +50,13 @@ class Session : public core::Retirable {
   bool enter(const routing::Tenant* tenant, bool fresh = true);
   // Counts it for another tenant from now on, or for none (null). False: a limit is reached, and nothing has changed.
   bool change_tenant(const routing::Tenant* tenant, bool fresh);
+  // Whether the client is counted for its source: as the worker did when it came.
+  [[nodiscard]] bool by_source() const { return by_source_; }
   // The place that a session before this one had entered.
-  void take_over(const routing::Tenant* tenant) { tenant_ = tenant; }
+  void take_over(const routing::Tenant* tenant, bool by_source) {
+    tenant_ = tenant;
+    by_source_ = by_source;
+  }
   // Null: the platform.
   [[nodiscard]] routing::TenantState* tenant_state() const {
     return tenant_ == nullptr ? nullptr : tenant_->state.get();
@@ -66,6 +71,7 @@ class Session : public core::Retirable {
   Session* previous_ = nullptr;
   Session* next_ = nullptr;
   bool holds_place_ = true;
+  bool by_source_;
 };
 
 }  // namespace edgemux::listeners

@@ -76,6 +76,8 @@ routing::SnapshotPtr Worker::adopt(routing::SnapshotPtr snapshot, const std::vec
   routing::SnapshotPtr before = std::move(snapshot_);
   snapshot_ = std::move(snapshot);
   upstream_context_.response_timeout = snapshot_->timeouts.response;
+  counts_sources_ =
+      snapshot_->limits.connections_per_source != 0 || snapshot_->limits.new_connections_per_second_per_source != 0;
   // First those that go: a socket may move from one listener to another.
   for (auto& listener : listeners_) {
     const bool stays = std::any_of(snapshot_->listeners.begin(), snapshot_->listeners.end(),

@@ -75,6 +75,8 @@ class Worker {
   [[nodiscard]] core::EventLoop& loop() { return loop_; }
   [[nodiscard]] std::uint64_t now() const { return loop_.now(); }
   [[nodiscard]] const routing::Snapshot& snapshot() const { return *snapshot_; }
+  // Some limit per source is set: new connections count for theirs.
+  [[nodiscard]] bool counts_sources() const { return counts_sources_; }
   [[nodiscard]] core::WorkerMetrics& metrics() { return metrics_; }
   [[nodiscard]] Shared& shared() { return shared_; }
   [[nodiscard]] core::BlockPool& blocks() { return blocks_; }
@@ -125,6 +127,7 @@ class Worker {
   core::RelayScratch relay_scratch_;
   core::HttpScratch http_scratch_;
   routing::UpstreamContext upstream_context_;
+  bool counts_sources_ = false;
   routing::UpstreamPools pools_;
   Mirrors mirrors_;
   routing::SnapshotPtr snapshot_;

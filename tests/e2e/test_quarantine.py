@@ -139,7 +139,6 @@ ODD = {
     "everybody's": (content(b"routes: []\n", 0o666), r"everybody may write to it, so it is not trusted; run chmod o-w"),
     "too large": (lambda path: (path.touch(), os.truncate(path, 65 << 20)), r"routes\.yaml: error: the files of tenant 'a' take more than 16MiB together with this one; make them"),
     "a device": (link_to("/dev/zero"), r"cannot read .*routes\.yaml: it is a link that leads out of the folder"),
-    "a pipe": (os.mkfifo, r"cannot read .*routes\.yaml: it is not a regular file"),
     "nothing": (content(b""), r"the file is empty; a file without routes says 'routes: \[\]'"),
     "UTF-16": (content("\ufeffroutes: []\n".encode("utf-16-le")), r":1:1: error: the file is not valid UTF-8; save it"),
     "NUL": (content(b"routes:\r\n  - \0\r\n"), r":2:5: error: the file holds a NUL byte"),

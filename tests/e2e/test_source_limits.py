@@ -105,6 +105,32 @@ def test_the_limits_come_and_go_with_a_reload(site):
     assert {ask(site, "/echo", GREEDY).status for _ in range(20)} == {200}
 
 
+def test_connections_from_before_a_limit_give_no_places_to_others(site):
+    def held():
+        """A kept connection that has been served, over TLS like those that change hands, or None."""
+        wire = Wire.connect(site.edge.https)
+        wire.send(pp.v1(GREEDY, "198.51.100.1"))
+        try:
+            wire.sock = site.authority.client_context(["http/1.1"]).wrap_socket(wire.sock, server_hostname=HOST)
+            assert wire.ask("/echo", HOST).status == 200
+        except (OSError, AssertionError):
+            wire.close()
+            return None
+        return wire
+
+    site.edge.start(**settings(site, {}))
+    before = [held() for _ in range(5)]
+    site.edge.reload(**settings(site, {"connections_per_source": 2}))
+    within = [held() for _ in range(3)]
+    assert [wire is not None for wire in within] == [True, True, False]
+    for wire in before:
+        wire.close()
+    until(lambda: site.edge.metrics().total("edgemux_connections_active") == 2, "the five are gone")
+    assert [held() for _ in range(3)] == [None] * 3
+    within[0].close()
+    until(held, "there is room again")
+
+
 @pytest.mark.parametrize("way", ["download", "upload", "tunnel"])
 def test_the_bandwidth_of_a_source_is_held_by_pausing(site, origin, tap, way):
     size, rate = 1 << 20, 512 * 1024

@@ -98,20 +98,23 @@ TEST(Admission, LimitsMayBeSwitchedOnAndOffWhileConnectionsLive) {
   Admission admission;
   admission.configure({}, 100);
   const auto one = client("10.0.0.1");
-  EXPECT_TRUE(admission.admit(one, 0));  // never counted for its source
+  EXPECT_TRUE(admission.admit(one, 0, false));
+  EXPECT_TRUE(admission.admit(one, 0, false));
   routing::Limits limits;
   limits.connections_per_source = 1;
   admission.configure(limits, 100);
-  admission.leave(one);
   EXPECT_TRUE(admission.admit(one, 0));
-  EXPECT_FALSE(admission.admit(one, 0));
+  admission.leave(one, false);
+  EXPECT_FALSE(admission.admit(one, 0)) << "one that was never counted gives no place";
   admission.configure({}, 100);
-  EXPECT_TRUE(admission.admit(one, 0));
+  EXPECT_TRUE(admission.admit(one, 0, false));
   admission.leave(one);
-  admission.leave(one);
+  admission.leave(one, false);
+  admission.leave(one, false);
   EXPECT_EQ(admission.connections(), 0U);
   admission.configure(limits, 100);
-  EXPECT_TRUE(admission.admit(one, 0)) << "both were uncounted";
+  EXPECT_TRUE(admission.admit(one, 0)) << "the one that was counted has left";
+  EXPECT_FALSE(admission.admit(one, 0));
 }
 
 TEST(Admission, BoundsTheMemoryOfUnfinishedHellos) {
