@@ -155,6 +155,8 @@ void Process::publish(const routing::SnapshotPtr& snapshot) {
     waiting_ = snapshot;
     return;
   }
+  // A port may go from one to the other.
+  const auto listening = admin_->listen(snapshot->admin);
   discovery_->update(snapshot->upstreams);
   if (!hung_up_) notify_.reloading();
   hung_up_ = true;
@@ -165,6 +167,7 @@ void Process::publish(const routing::SnapshotPtr& snapshot) {
     metrics_->reloads_failed.fetch_add(1);
     core::log_error("the new configuration cannot be put in force; what was in force stays: {}",
                     published.error().message);
+    if (auto back = admin_->listen(server_->snapshot()->admin); !back) core::log_error("{}", back.error().message);
     reloader_->rejected(server_->snapshot());
     tell_ready();
     return;
@@ -176,9 +179,8 @@ void Process::publish(const routing::SnapshotPtr& snapshot) {
   if (snapshot->workers != metrics_->workers()) {
     core::log_warn("workers: {} takes effect after a restart; {} are running", snapshot->workers, metrics_->workers());
   }
-  if (auto listening = admin_->listen(snapshot->admin); !listening) {
-    core::log_error("admin stays as it was: {}", listening.error().message);
-  }
+  if (!listening) core::log_error("admin stays as it was: {}", listening.error().message);
+  reloader_->rejected(nullptr);
   metrics_->reloads_ok.fetch_add(1);
 }
 

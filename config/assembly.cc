@@ -89,8 +89,8 @@ Assembly::Views Assembly::views(std::size_t listener, std::deque<routing::HostTa
     if (!decides(claim) || find(claim.host).any()) continue;
     auto place = claimed(claim, listener);
     if (!place) continue;
-    const auto& entry = own.emplace_back(routing::HostTable::Entry{claim.host, std::move(*place)});
-    views.push_back({entry.name, &entry.route});
+    const auto& entry = own.emplace_back(routing::HostTable::Entry{claim.host, std::move(*place), true});
+    views.push_back({entry.name, &entry.route, true});
   }
   return views;
 }
@@ -103,8 +103,9 @@ void Assembly::build(routing::Snapshot& snapshot) const {
     routing::HostTable made;
   };
   const auto same = [](const Views& a, const Views& b) {
-    return std::equal(a.begin(), a.end(), b.begin(), b.end(),
-                      [](const auto& x, const auto& y) { return *x.route == *y.route && x.name == y.name; });
+    return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const auto& x, const auto& y) {
+      return *x.route == *y.route && x.name == y.name && x.stand_in == y.stand_in;
+    });
   };
   std::vector<Table> tables;
   std::vector<std::size_t> which;  // of them, by listener
@@ -188,13 +189,14 @@ void Assembly::build_from(const routing::Snapshot& before, const Units& changed,
     for (const auto& name : names) {
       const Both both = find(name);
       Place place;
-      if (both.any()) {
+      const bool stand_in = !both.any();
+      if (!stand_in) {
         place = both.route_on(l);
       } else if (const auto* claim = claims_.find(name); claim != nullptr && claim->host == name) {
         place = claimed(*claim, l);
       }
       if (place) {
-        change.changes.push_back({name, std::move(*place)});
+        change.changes.push_back({name, std::move(*place), stand_in});
       } else {
         change.removed.push_back(name);
       }

@@ -66,8 +66,37 @@ std::string Compiler::State::state_dir(const Settings& settings) const {
   return settings.state_dir.text.empty() ? default_state_dir() : settings.state_dir.text;
 }
 
+// What a compile that is refused must not cost.
+struct Compiler::State::GoodVersion {
+  SourceFile* file;
+  std::shared_ptr<const Parsed> good;
+  bool asked_disk;
+  bool lost;
+};
+
+std::vector<Compiler::State::GoodVersion> Compiler::State::good_versions() {
+  std::vector<GoodVersion> all;
+  all.reserve(known_.size());
+  for (auto& [path, file] : known_) all.push_back({&file, file.good, file.asked_disk, file.lost});
+  return all;
+}
+
+void Compiler::State::refuse(const routing::SnapshotPtr& made, const std::vector<GoodVersion>& before) {
+  base_.reset();  // the next one that is accepted settles everything
+  last_ = made;   // the units are linked for it
+  for (const GoodVersion& one : before) {
+    if (one.file->lost == one.lost) continue;
+    // Linked without its good version, it has to be linked anew.
+    last_ = nullptr;
+    one.file->good = one.good;
+    one.file->asked_disk = one.asked_disk;
+    one.file->lost = one.lost;
+  }
+}
+
 Compiled Compiler::State::compile(Touched touched, const Accept& accept) {
   Compiled out;
+  const auto before = accept ? good_versions() : std::vector<GoodVersion>();
   touched_ = std::move(touched);
   concerned_.clear();
   for (int tries = 0; tries < max_tries; ++tries) {
@@ -94,12 +123,7 @@ Compiled Compiler::State::compile(Touched touched, const Accept& accept) {
   }
   if (out.unstable || out.snapshot == nullptr) return out;
   if (accept) out.refused = accept(*out.snapshot);
-  if (out.refused.empty()) {
-    settle(out);
-  } else {
-    last_ = out.snapshot;  // the units are linked for it
-    base_.reset();         // the next one that is accepted settles everything
-  }
+  out.refused.empty() ? settle(out) : refuse(out.snapshot, before);
   return out;
 }
 
@@ -257,7 +281,8 @@ Compiled Compiler::State::compile_all() {
     if (readable) {
       const Settings& settings = *main.current->settings;
       for (auto& [tenant, unit] : units_) unit.examine(context(settings, none, nullptr));
-      (void)pairs_.load(settings, general_.listing.folders, inputs, problems);
+      CertificatePairs pairs = pairs_;  // what is in use stays known
+      (void)pairs.load(settings, general_.listing.folders, inputs, problems);
     }
   }
   for (auto& [tenant, unit] : units_) unit.conclude(tenant.empty() ? problems.take() : std::vector<Diagnostic>());
@@ -360,8 +385,12 @@ void Compiler::State::write(const SourceFile& file, std::string& problem) {
 Kept Compiler::State::keep() {
   std::string problem;
   for (std::size_t n = 0; n < most_kept && !later_.empty() && problem.empty(); ++n) {
-    const std::string path = *later_.begin();
-    write(known_.at(path), problem);
+    const SourceFile& file = known_.at(*later_.begin());
+    if (file.good == nullptr) {
+      later_.erase(later_.begin());
+    } else {
+      write(file, problem);
+    }
   }
   if (!problem.empty()) unsaved_.merge(later_);  // the next compile tries again, and tells
   if (problem.empty() && !later_.empty()) return Kept::some;

@@ -40,6 +40,10 @@ class Compiler::State {
   }
 
  private:
+  struct GoodVersion;
+  std::vector<GoodVersion> good_versions();
+  // `made` is not put in force: good versions are what they were, and the next compile starts from what is linked.
+  void refuse(const routing::SnapshotPtr& made, const std::vector<GoodVersion>& before);
   // One attempt, of everything or, with `base_`, of what changed: nothing when that is not enough.
   Compiled compile_all();
   std::optional<Compiled> compile_changed();

@@ -88,7 +88,7 @@ class Reloader {
   void start();
 
   // What was delivered last could not be put in force: `in_force` stays. The next compile is held against that, and is
-  // published even if nothing has changed since. On the owner's thread.
+  // published even if nothing has changed since. Null: it was put in force. On the owner's thread.
   void rejected(routing::SnapshotPtr in_force);
 
   // SIGHUP: compile at once. Requests that come before their compile has begun are one. Any thread.

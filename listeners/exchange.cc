@@ -60,7 +60,7 @@ void Exchange::reset() {
   attempts_ = 0;
   status_ = 0;
   stage_ = Stage::over;
-  has_id_ = request_done_ = head_sent_ = answer_done_ = wants_upgrade_ = grpc_ = awaits_continue_ = false;
+  has_id_ = request_done_ = head_sent_ = answer_done_ = wants_upgrade_ = grpc_ = talks_ = awaits_continue_ = false;
 }
 
 Exchange::Text Exchange::keep(std::string_view text) {
@@ -180,17 +180,21 @@ void Exchange::forward(core::RequestHead& head, std::string_view path, const rou
   }
   upstream_->state->runtime().retries.request();
   if (filters != nullptr && !filters->mirrors.empty()) mirror(request);
-  const milliseconds usual = worker_.snapshot().timeouts.response;
-  const milliseconds silence = filters == nullptr ? usual : filters->silence(usual);
-  upstream_stream_.limit_silence(silence);
+  upstream_stream_.limit_silence(silence());
+  talks_ = grpc_ && session_->codec().multiplexed() && !head.has_content_length && head.te_trailers;
   if (!end && head.expect_continue) {
     // The client waits for the upstream's word, or sends without it.
     awaits_continue_ = true;
-    silence.count() == 0 ? body_deadline_.cancel() : await_body(silence);
+    silence().count() == 0 ? body_deadline_.cancel() : await_body(silence());
   }
   tries_.begin(filters, head.method, worker_.now());
   send(request, false);
   if (request_done_) feed_mirrors({}, true);  // none, if the exchange is over
+}
+
+milliseconds Exchange::silence() const {
+  const milliseconds usual = worker_.snapshot().timeouts.response;
+  return rule_ == nullptr || rule_->filters == nullptr ? usual : rule_->filters->silence(usual);
 }
 
 void Exchange::send(const core::OutgoingRequest& request, bool fresh) {
@@ -309,18 +313,19 @@ void Exchange::retry_later() {
 void Exchange::on_next_try() { retry(); }
 
 void Exchange::on_try_timeout() {
-  release_upstream(true);
+  give_up_upstream(rule_->filters->try_timeout);
   const UpstreamFailure failure{UpstreamFailure::Kind::timeout, "no answer within timeouts.try"};
   if (tries_.follows(failure) && pay_for_retry()) return retry_later();
   fail_upstream(failure);
 }
 
 void Exchange::on_request_timeout() {
-  release_upstream(true);
+  give_up_upstream(rule_->filters->request_timeout);
   refuse(504, CloseReason::request_timeout, "the request was not answered within timeouts.request");
 }
 
 void Exchange::on_request_body(std::span<const char> data, bool end) {
+  if (std::exchange(awaits_continue_, false)) await_body(kBodyGrace);  // it waits for no word
   pace_.add(data.size(), worker_.now());
   bytes_in_ += data.size();
   unconsumed_ += data.size();
@@ -404,16 +409,19 @@ UploadPace::Held Exchange::held() const {
 void Exchange::body_timed_out() {
   const auto& timeouts = worker_.snapshot().timeouts;
   const auto in_ms = [](milliseconds time) { return static_cast<std::uint64_t>(time.count()); };
-  if (awaits_continue_ && bytes_in_ == 0) {
+  if (awaits_continue_) {
     release_upstream();
     return fail_upstream({UpstreamFailure::Kind::timeout, "no word on whether the body is wanted"});
   }
-  // A stream of gRPC may be silent before its first answer, too.
-  const bool talks =
-      grpc_ && bytes_in_ > 0 && upstream_ != nullptr && upstream_->transport.version != routing::HttpVersion::http1;
-  if (head_sent_ || talks) {
+  if (head_sent_) {
     if (pace_.quiet(worker_.now(), bytes_in_ + bytes_out_, in_ms(timeouts.tunnel_idle))) {
       return refuse(408, CloseReason::body_too_slow, "neither side has sent anything for timeouts.tunnel_idle");
+    }
+  } else if (talks_ && bytes_in_ > 0 && upstream_stream_.shared()) {
+    // A stream of gRPC may be silent before its first answer, too: for as long as an answer may take.
+    const auto most = silence().count() == 0 ? timeouts.tunnel_idle : silence();
+    if (pace_.quiet(worker_.now(), bytes_in_, in_ms(most))) {
+      return refuse(504, CloseReason::response_timeout, "neither side has sent anything before an answer");
     }
   } else if (pace_.too_slow(worker_.now(), timeouts.request_body_rate, held(), in_ms(timeouts.response))) {
     // No upstream holds a body up for longer than that.
@@ -439,10 +447,7 @@ void Exchange::on_upstream_response(core::ResponseHead& head, bool end) {
     return;
   }
   if (head.status < 200) {
-    if (head.status == 100 && std::exchange(awaits_continue_, false) && !request_done_) {
-      await_body(kBodyGrace);
-      if (bytes_in_ == 0) pace_.restart(worker_.now());
-    }
+    if (head.status == 100) continue_body();
     session_->codec().send_informational(stream_, head);
     return;
   }
@@ -450,6 +455,7 @@ void Exchange::on_upstream_response(core::ResponseHead& head, bool end) {
     return retry_later();
   }
   tries_.answered();
+  continue_body();
   // Over HTTP/2 it would tell the client that the tunnel stands (RFC 8441 5).
   if (wants_upgrade_ && head.status < 300 && session_->codec().multiplexed()) {
     return fail_upstream({UpstreamFailure::Kind::bad_response, "it answered a WebSocket and did not switch protocols"});
@@ -468,6 +474,13 @@ void Exchange::on_upstream_response(core::ResponseHead& head, bool end) {
     session_->codec().send_end(stream_);
     answer_done_ = true;
   }
+}
+
+// The upstream has said what it wants, so that from now on it is the client who is waited for.
+void Exchange::continue_body() {
+  if (!std::exchange(awaits_continue_, false)) return;
+  await_body(kBodyGrace);
+  pace_.restart(worker_.now());
 }
 
 void Exchange::too_many_fields() {

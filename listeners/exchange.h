@@ -93,6 +93,9 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   void settle_forwarding(core::RequestHead& head);
   void forward(core::RequestHead& head, std::string_view path, const routing::UpstreamPtr& upstream, bool end);
   void send(const core::OutgoingRequest& request, bool fresh);
+  // How long the upstream may be silent; 0 = for ever.
+  [[nodiscard]] routing::milliseconds silence() const;
+  void continue_body();
   void too_many_fields();
   void retry();
   // Gives this try up; the next one comes after a pause.
@@ -130,7 +133,9 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   void fail_upstream(const routing::UpstreamFailure& failure);
   void finish(CloseReason reason);
   void write_log(CloseReason reason);
-  void release_upstream(bool in_vain = false);
+  void release_upstream();
+  // It did not answer within the time of a try or of the request.
+  void give_up_upstream(routing::milliseconds time);
   // The client is slow: what is needed no more is given back to the heap.
   void shed();
   void count_upstream_bytes();
@@ -205,7 +210,8 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   bool answer_done_ = false;
   bool fed_ = false;
   bool wants_upgrade_ = false;
-  bool awaits_continue_ = false;  // the client said so, and the upstream has said nothing
+  bool talks_ = false;            // a stream of gRPC: both sides may be silent for a while
+  bool awaits_continue_ = false;  // the client waits to be told that its body is wanted
   bool from_trusted_ = false;
   bool grpc_ = false;  // errors are told in grpc-status
 };

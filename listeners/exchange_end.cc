@@ -140,12 +140,18 @@ void Exchange::count_upstream_bytes() {
   session_->listener().metrics().upstream_received.add(moved.received);
 }
 
-void Exchange::release_upstream(bool in_vain) {
+void Exchange::give_up_upstream(milliseconds time) {
+  // What the connection, the queue or the client's body took of it is no fault of the endpoint.
+  upstream_stream_.blame(time / 2);
+  release_upstream();
+}
+
+void Exchange::release_upstream() {
   if (upstream_stream_.idle()) return;
   endpoint_ = upstream_stream_.endpoint_text();
   if (upstream_stream_.attempts() > 1) attempts_ += upstream_stream_.attempts() - 1;
   count_upstream_bytes();
-  in_vain ? upstream_stream_.give_up() : upstream_stream_.release();
+  upstream_stream_.release();
   session_->take_back(granted_);
 }
 

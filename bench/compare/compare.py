@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 
+import processes
 import report
 from measure import Measure
 from peers import KINDS, OTHER_CPU, PROXY_CPU, Origins, Peer, find_binary
@@ -40,6 +41,7 @@ def parse_arguments():
                         help="another build; NAME is a kind of the above (replaces it) or starts with one and a dash (stands beside it)")
     parser.add_argument("--two-workers", action=argparse.BooleanOptionalAction,
                         help="edgemux with two workers as well, as edgemux-2w, on the same core; default: yes, but not with --quick or --peers")
+    parser.add_argument("--unpinned", action="store_true", help="proxies, client and origins run on all cores: what two workers cost on two cores")
     parser.add_argument("--connections", type=int, help="of idle rows; default 8000, quick 1000")
     parser.add_argument("--log", action="store_true", help="every proxy writes an access log into a file")
     parser.add_argument("--no-trace", action="store_true", help="no system calls (strace)")
@@ -207,7 +209,7 @@ class Comparison:
         return {"date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"), "commit": head.stdout.strip(),
                 "kernel": platform.release(), "cpu": cpu, "cpus": os.cpu_count(), "load": os.getloadavg(), "rounds": o.rounds,
                 "seconds": o.seconds, "clients": o.clients, "connections": o.connections, "log": o.log, "versions": self.versions,
-                "proxy_cpu": PROXY_CPU, "other_cpu": OTHER_CPU}
+                "pinned": not o.unpinned, "proxy_cpu": PROXY_CPU, "other_cpu": OTHER_CPU}
 
 
 def main():
@@ -215,6 +217,7 @@ def main():
     if not {PROXY_CPU, OTHER_CPU} <= os.sched_getaffinity(0):
         sys.exit("two cores are needed: one for the proxy, one for client and origin")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    processes.pinned = not options.unpinned
     comparison = Comparison(options)
     load_before = os.getloadavg()[0]
     interrupted = False

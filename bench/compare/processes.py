@@ -10,6 +10,7 @@ import subprocess
 import time
 
 DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
+pinned = True  # each to its core; else all run wherever the scheduler puts them
 
 
 class Failure(Exception):
@@ -25,7 +26,8 @@ def start(command, cpu, log, environment=None, **pipes):
 
     def prepare():
         os.setpgid(0, 0)
-        os.sched_setaffinity(0, {cpu})
+        if pinned:
+            os.sched_setaffinity(0, {cpu})
         resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
         ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGTERM)
 

@@ -199,7 +199,7 @@ def text(comparison, about):
     if comparison.rated:
         parts.append("p50/p99 in ms at a fixed rate, the same for all; counted from when a request was due.\n\n" + fixed_rate_table(comparison))
     if any(two_workers(comparison)):
-        parts.append("CPU time per unit with two workers, over that with one; both on the same core.\n\n" + two_workers_table(comparison))
+        parts.append("CPU time per unit with two workers, over that with one; both on the same " + ("core" if about["pinned"] else "cores, with client and origin") + ".\n\n" + two_workers_table(comparison))
     if comparison.traces:
         parts.append("System calls per request: data/waiting/all.\n\n" + call_table(comparison))
     problems = list(troubles(comparison))

@@ -80,17 +80,6 @@ Host describe(const Route& route) {
   return host;
 }
 
-// The name has an entry only because its tenant claims it, with the route of the wildcard that covers it: it is no host
-// of its own.
-bool stands_in(const Snapshot& snapshot, const HostTable& hosts, const std::string& name) {
-  const Claim* claim = snapshot.claims == nullptr ? nullptr : snapshot.claims->find(name);
-  if (claim == nullptr || claim->host != name) return false;
-  const auto covering = hosts.candidates(name.starts_with("*.") ? "x" + name.substr(1) : name);
-  const auto own =
-      std::find_if(covering.begin(), covering.end(), [&](const auto& entry) { return entry.name == name; });
-  return own != covering.end() && own + 1 != covering.end() && own->route == (own + 1)->route;
-}
-
 // By name; a host that has several routes, on different listeners, has what they say one behind the other.
 std::map<std::string, Host> hosts_of(const Snapshot& snapshot) {
   struct Found {
@@ -100,7 +89,7 @@ std::map<std::string, Host> hosts_of(const Snapshot& snapshot) {
   std::map<std::string, Found> found;
   for (const auto& listener : snapshot.listeners) {
     for (auto& entry : listener->hosts.entries()) {
-      if (entry.route == nullptr || stands_in(snapshot, listener->hosts, entry.name)) continue;
+      if (entry.route == nullptr || entry.stand_in) continue;
       auto& one = found[std::move(entry.name)];
       if (std::find(one.routes.begin(), one.routes.end(), entry.route.get()) == one.routes.end()) {
         one.routes.push_back(entry.route.get());
@@ -231,7 +220,6 @@ std::vector<std::string> lost_hosts(const Snapshot& before, const Snapshot& afte
   for (const auto& listener : before.listeners) {
     const HostTable* now = named(after, listener->spec.name);
     auto names = (now == nullptr ? none : *now).lost_since(listener->hosts);
-    std::erase_if(names, [&](const std::string& name) { return stands_in(before, listener->hosts, name); });
     lost.insert(lost.end(), std::make_move_iterator(names.begin()), std::make_move_iterator(names.end()));
   }
   std::sort(lost.begin(), lost.end());

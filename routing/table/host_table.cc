@@ -113,7 +113,8 @@ struct alignas(kLine) HostTable::Slot {
   RoutePtr route;
   std::uint16_t names_at = 0;  // bit i: in the line i further
   std::uint8_t length = 0;     // 0: no name is here
-  bool wildcard = false;
+  bool wildcard : 1 = false;
+  bool stand_in : 1 = false;
   // The name; of a longer one, how many bytes from this line's beginning it stands (32 bits).
   std::array<char, kInside> bytes;
 
@@ -132,12 +133,14 @@ struct HostTable::Hashed {
   std::string_view key;
   bool wildcard;
   const RoutePtr* route;
+  bool stand_in;
 };
 
 std::size_t HostTable::Slot::put(const Hashed& name, char* rest) {
   route = *name.route;
   length = static_cast<std::uint8_t>(name.key.size());
   wildcard = name.wildcard;
+  stand_in = name.stand_in;
   if (length <= kInside) {
     std::memcpy(bytes.data(), name.key.data(), length);
     return 0;
@@ -327,7 +330,7 @@ HostTable::HostTable(std::span<const View> entries) {
 std::vector<HostTable::View> HostTable::views_of(const std::vector<Entry>& entries) {
   std::vector<View> views;
   views.reserve(entries.size());
-  for (const Entry& entry : entries) views.push_back({entry.name, &entry.route});
+  for (const Entry& entry : entries) views.push_back({entry.name, &entry.route, entry.stand_in});
   return views;
 }
 
@@ -352,7 +355,7 @@ void HostTable::fill(std::span<const View> entries) {
     const std::string_view key = host_key(entry.name);
     if (key.size() > Slot::kInside) bytes += key.size();
     const bool wildcard = key.size() != entry.name.size();
-    hashed.push_back({hash(key), key, wildcard, entry.route});
+    hashed.push_back({hash(key), key, wildcard, entry.route, entry.stand_in});
     ++begins[shard_of(hashed.back().hash) + 1];
   }
   for (std::size_t i = 1; i <= count; ++i) begins[i] += begins[i - 1];
@@ -382,7 +385,7 @@ void HostTable::rebuild(ShardRef& shard, Arena& arena, std::span<const Hashed> f
     old->each([&](const Slot& slot) {
       count_label(slot.key(), slot.wildcard, -1);
       if (std::find(gone.begin(), gone.end(), slot.key()) != gone.end()) return;
-      all.push_back({hash(slot.key()), slot.key(), slot.wildcard, &slot.route});
+      all.push_back({hash(slot.key()), slot.key(), slot.wildcard, &slot.route, slot.stand_in});
     });
   }
   ShardRef made;
@@ -418,12 +421,12 @@ HostTable HostTable::with(const std::vector<Entry>& changes, const std::vector<s
   std::vector<ShardRef> directory(shards_.begin(), shards_.end());
   std::vector<Hashed> touched;  // a null route pointer: removed
   touched.reserve(changes.size() + removed.size());
-  const auto touch = [&](const std::string& name, const RoutePtr* route) {
+  const auto touch = [&](const std::string& name, const RoutePtr* route, bool stand_in) {
     const std::string_view key = host_key(name);
-    touched.push_back({hash(key), key, key.size() != name.size(), route});
+    touched.push_back({hash(key), key, key.size() != name.size(), route, stand_in});
   };
-  for (const Entry& entry : changes) touch(entry.name, &entry.route);
-  for (const std::string& name : removed) touch(name, nullptr);
+  for (const Entry& entry : changes) touch(entry.name, &entry.route, entry.stand_in);
+  for (const std::string& name : removed) touch(name, nullptr, false);
   const auto shard = [this](const Hashed& name) { return shard_of(name.hash); };
   std::sort(touched.begin(), touched.end(), [&](const auto& a, const auto& b) { return shard(a) < shard(b); });
 
@@ -499,7 +502,7 @@ std::vector<HostTable::Entry> HostTable::candidates(std::string_view name) const
   if (size_ == 0 || name.empty() || name.size() > longest_name || name.front() == '.') return result;
   const auto add = [&](std::string_view key) {
     if (const Slot* slot = find_key(key)) {
-      result.push_back({(slot->wildcard ? "*" : "") + std::string(key), slot->route});
+      result.push_back({(slot->wildcard ? "*" : "") + std::string(key), slot->route, slot->stand_in});
     }
   };
   add(name);
@@ -515,7 +518,7 @@ std::vector<std::string> HostTable::lost_since(const HostTable& before) const {
     Shard* const shard = before.shards_[i].get();
     if (shard == nullptr || (kin && shards_[i].get() == shard)) continue;
     shard->each([&](const Slot& slot) {
-      if (slot.route == nullptr) return;
+      if (slot.route == nullptr || slot.stand_in) return;
       auto name = (slot.wildcard ? "*" : "") + std::string(slot.key());
       if (!serves(name)) lost.push_back(std::move(name));
     });
@@ -539,7 +542,7 @@ std::vector<HostTable::Entry> HostTable::entries() const {
   for (const ShardRef& shard : shards_) {
     if (shard.get() == nullptr) continue;
     shard->each([&](const Slot& slot) {
-      result.push_back({(slot.wildcard ? "*" : "") + std::string(slot.key()), slot.route});
+      result.push_back({(slot.wildcard ? "*" : "") + std::string(slot.key()), slot.route, slot.stand_in});
     });
   }
   return result;

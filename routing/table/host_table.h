@@ -42,12 +42,15 @@ class HostTable {
   struct Entry {
     std::string name;  // normalised, at most 253 bytes; "*.example.com" for a wildcard
     RoutePtr route;    // null = detached
+    // The name is somebody's, who says nothing of it: the route is a wildcard's that covers it, or none.
+    bool stand_in = false;
   };
 
   // An entry, as somebody else holds it.
   struct View {
     std::string_view name;
     const RoutePtr* route;  // never null itself
+    bool stand_in = false;
   };
 
   HostTable();
@@ -76,8 +79,8 @@ class HostTable {
   // `explain`, not for the data path.
   [[nodiscard]] std::vector<Entry> candidates(std::string_view name) const;
 
-  // Attached names of `before` that are not attached here. Costs what differs, where one table was made with() the
-  // other.
+  // Attached names of `before`, but for stand-ins, that are not attached here. Costs what differs, where one table was
+  // made with() the other.
   [[nodiscard]] std::vector<std::string> lost_since(const HostTable& before) const;
 
   // Attached and detached names.

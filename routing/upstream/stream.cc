@@ -1,5 +1,7 @@
 #include "routing/upstream/stream.h"
 
+#include <algorithm>
+
 #include "routing/upstream/connection.h"
 #include "routing/upstream/pool.h"
 
@@ -62,6 +64,7 @@ void UpstreamStream::give_back() {
 
 void UpstreamStream::expect_answer() {
   awaiting_ = true;
+  if (state_ == State::ready) asked_at_ = connection_->context_.loop.now();
   touch();
 }
 
@@ -128,11 +131,11 @@ UpstreamStream::Upgraded UpstreamStream::take_stream() {
   return {std::move(connection.stream_), std::move(connection.stash_), UpstreamPlace(connection)};
 }
 
-void UpstreamStream::give_up() {
-  if (state_ == State::ready && awaiting_ && !answered_ && pending() == 0) {
-    connection_->pool_.failed(*connection_->endpoint_);
-  }
-  release();
+void UpstreamStream::blame(std::chrono::milliseconds fair) {
+  if (state_ != State::ready || !awaiting_ || answered_ || pending() > 0) return;
+  const std::uint64_t since = shared() ? asked_at_ : std::max(asked_at_, connection_->took_at_);
+  if (connection_->context_.loop.now() - since < static_cast<std::uint64_t>(fair.count())) return;
+  connection_->pool_.failed(*connection_->endpoint_);
 }
 
 void UpstreamStream::release() {

@@ -120,9 +120,9 @@ class UpstreamStream {
   void expect_answer();
 
   // ---- in any state ----
-  // Whoever asked waits no longer: where the whole request has been sent and nothing has come, its endpoint has failed.
-  // Then as release().
-  void give_up();
+  // Whoever asked waits no longer, and releases it next. Where the endpoint has had the whole request for at least
+  // `fair` and has sent nothing, it has failed.
+  void blame(std::chrono::milliseconds fair);
   void release();
   [[nodiscard]] bool idle() const { return state_ == State::none; }
   [[nodiscard]] bool ready() const { return state_ == State::ready; }
@@ -172,6 +172,7 @@ class UpstreamStream {
   UpstreamPool* pool_ = nullptr;  // while queued
   core::Timer deadline_;
   std::optional<std::chrono::milliseconds> silence_;
+  std::uint64_t asked_at_ = 0;  // when the request was complete
   std::string_view endpoint_text_;
   const EndpointState* endpoint_state_ = nullptr;
   std::size_t unconsumed_ = 0;  // of the answer's body, not yet given back to the codec

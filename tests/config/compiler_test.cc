@@ -355,6 +355,23 @@ TEST_F(CompilerTest, ABrokenIncludeKeepsItsLastGoodBytesOverRestarts) {
   EXPECT_EQ(route_of(compiler()->compile(), 1, "a2.example.com"), "");
 }
 
+TEST_F(CompilerTest, ABrokenMainFileForgetsNoPair) {
+  const auto with = [&](const char* key) {
+    main_file(std::string(key) + ": [{ cert: " + path("s.pem") + ", key: " + path("s.key") + " }]\n");
+  };
+  pair("s.pem", "s.key", {"s.example"});
+  with("certificates");
+  const auto it = compiler();
+  ASSERT_EQ(it->compile().snapshot->certificates->pairs().size(), 1U);
+  with("certifcates");
+  ASSERT_FALSE(it->compile().main_ok);
+  write("s.pem", "half renewed");
+  with("certificates");
+  const auto c = it->compile();
+  EXPECT_EQ(c.snapshot->certificates->pairs().size(), 1U);
+  EXPECT_THAT(text(c), HasSubstr("the pair that was loaded before stays in use"));
+}
+
 TEST_F(CompilerTest, LastGoodBytesFollowTheStateDirectory) {
   const auto to = [&](const char* state_dir) {
     main_file(std::string("include: [a.yaml, b.yaml]\nstate_dir: ") + state_dir + "\n");

@@ -372,14 +372,38 @@ TEST_F(TenantsTest, ATenantsFileIsNoLinkToSomebodyElses) {
 
 TEST_F(TenantsTest, ABrokenMainFileHidesNothingElse) {
   write("edgemux.yaml", std::string(kMain) + "bogus: 1\ncertificates: [{ directory: nowhere }]\n");
-  write("tenants.d/a/x.yaml",
-        "routes:\n"
-        "  - { host: a.example, passthrough: nobody }\n");
+  write("tenants.d/a/x.yaml", "tenant: a\nroutes: [{ host: a.example, passthrough: nobody }]\n");
   const auto c = compile();
   EXPECT_FALSE(c.main_ok);
+  EXPECT_EQ(c.errors(), 3U) << text(c);
   EXPECT_THAT(text(c), HasSubstr("unknown key 'bogus'"));
   EXPECT_THAT(text(c), HasSubstr("nowhere: No such file or directory"));
-  EXPECT_THAT(text(c), HasSubstr("tenants.d/a/x.yaml:2:37: error: unknown upstream 'nobody'"));
+  EXPECT_THAT(text(c), HasSubstr("tenants.d/a/x.yaml:2:42: error: unknown upstream 'nobody'"));
+}
+
+TEST_F(TenantsTest, ARefusedTableGivesUpNoLastGoodVersion) {
+  const auto with_limit = [&](const std::string& limit) {
+    std::string main = kMain;
+    const auto at = main.find("a: { ");
+    write("edgemux.yaml", main.insert(at + 5, limit));
+  };
+  write("tenants.d/a/x.yaml", "routes: [{ host: a.example, passthrough: \"10.1.0.1:443\" }]\n");
+  const auto it = compiler();
+  ASSERT_EQ(owner(it->compile(), "a.example"), "a: a.example");
+  write("tenants.d/a/x.yaml", "routes: 7\n");
+  ASSERT_EQ(owner(it->compile(), "a.example"), "a: a.example");
+  with_limit("limits: { config_size: 10B }, ");
+  const auto refused = it->compile(Touched::everything(), [](const routing::Snapshot&) { return "no"; });
+  EXPECT_EQ(refused.refused, "no");
+  EXPECT_EQ(owner(refused, "a.example"), "") << "it is what would be in force";
+  with_limit("");
+  EXPECT_EQ(owner(it->compile(), "a.example"), "a: a.example");
+  EXPECT_EQ(owner(compile(), "a.example"), "a: a.example") << "after a restart";
+  // Where the table is accepted, it is given up.
+  with_limit("limits: { config_size: 10B }, ");
+  EXPECT_EQ(owner(it->compile(), "a.example"), "");
+  with_limit("");
+  EXPECT_EQ(owner(it->compile(), "a.example"), "");
 }
 
 // What is in force is what a fresh start would come to.

@@ -396,6 +396,32 @@ def test_who_expects_100_waits_as_long_as_the_rule_says(site):
     site.edge.wait_access(status=504, reason="response_timeout", detail=lambda d: "whether the body is wanted" in d)
 
 
+def test_an_answer_that_needs_no_body_goes_on_as_long_as_it_likes(site):
+    def stream(call):
+        call.send(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n")
+        for n in range(6):
+            call.send(b"%d" % n)
+            call.origin.gate("pause").wait(0.2)
+        return False
+
+    site.origin.scripts["/stream"] = stream
+    site.start(timeouts={"response": "500ms"})
+    with site.wire() as wire:
+        wire.send(request("/stream", HOST, "POST", [("Expect", "100-continue"), ("Content-Length", 4)]))
+        answer = wire.response()
+        assert (answer.status, answer.body) == (200, b"012345")
+
+
+@pytest.mark.full
+def test_who_sends_without_being_told_has_the_pace_of_a_body(site):
+    """Also where the upstream may be silent for ever."""
+    site.origin.scripts["/mute"] = lambda call: call.gate("mute") and False
+    site.start(site.route({"path": "/", "upstream": site.origin.address, "timeouts": {"request": "0s"}}))
+    with site.wire(within=30) as wire:
+        wire.send(request("/mute", HOST, "POST", [("Expect", "100-continue"), ("Content-Length", 1000)]) + b"x")
+        assert wire.response().status == 408
+
+
 def test_a_rule_bounds_silence(site):
     """Also in the middle of an answer, which `try` does not."""
     def halt(call):

@@ -236,6 +236,27 @@ def test_who_lets_requests_wait_in_vain_is_ejected(site, three, timeouts):
     assert states(site) == {"unchecked": 1, "ejected": 1}
 
 
+def test_a_client_that_is_late_itself_ejects_nobody(site, origin):
+    """What is left of the request's time when its last byte comes is no fair time for an answer."""
+    def slow(call):
+        call.read_body()
+        call.origin.gate("pause").wait(0.4)
+        call.answer(body=b"here")
+        return call.keep
+
+    origin.scripts["/slow"] = slow
+    site.start(site.route({"path": "/", "upstream": "app", "timeouts": {"request": "1200ms"}}),
+               upstreams=app([origin], outlier={"consecutive_failures": 1, "max_ejected": "100%"}), workers=1)
+    for _ in range(2):
+        with site.wire() as wire:
+            wire.send(b"POST /slow HTTP/1.1\r\nHost: own.example.com\r\nContent-Length: 2\r\n\r\na")
+            wire.is_quiet(1.0)
+            wire.send(b"b")
+            assert wire.response().status == 504
+    assert states(site) == {"unchecked": 1}
+    assert site.ask("/slow", method="POST", body=b"ab").status == 200
+
+
 def test_no_more_than_the_cap_are_ejected(site, three):
     for origin in three[:2]:
         origin.close()

@@ -225,6 +225,18 @@ def test_what_cannot_be_put_in_force_changes_nothing(edge):
     until((edge.short / "other.sock").exists, "its admin socket, too")
 
 
+def test_a_port_goes_from_the_probes_to_a_listener(edge):
+    edge.start(routes=[says("1")])
+    fresh = free_port()
+    http = {"name": "http", "bind": [f"127.0.0.1:{edge.http}", f"127.0.0.1:{edge.probes}"], "protocol": "http"}
+    edge.write(edge.base(listeners=[http], routes=[says("2")],
+                         admin={"bind": f"unix:{edge.short}/admin.sock", "probes": f"127.0.0.1:{fresh}"}))
+    edge.wait_log("generation 2: 1 hosts")
+    until(lambda: answer(edge, port=edge.probes) == "2", "the listener has it")
+    with Wire.connect(fresh) as wire:
+        assert wire.ask("/healthz", "localhost").status == 200
+
+
 @pytest.mark.sanitizer
 def test_an_in_place_write_is_taken(edge):
     edge.start(routes=[says("1")])
