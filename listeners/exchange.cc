@@ -230,10 +230,10 @@ void Exchange::send(const core::OutgoingRequest& request, bool fresh) {
 void Exchange::go(const core::OutgoingRequest& request) {
   const bool trailers = saved_ != nullptr && saved_->has_trailers();
   const bool end = request_done_ && early_body_.empty() && !trailers;
-  upstream_stream_.send_request(request, end);
   stage_ = Stage::uploading;
-  if (!early_body_.empty()) upstream_stream_.send_body(early_body_);
-  if (!request_done_) return;
+  upstream_stream_.send_request(request, end);
+  if (!early_body_.empty() && upstream_stream_.ready()) upstream_stream_.send_body(early_body_);
+  if (!request_done_ || !upstream_stream_.ready()) return;
   if (trailers) {
     core::FieldList fields;
     saved_->trailers(fields);
@@ -352,9 +352,9 @@ void Exchange::on_request_body(std::span<const char> data, bool end) {
     count_kept();
   }
   upstream_stream_.send_body(data);
-  if (!end) return;
+  if (!end || !upstream_stream_.ready()) return;  // a connection that breaks by being written to has told so
   upstream_stream_.send_end();
-  upload_ended();
+  if (upstream_stream_.ready()) upload_ended();
 }
 
 void Exchange::on_request_trailers(core::FieldList& fields) {
@@ -470,10 +470,9 @@ void Exchange::on_upstream_response(core::ResponseHead& head, bool end) {
   }
   head_sent_ = true;
   session_->codec().send_head(stream_, head, plan);
-  if (end) {
-    session_->codec().send_end(stream_);
-    answer_done_ = true;
-  }
+  if (!end || stage_ == Stage::over) return;
+  session_->codec().send_end(stream_);
+  answer_done_ = stage_ != Stage::over;
 }
 
 // The upstream has said what it wants, so that from now on it is the client who is waited for.
@@ -492,16 +491,15 @@ void Exchange::on_upstream_body(std::span<const char> data, bool end) {
   bytes_out_ += data.size();
   charge_bandwidth(data.size());
   session_->codec().send_body(stream_, data);
-  if (end) {
-    session_->codec().send_end(stream_);
-    answer_done_ = true;
-  }
+  if (!end || stage_ == Stage::over) return;  // a client that floods is lost by writing to it
+  session_->codec().send_end(stream_);
+  answer_done_ = stage_ != Stage::over;
 }
 
 void Exchange::on_upstream_trailers(core::FieldList& fields) {
   if (stage_ == Stage::over) return;
   session_->codec().send_trailers(stream_, fields);
-  answer_done_ = true;
+  answer_done_ = stage_ != Stage::over;
 }
 
 void Exchange::on_upstream_event_end() {

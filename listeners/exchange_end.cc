@@ -127,8 +127,9 @@ void Exchange::reply(const LocalReply& answer) {
   core::BodyPlan plan;
   if (!answer.body.empty()) plan = {core::BodyPlan::Kind::length, answer.body.size()};
   codec.send_head(stream_, head, plan);
-  codec.send_body(stream_, {answer.body.data(), answer.body.size()});
-  codec.send_end(stream_);
+  if (stage_ != Stage::over) codec.send_body(stream_, {answer.body.data(), answer.body.size()});
+  if (stage_ != Stage::over) codec.send_end(stream_);
+  if (stage_ == Stage::over) return;  // the client was lost
   bytes_out_ = answer.body.size();
   session_->flush();
   if (stage_ != Stage::over) finish(answer.reason);

@@ -334,6 +334,10 @@ void HttpSession::on_request_reset(core::StreamId stream) {
   if (!busy()) await_next();
 }
 
+void HttpSession::on_tunnel_over(core::StreamId stream) {
+  if (StreamTunnel* tunnel = tunnel_of(stream)) tunnel->client().is_over();
+}
+
 void HttpSession::on_stream_writable(core::StreamId stream) {
   if (congested()) return again_.request();  // as soon as that is sent
   Exchange* exchange = exchange_of(stream);
@@ -394,7 +398,7 @@ void HttpSession::resume_reading() {
 
 StreamTunnel* HttpSession::tunnel_of(core::StreamId stream) {
   for (const auto& tunnel : stream_tunnels_) {
-    if (tunnel->id() == stream) return tunnel.get();
+    if (tunnel->id() == stream && tunnel->has_stream()) return tunnel.get();
   }
   return nullptr;
 }
@@ -402,6 +406,7 @@ StreamTunnel* HttpSession::tunnel_of(core::StreamId stream) {
 void HttpSession::stream_tunnel_done(StreamTunnel& tunnel, CloseReason reason, std::string_view detail) {
   const auto place = std::find_if(stream_tunnels_.begin(), stream_tunnels_.end(),
                                   [&](const auto& one) { return one.get() == &tunnel; });
+  if (place == stream_tunnels_.end()) return;
   std::unique_ptr<StreamTunnel> gone = std::move(*place);
   stream_tunnels_.erase(place);
   tunnel.tunnel().closed(listener().metrics());

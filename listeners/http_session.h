@@ -146,6 +146,7 @@ class HttpSession final : public Session,
   void on_request_body(core::StreamId stream, std::span<const char> data, bool end) override;
   void on_request_trailers(core::StreamId stream, core::FieldList& fields) override;
   void on_request_reset(core::StreamId stream) override;
+  void on_tunnel_over(core::StreamId stream) override;
   void on_stream_writable(core::StreamId stream) override;
   void on_malformed(core::StreamId stream, std::uint16_t status, const char* reason) override;
   void on_tunnel_closed(CloseReason reason, const char* detail) override;

@@ -43,11 +43,15 @@ void MirroredRequest::go() {
     stream_.send_body(body_);
     stream_.send_end();
   }
+  if (!stream_.ready()) return;
   stream_.expect_answer();
   stream_.flush();
 }
 
-void MirroredRequest::on_upstream_response(core::ResponseHead&, bool end) { done_ = done_ || end; }
+void MirroredRequest::on_upstream_response(core::ResponseHead& head, bool end) {
+  switched_ = head.status == 101;  // nobody has asked for that: what follows is nothing that could be counted
+  done_ = done_ || end || switched_;
+}
 
 void MirroredRequest::on_upstream_body(std::span<const char> data, bool end) {
   answer_bytes_ += data.size();
@@ -58,7 +62,7 @@ void MirroredRequest::on_upstream_trailers(core::FieldList&) { done_ = true; }
 
 void MirroredRequest::on_upstream_event_end() {
   if (!done_) return;
-  result_ = core::MirrorResult::answered;
+  result_ = switched_ ? core::MirrorResult::failed : core::MirrorResult::answered;
   over();
 }
 

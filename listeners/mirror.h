@@ -58,6 +58,7 @@ class MirroredRequest final : public core::Retirable, private routing::UpstreamS
   bool counted_ = true;  // among those that are alive; not once it is over and waits to be freed
   bool too_large_ = false;
   bool done_ = false;
+  bool switched_ = false;  // to another protocol
 };
 
 class Mirrors {

@@ -13,13 +13,24 @@ namespace edgemux::listeners {
 void CodecStream::received(std::span<const char> data, bool end) {
   input_.append(data.data(), data.size());
   ended_ = ended_ || end;
-  tell();
+  again_.request();
 }
 
 void CodecStream::was_reset() {
   reset_ = finished_ = true;
-  tell();
+  again_.request();
 }
+
+CodecStream::CodecStream(HttpSession& session, core::StreamId id)
+    : session_(session),
+      id_(id),
+      again_(
+          session.worker().loop(),
+          [](void* self) {
+            auto& stream = *static_cast<CodecStream*>(self);
+            if (stream.observer_ != nullptr) stream.observer_->on_ready(stream);
+          },
+          this) {}
 
 core::IoResult CodecStream::read(std::span<char> buffer) {
   if (reset_) return {core::IoStatus::error, 0, ECONNRESET};
@@ -31,8 +42,10 @@ core::IoResult CodecStream::read(std::span<char> buffer) {
     input_.clear();
     taken_ = 0;
   }
-  session_.codec().consumed(id_, count);
-  session_.flush();
+  if (!over_) {
+    session_.codec().consumed(id_, count);
+    session_.flush();
+  }
   return {core::IoStatus::ok, count, 0};
 }
 
@@ -58,7 +71,7 @@ void CodecStream::shutdown_write() {
 }
 
 void CodecStream::abort() {
-  if (std::exchange(reset_, true)) return;
+  if (std::exchange(reset_, true) || over_) return;
   session_.codec().reset(id_, core::StreamError::cancel);
   session_.flush();
 }

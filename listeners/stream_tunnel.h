@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "core/http/codec.h"
+#include "core/io/event_loop.h"
 #include "core/io/retirable.h"
 #include "core/io/stream.h"
 #include "listeners/tunnel.h"
@@ -23,12 +24,17 @@ class HttpSession;
 // What the client sends is kept until it is read; the stream's window bounds it.
 class CodecStream final : public core::Stream {
  public:
-  CodecStream(HttpSession& session, core::StreamId id) : session_(session), id_(id) {}
+  CodecStream(HttpSession& session, core::StreamId id);
 
-  // ---- from the session
+  // ---- from the session. The tunnel goes on from the loop: the session may be in the middle of what it has received,
+  // in a buffer that the tunnel would read into.
   void received(std::span<const char> data, bool end);
   void was_reset();
-  void may_write() { tell(); }
+  void may_write() { again_.request(); }
+  // Both halves have ended, and the number may be another stream's from now on.
+  void is_over() { over_ = finished_ = true; }
+
+  [[nodiscard]] bool over() const { return over_ || reset_; }
 
   void set_observer(core::StreamObserver* observer) override { observer_ = observer; }
   core::IoResult read(std::span<char> buffer) override;
@@ -41,10 +47,6 @@ class CodecStream final : public core::Stream {
   void abort() override;
 
  private:
-  void tell() {
-    if (observer_ != nullptr) observer_->on_ready(*this);
-  }
-
   HttpSession& session_;
   core::StreamId id_;
   core::StreamObserver* observer_ = nullptr;
@@ -53,6 +55,8 @@ class CodecStream final : public core::Stream {
   bool ended_ = false;     // the client's half
   bool reset_ = false;
   bool finished_ = false;  // our half
+  bool over_ = false;
+  core::Deferred again_;
 };
 
 class StreamTunnel final : public core::Retirable, private Tunnel::Observer {
@@ -62,11 +66,16 @@ class StreamTunnel final : public core::Retirable, private Tunnel::Observer {
 
   [[nodiscard]] core::StreamId id() const { return id_; }
   [[nodiscard]] CodecStream& client() { return client_; }
+  // The number is this tunnel's still.
+  [[nodiscard]] bool has_stream() const { return !client_.over(); }
   [[nodiscard]] const routing::UpstreamPlace& place() const { return place_; }
   [[nodiscard]] const Tunnel& tunnel() const { return tunnel_; }
   [[nodiscard]] std::uint64_t began_us() const { return began_us_; }
   // The connection is closing: the upstream's side ends with it.
-  void cut() { upstream_->abort(); }
+  void cut() {
+    tunnel_.stop();
+    upstream_->abort();
+  }
 
  private:
   void on_tunnel_closed(CloseReason reason, const char* detail) override;

@@ -68,6 +68,7 @@ bool Tunnel::may_move(const Payers& payers) {
 }
 
 void Tunnel::pump() {
+  if (stopped_) return;
   const Payers payers{worker_.shared().sources, *source_, tenant_};
   const bool limited = payers.limited();
   if (limited && !may_move(payers)) return;
@@ -117,6 +118,7 @@ void Tunnel::pump() {
 }
 
 void Tunnel::stop() {
+  stopped_ = true;
   again_.cancel();
   deadline_.cancel();
   if (pause_ != nullptr) pause_->cancel();

@@ -50,6 +50,12 @@ class Tunnel final : private core::StreamObserver {
     tenant_ = tenant;
   }
   void start();
+  // Nothing more is moved, and nothing told: the streams may still be.
+  void stop();
+  // Soon, from the loop.
+  void wake() {
+    if (!stopped_) again_.request();
+  }
 
   // Begins and ends the tunnel's part in the listener's figures.
   void opened(core::ListenerMetrics& metrics) const;
@@ -62,7 +68,6 @@ class Tunnel final : private core::StreamObserver {
  private:
   void on_ready(core::Stream& stream) override;
   void pump();
-  void stop();
   // False: somebody's bandwidth is used up for now; the tunnel goes on by itself.
   bool may_move(const Payers& payers);
   void timed_out();
@@ -79,7 +84,8 @@ class Tunnel final : private core::StreamObserver {
   core::Deferred again_;
   const core::SocketAddress* source_ = nullptr;
   routing::TenantState* tenant_ = nullptr;
-  std::uint64_t charged_ = 0;           // bytes that were charged to bandwidths
+  std::uint64_t charged_ = 0;  // bytes that were charged to bandwidths
+  bool stopped_ = false;
   std::unique_ptr<core::Timer> pause_;  // made where the bandwidth was used up once
 };
 

@@ -57,6 +57,8 @@ class ServerCodec {
     virtual void on_request_trailers(StreamId stream, FieldList& fields) = 0;
     // The client took the stream back. Nothing more is sent on it.
     virtual void on_request_reset(StreamId stream) = 0;
+    // Both halves of a stream that send_upgrade() made a tunnel have ended: its number may be given to another one.
+    virtual void on_tunnel_over(StreamId) {}
     virtual void on_stream_writable(StreamId stream) = 0;
     // The request of this stream is broken; `status` is what to answer, if an answer is still possible. In HTTP/1 there
     // is no next message then. Stream 0: the connection is broken, the codec has written what is to be said (GOAWAY)

@@ -379,6 +379,7 @@ int Http2Connection::stream_closed(std::int32_t id, std::uint32_t error) {
   if (whole) {
     guard_.earn_answer();
     on_answered();
+    if (!stopped_) on_whole(*stream);
   }
   if (!stopped_ && !std::exchange(stream->abandoned, true) && !whole) on_lost(*stream, error);
   nghttp2_session_set_stream_user_data(session_, id, nullptr);

@@ -64,6 +64,8 @@ class Http2Connection {
   virtual void on_broken_body(Http2Stream& stream, const char* reason) = 0;
   // Over before both sides had ended. The stream goes right after.
   virtual void on_lost(Http2Stream& stream, std::uint32_t error) = 0;
+  // Both halves have ended.
+  virtual void on_whole(Http2Stream&) {}
   virtual void on_writable(Http2Stream& stream) = 0;
   virtual void on_broken(std::uint16_t status, const char* reason) = 0;
   // A stream has gone, or the peer's SETTINGS or GOAWAY came.

@@ -93,6 +93,9 @@ class Http2Server final : public MultiplexedServerCodec, private Http2Connection
   void on_body(Http2Stream& stream, std::span<const char> data, bool end) override;
   void on_broken_body(Http2Stream& stream, const char* reason) override;
   void on_lost(Http2Stream& stream, std::uint32_t error) override;
+  void on_whole(Http2Stream& stream) override {
+    if (stream.tunnel) observer_.on_tunnel_over(stream.slot);
+  }
   void on_writable(Http2Stream& stream) override { observer_.on_stream_writable(stream.slot); }
   void on_limit_known() override { end_early(); }
   void on_answered() override {

@@ -411,8 +411,8 @@ void UpstreamConnection::on_response_reset(core::StreamId id, bool unprocessed, 
 }
 
 void UpstreamConnection::on_bad_response(core::StreamId id, const char* reason) {
-  UpstreamStream* stream = stream_of(id);
   if (!codec_->multiplexed() || id == 0) return fail(UpstreamFailure::Kind::bad_response, reason);
+  UpstreamStream* stream = stream_of(id);
   if (stream == nullptr) return;
   fail_stream(*stream, {UpstreamFailure::Kind::bad_response, reason, stream->reused_, stream->answered_, false});
 }

@@ -76,7 +76,8 @@ class UpstreamConnection final : public core::Retirable,
   void write();
   // on_upstream_writable() to all whose bytes are gone, once the output is empty.
   void tell_writable();
-  UpstreamStream* stream_of(core::StreamId id) { return id <= streams_.size() ? streams_[id - 1] : nullptr; }
+  // Null: there is none, as for 0, which is the connection.
+  UpstreamStream* stream_of(core::StreamId id) { return id - 1U < streams_.size() ? streams_[id - 1U] : nullptr; }
 
   void on_ready(core::Stream& stream) override;
   void on_connected(std::unique_ptr<core::TcpStream> stream, const Endpoint& endpoint, unsigned attempts) override;

@@ -398,8 +398,8 @@ void UpstreamPool::take_back(UpstreamConnection& connection) {
   const bool scarce = connection.leased_ && waiting_.empty() && upstream_->state->runtime().pending.load() != 0;
   const bool multiplexed = connection.codec_->multiplexed();
   const bool left_over = !multiplexed && (!connection.output_.empty() || !connection.stash_.empty());
-  if (!worth || scarce || left_over || !connection.codec_->reusable() || room_.size() >= keep.connections ||
-      (!multiplexed && connection.says_more())) {
+  if (!worth || scarce || left_over || !connection.codec_->reusable() ||
+      room_.size() - (connection.listed_ ? 1 : 0) >= keep.connections || (!multiplexed && connection.says_more())) {
     connection.close();
     return;
   }

@@ -28,11 +28,17 @@ void UpstreamStream::send_request(const core::OutgoingRequest& request, bool end
   if (connection_->codec_->multiplexed()) connection_->codec_->allow(id_, observer_.upstream_window());
 }
 
-void UpstreamStream::send_body(std::span<const char> data) { connection_->codec_->send_body(id_, data); }
+void UpstreamStream::send_body(std::span<const char> data) {
+  if (state_ == State::ready) connection_->codec_->send_body(id_, data);
+}
 
-void UpstreamStream::send_end() { connection_->codec_->send_end(id_); }
+void UpstreamStream::send_end() {
+  if (state_ == State::ready) connection_->codec_->send_end(id_);
+}
 
-void UpstreamStream::send_trailers(const core::FieldList& fields) { connection_->codec_->send_trailers(id_, fields); }
+void UpstreamStream::send_trailers(const core::FieldList& fields) {
+  if (state_ == State::ready) connection_->codec_->send_trailers(id_, fields);
+}
 
 bool UpstreamStream::shared() const { return state_ == State::ready && connection_->codec_->multiplexed(); }
 

@@ -106,7 +106,8 @@ class UpstreamStream {
   // the pool's context says.
   void limit_silence(std::chrono::milliseconds time) { silence_ = time; }
 
-  // ---- from ready on ----
+  // ---- from ready on. A connection may break by being written to: then its end is told before the call returns, and
+  // what is sent after that goes nowhere.
   void send_request(const core::OutgoingRequest& request, bool end);
   void send_body(std::span<const char> data);
   void send_end();

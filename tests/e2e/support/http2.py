@@ -181,6 +181,19 @@ class H2Client:
         elif isinstance(event, h2.events.PingAckReceived):
             self.pings += 1
 
+    def poll(self, seconds):
+        """Receives what comes within that time."""
+        end = time.monotonic() + seconds
+        try:
+            while (left := end - time.monotonic()) > 0:
+                self.wire.sock.settimeout(left)
+                if not self.pump():
+                    break
+        except TimeoutError:
+            pass
+        finally:
+            self.wire.sock.settimeout(patience(self.within))
+
     def until(self, condition, what):
         limit = time.monotonic() + patience(self.within)
         while not condition():
