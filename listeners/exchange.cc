@@ -270,6 +270,7 @@ void Exchange::on_upstream_ready() {
   std::vector<Field> fields;
   go(saved_->request(fields));
   upstream_stream_.flush();
+  if (!upstream_stream_.ready()) return;  // its connection broke by that, which has been told
   throttle();
   if (early_body_.size() > kMostPending) tries_.give_up_retries();
   if (!tries_.may_follow()) early_body_.clear();
@@ -286,11 +287,10 @@ void Exchange::mirror(const core::OutgoingRequest& request) {
 }
 
 void Exchange::feed_mirrors(std::span<const char> data, bool end) {
-  for (auto& copy : mirrors_) {
-    copy->add_body(data);
-    if (end) worker_.mirrors().send(std::move(copy));
-  }
-  if (end) mirrors_.clear();
+  for (auto& copy : mirrors_) copy->add_body(data);
+  if (!end) return;
+  // Sending may break a connection that is this request's as well, and so end it.
+  for (auto& copy : std::exchange(mirrors_, {})) worker_.mirrors().send(std::move(copy));
 }
 
 void Exchange::retry() {
@@ -305,6 +305,7 @@ bool Exchange::pay_for_retry() { return upstream_->state->runtime().retries.take
 
 void Exchange::retry_later() {
   release_upstream();
+  if (stage_ == Stage::over) return;
   stage_ = Stage::connecting;
   first_byte_us_ = 0;
   tries_.pause(worker_.now(), worker_.random());
@@ -314,6 +315,7 @@ void Exchange::on_next_try() { retry(); }
 
 void Exchange::on_try_timeout() {
   give_up_upstream(rule_->filters->try_timeout);
+  if (stage_ == Stage::over) return;
   const UpstreamFailure failure{UpstreamFailure::Kind::timeout, "no answer within timeouts.try"};
   if (tries_.follows(failure) && pay_for_retry()) return retry_later();
   fail_upstream(failure);
@@ -361,6 +363,7 @@ void Exchange::on_request_trailers(core::FieldList& fields) {
   request_done_ = true;
   body_deadline_.cancel();
   feed_mirrors({}, true);
+  if (stage_ == Stage::over) return;
   const bool waits = stage_ == Stage::connecting;
   const std::size_t size = SavedRequest::size_of(fields);
   const bool affordable = session_->may_keep(2 * size);  // the block that they came in is there too
@@ -537,8 +540,10 @@ void Exchange::on_upstream_writable() {
 }
 
 void Exchange::on_upstream_failed(const UpstreamFailure& failure) {
+  session_->take_back(granted_);
   endpoint_ = upstream_stream_.endpoint_text();
   if (upstream_stream_.attempts() > 1) attempts_ += upstream_stream_.attempts() - 1;
+  if (answer_done_) return on_upstream_event_end();  // the client has everything
   // A connection that did not come to stand has tried every endpoint already.
   const bool lost = failure.kind == UpstreamFailure::Kind::reset || failure.kind == UpstreamFailure::Kind::closed;
   const bool stale = failure.reused && !failure.answered && lost;

@@ -56,6 +56,8 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   // Its end has come.
   [[nodiscard]] bool request_whole() const { return request_done_; }
 
+  // It is ending, or has.
+  [[nodiscard]] bool over() const { return stage_ == Stage::over; }
   // The client is gone, or its message broken: ends without an answer. Does not call the session.
   void cancel(CloseReason reason, std::string_view detail);
   // Refuses the request if nothing of an answer has been sent; otherwise aborts. For the session's own findings (a

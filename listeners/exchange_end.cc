@@ -64,7 +64,8 @@ void Exchange::refuse(std::uint16_t status, CloseReason reason, std::string_view
   if (head_sent_) {
     // Too late for another answer: what the client has must not look whole.
     release_upstream();
-    return session_->abort(*this, reason);
+    if (stage_ != Stage::over) session_->abort(*this, reason);
+    return;
   }
   std::string body;
   if (upstream_ != nullptr && status >= 500) {
@@ -101,6 +102,7 @@ void Exchange::refuse_grpc(std::uint16_t status, CloseReason reason, std::string
 
 void Exchange::reply(const LocalReply& answer) {
   release_upstream();
+  if (stage_ == Stage::over) return;  // others of its connection were told, and the client is gone
   core::ResponseHead& head = worker_.http_scratch().response;
   head.clear();
   head.status = answer.status;
@@ -148,12 +150,12 @@ void Exchange::give_up_upstream(milliseconds time) {
 }
 
 void Exchange::release_upstream() {
+  session_->take_back(granted_);
   if (upstream_stream_.idle()) return;
   endpoint_ = upstream_stream_.endpoint_text();
   if (upstream_stream_.attempts() > 1) attempts_ += upstream_stream_.attempts() - 1;
   count_upstream_bytes();
   upstream_stream_.release();
-  session_->take_back(granted_);
 }
 
 void Exchange::shed() {
@@ -165,8 +167,8 @@ void Exchange::shed() {
 }
 
 void Exchange::finish(CloseReason reason) {
+  stage_ = Stage::over;  // first: what is told while the upstream is released may close the session
   release_upstream();
-  stage_ = Stage::over;
   const std::uint64_t duration = monotonic_us() - began_us_;
   auto& metrics = session_->listener().metrics();
   metrics.request(status_, duration);
@@ -181,10 +183,10 @@ void Exchange::finish(CloseReason reason) {
 void Exchange::cancel(CloseReason reason, std::string_view detail) {
   if (stage_ == Stage::over) return;
   if (detail_.empty()) detail_ = detail;
+  stage_ = Stage::over;
   release_upstream();
   body_deadline_.cancel();
   tries_.end();
-  stage_ = Stage::over;
   session_->listener().metrics().request(status_, monotonic_us() - began_us_);
   worker_.metrics().closes[static_cast<std::size_t>(reason)].add();
   if (worker_.shared().access_log.enabled()) write_log(reason);

@@ -160,6 +160,8 @@ void HttpSession::settle_idle() {
 
 void HttpSession::end_of_input() {
   if (!busy()) {
+    // The end of an answer that is on its way still.
+    if (!codec_->mid_message() && stash_.empty() && unsent() > 0) return (void)(input_ended_ = true);
     return close(codec_->mid_message() || !stash_.empty() ? CloseReason::client_reset : CloseReason::client_closed);
   }
   if (codec_->mid_message()) {
@@ -233,7 +235,13 @@ void HttpSession::send() {
   }
   if (waiting_ == Waiting::write) await_next();
   if (busy() && waiting_ == Waiting::nothing && codec_->multiplexed()) await_windows();
-  if (codec_->finished() && !busy()) finish(CloseReason::done);
+  if (busy()) return;
+  if (codec_->finished() || input_ended_) return finish(CloseReason::done);
+  if (draining_ && at_rest()) close(CloseReason::draining);
+}
+
+bool HttpSession::at_rest() const {
+  return !codec_->multiplexed() && !busy() && !codec_->mid_message() && stash_.empty() && unsent() == 0;
 }
 
 std::size_t HttpSession::read_limit(core::StreamId stream) const {
@@ -373,7 +381,7 @@ void HttpSession::exchange_done(Exchange& exchange, CloseReason reason) {
     return;
   }
   if (busy()) return;
-  if (input_ended_) return finish(CloseReason::done);
+  if (input_ended_) return sending_ ? send() : unsent() == 0 ? finish(CloseReason::done) : void();
   if (unsent() == 0 || sending_) await_next();
   if (!stash_.empty() || stream_->readable()) again_.request();
 }
@@ -414,9 +422,9 @@ void HttpSession::stream_tunnel_done(StreamTunnel& tunnel, CloseReason reason, s
     log_tunnel(tunnel.tunnel(), tunnel.place(), tunnel.began_us(), record(reason, detail));
   }
   worker().loop().retire(std::move(gone));
-  if (closed_) return;
-  if (codec_->finished() && !busy()) return finish(CloseReason::done);
-  if (!busy()) await_next();
+  if (closed_ || busy()) return;
+  if (!codec_->finished() && !input_ended_) return await_next();
+  if (unsent() == 0) finish(CloseReason::done);
 }
 
 void HttpSession::upgrade(Exchange& exchange, routing::UpstreamStream::Upgraded upstream) {

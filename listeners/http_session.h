@@ -152,6 +152,8 @@ class HttpSession final : public Session,
   void on_tunnel_closed(CloseReason reason, const char* detail) override;
 
   // Bytes that wait for the client, of all streams, beyond what windows hold back.
+  // HTTP/1, between two requests, and everything has been sent.
+  [[nodiscard]] bool at_rest() const;
   [[nodiscard]] std::size_t unsent() const { return output_.pending() + stream_->unsent(); }
   // The client takes less than there is.
   [[nodiscard]] bool congested() const { return sending_ ? unsent() >= kGathered : unsent() > 0; }

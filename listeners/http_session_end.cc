@@ -184,7 +184,7 @@ void HttpSession::drain() {
   }
   // A client that has just come in gets a moment to say what it wants.
   if (waiting_ == Waiting::first_head) return await(Waiting::first_head, kDrainGrace);
-  if (!busy() && !codec_->mid_message() && stash_.empty() && output_.empty()) close(CloseReason::draining);
+  if (at_rest()) close(CloseReason::draining);
 }
 
 void HttpSession::close(CloseReason reason) {
@@ -203,7 +203,7 @@ void HttpSession::close(CloseReason reason) {
   again_.cancel();
   if (busy()) {
     for (const auto& exchange : exchanges_) {
-      if (exchange == nullptr) continue;
+      if (exchange == nullptr || exchange->over()) continue;  // who is ending will be done with in a moment
       exchange->cancel(reason, detail_);
       drop_exchange(*exchange);
     }

@@ -91,7 +91,7 @@ std::size_t Http2Client::receive(std::span<char> bytes) {
   receive_bytes(bytes);
   if (room_changed_ && !stopped_ && !broken()) {
     room_changed_ = false;
-    if (capacity() > 0) observer_.on_capacity();
+    observer_.on_capacity();  // also where there is none: others need not wait for it
   }
   return bytes.size();
 }

@@ -249,9 +249,12 @@ int Http2Connection::begin_frame(const nghttp2_frame_hd& header) {
       too_large_ = header.length > kFrameSize;
       fine = !too_large_ && note(Kind::control);
       break;
-    case NGHTTP2_RST_STREAM:
-      fine = note(Kind::reset);
+    case NGHTTP2_RST_STREAM: {
+      // A server that has answered wants no more of the request (RFC 9113 8.1).
+      const Http2Stream* answered = side_ == Side::client ? find(header.stream_id) : nullptr;
+      fine = (answered != nullptr && answered->head_seen && answered->input_ended) || note(Kind::reset);
       break;
+    }
     case NGHTTP2_SETTINGS:
       fine = note(Kind::settings);
       break;

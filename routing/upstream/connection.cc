@@ -68,7 +68,8 @@ void UpstreamConnection::detach(UpstreamStream& stream) {
   pool_.end_request(stream);
   if (was == UpstreamStream::State::waiting) {
     waiting_.erase(std::find(waiting_.begin(), waiting_.end(), &stream));
-    if (waiting_.empty() && (state_ == State::connecting || state_ == State::securing)) close();
+    if (waiting_.empty() && (state_ == State::connecting || state_ == State::securing)) return close();
+    if (waiting_.empty() && state_ == State::open && !in_the_making()) pool_.take_back(*this);
     return;
   }
   --in_use_;
@@ -333,11 +334,12 @@ bool UpstreamConnection::receive(std::span<char> bytes) {
   }
   const std::size_t used = codec_->receive(bytes);
   const bool own = !stash_.empty();
+  std::string lent;  // pieces of it go out when the event ends
   if (state_ == State::open || state_ == State::closed) {
     // What is left over is an incomplete head, or what a tunnel begins with.
     if (own) {
-      stash_.erase(0, used);
-      if (stash_.empty()) std::string().swap(stash_);
+      lent = std::exchange(stash_, {});
+      if (used < lent.size()) stash_.assign(lent, used);
     } else if (used < bytes.size()) {
       stash_.assign(bytes.data() + used, bytes.size() - used);
     }
@@ -471,8 +473,8 @@ void UpstreamConnection::timed_out() {
     return unsecured(ConnectFailure::Kind::timeout, "no TLS connection within " + time);
   }
   if (state_ != State::open) return;
-  if (in_the_making()) {
-    mute_ = true;
+  if (in_the_making() || !waiting_.empty()) {
+    mute_ = mute_ || in_the_making();
     while (state_ == State::open && !waiting_.empty()) pool_.move_on(*waiting_.front());
   }
   if (in_use_ == 0 && state_ == State::open && waiting_.empty()) close();

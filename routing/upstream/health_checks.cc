@@ -126,6 +126,7 @@ void HealthChecks::follow(Watched& watched) {
   for (const Endpoint& endpoint : before->endpoints) {
     if (!stays(endpoint.state.get())) {
       let_back(watched, *endpoint.state);
+      endpoint.state->health.store(Health::unknown, std::memory_order_relaxed);
     }
   }
   auto old = std::exchange(watched.checks, {});
@@ -188,7 +189,8 @@ void HealthChecks::begin(Check& check) {
   check.probe = std::make_unique<Probe>(
       ProbeContext{loop_, blocks_, http_, tls_.get()},
       Probe::Target{check.endpoint.address, check.endpoint.text, upstream.health_check, check.watched.tls,
-                    upstream.transport.version, upstream.transport.proxy_protocol, upstream.transport.source_address},
+                    upstream.transport.version, upstream.transport.proxy_protocol, upstream.transport.source_address,
+                    check.endpoint.host},
       [this, &check](const std::string& problem) { finished(check, problem); });
   check.probe->start();
 }

@@ -69,8 +69,7 @@ void Probe::connected() {
   if (target_.tls == nullptr) return ask();
   if (context_.tls == nullptr) return finish("TLS is not available");
   stream_->set_observer(nullptr);
-  const auto host = written();
-  auto secured = context_.tls->connect(std::move(stream_), target_.tls, host.substr(0, host.rfind(':')), target_.text);
+  auto secured = context_.tls->connect(std::move(stream_), target_.tls, target_.host, target_.text);
   if (!secured) return finish(secured.error().message);
   tls_ = secured->get();
   stream_ = std::move(*secured);
@@ -120,7 +119,9 @@ void Probe::ask() {
   request.kind = core::Method::get;
   request.method = "GET";
   request.path = check.path;
-  request.authority = check.host.empty() ? written() : std::string_view(check.host);
+  // A path is no name.
+  const std::string_view own = target_.text.starts_with("unix:") ? std::string_view("localhost") : written();
+  request.authority = check.host.empty() ? own : std::string_view(check.host);
   request.scheme = tls_ != nullptr ? "https" : "http";
   request.added = std::span(fields).first(http2 ? 2 : 3);
   const core::StreamId stream = codec_->send_request(request, true);

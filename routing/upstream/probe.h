@@ -43,6 +43,7 @@ class Probe final : private core::StreamObserver, private core::ClientCodec::Obs
     HttpVersion version = HttpVersion::http1;
     core::ProxyVersion proxy_protocol = core::ProxyVersion::off;
     std::optional<core::SocketAddress> source{};  // where it connects from
+    std::string host{};                           // as in Endpoint::host: whose certificate it must have
   };
   using Done = std::function<void(const std::string& problem)>;
 

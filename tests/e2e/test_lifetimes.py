@@ -1,5 +1,6 @@
 """What ends, and who is told of it, where several requests share a connection: nobody's end may cost others anything."""
 
+import contextlib
 import hashlib
 import json
 import signal
@@ -11,10 +12,11 @@ from pathlib import Path
 
 import pytest
 from h2.settings import SettingCodes
-from support.frames import Listening, answer, http2_upstream, websocket_upstream
+from support.frames import RST_STREAM, SETTINGS, Listening, answer, frame, http2_upstream, serve_http2, take, take_head, websocket_upstream
+from support.http2 import H2Client
 from support.ports import free_port
 from support.site import HOST
-from support.waiting import until
+from support.waiting import patience, until
 from support.wire import request
 
 
@@ -230,3 +232,141 @@ def test_a_tunnel_whose_stream_is_over_leaves_the_next_one_alone(site, h2, liste
     site.origin.gate("second").set()
     client.wait(second)
     assert client.streams[second].status == 200
+
+
+@pytest.mark.sanitizer
+@pytest.mark.parametrize("transport", ["http", "https"])
+@pytest.mark.parametrize("surplus", [b"", b"S" * 1000], ids=["alone", "with a surplus"])
+def test_an_answer_whose_head_comes_in_pieces(site, listening, transport, surplus):
+    """The head is kept until it is whole, and the body that came with its end is sent from there."""
+    body = b"".join(b"%07d\n" % n for n in range(375))
+
+    def serve(sock):
+        while True:
+            take_head(sock)
+            sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Le")
+            threading.Event().wait(0.15)
+            sock.sendall(b"ngth: 3000\r\n\r\n" + body + surplus)
+
+    site.start(site.route({"path": "/", "upstream": listening(serve).address}), workers=1)
+    for _ in range(3):
+        answer_ = site.ask("/", transport)
+        assert (answer_.status, answer_.body) == (200, body)
+
+
+@pytest.mark.sanitizer
+def test_an_upstream_whose_windows_are_a_flood(site, listening):
+    """Its connection breaks while a request that waited for it is written."""
+    first = frame(SETTINGS, 0, 0, struct.pack(">HIHI", 4, 1, 3, 1))  # windows of a byte, one stream at a time
+    upstream = listening(http2_upstream(lambda sock, stream, _: sock.sendall(answer(stream, b"ok") + frame(RST_STREAM, 0, stream, b"\0" * 4)),
+                                        first))
+    site.start(site.route({"path": "/", "upstream": {**over_h2(upstream), "limits": {"connections": 1, "pending": 1000}}},
+                          {"path": "/here", "respond": {"body": "here"}}), workers=1)
+    statuses = []
+
+    def post():
+        for _ in range(30):
+            with contextlib.suppress(ConnectionError):
+                statuses.append(site.ask("/", method="POST", body=b"b" * 3000).status)
+
+    threads = [threading.Thread(target=post) for _ in range(30)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert site.ask("/here").status == 200
+    assert statuses.count(200) > 300 and set(statuses) <= {200, 502}
+
+
+@pytest.mark.sanitizer
+def test_who_ends_with_the_answer_gets_all_of_it(site):
+    """A client that half-closes behind its request: over HTTP/2, and slowly over HTTP/1."""
+    site.start(workers=1)
+    with H2Client(site.edge.https, site.authority) as client:
+        client.poll(0.1)
+        stream = client.ask("/gate/later")
+        socket.socket.shutdown(client.wire.sock, socket.SHUT_WR)
+        site.origin.wait_for_requests(1)
+        site.origin.gate("later").set()
+        client.wait(stream)
+        assert client.streams[stream].status == 200 and client.streams[stream].body
+    sizes = range(1_000_000, 3_000_000, 50_000)
+    wires = [(size, site.wire(rcvbuf=16_384)) for size in sizes]
+    for size, wire in wires:
+        wire.send(request(f"/bytes/{size}", HOST))
+        wire.finish()
+    site.origin.wait_for_requests(1 + len(wires))
+    wires[0][1].is_quiet(0.5)
+    for size, wire in wires:
+        assert len(wire.response().body) == size
+        wire.close()
+
+
+def test_a_drain_cuts_no_answer_that_is_on_its_way(site):
+    site.start(workers=1, timeouts={"drain": "20s"})
+    wires = [(size, site.wire("https", rcvbuf=16_384)) for size in range(1_000_000, 2_000_000, 50_000)]
+    for size, wire in wires:
+        wire.send(request(f"/bytes/{size}", HOST))
+    site.origin.wait_for_requests(len(wires))
+    wires[0][1].is_quiet(0.5)
+    site.edge.signal(signal.SIGTERM)
+    for size, wire in wires:
+        assert len(wire.response().body) == size
+    assert site.edge.process.wait(20) == 0
+
+
+@pytest.mark.sanitizer
+@pytest.mark.parametrize("limit", [1, 0])
+def test_who_waits_for_an_upstream_that_takes_few_streams_gets_a_connection_of_his_own(site, listening, limit):
+    connections = []
+
+    def serve(sock):
+        connections.append(sock)
+        mine = len(connections)
+        take(sock, 24)
+        assert settled.wait(20)
+        sock.sendall(frame(SETTINGS, 0, 0, struct.pack(">HI", 3, limit if mine == 1 else 100)))
+        serve_http2(sock, first if mine == 1 else lambda sock, stream, _: sock.sendall(answer(stream, b"ok")))
+
+    def first(sock, stream, _):
+        if limit == 0:  # as it must where it takes none
+            sock.sendall(frame(RST_STREAM, 0, stream, struct.pack(">I", 7)))
+
+    settled = threading.Event()
+    site.start(site.route({"path": "/", "upstream": over_h2(listening(serve))}), workers=1)
+    wires = [site.wire() for _ in range(4)]
+    for wire in wires:
+        wire.send(request("/", HOST))
+        wire.is_quiet(0.1)
+    settled.set()
+    answered = []
+    for wire in wires:
+        with contextlib.suppress(AssertionError, OSError):
+            wire.sock.settimeout(patience(3))
+            answered.append(wire.response().status)
+        wire.close()
+    assert answered == [200] * (4 - limit)
+
+
+@pytest.mark.sanitizer
+def test_an_answer_that_is_whole_counts_whatever_comes_behind(site, listening):
+    broken = b"\x00\x00\x05\x00\x00\x00\x00\x00\x00hello"
+    upstream = listening(http2_upstream(lambda sock, stream, _: sock.sendall(answer(stream, b"hello\n") + broken)))
+    site.start(site.route({"path": "/", "upstream": over_h2(upstream)}))
+    for transport in ("http", "https"):
+        got = site.ask("/", transport)
+        assert (got.status, got.body) == (200, b"hello\n")
+
+
+def test_an_upstream_may_end_the_requests_that_it_has_answered(site, listening):
+    """RST_STREAM(NO_ERROR) behind a whole answer, as Go's servers send it where they did not read the body."""
+    upstream = listening(http2_upstream(lambda sock, stream, _: sock.sendall(answer(stream, b"no") + frame(RST_STREAM, 0, stream, b"\0" * 4))))
+    site.start(site.route({"path": "/", "upstream": over_h2(upstream)}), workers=1)
+    for _ in range(30):
+        wires = [site.wire() for _ in range(50)]
+        for wire in wires:
+            wire.send(request("/", HOST, "POST", [("Content-Length", 100)]) + b"half")
+        assert {wire.response().status for wire in wires} == {200}
+        for wire in wires:
+            wire.close()
+    assert "is not valid HTTP" not in site.edge.log()

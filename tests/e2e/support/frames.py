@@ -73,19 +73,24 @@ def take_head(sock):
     return data
 
 
-def http2_upstream(on_request):
-    """For Listening: `on_request(sock, stream, head)` for each request, `head` being the field block."""
+def serve_http2(sock, on_request):
+    """Behind the preface: `on_request(sock, stream, head)` for each request, `head` being the field block."""
+    while True:
+        head = take(sock, 9)
+        payload = take(sock, int.from_bytes(head[:3], "big"))
+        if head[3] == SETTINGS and not head[4] & ACK:
+            sock.sendall(frame(SETTINGS, ACK, 0))
+        elif head[3] == HEADERS:
+            on_request(sock, int.from_bytes(head[5:], "big"), payload)
+
+
+def http2_upstream(on_request, first=frame(SETTINGS, 0, 0)):
+    """For Listening; `first` is what it says of itself."""
 
     def serve(sock):
         take(sock, 24)
-        sock.sendall(frame(SETTINGS, 0, 0))
-        while True:
-            head = take(sock, 9)
-            payload = take(sock, int.from_bytes(head[:3], "big"))
-            if head[3] == SETTINGS and not head[4] & ACK:
-                sock.sendall(frame(SETTINGS, ACK, 0))
-            elif head[3] == HEADERS:
-                on_request(sock, int.from_bytes(head[5:], "big"), payload)
+        sock.sendall(first)
+        serve_http2(sock, on_request)
 
     return serve
 

@@ -21,6 +21,7 @@ UpstreamPtr checked(const core::SocketAddress& address, HealthCheck check) {
   upstream->state = std::make_shared<UpstreamState>();
   auto set = std::make_shared<EndpointSet>();
   set->endpoints.push_back({address, address.to_string()});
+  set->endpoints.back().host = address.ip();
   upstream->state->publish(std::move(set));
   return upstream;
 }
