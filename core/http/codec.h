@@ -185,7 +185,7 @@ class ClientCodec {
     virtual void on_response_reset(StreamId stream, bool unprocessed, const char* reason) = 0;
     // Stream 0: the connection is broken, with every stream on it.
     virtual void on_bad_response(StreamId stream, const char* reason) = 0;
-    // capacity() has risen above 0 (the peer's SETTINGS, a stream that ended).
+    // capacity() may be another one (the peer's SETTINGS, a stream that ended): 0, too.
     virtual void on_capacity() = 0;
 
    protected:
