@@ -20,8 +20,8 @@ namespace edgemux::admin {
 struct ExplainView {
   const routing::Snapshot& snapshot;
   const std::vector<config::Diagnostic>& diagnostics;  // that stand now
-  const std::vector<std::string>&
-      set_aside;         // include files whose last good bytes serve, or that are left out, as messages name them
+  // Include files whose last good bytes serve, or that are left out, as messages name them.
+  const std::vector<std::string>& set_aside;
   bool running = false;  // the snapshot is in force: endpoints have states
 };
 

@@ -102,8 +102,11 @@ bool Linker::belongs(const Name& host, Problems& problems) const {
         " is outside what " + of_tenant(*tenant_) + " claims at " + shared_.tenancy.place_of(*tenant_).to_string();
   }
   // A route of a tenant's is refused alone, wherever it stands; the platform's own makes the main file wrong.
-  scope_->main&& tenant_ == nullptr ? problems.error(host.place, std::move(message), std::move(hint))
-                                    : problems.flaw(host.place, std::move(message), std::move(hint));
+  if (scope_->main && tenant_ == nullptr) {
+    problems.error(host.place, std::move(message), std::move(hint));
+  } else {
+    problems.flaw(host.place, std::move(message), std::move(hint));
+  }
   return false;
 }
 

@@ -217,9 +217,8 @@ const Type rule_timeouts{
     .fields = {{"request", &duration_or_zero, "until the answer is complete, tries and pauses included; 0s is none"},
                {"try", &duration_or_zero, "one try, until the answer begins; 0s is none"},
                {"response", &duration_or_zero,
-                "how long the upstream may be silent; 0s is for ever, and the default beside 'request'; else "
-                "timeouts.response "
-                "or 'try', whichever is longer"}}};
+                "how long the upstream may be silent; 0s is for ever, and the default beside 'request'; "
+                "else timeouts.response or 'try', whichever is longer"}}};
 const Type retry_attempts{.kind = Kind::number, .min = 1, .max = 10};
 const Type retry_backoff{.kind = Kind::duration, .max = 60'000};
 const Type retry{.kind = Kind::map,

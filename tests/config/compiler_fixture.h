@@ -45,4 +45,18 @@ class CompilingTest : public DiskTest {
   }
 };
 
+// With three listeners.
+class CompilerTest : public CompilingTest {
+ protected:
+  void main_file(const std::string& rest) const { write("edgemux.yaml", kListeners + rest); }
+  static inline const std::string kListeners =
+      std::string(kHttpAndHttps) + "  - { name: kube, bind: [\"127.0.0.1:6443\"], protocol: tls }\n";
+
+  // Empty: unknown there.
+  static std::string route_of(const Compiled& c, std::size_t listener, const std::string& host) {
+    const auto* route = c.snapshot->listeners[listener]->hosts.find(host);
+    return route == nullptr || *route == nullptr ? "" : (*route)->name;
+  }
+};
+
 }  // namespace edgemux::config

@@ -25,6 +25,7 @@ class Listening:
 
     def __init__(self, port, serve):
         self.address = f"127.0.0.1:{port}"
+        self.accepted = 0  # connections so far
         self._serve = serve
         self._listener = socket.create_server(("127.0.0.1", port), backlog=128)
         self._sockets = set()
@@ -41,6 +42,7 @@ class Listening:
         with contextlib.suppress(OSError):
             while True:
                 sock, _ = self._listener.accept()
+                self.accepted += 1
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self._sockets.add(sock)
                 threading.Thread(target=self._run, args=(sock,), daemon=True).start()

@@ -17,6 +17,7 @@ import h2.exceptions
 import h2.settings
 from hpack import NeverIndexedHeaderTuple
 
+from .frames import Listening
 from .origin import pattern
 from .waiting import patience
 from .wire import Wire
@@ -235,37 +236,23 @@ class H2Origin:
     def __init__(self, port, context=None, streams=100):
         self.port, self.context, self.max_streams = port, context, streams
         self.address = f"127.0.0.1:{port}"
-        self.connections, self.requests, self.trailers, self.resets, self.most = 0, [], [], [], 0
+        self.requests, self.trailers, self.resets, self.most = [], [], [], 0
         self.refused = False
         self.goaway_after = None
-        self._listener = socket.create_server(("127.0.0.1", port), backlog=128)
-        self._sockets = set()
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._listening = Listening(port, self._serve)
+
+    @property
+    def connections(self):
+        return self._listening.accepted
 
     def close(self):
-        self._listener.close()
-        for sock in list(self._sockets):
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-            sock.close()
-
-    def _accept(self):
-        while True:
-            try:
-                sock, _ = self._listener.accept()
-            except OSError:
-                return
-            self.connections += 1
-            self._sockets.add(sock)
-            threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
+        self._listening.close()
 
     def _serve(self, sock):
         with contextlib.suppress(OSError, ssl.SSLError, h2.exceptions.ProtocolError):
             if self.context is not None:
                 sock = self.context.wrap_socket(sock, server_side=True)
             _Server(self, sock).run()
-        with contextlib.suppress(OSError):
-            sock.close()
 
 
 class _Server:

@@ -1,0 +1,165 @@
+// The compiler on a real disk: what of a configuration is kept where its files break, and where that is kept.
+#include <unistd.h>
+
+#include "tests/config/compiler_fixture.h"
+
+namespace edgemux::config {
+namespace {
+
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+TEST_F(CompilerTest, ABrokenIncludeKeepsItsLastGoodBytesOverRestarts) {
+  folder("routes.d");
+  main_file("include: [\"routes.d/*.yaml\"]\n");
+  write("routes.d/a.yaml", "routes: [{ host: a.example.com, passthrough: \"10.0.0.1:443\" }]\n");
+  write("routes.d/b.yaml", "routes: [{ host: b.example.com, passthrough: \"10.0.0.2:443\" }]\n");
+  {
+    const auto it = compiler();
+    ASSERT_TRUE(it->compile().set_aside.empty());
+    write("routes.d/a.yaml", "routes: [{ host: a.example.com, pass");
+    const auto broken = it->compile();
+    EXPECT_THAT(broken.set_aside, ElementsAre(path("routes.d/a.yaml")));
+    EXPECT_EQ(route_of(broken, 1, "a.example.com"), "a.example.com");
+    EXPECT_EQ(broken.errors(), 1U);
+    EXPECT_THAT(text(broken), HasSubstr("routes.d/a.yaml:1:"));
+  }
+  // A new process finds the broken file, and the good bytes in the state directory.
+  {
+    const auto it = compiler();
+    const auto c = it->compile();
+    ASSERT_TRUE(c.main_ok);
+    EXPECT_THAT(c.set_aside, ElementsAre(path("routes.d/a.yaml")));
+    EXPECT_EQ(route_of(c, 1, "a.example.com"), "a.example.com");
+    EXPECT_EQ(route_of(c, 1, "b.example.com"), "b.example.com");
+    write("routes.d/a.yaml", "routes: [{ host: a2.example.com, passthrough: \"10.0.0.1:443\" }]\n");
+    const auto repaired = it->compile();
+    EXPECT_THAT(repaired.diagnostics, IsEmpty());
+    EXPECT_EQ(route_of(repaired, 1, "a2.example.com"), "a2.example.com");
+    EXPECT_EQ(route_of(repaired, 1, "a.example.com"), "");
+  }
+  // Deleted is removed, and forgotten: it does not rise again when the name comes back broken.
+  {
+    const auto it = compiler();
+    fs::remove(path("routes.d/a.yaml"));
+    const auto c = it->compile();
+    EXPECT_EQ(route_of(c, 1, "a2.example.com"), "");
+    write("routes.d/a.yaml", "routes: 7\n");
+    const auto again = it->compile();
+    EXPECT_EQ(route_of(again, 1, "a2.example.com"), "");
+    EXPECT_THAT(again.set_aside, ElementsAre(path("routes.d/a.yaml")));
+  }
+  EXPECT_EQ(route_of(compiler()->compile(), 1, "a2.example.com"), "");
+}
+
+TEST_F(CompilerTest, LastGoodBytesFollowTheStateDirectory) {
+  const auto to = [&](const char* state_dir) {
+    main_file(std::string("include: [a.yaml, b.yaml]\nstate_dir: ") + state_dir + "\n");
+  };
+  const auto made = [&] { return std::make_unique<Compiler>(path("edgemux.yaml"), CompilerOptions{}); };
+  write("a.yaml", "routes: [{ host: a.example.com, passthrough: \"10.0.0.1:443\" }]\n");
+  write("b.yaml", "routes: [{ host: b.example.com, passthrough: \"10.0.0.2:443\" }]\n");
+  write("blocked", "no directory");
+  to("blocked/state");
+  const auto it = made();
+  EXPECT_THAT(text(it->compile()), HasSubstr("cannot make the directory"));
+  write("a.yaml", "routes: 7\n");
+  EXPECT_EQ(route_of(it->compile(), 1, "a.example.com"), "a.example.com") << "in memory";
+  // The directory is mended while the file is broken.
+  fs::remove(path("blocked"));
+  EXPECT_EQ(route_of(it->compile(), 1, "a.example.com"), "a.example.com");
+  EXPECT_EQ(route_of(made()->compile(), 1, "a.example.com"), "a.example.com");
+  // And another one is named.
+  to("other");
+  EXPECT_EQ(route_of(it->compile(), 1, "a.example.com"), "a.example.com");
+  EXPECT_EQ(route_of(made()->compile(), 1, "a.example.com"), "a.example.com");
+  EXPECT_EQ(route_of(made()->compile(), 1, "b.example.com"), "b.example.com");
+}
+
+TEST_F(CompilerTest, AnUnreadableIncludeKeepsItsLastGoodBytes) {
+  main_file("include: [a.yaml]\n");
+  write("a.yaml", "routes: [{ host: a.example.com, passthrough: \"10.0.0.1:443\" }]\n");
+  const auto it = compiler();
+  ASSERT_TRUE(it->compile().set_aside.empty());
+  fs::remove(path("a.yaml"));
+  fs::create_directory(path("a.yaml"));
+  const auto c = it->compile();
+  EXPECT_THAT(text(c), HasSubstr("cannot read " + path("a.yaml") + ": it is a directory"));
+  EXPECT_EQ(route_of(c, 1, "a.example.com"), "a.example.com");
+  fs::remove(path("a.yaml"));
+  const auto missing = it->compile();
+  EXPECT_THAT(text(missing), HasSubstr("edgemux.yaml:5:11: error: included file 'a.yaml' does not exist"));
+  EXPECT_EQ(route_of(missing, 1, "a.example.com"), "a.example.com");
+}
+
+TEST_F(CompilerTest, TheLaterFileOfAConflictFallsBackToItsLastGoodVersion) {
+  main_file("include: [a.yaml, b.yaml]\n");
+  write("a.yaml", "routes: [{ host: a.example.com, passthrough: \"10.0.0.1:443\" }]\n");
+  write(
+      "b.yaml",
+      "upstreams: { of-b: { endpoints: [\"10.0.0.2:443\"] } }\nroutes: [{ host: b.example.com, passthrough: of-b }]\n");
+  const auto it = compiler();
+  ASSERT_TRUE(it->compile().set_aside.empty());
+  write("b.yaml",
+        "routes:\n  - { host: b2.example.com, passthrough: \"10.0.0.2:443\" }\n  - { host: a.example.com, passthrough: "
+        "\"10.0.0.2:443\" }\n");
+  const auto c = it->compile();
+  EXPECT_THAT(text(c), HasSubstr("b.yaml:3:13: error: host 'a.example.com' stands on listener 'http' already, at " +
+                                 path("a.yaml") + ":1:18"));
+  EXPECT_EQ(route_of(c, 1, "b.example.com"), "b.example.com");
+  EXPECT_EQ(route_of(c, 1, "b2.example.com"), "");
+  // Now an earlier file takes what b's last good version has: b is left out, and says so.
+  write("a.yaml", "routes: [{ hosts: [a.example.com, b.example.com], passthrough: \"10.0.0.1:443\" }]\n");
+  const auto out = it->compile();
+  EXPECT_THAT(text(out), HasSubstr("warning: its last good version cannot be used either: host 'b.example.com'"));
+  EXPECT_THAT(out.set_aside, ElementsAre(path("b.yaml")));
+  EXPECT_EQ(route_of(out, 1, "b.example.com"), "a.example.com");
+}
+
+TEST_F(CompilerTest, ABrokenMainFileForgetsNoPair) {
+  const auto with = [&](const char* key) {
+    main_file(std::string(key) + ": [{ cert: " + path("s.pem") + ", key: " + path("s.key") + " }]\n");
+  };
+  pair("s.pem", "s.key", {"s.example"});
+  with("certificates");
+  const auto it = compiler();
+  ASSERT_EQ(it->compile().snapshot->certificates->pairs().size(), 1U);
+  with("certifcates");
+  ASSERT_FALSE(it->compile().main_ok);
+  write("s.pem", "half renewed");
+  with("certificates");
+  const auto c = it->compile();
+  EXPECT_EQ(c.snapshot->certificates->pairs().size(), 1U);
+  EXPECT_THAT(text(c), HasSubstr("the pair that was loaded before stays in use"));
+}
+
+TEST_F(CompilerTest, ABrokenMainFileGivesNoSnapshotAndIsRepaired) {
+  main_file("routes: [{ host: a.example.com, passthrough: \"10.0.0.1:443\" }]\n");
+  const auto it = compiler();
+  ASSERT_TRUE(it->compile().main_ok);
+  main_file("routes: [{ host: a.example.com, passthrough: nowhere }]\n");
+  const auto broken = it->compile();
+  EXPECT_FALSE(broken.main_ok);
+  EXPECT_EQ(broken.snapshot, nullptr);
+  EXPECT_THAT(broken.files, Contains(path("edgemux.yaml")));
+  main_file("routes: [{ host: a.example.com, passthrough: \"10.0.0.1:443\" }]\n");
+  EXPECT_TRUE(it->compile().main_ok);
+  fs::remove(path("edgemux.yaml"));
+  EXPECT_FALSE(it->compile().main_ok);
+}
+
+TEST_F(CompilerTest, AStateDirectoryThatCannotBeWrittenIsAWarning) {
+  write("state", "a file in its place");
+  main_file("include: [a.yaml]\n");
+  write("a.yaml", "routes: [{ host: a.example.com, passthrough: \"10.0.0.1:443\" }]\n");
+  const auto c = compiler()->compile();
+  EXPECT_TRUE(c.main_ok);
+  EXPECT_EQ(c.errors(), 0U);
+  EXPECT_EQ(c.warnings(), 1U);
+  EXPECT_THAT(text(c), HasSubstr("after a restart a broken include has no last good version"));
+}
+
+}  // namespace
+}  // namespace edgemux::config
