@@ -47,10 +47,17 @@ void add_balance(std::string& out, const routing::Upstream& upstream) {
   }
 }
 
-std::string identity_of(const routing::Upstream& upstream) {
+std::string identity_of(const routing::Upstream& upstream, std::string_view lineage) {
   std::string out;
-  out.reserve(40 + upstream.endpoints.size() * 32);
+  out.reserve(40 + lineage.size() + upstream.endpoints.size() * 32);
   if (upstream.tenant != nullptr) out = upstream.tenant->name + "/";  // nothing is shared between tenants
+  // Nor between names: each has its own limits and health. The length goes first, so that no name passes for the rest.
+  if (!lineage.empty()) {
+    add_number(out, lineage.size());
+    out += ':';
+    out += lineage;
+    out += ' ';
+  }
   constexpr std::string_view kVersions[] = {"http1", "h2", "auto"};
   out += kVersions[static_cast<std::size_t>(upstream.transport.version)];
   for (const auto& endpoint : upstream.endpoints) {
@@ -114,7 +121,7 @@ std::shared_ptr<routing::UpstreamRuntime> UpstreamRegistry::runtime_of(std::stri
 }
 
 routing::UpstreamPtr UpstreamRegistry::make(routing::Upstream upstream, std::string_view lineage) {
-  upstream.identity = identity_of(upstream);
+  upstream.identity = identity_of(upstream, lineage);
   if (attach(upstream, lineage)) {
     auto set = std::make_shared<routing::EndpointSet>();
     for (const auto& endpoint : upstream.endpoints) {

@@ -2,7 +2,8 @@
 // Upstream: where requests and connections of a route go, as an immutable value.
 //
 // Two upstreams with equal `identity` are the same upstream: the compiler gives them the same UpstreamState and the
-// same `id`, whatever snapshot they stand in. The identity holds everything that was written of it: what makes two
+// same `id`, whatever snapshot they stand in. The identity holds everything that was written of it: its name, if it has
+// one (two names are two upstreams, with limits and health of their own, equal as the rest may be), what makes two
 // connections different (endpoints' names, protocol, TLS name, client certificate), so that pools are never shared
 // across such a difference, and its parameters. A named upstream whose parameters change gets a new identity and pool,
 // but keeps its UpstreamRuntime.

@@ -261,6 +261,8 @@ UpstreamConnection* UpstreamPool::find_in_the_making(const Pick& choice) const {
   const core::SocketAddress& address = choice.endpoints->endpoints[choice.first].address;
   for (const auto& connection : all_) {
     if (!connection->in_the_making() || connection->waiting_.size() >= kMostWaiting) continue;
+    // It may go on to others of the endpoints that it knows: those have to be today's.
+    if (connection->endpoints_ != choice.endpoints && connection->state_ != UpstreamConnection::State::open) continue;
     if (const Endpoint* aim = connection->aim(); aim != nullptr && aim->address == address) return connection.get();
   }
   return nullptr;

@@ -276,6 +276,28 @@ TEST_F(CompilerTest, ANamedUpstreamKeepsItsRuntimeWhenItsParametersChange) {
   EXPECT_EQ(second->state->shared_runtime(), first->state->shared_runtime());
 }
 
+TEST_F(CompilerTest, EqualUpstreamsOfTwoNamesShareNothingBeforeOrAfterOneOfThemChanges) {
+  const auto with = [this](const std::string& more) {
+    main_file("upstreams: { u: { endpoints: [\"10.0.0.1:80\"]" + more +
+              " }, v: { endpoints: [\"10.0.0.1:80\"], limits: { requests: 3 } } }\n"
+              "routes: [{ host: a.example.com, passthrough: u }, { host: b.example.com, passthrough: v }]\n");
+  };
+  const auto compiler = this->compiler();
+  const auto upstream = [](const Compiled& c, const char* host) {
+    return std::get<routing::Passthrough>((*c.snapshot->listeners[1]->hosts.find(host))->action).upstream;
+  };
+  with(", limits: { requests: 3 }");
+  const auto equal = compiler->compile();
+  const auto u = upstream(equal, "a.example.com");
+  const auto v = upstream(equal, "b.example.com");
+  EXPECT_NE(u->id, v->id);
+  EXPECT_NE(u->state->shared_runtime(), v->state->shared_runtime());
+  with(", limits: { requests: 4 }");
+  const auto changed = compiler->compile();
+  EXPECT_EQ(upstream(changed, "a.example.com")->state->shared_runtime(), u->state->shared_runtime());
+  EXPECT_EQ(upstream(changed, "b.example.com")->state, v->state);
+}
+
 TEST_F(CompilerTest, StateAndIdsSurviveReloadsByIdentity) {
   main_file(
       "routes: [{ host: a.example.com, passthrough: \"10.0.0.1:443\" }, { host: b.example.com, passthrough: "
