@@ -159,7 +159,8 @@ class Compiler::State {
 
   // What the linking of tenants' units stands on, besides their files, their tenants and the platform's unit.
   struct Ground {
-    Digest said;    // by the main file, and holds for everybody: listeners, defaults
+    Digest said;    // by the main file, and holds for everybody: listeners
+    Digest tls;     // its defaults for hosts that end TLS
     Digest claims;  // which tenant claims what
     Digest places;  // where tenants and claims stand
     Digest pairs;   // of certificates, as they are named
@@ -173,6 +174,7 @@ class Compiler::State {
     bool claims = true;
     bool places = true;
     bool pairs = true;
+    bool tls = true;
     bool firm = false;  // nothing else, but for files and tenants
   };
   bool link_units(const Settings& settings, Parsing& parsing, Since& since, Problems& problems);

@@ -48,6 +48,7 @@ std::shared_ptr<routing::Snapshot> Compiler::State::link(const Settings& setting
   const auto now = ground(settings);
   since.claims = now.claims.hex() != ground_.claims.hex();
   since.places = now.places.hex() != ground_.places.hex();
+  since.tls = now.tls.hex() != ground_.tls.hex();
   since.pairs = last == nullptr || last->certificates->pairs() != snapshot->certificates->pairs() ||
                 now.pairs.hex() != ground_.pairs.hex();
   if (last != nullptr) {
@@ -72,8 +73,9 @@ std::shared_ptr<routing::Snapshot> Compiler::State::link(const Settings& setting
 // What was linked for the tenant is what linking it anew would come to.
 bool Compiler::State::stands(const std::string& tenant, const Unit& unit, const Since& since) const {
   if (!since.firm || !unit.stands() || !same(material_.at(tenant)) || concerned_.count(tenant) != 0) return false;
-  // Problems name places, claims and tenants.
-  if (unit.tells() && (since.claims || since.places || since.pairs)) return false;
+  // Problems name places, claims and tenants, and who has errors may have no hosts for now.
+  if (unit.tells() && (since.claims || since.places || since.pairs || since.tls)) return false;
+  if (since.tls && unit.linked()->has_tls) return false;
   const auto before = since.tenants.find(tenant);
   if (before == since.tenants.end() || before->second != tenancy_.find(tenant)) return false;
   const auto& hosts = unit.linked()->hosts;
@@ -141,10 +143,9 @@ Compiler::State::Ground Compiler::State::ground(const Settings& settings) const 
     say(out.said, {listener.name, std::to_string(static_cast<int>(listener.protocol))});
   }
   const TlsSpec& tls = settings.tls;
-  say(out.said, {"connect", std::to_string(settings.timeouts.connect.count())});
-  say(out.said, {"tls", tls.min_version ? std::to_string(static_cast<int>(*tls.min_version)) : ""});
+  say(out.tls, {"tls", tls.min_version ? std::to_string(static_cast<int>(*tls.min_version)) : ""});
   for (const auto* list : {&tls.ciphers, &tls.curves, &tls.alpn}) {
-    say(out.said, list->value_or(std::vector<std::string>{"-"}));
+    say(out.tls, list->value_or(std::vector<std::string>{"-"}));
   }
   const auto say_pairs = [&](const std::string& owner, const std::vector<CertificateEntry>& entries) {
     for (const auto& entry : entries) say(out.pairs, {owner, entry.cert, entry.key, entry.directory});

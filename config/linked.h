@@ -44,6 +44,7 @@ struct Linked {
   std::shared_ptr<const std::vector<routing::UpstreamPtr>> upstreams;   // each once; never null
   std::unordered_set<std::uint32_t> lent;  // of the platform: ids of upstreams that its routes use for a tenant
   bool apart = true;                       // of the platform: it serves no host of a tenant
+  bool has_tls = false;                    // some of its routes end TLS, for which the main file has defaults
   std::size_t shared_hosts = 0;            // of a tenant: that the main file serves too, on other listeners
 
   [[nodiscard]] const Host* find(std::string_view name) const {

@@ -46,7 +46,6 @@ routing::UpstreamPtr Linker::make(const UpstreamSpec& spec, const routing::Origi
   routing::Upstream upstream = spec.value;
   upstream.origin = origin;
   upstream.tenant = tenant;
-  if (!spec.own_connect_timeout) upstream.connect_timeout = shared_.settings.timeouts.connect;
   if (spec.tls) {
     const auto& answer = shared_.upstream_tls.get(*spec.tls, folder, shared_.inputs);
     upstream.transport.tls = answer.policy;
@@ -124,7 +123,8 @@ routing::UpstreamPtr Linker::backend_solver(const routing::Upstream& backend, co
     return !(endpoint.address && endpoint.address->is_unix()) && !endpoint.service;
   };
   std::string key = backend.tenant == nullptr ? std::string() : backend.tenant->name;
-  key += '/' + std::to_string(backend.connect_timeout.count());
+  key += '/';
+  if (backend.connect_timeout) key += std::to_string(backend.connect_timeout->count());
   bool none = true;
   for (const auto& endpoint : backend.endpoints) {
     if (!has_port_80(endpoint)) continue;
@@ -222,6 +222,7 @@ core::TlsPolicyPtr Linker::make_policy(const RouteSpec& spec, routing::Route& ro
   const auto& answer = shared_.policies.get(spec.tls.get(), folder_of(*scope_), shared_.inputs);
   if (answer.policy == nullptr) problems.error(spec.tls ? spec.tls->place : spec.place, "bad 'tls': " + answer.error);
   route.refused = answer.refused;
+  made_.has_tls = true;
   return answer.policy;
 }
 

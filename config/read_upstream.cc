@@ -134,8 +134,7 @@ std::shared_ptr<UpstreamSpec> read_upstream(const Node& node, Name name, Problem
   }
   read_transport(node, *spec, problems);
   if (const Node* timeouts = node.get("timeouts"); timeouts != nullptr && timeouts->get("connect") != nullptr) {
-    spec->own_connect_timeout = true;
-    upstream.connect_timeout = duration_or(timeouts->get("connect"), upstream.connect_timeout);
+    upstream.connect_timeout = duration_or(timeouts->get("connect"), routing::milliseconds(0));
   }
   return spec;
 }

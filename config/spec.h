@@ -38,9 +38,8 @@ struct UpstreamTlsSpec {
 };
 
 struct UpstreamSpec {
-  Name name;                // of an inline one: the text of its first endpoint
-  routing::Upstream value;  // without origin, identity, id and state
-  bool own_connect_timeout = false;
+  Name name;                                   // of an inline one: the text of its first endpoint
+  routing::Upstream value;                     // without origin, identity, id and state
   std::shared_ptr<const UpstreamTlsSpec> tls;  // null = none; few have one
   Place source_place;                          // of value.transport.source_address
 };

@@ -72,11 +72,14 @@ std::string identity_of(const routing::Upstream& upstream, std::string_view line
   }
   const auto& k = upstream.keepalive;
   for (const std::uint64_t number :
-       {static_cast<std::uint64_t>(upstream.connect_timeout.count()),
-        static_cast<std::uint64_t>(upstream.max_connections), static_cast<std::uint64_t>(k.idle.count()),
+       {static_cast<std::uint64_t>(upstream.max_connections), static_cast<std::uint64_t>(k.idle.count()),
         static_cast<std::uint64_t>(k.max_age.count()), k.max_requests, static_cast<std::uint64_t>(k.connections)}) {
     out += ';';
     add_number(out, number);
+  }
+  if (upstream.connect_timeout) {
+    out += ";connect ";
+    add_number(out, static_cast<std::uint64_t>(upstream.connect_timeout->count()));
   }
   add_balance(out, upstream);
   out += upstream.transport.identity();

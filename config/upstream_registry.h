@@ -17,8 +17,8 @@ class UpstreamRegistry {
  public:
   // Fills identity, id and state. A new state gets its endpoints that are addresses at once; names are left to
   // discovery.
-  // `lineage`: what the upstream is called, where it has a name of its own; a part of the identity. One that is new, but
-  // whose name was another upstream's before, goes on with that one's UpstreamRuntime.
+  // `lineage`: what the upstream is called, where it has a name of its own; a part of the identity. One that is new,
+  // but whose name was another upstream's before, goes on with that one's UpstreamRuntime.
   routing::UpstreamPtr make(routing::Upstream upstream, std::string_view lineage = {});
   // An upstream without endpoints that says why.
   routing::UpstreamPtr make_empty(const std::string& name, const routing::TenantPtr& tenant, routing::Origin origin,

@@ -53,11 +53,11 @@ PassthroughSession::PassthroughSession(Listener& listener, const core::SocketAdd
 
 PassthroughSession::Connecting::Connecting(std::string bytes, Worker& worker, routing::Connector::Observer& observer,
                                            std::shared_ptr<const routing::EndpointSet> endpoints, std::size_t first,
-                                           const routing::Upstream& upstream)
+                                           const routing::UpstreamPool& pool)
     : hello(std::move(bytes)),
       connector(std::make_unique<routing::Connector>(worker.loop(), worker.metrics(), observer, std::move(endpoints),
-                                                     first, upstream.connect_timeout,
-                                                     upstream.transport.source_address)) {}
+                                                     first, pool.connect_timeout(),
+                                                     pool.upstream().transport.source_address)) {}
 
 PassthroughSession::~PassthroughSession() = default;
 
@@ -242,8 +242,8 @@ void PassthroughSession::dial(std::string hello) {
   pool_ = &pool;
   auto pick = pool.pick({&client()});
   routing::Connector::Observer& observer = *this;
-  auto& stage = stage_.emplace<Connecting>(std::move(hello), worker(), observer, std::move(pick.endpoints), pick.first,
-                                           *upstream_);
+  auto& stage =
+      stage_.emplace<Connecting>(std::move(hello), worker(), observer, std::move(pick.endpoints), pick.first, pool);
   charge(stage.connector->endpoints()->endpoints.empty() ? nullptr
                                                          : &stage.connector->endpoints()->endpoints[pick.first]);
   stage.connector->start(!stage.hello.empty());

@@ -61,7 +61,7 @@ class PassthroughSession final : public Session,
   struct Connecting {
     Connecting(std::string bytes, Worker& worker, routing::Connector::Observer& observer,
                std::shared_ptr<const routing::EndpointSet> endpoints, std::size_t first,
-               const routing::Upstream& upstream);
+               const routing::UpstreamPool& pool);
     std::string hello;
     std::unique_ptr<routing::Connector> connector;  // large, and short-lived
   };

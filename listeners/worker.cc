@@ -75,6 +75,7 @@ void Worker::tick() {
 routing::SnapshotPtr Worker::adopt(routing::SnapshotPtr snapshot, const std::vector<WorkerSocket>& sockets) {
   routing::SnapshotPtr before = std::move(snapshot_);
   snapshot_ = std::move(snapshot);
+  upstream_context_.connect_timeout = snapshot_->timeouts.connect;
   upstream_context_.response_timeout = snapshot_->timeouts.response;
   counts_sources_ =
       snapshot_->limits.connections_per_source != 0 || snapshot_->limits.new_connections_per_second_per_source != 0;

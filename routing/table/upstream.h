@@ -11,6 +11,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -78,7 +79,7 @@ struct Upstream {
   Origin origin;
   TenantPtr tenant;  // whose it is: says where its endpoints may be; null = the platform's, anywhere
   std::vector<EndpointSpec> endpoints;
-  milliseconds connect_timeout{3'000};  // per attempt
+  std::optional<milliseconds> connect_timeout;  // per attempt; none = the snapshot's timeouts.connect
   Keepalive keepalive;
   UpstreamTransport transport;
   // Limits hold over the whole process.

@@ -12,8 +12,7 @@
 namespace edgemux::routing {
 
 UpstreamConnection::UpstreamConnection(UpstreamPool& pool, UpstreamContext& context,
-                                       std::shared_ptr<const EndpointSet> endpoints, std::size_t first,
-                                       std::chrono::milliseconds connect_timeout)
+                                       std::shared_ptr<const EndpointSet> endpoints, std::size_t first)
     : pool_(pool),
       context_(context),
       output_(context.blocks),
@@ -25,7 +24,7 @@ UpstreamConnection::UpstreamConnection(UpstreamPool& pool, UpstreamContext& cont
     expected_ = &endpoints_->endpoints[first];
     pool_.charge(*expected_);
   }
-  connector_.reset(new Connector(context.loop, context.metrics, *this, endpoints_, first, connect_timeout,
+  connector_.reset(new Connector(context.loop, context.metrics, *this, endpoints_, first, pool.connect_timeout(),
                                  pool.upstream().transport.source_address));  // NOLINT: the observer is a private base
 }
 
@@ -218,8 +217,7 @@ void UpstreamConnection::open() {
   flush();
   // Those that wait for its SETTINGS do so for as long as others wait for a connection.
   if (state_ == State::open && in_the_making()) {
-    context_.loop.timers().arm(deadline_,
-                               connected_at_ + static_cast<std::uint64_t>(pool_.upstream().connect_timeout.count()));
+    context_.loop.timers().arm(deadline_, connected_at_ + static_cast<std::uint64_t>(pool_.connect_timeout().count()));
   }
   if (state_ == State::open) pool_.take_back(*this);
 }
@@ -469,7 +467,7 @@ void UpstreamConnection::judge(UpstreamFailure::Kind kind, bool reused) {
 
 void UpstreamConnection::timed_out() {
   if (state_ == State::securing) {
-    const std::string time = std::to_string(pool_.upstream().connect_timeout.count()) + " ms";
+    const std::string time = std::to_string(pool_.connect_timeout().count()) + " ms";
     return unsecured(ConnectFailure::Kind::timeout, "no TLS connection within " + time);
   }
   if (state_ != State::open) return;

@@ -36,6 +36,7 @@ struct UpstreamContext {
   core::WorkerMetrics& metrics;
   std::span<char> buffer;                              // receive buffer, used within one event only
   std::size_t offset;                                  // where this worker's round robin begins
+  std::chrono::milliseconds connect_timeout{3'000};    // timeouts.connect of the snapshot in force
   std::chrono::milliseconds response_timeout{60'000};  // timeouts.response of the snapshot in force
   core::TlsWorker* tls = nullptr;                      // the worker's; null: upstreams with TLS fail
 };
@@ -46,7 +47,7 @@ class UpstreamConnection final : public core::Retirable,
                                  private core::ClientCodec::Observer {
  public:
   UpstreamConnection(UpstreamPool& pool, UpstreamContext& context, std::shared_ptr<const EndpointSet> endpoints,
-                     std::size_t first, std::chrono::milliseconds connect_timeout);
+                     std::size_t first);
   ~UpstreamConnection() override;
 
   // Loop milliseconds when the connection stood; 0 = not yet.

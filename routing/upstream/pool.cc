@@ -213,8 +213,7 @@ void UpstreamPool::lend(UpstreamConnection& connection, UpstreamStream& stream) 
 }
 
 void UpstreamPool::connect(UpstreamStream& stream, Pick choice) {
-  auto made = std::make_unique<UpstreamConnection>(*this, context_, std::move(choice.endpoints), choice.first,
-                                                   upstream_->connect_timeout);
+  auto made = std::make_unique<UpstreamConnection>(*this, context_, std::move(choice.endpoints), choice.first);
   UpstreamConnection* connection = made.get();
   connection->leased_ = upstream_->max_connections != 0;
   connection->index_ = all_.size();

@@ -66,6 +66,10 @@ class UpstreamPool final : private PlaceBoard::Member {
   [[nodiscard]] bool unused();
 
   [[nodiscard]] const Upstream& upstream() const { return *upstream_; }
+  // Per attempt.
+  [[nodiscard]] milliseconds connect_timeout() const {
+    return upstream_->connect_timeout.value_or(context_.connect_timeout);
+  }
   [[nodiscard]] std::size_t connections() const { return all_.size(); }
 
  private:

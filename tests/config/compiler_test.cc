@@ -236,7 +236,8 @@ TEST_F(CompilerTest, UpstreamsTakeDefaultsAndSolversTakePort80) {
   ASSERT_TRUE(c.main_ok) << text(c);
   const auto& a = **c.snapshot->listeners[1]->hosts.find("a.example.com");
   const auto& u = *std::get<routing::Passthrough>(a.action).upstream;
-  EXPECT_EQ(u.connect_timeout.count(), 700);
+  EXPECT_FALSE(u.connect_timeout);
+  EXPECT_EQ(c.snapshot->timeouts.connect.count(), 700);
   EXPECT_EQ(u.max_connections, 5U);
   EXPECT_EQ(u.endpoints.at(1).host, "backend.example.com");
   EXPECT_FALSE(u.endpoints.at(1).address);
@@ -248,7 +249,7 @@ TEST_F(CompilerTest, UpstreamsTakeDefaultsAndSolversTakePort80) {
   EXPECT_THAT(solver, ElementsAre("10.0.0.1:80", "backend.example.com:80", "[::1]:80"));
   const auto& b = **c.snapshot->listeners[1]->hosts.find("b.example.com");
   const auto& v = *std::get<routing::Passthrough>(b.action).upstream;
-  EXPECT_EQ(v.connect_timeout.count(), 2000);
+  EXPECT_EQ(v.connect_timeout, routing::milliseconds(2000));
   EXPECT_EQ(v.keepalive.idle.count(), 1000);
   EXPECT_EQ(v.keepalive.connections, 0U);
   EXPECT_THAT(b.acme_solver->state->published()->problem, HasSubstr("solver is not resolved yet"));

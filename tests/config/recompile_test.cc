@@ -183,6 +183,36 @@ TEST_F(RecompileTest, MovedLinesOfTheMainFileLinkOnlyWhoHasAProblem) {
   EXPECT_THAT(told(second), ::testing::HasSubstr(line(second)));
 }
 
+TEST_F(RecompileTest, ADefaultOfTheMainFileConcernsWhoHasIt) {
+  keep_the_main_file_apart();
+  for (int t = 0; t < kTenants; ++t) {
+    const std::string action =
+        t == 1 ? "rules: [ { path: /, upstream: \"10.1.0.1:80\" } ]" : "passthrough: \"10.1.0.1:443\"";
+    write(file_of(t, 0), "routes: [ { host: a.t" + std::to_string(t) + ".example.com, " + action + " } ]\n");
+  }
+  Compiler compiler(path("edgemux.yaml"), options("state"));
+  const Compiled first = compiler.compile();
+  const auto policy = [](const Compiled& compiled) {
+    const auto* route = compiled.snapshot->listeners[1]->hosts.find("a.t1.example.com");
+    return std::get<routing::VirtualHost>((*route)->action).tls;
+  };
+  write("edgemux.yaml", "tls: { min_version: \"1.3\" }\n\n" + main_);
+  const Compiled second = compiler.compile();
+  EXPECT_EQ(policy(first)->min_version, core::TlsVersion::tls1_2);
+  EXPECT_EQ(policy(second)->min_version, core::TlsVersion::tls1_3);
+  write("edgemux.yaml", "tls: { min_version: \"1.3\" }\ntimeouts: { connect: 7s }\n" + main_);
+  const Compiled third = compiler.compile();
+  EXPECT_EQ(third.snapshot->timeouts.connect, routing::milliseconds(7000));
+  const auto& before = first.snapshot->upstreams.parts();
+  const auto& between = second.snapshot->upstreams.parts();
+  const auto& after = third.snapshot->upstreams.parts();
+  ASSERT_EQ(before.size(), 6U);
+  for (std::size_t t = 0; t < kTenants; ++t) {
+    EXPECT_EQ(before[t + 1] == between[t + 1], t != 1) << t;
+    EXPECT_EQ(between[t + 1], after[t + 1]) << t;
+  }
+}
+
 TEST_F(RecompileTest, AnotherTenantOfTheMainFileConcernsWhoseNamesItClaims) {
   keep_the_main_file_apart();
   for (int t = 0; t < kTenants; ++t) {

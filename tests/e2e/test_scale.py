@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
+from support.ports import free_port
 from support.proxy import sanitized
 from support.waiting import until
 from support.wire import Wire
@@ -126,7 +127,14 @@ def moved(thousand, number):
 
 
 def whole(thousand, number):
-    """What it costs to link everything again: a default that holds for every upstream is another."""
+    """What it costs to link everything again: every host stands on one listener more."""
+    more = {"name": f"more{number}", "bind": [f"127.0.0.1:{free_port()}"], "protocol": "tls"}
+    text = as_yaml({**thousand.main, "listeners": [*thousand.main["listeners"], more]})
+    return thousand.cost(lambda: thousand.edge.write(text))
+
+
+def another_default(thousand, number):
+    """A default that holds for every upstream."""
     timeouts = {**thousand.main["timeouts"], "connect": f"{number + 3}s"}
     text = as_yaml({**thousand.main, "timeouts": timeouts})
     return thousand.cost(lambda: thousand.edge.write(text))
@@ -152,11 +160,13 @@ def test_one_file_of_a_thousand_costs_20_ms_and_a_full_reload_half_a_second(thou
     costs = [thousand.cost(lambda n=n: thousand.change(n * 97)) for n in range(9)]
     asked = [thousand.cost(lambda: thousand.edge.signal(signal.SIGHUP)) for _ in range(3)]
     everything = [moved(thousand, n) for n in range(1, 4)]
-    print(f"CPU ms: one file {costs}, SIGHUP {asked}, another main file {everything}")
+    defaults = [another_default(thousand, n) for n in range(3)]
+    print(f"CPU ms: one file {costs}, SIGHUP {asked}, another main file {everything}, another default {defaults}")
     print(f"CPU ms: everything linked again {whole(thousand, 1)}")
     assert min(costs) <= 20, costs
     assert min(asked) <= 500, asked
     assert min(everything) <= 500, everything
+    assert min(defaults) <= 500, defaults
 
 
 @pytest.mark.full
