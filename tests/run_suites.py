@@ -107,7 +107,8 @@ def e2e_suite(preset, words, full):
     marks = [] if full else ["not full"]
     if preset != "release":
         marks.append("sanitizer")
-    suite.command = [*PYTEST, "-ra", "-n", str(CPUS + 1 if preset == "release" else 2 * CPUS), "--dist", "loadgroup", "--durations=10",
+    # Tests of the release build wait more than they work.
+    suite.command = [*PYTEST, "-ra", "-n", str(3 * CPUS if preset == "release" else 2 * CPUS), "--dist", "loadgroup", "--durations=10",
                      f"--junit-xml={suite.report}", "tests/e2e"]
     if marks:
         suite.command += ["-m", " and ".join(marks)]
