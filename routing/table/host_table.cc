@@ -55,6 +55,56 @@ std::uint64_t load(const char* from, std::size_t bytes) {
   return value;
 }
 
+// Where the dots of a name are, from its first to its last; `name` has at most longest_name bytes.
+class Dots {
+ public:
+  explicit Dots(std::string_view name) {
+    const std::size_t rest = name.size() % 8;
+    const std::size_t whole = name.size() - rest;
+    for (std::size_t at = 0; at < whole; at += 8) add(at, in_order(load(name.data() + at, 8)));
+    if (rest > 0) {
+      std::uint64_t last = 0;
+      if (whole > 0) {
+        last = in_order(load(name.data() + name.size() - 8, 8)) >> (64 - 8 * rest);
+      } else {
+        for (std::size_t i = rest; i > 0; --i) last = last << 8U | static_cast<unsigned char>(name[i - 1]);
+      }
+      add(whole, last);
+    }
+    left_ = static_cast<std::size_t>(sums_ * kEach >> 56U);
+  }
+  [[nodiscard]] std::size_t left() const { return left_; }
+  // While some are left.
+  std::size_t next() {
+    --left_;
+    while (bits_[word_] == 0) ++word_;
+    const auto at = static_cast<std::size_t>(std::countr_zero(bits_[word_]));
+    bits_[word_] &= bits_[word_] - 1;
+    return word_ * 64 + at;
+  }
+
+ private:
+  static constexpr std::uint64_t kEach = 0x0101010101010101U;
+
+  static std::uint64_t in_order(std::uint64_t word) {
+    return std::endian::native == std::endian::big ? __builtin_bswap64(word) : word;
+  }
+  // `word`: eight bytes from `at` on, a multiple of 8; the first is the lowest.
+  void add(std::size_t at, std::uint64_t word) {
+    word ^= kEach * '.';
+    const std::uint64_t others = ((word & kEach * 0x7f) + kEach * 0x7f) | word;  // 0x80 in each that is no dot
+    const std::uint64_t dots = ~others >> 7U & kEach;
+    sums_ += dots;
+    // The product's highest byte has each byte's lowest bit.
+    bits_[at / 64] |= dots * 0x0102040810204080U >> 56U << at % 64;
+  }
+
+  std::array<std::uint64_t, (longest_name + 63) / 64> bits_{};
+  std::uint64_t sums_ = 0;  // of bytes, each by its place in its word
+  std::size_t left_ = 0;
+  std::size_t word_ = 0;
+};
+
 void fill_random(std::uint64_t (&seed)[2]) {
   if (::getrandom(seed, sizeof seed, 0) == static_cast<ssize_t>(sizeof seed)) return;
   // Kernels before 3.17 and seccomp filters only. Addresses and the clock still differ from process to process.
@@ -344,8 +394,8 @@ void HostTable::fill(std::span<const View> entries) {
   std::vector<ShardRef> shards(count);
   shards_ = shards;
   size_ = 0;
-  labels_ = {};
-  wildcard_labels_.reset();
+  exact_dots_ = {};
+  wildcard_dots_ = {};
   // By shard, in one pass over the names and one over the shards.
   std::vector<Hashed> hashed;
   std::vector<std::uint32_t> begins(count + 1);
@@ -369,11 +419,8 @@ void HostTable::fill(std::span<const View> entries) {
   take(std::move(shards));
 }
 
-void HostTable::count_label(std::string_view key, bool wildcard, int by) {
-  if (!wildcard) return;
-  const auto dots = static_cast<std::size_t>(std::count(key.begin(), key.end(), '.'));
-  labels_[dots] += static_cast<std::uint32_t>(by);
-  wildcard_labels_.set(dots, labels_[dots] != 0);
+void HostTable::count(std::string_view key, bool wildcard, int by) {
+  (wildcard ? wildcard_dots_ : exact_dots_).add(Dots(key).left(), by);
 }
 
 void HostTable::rebuild(ShardRef& shard, Arena& arena, std::span<const Hashed> fresh,
@@ -383,7 +430,7 @@ void HostTable::rebuild(ShardRef& shard, Arena& arena, std::span<const Hashed> f
   if (old != nullptr) {
     size_ -= old->count;
     old->each([&](const Slot& slot) {
-      count_label(slot.key(), slot.wildcard, -1);
+      count(slot.key(), slot.wildcard, -1);
       if (std::find(gone.begin(), gone.end(), slot.key()) != gone.end()) return;
       all.push_back({hash(slot.key()), slot.key(), slot.wildcard, &slot.route, slot.stand_in});
     });
@@ -398,7 +445,7 @@ void HostTable::rebuild(ShardRef& shard, Arena& arena, std::span<const Hashed> f
       if (places > all.size() * kMostPlaces) throw std::length_error("more host names share a hash than a table holds");
       made = ShardRef(Shard::make(all, places, arena), static_cast<std::uint32_t>(places));
     }
-    for (const Hashed& name : all) count_label(name.key, name.wildcard, 1);
+    for (const Hashed& name : all) count(name.key, name.wildcard, 1);
     size_ += all.size();
   }
   shard = std::move(made);
@@ -413,8 +460,8 @@ HostTable HostTable::with(const std::vector<Entry>& changes, const std::vector<s
   made.directory_ = directory_;
   made.shards_ = shards_;
   std::copy(std::begin(seed_), std::end(seed_), std::begin(made.seed_));
-  made.wildcard_labels_ = wildcard_labels_;
-  made.labels_ = labels_;
+  made.exact_dots_ = exact_dots_;
+  made.wildcard_dots_ = wildcard_dots_;
   made.size_ = size_;
   if (changes.empty() && removed.empty()) return made;
 
@@ -454,34 +501,32 @@ HostTable HostTable::with(const std::vector<Entry>& changes, const std::vector<s
 
 const RoutePtr* HostTable::find(std::string_view name) const {
   if (size_ == 0 || name.empty() || name.size() > longest_name || name.front() == '.') return nullptr;
-  const Slot* const exact = place(hash(name));
-  const Slot* const found = wildcard_labels_.none() ? probe(name, exact) : find_covering(name, exact);
+  const Slot* const found = wildcard_dots_.any.none() ? probe(name, place(hash(name))) : find_covering(name);
   return found == nullptr || found->route == nullptr ? nullptr : &found->route;
 }
 
-const HostTable::Slot* HostTable::find_covering(std::string_view name, const Slot* exact) const {
+const HostTable::Slot* HostTable::find_covering(std::string_view name) const {
+  Dots dots(name);
+  const Slot* const exact = exact_dots_.has(dots.left()) ? place(hash(name)) : nullptr;
   // The suffixes that a wildcard may have, longest first. They are fetched while the exact name is looked for.
   struct Suffix {
-    std::string_view key;
+    std::size_t at;
     const Slot* place;
   };
-  std::array<Suffix, 8> suffixes;
+  std::array<Suffix, 8> suffixes;  // nothing but the first `count` is set
   std::size_t count = 0;
-  std::size_t labels = static_cast<std::size_t>(std::count(name.begin(), name.end(), '.'));
-  std::size_t at = 0;
   const auto next_suffixes = [&] {
-    for (count = 0; labels > 0 && count < suffixes.size(); --labels) {
-      at = name.find('.', at + 1);
-      if (labels >= kMostLabels || !wildcard_labels_.test(labels)) continue;
-      const std::string_view key = name.substr(at);
-      suffixes[count++] = {key, place(hash(key))};
+    for (count = 0; dots.left() > 0 && count < suffixes.size();) {
+      const bool wanted = wildcard_dots_.has(dots.left());
+      const std::size_t at = dots.next();
+      if (wanted) suffixes[count++] = {at, place(hash(name.substr(at)))};
     }
   };
   next_suffixes();
   if (const Slot* slot = probe(name, exact)) return slot;
   for (; count > 0; next_suffixes()) {
     for (std::size_t i = 0; i < count; ++i) {
-      if (const Slot* slot = probe(suffixes[i].key, suffixes[i].place)) return slot;
+      if (const Slot* slot = probe(name.substr(suffixes[i].at), suffixes[i].place)) return slot;
     }
   }
   return nullptr;

@@ -91,7 +91,17 @@ class HostTable {
   [[nodiscard]] std::vector<Entry> entries() const;
 
  private:
-  static constexpr std::size_t kMostLabels = 128;
+  // How many keys have how many dots: what no key has need not be looked for.
+  struct DotCounts {
+    static constexpr std::size_t kMost = 128;  // more than a name has
+    std::bitset<kMost> any;
+    std::array<std::uint32_t, kMost> keys{};
+    [[nodiscard]] bool has(std::size_t dots) const { return dots < kMost && any.test(dots); }
+    void add(std::size_t dots, int by) {
+      keys[dots] += static_cast<std::uint32_t>(by);
+      any.set(dots, keys[dots] != 0);
+    }
+  };
   struct Slot;
   struct Hashed;
   struct Chunk;
@@ -132,20 +142,20 @@ class HostTable {
   [[nodiscard]] const Slot* place(std::uint64_t hashed) const;
   static const Slot* probe(std::string_view key, const Slot* place);
   [[nodiscard]] const Slot* find_key(std::string_view key) const;
-  // The name's own, which has its place there, or the longest wildcard's that covers it.
-  [[nodiscard]] const Slot* find_covering(std::string_view name, const Slot* place) const;
+  // The name's own, or the longest wildcard's that covers it.
+  [[nodiscard]] const Slot* find_covering(std::string_view name) const;
   void fill(std::span<const View> entries);
   static std::vector<View> views_of(const std::vector<Entry>& entries);
   // Replaces the shard by one with `fresh`, and with those of its names that are not among `gone`.
   void rebuild(ShardRef& shard, Arena& arena, std::span<const Hashed> fresh, std::span<const std::string_view> gone);
   void take(std::vector<ShardRef> directory);
-  void count_label(std::string_view key, bool wildcard, int by);
+  void count(std::string_view key, bool wildcard, int by);
 
   std::shared_ptr<const std::vector<ShardRef>> directory_;
-  std::span<const ShardRef> shards_;                 // of it
-  std::uint64_t seed_[2] = {0, 0};                   // random per table: names are chosen by strangers
-  std::bitset<kMostLabels> wildcard_labels_;         // label counts of the wildcards' suffixes ("*.example.com": 2)
-  std::array<std::uint32_t, kMostLabels> labels_{};  // how many wildcards have that many
+  std::span<const ShardRef> shards_;  // of it
+  std::uint64_t seed_[2] = {0, 0};    // random per table: names are chosen by strangers
+  DotCounts exact_dots_;
+  DotCounts wildcard_dots_;
   std::size_t size_ = 0;
 };
 

@@ -391,6 +391,48 @@ TEST(HostTable, GrowsFromOneNameToMany) {
 }
 
 // The longest names, in a table that lies in huge pages and then grows out of them.
+TEST(HostTable, FindsWildcardsBehindADotThatStandsAnywhere) {
+  const auto covered = route("covered");
+  std::vector<HostTable::Entry> entries;
+  for (std::size_t n = 1; n <= 250; ++n) entries.push_back({"*." + std::string(n, 'b'), covered});
+  const HostTable table(std::move(entries));
+  for (std::size_t size = 3; size <= 253; ++size) {
+    for (std::size_t dot = 1; dot < size - 1; ++dot) {
+      std::string name(size, 'b');
+      name[dot] = '.';
+      ASSERT_EQ(found(table, name), size - dot - 1 <= 250 ? "covered" : "-") << size << " " << dot;
+      name[dot] = dot % 2 == 0 ? '/' : '-';  // the characters next to it
+      ASSERT_EQ(found(table, name), "-") << size << " " << dot;
+    }
+  }
+}
+
+TEST(HostTable, FindsTheLongestWildcardOfNamesThatAreMostlyDots) {
+  std::vector<HostTable::Entry> entries;
+  std::string suffix = "b";
+  for (std::size_t labels = 1; labels <= 126; ++labels, suffix = "b." + suffix) {
+    if (labels % 5 == 0) entries.push_back({"*." + suffix, route(std::to_string(labels))});
+  }
+  HostTable table(entries);
+  const auto name = [](std::size_t labels) {
+    std::string text = "b";
+    for (std::size_t i = 1; i < labels; ++i) text += ".b";
+    return text;
+  };
+  for (std::size_t labels = 1; labels <= 127; ++labels) {
+    const std::size_t longest = (labels - 1) / 5 * 5;
+    EXPECT_EQ(found(table, name(labels)), longest == 0 ? "-" : std::to_string(longest)) << labels;
+  }
+  // Exact names that come, and go again.
+  table = table.with({{name(7), route("exact")}, {name(127), route("exact")}}, {});
+  EXPECT_EQ(found(table, name(7)), "exact");
+  EXPECT_EQ(found(table, name(8)), "5");
+  EXPECT_EQ(found(table, name(127)), "exact");
+  table = table.with({}, {name(7)});
+  EXPECT_EQ(found(table, name(7)), "5");
+  EXPECT_EQ(found(table, name(127)), "exact");
+}
+
 TEST(HostTable, HoldsTheLongestNamesAndLetsGoOfThem) {
   const auto one = route("old");
   const auto two = route("new");
