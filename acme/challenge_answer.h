@@ -49,11 +49,8 @@ ChallengeAnswer answer_challenge(const routing::Snapshot& snapshot, const routin
                                     : TokenDirectory(snapshot.tokens_dir);
   answer.directory = tokens.path();
   answer.route = name.empty() ? nullptr : hosts.find(name);
-  if (!answer.directory.empty()) {
-    if (!may_read()) {
-      answer.kind = Kind::unread;
-      return answer;
-    }
+  const bool read = !answer.directory.empty() && may_read();
+  if (read) {
     answer.found = tokens.read(*token);
     if (answer.found.kind == TokenAnswer::Kind::found) {
       answer.kind = Kind::token;
@@ -61,6 +58,7 @@ ChallengeAnswer answer_challenge(const routing::Snapshot& snapshot, const routin
     }
   }
   if (answer.route != nullptr && (*answer.route)->acme_solver != nullptr) answer.kind = Kind::solver;
+  if (answer.kind == Kind::none && !read && !answer.directory.empty()) answer.kind = Kind::unread;
   return answer;
 }
 

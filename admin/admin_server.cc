@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <optional>
 #include <unordered_map>
 #include <utility>
@@ -10,6 +11,7 @@
 #include "admin/admin_connection.h"
 #include "admin/exposition.h"
 #include "admin/unix_listener.h"
+#include "core/base/log.h"
 #include "core/io/listening_socket.h"
 
 namespace edgemux::admin {
@@ -67,7 +69,13 @@ struct AdminServer::Shared {
   }
 
   void take(int client, bool trusted) {
-    if (connections.size() >= kMaxConnections) {
+    // Each door has its own: strangers at the probes' do not keep the operator out.
+    const auto there = std::count_if(connections.begin(), connections.end(),
+                                     [trusted](const auto& entry) { return entry.second->trusted() == trusted; });
+    if (static_cast<std::size_t>(there) >= kMaxConnections) {
+      core::log_limited(core::LogLevel::warn, trusted ? "admin" : "probes",
+                        "{}: {} connections are open; another one was closed", trusted ? "admin.bind" : "admin.probes",
+                        there);
       ::close(client);
       return;
     }

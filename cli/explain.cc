@@ -1,5 +1,6 @@
 #include "cli/explain.h"
 
+#include <algorithm>
 #include <ostream>
 
 #include "admin/explain.h"
@@ -50,6 +51,13 @@ int explain(const ExplainOptions& options, std::ostream& out, std::ostream& err)
   if (compiled.errors() != 0) {
     err << "edgemux explain: " << compiled.errors()
         << " error(s); what has one is left out here, see `edgemux check`\n";
+  }
+  const auto& listeners = compiled.snapshot->listeners;
+  if (!question->listener.empty() && std::none_of(listeners.begin(), listeners.end(), [&](const auto& listener) {
+        return listener->spec.name == question->listener;
+      })) {
+    err << "edgemux explain: there is no listener '" << question->listener << "'\n";
+    return 2;
   }
   const auto explanation =
       admin::explain({*compiled.snapshot, compiled.diagnostics, compiled.set_aside_named}, *question);

@@ -11,7 +11,9 @@
 #include "cli/schema.h"
 #include "cli/status.h"
 
-int main(int argc, char** argv) {
+namespace {
+
+int act(int argc, char** argv) {
   CLI::App app("edgemux, an edge proxy: TLS passthrough and termination by server name, HTTP routing, ACME HTTP-01");
   app.require_subcommand(1);
 
@@ -102,4 +104,13 @@ int main(int argc, char** argv) {
     return edgemux::cli::check(options, std::cout);
   }
   return edgemux::cli::run(config);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const int status = act(argc, argv);
+  if (std::cout.flush()) return status;
+  std::cerr << "edgemux: the output could not be written\n";
+  return status == 0 ? 1 : status;
 }

@@ -311,6 +311,8 @@ void raise_file_limit() {
 
 int run(const std::string& config) {
   std::signal(SIGPIPE, SIG_IGN);
+  // Until there is somebody to take them: a start reads everything anew anyway.
+  for (const int asked : {SIGHUP, SIGUSR1, SIGUSR2}) std::signal(asked, SIG_IGN);
   raise_file_limit();
   core::install_tls_allocator();
   Process process(config);

@@ -93,7 +93,7 @@ void Exchange::remember(const core::RequestHead& head) {
 void Exchange::start(HttpSession& session, core::StreamId stream, core::RequestHead& head, bool end) {
   begin(session, stream);
   request_done_ = end;
-  if (!end) {
+  if (!end && !head.upgrade) {  // who asks for a tunnel waits for an answer first
     pace_.begin(worker_.now());
     await_body(kBodyGrace);
   }
@@ -229,11 +229,12 @@ void Exchange::send(const core::OutgoingRequest& request, bool fresh) {
 
 void Exchange::go(const core::OutgoingRequest& request) {
   const bool trailers = saved_ != nullptr && saved_->has_trailers();
-  const bool end = request_done_ && early_body_.empty() && !trailers;
+  const bool whole = request_done_ || wants_upgrade_;  // what follows, follows the answer
+  const bool end = whole && early_body_.empty() && !trailers;
   stage_ = Stage::uploading;
   upstream_stream_.send_request(request, end);
   if (!early_body_.empty() && upstream_stream_.ready()) upstream_stream_.send_body(early_body_);
-  if (!request_done_ || !upstream_stream_.ready()) return;
+  if (!whole || !upstream_stream_.ready()) return;
   if (trailers) {
     core::FieldList fields;
     saved_->trailers(fields);
@@ -420,7 +421,7 @@ void Exchange::body_timed_out() {
     if (pace_.quiet(worker_.now(), bytes_in_ + bytes_out_, in_ms(timeouts.tunnel_idle))) {
       return refuse(408, CloseReason::body_too_slow, "neither side has sent anything for timeouts.tunnel_idle");
     }
-  } else if (talks_ && bytes_in_ > 0 && upstream_stream_.shared()) {
+  } else if (talks_ && upstream_stream_.shared()) {
     // A stream of gRPC may be silent before its first answer, too: for as long as an answer may take.
     const auto most = silence().count() == 0 ? timeouts.tunnel_idle : silence();
     if (pace_.quiet(worker_.now(), bytes_in_, in_ms(most))) {

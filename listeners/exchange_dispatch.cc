@@ -58,8 +58,9 @@ void Exchange::dispatch_http(core::RequestHead& head, std::string_view path, boo
 // HTTP-01 (RFC 8555 8.3): never a redirect.
 void Exchange::challenge(core::RequestHead& head, bool end) {
   using Kind = acme::ChallengeAnswer::Kind;
-  const auto answer = acme::answer_challenge(worker_.snapshot(), session_->listener().hosts(), head.path,
-                                             head.has_query, head.host, [this] { return worker_.may_read_token(); });
+  const auto answer =
+      acme::answer_challenge(worker_.snapshot(), session_->listener().hosts(), head.path, head.has_query, head.host,
+                             [this] { return worker_.may_read_token(client_); });
   if (answer.found.kind == acme::TokenAnswer::Kind::error) {
     core::log_limited(core::LogLevel::warn, "token", "ACME token cannot be served: {}", answer.found.text);
   }

@@ -117,6 +117,12 @@ core::SocketAddress client_behind(const FieldList& fields, const core::SocketAdd
   return client;
 }
 
+bool is_x_forwarded(std::string_view name) {
+  constexpr std::string_view kPrefix = "x-forwarded-";
+  return name.size() >= kPrefix.size() && std::equal(kPrefix.begin(), kPrefix.end(), name.begin(),
+                                                     [](char a, char b) { return a == b || (a == '-' && b == '_'); });
+}
+
 ForwardingFields make_forwarding(FieldList& fields, const ForwardingInput& in, std::string& text) {
   ForwardingFields out;
   text.clear();
@@ -149,6 +155,8 @@ ForwardingFields make_forwarding(FieldList& fields, const ForwardingInput& in, s
         field.hop_by_hop = field.hop_by_hop || !in.trusted;
         break;
       default:
+        // Others (-prefix, -ssl, -scheme, ...) are acted upon by frameworks, too, some of which take '_' for '-'.
+        if (!in.trusted && is_x_forwarded(field.name)) field.hop_by_hop = true;
         break;
     }
   }

@@ -158,6 +158,8 @@ class HttpSession final : public Session,
   // The client takes less than there is.
   [[nodiscard]] bool congested() const { return sending_ ? unsent() >= kGathered : unsent() > 0; }
   void send();
+  // HTTP/2: both GOAWAYs, for a connection that ends with no request under way.
+  void send_goaway();
   void await_windows();
   void windows_timed_out();
   void choose_codec();

@@ -89,6 +89,12 @@ void HttpSession::await_next() {
   }
 }
 
+void HttpSession::send_goaway() {
+  codec_->close_after();
+  codec_->close_after();
+  send();
+}
+
 void HttpSession::timed_out() {
   switch (waiting_) {
     case Waiting::nothing:
@@ -97,26 +103,25 @@ void HttpSession::timed_out() {
       listener().metrics().handshakes_failed.add();
       return close(CloseReason::handshake_timeout);
     case Waiting::idle:
-      if (codec_->multiplexed()) {
-        codec_->close_after();
-        codec_->close_after();
-        send();
-      }
+      if (codec_->multiplexed()) send_goaway();
       return close(CloseReason::idle_timeout);
     case Waiting::drain:
       return say_goodbye();
     case Waiting::window:
       return windows_timed_out();
     case Waiting::first_head:
-      if (!codec_->mid_message()) return close(CloseReason::idle_timeout);
+      if (!codec_->mid_message()) {
+        if (codec_->multiplexed()) send_goaway();
+        return close(CloseReason::idle_timeout);
+      }
       [[fallthrough]];
     case Waiting::head:
-      codec_->close_after();
       if (codec_->multiplexed()) {
         detail_ = "a frame or a header block did not come in time";
-        flush();
+        send_goaway();
         return close(CloseReason::head_timeout);
       }
+      codec_->close_after();
       open_exchange(core::kOnlyStream)
           .start_refused(*this, core::kOnlyStream, 408, CloseReason::head_timeout,
                          "the request's head did not come in time");

@@ -54,6 +54,11 @@ void Listener::stop_accepting() {
 void Listener::remove() {
   stop_accepting();
   removed_ = true;
+  removed_at_ = worker_.loop().now();
+}
+
+void Listener::forget_table() {
+  if (std::exchange(forgotten_, true)) return;
   auto empty = std::make_shared<routing::Listener>();
   empty->spec = table_->spec;
   table_ = std::move(empty);

@@ -25,8 +25,11 @@ class Listener {
   void keep_only(const std::vector<int>& sockets);
   // The listener's part of a new snapshot, and the sockets to accept on from now on.
   void update(std::shared_ptr<const routing::Listener> table, const std::vector<int>& sockets);
-  // No longer configured: accepts what is queued, then nothing more; the table is let go.
+  // No longer configured: accepts what is queued, then nothing more. Its connections end under the table that they came
+  // under, until forget_table().
   void remove();
+  // For tunnels that stay: they need it no more.
+  void forget_table();
   void stop_accepting();
 
   // A connection that counts already: the session that its protocol asks for. `destination`: what the client connected
@@ -38,10 +41,11 @@ class Listener {
   [[nodiscard]] const std::string& name() const { return name_; }
   [[nodiscard]] const routing::ListenerSpec& spec() const { return table_->spec; }
   [[nodiscard]] const routing::HostTable& hosts() const { return table_->hosts; }
-  // Of a tcp listener; null after its removal.
+  // Of a tcp listener; null once its table is forgotten.
   [[nodiscard]] const routing::UpstreamPtr& upstream() const { return table_->upstream; }
   [[nodiscard]] core::ListenerMetrics& metrics() const { return metrics_; }
   [[nodiscard]] bool removed() const { return removed_; }
+  [[nodiscard]] std::uint64_t removed_at() const { return removed_at_; }  // loop milliseconds
 
   std::size_t sessions = 0;  // counted by Session
 
@@ -58,6 +62,8 @@ class Listener {
   core::ListenerMetrics& metrics_;
   std::vector<Socket> sockets_;
   bool removed_ = false;
+  bool forgotten_ = false;
+  std::uint64_t removed_at_ = 0;
 };
 
 }  // namespace edgemux::listeners

@@ -311,11 +311,15 @@ void PassthroughSession::on_tunnel_closed(CloseReason reason, const char* detail
   close(reason);
 }
 
-// Nobody is shown anything but an alert, and that only where the listener says so (RFC 6066 3: unrecognized_name).
+// Nobody is shown anything but an alert, and that only where the listener says so (RFC 6066 3: unrecognized_name; RFC
+// 8446 6: decode_error for what is no ClientHello).
 void PassthroughSession::refuse(CloseReason reason) {
   if (listener().spec().unknown_host == routing::UnknownHost::alert) {
-    static constexpr std::array<char, 7> kAlert{0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x70};
-    iovec piece{const_cast<char*>(kAlert.data()), kAlert.size()};
+    constexpr char kDecodeError = 50;
+    constexpr char kUnrecognizedName = 112;
+    std::array<char, 7> alert{0x15, 0x03, 0x03, 0x00, 0x02, 0x02, kUnrecognizedName};
+    if (reason == CloseReason::malformed_hello) alert.back() = kDecodeError;
+    iovec piece{alert.data(), alert.size()};
     (void)stream_->write({&piece, 1});
   }
   close(reason);

@@ -31,6 +31,7 @@ Worker::Worker(unsigned index, Shared& shared)
       mirrors_(loop_, pools_, metrics_),
       tick_([](void* self) { static_cast<Worker*>(self)->tick(); }, this) {
   (void)getrandom(random_.data(), sizeof random_, 0);
+  token_seed_ = random();
 }
 
 Worker::~Worker() {
@@ -119,6 +120,10 @@ void Worker::drain_sessions(const Listener& listener) {
 
 void Worker::release_unused_listeners() {
   std::erase_if(listeners_, [](const auto& listener) { return listener->removed() && listener->sessions == 0; });
+  const auto drain = static_cast<std::uint64_t>(snapshot_->timeouts.drain.count());
+  for (auto& listener : listeners_) {
+    if (listener->removed() && loop_.now() - listener->removed_at() > drain) listener->forget_table();
+  }
 }
 
 void Worker::drain() {
@@ -173,13 +178,22 @@ void Worker::give_exchange(std::unique_ptr<Exchange> exchange) {
   }
 }
 
-bool Worker::may_read_token() {
+bool Worker::may_read_token(const core::SocketAddress& client) {
   const std::uint64_t second = loop_.now() / 1000;
   if (second != token_second_) {
     token_second_ = second;
     token_reads_ = 0;
+    source_token_reads_ = {};
   }
-  return ++token_reads_ <= kTokenReadsPerSecond;
+  // Who asks too often is told so alone: others, those who validate among them, go on being answered.
+  std::uint64_t bucket = token_seed_;
+  for (const char byte : client.bytes().substr(0, client.is_v4() ? 4 : 8))
+    bucket = (bucket ^ static_cast<unsigned char>(byte)) * 0x100000001b3U;
+  std::uint8_t& reads = source_token_reads_[(bucket >> 32U) % source_token_reads_.size()];
+  if (reads >= kTokenReadsPerSource || token_reads_ >= kTokenReadsPerSecond) return false;
+  ++reads;
+  ++token_reads_;
+  return true;
 }
 
 std::uint64_t Worker::random() {

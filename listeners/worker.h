@@ -97,7 +97,8 @@ class Worker {
   void make_request_id(char* out);
 
   // False: enough token files have been looked for in this second.
-  bool may_read_token();
+  // Whether a token may be looked for in the file system now, for that client.
+  bool may_read_token(const core::SocketAddress& client);
 
   std::unique_ptr<Exchange> take_exchange();
   void give_exchange(std::unique_ptr<Exchange> exchange);
@@ -109,7 +110,9 @@ class Worker {
   friend class Session;
   static constexpr std::size_t kBufferSize = 64 * 1024;
   static constexpr std::size_t kKeptExchanges = 256;
-  static constexpr unsigned kTokenReadsPerSecond = 500;
+  // Reads of tokens in a second: of one client address (of those that share a bucket), and of all.
+  static constexpr unsigned kTokenReadsPerSource = 50;
+  static constexpr unsigned kTokenReadsPerSecond = 5'000;
   void remove(Session& session);
   void tick();
   void release_unused_listeners();
@@ -139,6 +142,8 @@ class Worker {
   unsigned ticks_ = 0;
   std::uint64_t token_second_ = 0;
   unsigned token_reads_ = 0;
+  std::array<std::uint8_t, 1024> source_token_reads_{};
+  std::uint64_t token_seed_ = 0;  // who shares a bucket with whom is nobody's choice
   std::array<std::uint64_t, 2> random_{};
   bool draining_ = false;
   std::thread thread_;

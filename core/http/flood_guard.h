@@ -37,7 +37,7 @@ class FloodGuard {
   static constexpr std::size_t kBytesPerWindow = 1024;
   static constexpr std::size_t kBytesPerCrumb = 1024;    // DATA of at least so much earns one tiny one
   static constexpr std::uint32_t kMostWindows = 32'768;  // earned and not used
-  static constexpr unsigned kContinuations = 8;          // of one header block
+  static constexpr unsigned kContinuations = 80;         // of one header block: 1 MiB, the most that is allowed, in 64
   static constexpr std::size_t kDecodedTimes = 4;  // a block may decode to so many times its limit before it is a bomb
 
   // `generous`: times as much of everything, for upstreams, which are chosen by the operator.

@@ -41,6 +41,10 @@ class Http1Client final : public ClientCodec {
     return !stopped_ && request_done_ && phase_ == Phase::idle && keep_alive_ && !surplus_;
   }
   void stop() override { stopped_ = true; }
+  // Nothing but the end of the connection ends the answer that is on its way.
+  [[nodiscard]] bool ends_with_connection() const {
+    return phase_ == Phase::body && body_.framing() == Framing::until_close;
+  }
 
  private:
   enum class Phase : std::uint8_t { idle, head, body, tunnel };

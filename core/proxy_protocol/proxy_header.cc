@@ -134,8 +134,8 @@ ProxyHeader parse_binary(std::string_view bytes) {
   const unsigned family = byte_at(bytes, 13) >> 4U;
   const unsigned transport = byte_at(bytes, 13) & 15U;
   constexpr std::size_t kAddresses[] = {0, 12, 36, 216};
-  if (family > 3 || transport > 2) return malformed("a version 2 header with an unknown family");
-  const bool local = (command & 15U) == 0;
+  const bool local = (command & 15U) == 0;  // then the family is not looked at
+  if (!local && (family > 3 || transport > 2)) return malformed("a version 2 header with an unknown family");
   if (!local && length < kAddresses[family]) return malformed("a version 2 header that is too short for its family");
   if (!local && transport == 2) return malformed("a version 2 header of datagrams");
   if (bytes.size() < header.size) return need(header.size);
@@ -215,7 +215,7 @@ void write_extra(Writer& writer, unsigned char type, std::string_view value) {
 std::size_t write_binary(const ProxyLine& line, char* out) {
   Writer writer(out);
   writer.text(kSignature2);
-  writer.byte(0x21);
+  writer.byte(line.local ? 0x20 : 0x21);
   writer.byte(!line.source.valid() ? 0x00 : line.source.is_v4() ? 0x11 : 0x21);
   writer.pair(0);  // the length, below
   if (line.source.valid()) {

@@ -48,6 +48,7 @@ struct ProxyLine {
   SocketAddress destination;
   std::string_view authority;  // version 2 only, like alpn; longer than 255 bytes is left out
   std::string_view alpn;
+  bool local = false;  // nobody's: the proxy itself asks (a health check); version 1 has no word for it but UNKNOWN
 };
 
 // Writes a header and returns its size; 0 for `off`. IPv4 in an IPv6 socket's clothes is IPv4 here (SocketAddress sees

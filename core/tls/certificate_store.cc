@@ -1,6 +1,8 @@
 #include "core/tls/certificate_store.h"
 
 #include <algorithm>
+#include <compare>
+#include <ctime>
 
 namespace edgemux::core {
 
@@ -25,29 +27,15 @@ CertificateStore::CertificateStore(std::vector<ScopedPair> pairs) {
 void CertificateStore::add_scope(std::string name, std::size_t first_pair) {
   const std::size_t begin = slots_.size();
   for (std::size_t i = first_pair; i < pairs_.size(); ++i) {
-    const auto number = static_cast<std::uint32_t>(i + 1);
-    for (const std::string& host : pairs_[i]->names) {
-      slots_.push_back(pairs_[i]->ecdsa ? Slot{host, number, 0} : Slot{host, 0, number});
-    }
+    for (const std::string& host : pairs_[i]->names) slots_.push_back({host, static_cast<std::uint32_t>(i)});
   }
-  // Stable: of two that expire together the first listed wins.
+  // Stable: of two that expire together the first listed comes first.
   std::stable_sort(slots_.begin() + static_cast<std::ptrdiff_t>(begin), slots_.end(),
-                   [](const Slot& a, const Slot& b) { return a.name < b.name; });
-  const auto later = [this](std::uint32_t& best, std::uint32_t other) {
-    if (other != 0 && (best == 0 || pairs_[other - 1]->not_after > pairs_[best - 1]->not_after)) best = other;
-  };
-  std::size_t kept = begin;
-  for (std::size_t i = begin; i < slots_.size(); ++i) {
-    const Slot slot = slots_[i];
-    if (kept > begin && slots_[kept - 1].name == slot.name) {
-      later(slots_[kept - 1].ecdsa, slot.ecdsa);
-      later(slots_[kept - 1].rsa, slot.rsa);
-    } else {
-      slots_[kept++] = slot;
-    }
-  }
-  slots_.resize(kept);
-  scopes_.push_back({std::move(name), begin, kept});
+                   [this](const Slot& a, const Slot& b) {
+                     if (const auto order = a.name <=> b.name; order != 0) return order < 0;
+                     return pairs_[a.pair]->not_after > pairs_[b.pair]->not_after;
+                   });
+  scopes_.push_back({std::move(name), begin, slots_.size()});
 }
 
 const CertificateStore::Scope* CertificateStore::scope_of(std::string_view name) const {
@@ -56,37 +44,44 @@ const CertificateStore::Scope* CertificateStore::scope_of(std::string_view name)
   return at != scopes_.end() && at->name == name ? &*at : nullptr;
 }
 
-const CertificateStore::Slot* CertificateStore::probe(std::string_view name, const Scope& scope) const {
-  const auto* begin = slots_.data() + scope.begin;
-  const auto* end = slots_.data() + scope.end;
-  const auto* at =
-      std::lower_bound(begin, end, name, [](const Slot& slot, std::string_view wanted) { return slot.name < wanted; });
-  return at != end && at->name == name ? at : nullptr;
+std::span<const CertificateStore::Slot> CertificateStore::probe(std::string_view name, const Scope& scope) const {
+  const auto all = std::span(slots_).subspan(scope.begin, scope.end - scope.begin);
+  const auto found = std::ranges::equal_range(all, name, {}, &Slot::name);
+  return {found.begin(), found.end()};
 }
 
-CertificateChoice CertificateStore::find_in(std::string_view name, const Scope& scope) const {
-  const Slot* slot = probe(name, scope);
-  if (slot == nullptr) {
+CertificateChoice CertificateStore::find_in(std::string_view name, const Scope& scope, std::int64_t now) const {
+  auto slots = probe(name, scope);
+  if (slots.empty()) {
     const std::size_t dot = name.find('.');
     if (dot == std::string_view::npos || dot == 0) return {};
     std::string wildcard = "*";
     wildcard += name.substr(dot);
-    slot = probe(wildcard, scope);
+    slots = probe(wildcard, scope);
   }
+  const auto holds = [now](const CertifiedKeyPtr& pair) { return pair->not_before <= now && now <= pair->not_after; };
   CertificateChoice choice;
-  if (slot == nullptr) return choice;
-  if (slot->ecdsa != 0) choice.ecdsa = &pairs_[slot->ecdsa - 1];
-  if (slot->rsa != 0) choice.rsa = &pairs_[slot->rsa - 1];
+  for (const Slot& slot : slots) {
+    const CertifiedKeyPtr& pair = pairs_[slot.pair];
+    const CertifiedKeyPtr*& best = pair->ecdsa ? choice.ecdsa : choice.rsa;
+    if (best == nullptr || (!holds(*best) && holds(pair))) best = &pair;
+  }
+  if (choice.ecdsa == nullptr || choice.rsa == nullptr) return choice;
+  const bool ecdsa = holds(*choice.ecdsa);
+  const bool rsa = holds(*choice.rsa);
+  if (ecdsa && !rsa) choice.rsa = nullptr;
+  if (rsa && !ecdsa) choice.ecdsa = nullptr;
   return choice;
 }
 
-CertificateChoice CertificateStore::find(std::string_view name, std::string_view scope) const {
+CertificateChoice CertificateStore::find(std::string_view name, std::string_view scope, std::int64_t now) const {
   if (name.empty() || name.front() == '*') return {};
+  if (now == 0) now = std::time(nullptr);
   if (const Scope* own = scope.empty() ? nullptr : scope_of(scope)) {
-    if (const auto choice = find_in(name, *own)) return choice;
+    if (const auto choice = find_in(name, *own, now)) return choice;
   }
   const Scope* everybody = scope_of({});
-  return everybody == nullptr ? CertificateChoice{} : find_in(name, *everybody);
+  return everybody == nullptr ? CertificateChoice{} : find_in(name, *everybody, now);
 }
 
 }  // namespace edgemux::core

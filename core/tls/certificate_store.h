@@ -3,14 +3,15 @@
 //
 // Pairs are read, verified (key matches certificate) and indexed by the names in the certificate (SAN dNSName; the CN
 // only where there is no SAN). Exact name before wildcard; a certificate wildcard covers exactly one label (RFC
-// 6125 6.4.3). Of several pairs for one name the one that expires last wins, per key type: an ECDSA and an RSA pair may
-// stand side by side and the client's abilities choose.
+// 6125 6.4.3). Of several pairs for one name that are valid now the one that expires last wins, per key type: an ECDSA
+// and an RSA pair may stand side by side and the client's abilities choose. So the next pair may lie there early.
 //
 // A stored pair is DER, a few KiB; a worker decodes it in its own library context when the first handshake asks for it.
 
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -77,28 +78,29 @@ class CertificateStore {
 
   // `name` is normalised (lower case, no trailing dot) and belongs to `scope`: the pairs of that scope come first, then
   // those of everybody; those of other scopes never.
-  [[nodiscard]] CertificateChoice find(std::string_view name, std::string_view scope = {}) const;
+  // Of several pairs for a name, per key type: of those that are valid at `now` (unix seconds; 0 = at this time) the
+  // one that expires last; where one key type has a valid pair and the other has none, that one alone.
+  [[nodiscard]] CertificateChoice find(std::string_view name, std::string_view scope = {}, std::int64_t now = 0) const;
   // By scope, then as they were given.
   [[nodiscard]] const std::vector<CertifiedKeyPtr>& pairs() const { return pairs_; }
 
  private:
   struct Slot {
-    std::string_view name;    // points into the pair
-    std::uint32_t ecdsa = 0;  // index + 1 into pairs_; 0 = none
-    std::uint32_t rsa = 0;
+    std::string_view name;  // points into the pair
+    std::uint32_t pair;     // index into pairs_
   };
   struct Scope {
     std::string name;
     std::size_t begin = 0;  // into slots_
     std::size_t end = 0;
   };
-  [[nodiscard]] CertificateChoice find_in(std::string_view name, const Scope& scope) const;
+  [[nodiscard]] CertificateChoice find_in(std::string_view name, const Scope& scope, std::int64_t now) const;
   [[nodiscard]] const Scope* scope_of(std::string_view name) const;
-  [[nodiscard]] const Slot* probe(std::string_view name, const Scope& scope) const;
+  [[nodiscard]] std::span<const Slot> probe(std::string_view name, const Scope& scope) const;
   void add_scope(std::string name, std::size_t first_pair);
 
   std::vector<CertifiedKeyPtr> pairs_;
-  std::vector<Slot> slots_;    // sorted by name, scope by scope
+  std::vector<Slot> slots_;    // sorted by name and by who expires last, scope by scope
   std::vector<Scope> scopes_;  // sorted by name
 };
 

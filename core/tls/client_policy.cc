@@ -8,7 +8,7 @@
 namespace edgemux::core {
 namespace {
 
-constexpr const char* kCurves = "X25519:P-256:P-384";
+constexpr const char* kCurves = "X25519:P-256:P-384:P-521";
 
 Result<void> trust(SSL_CTX& context, const TlsClientPolicy& policy, OSSL_LIB_CTX* library) {
   if (!policy.verify) return {};

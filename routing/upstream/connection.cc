@@ -305,6 +305,10 @@ void UpstreamConnection::read() {
       break;
     }
     if (result.status == core::IoStatus::eof) {
+      // Anybody on the way can send a FIN (RFC 9112 9.8).
+      if (tls_ != nullptr && tls_->truncated() && http1_ && http1_->ends_with_connection()) {
+        return fail(UpstreamFailure::Kind::closed, "its answer ended without close_notify");
+      }
       if (codec_->end_of_input()) {
         end_event();
       } else {

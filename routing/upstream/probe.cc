@@ -81,7 +81,9 @@ void Probe::connected() {
 bool Probe::introduce() {
   if (target_.proxy_protocol == core::ProxyVersion::off) return true;
   std::array<char, core::kMaxProxyWritten> header;
-  const iovec piece{header.data(), write_proxy_header(target_.proxy_protocol, {}, header)};
+  core::ProxyLine line;
+  line.local = true;
+  const iovec piece{header.data(), write_proxy_header(target_.proxy_protocol, line, header)};
   if (stream_->write({&piece, 1}).bytes == piece.iov_len) return true;
   finish("it does not take the PROXY header");
   return false;
