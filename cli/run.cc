@@ -187,9 +187,12 @@ void Process::publish(const routing::SnapshotPtr& snapshot) {
 void Process::reloaded(config::Reload reload) {
   config::log_reload(reload);
   diagnostics_ = std::move(reload.diagnostics);
-  metrics_->sources_set_aside.store(reload.set_aside.size());
-  set_aside_ = std::move(reload.set_aside);
-  set_aside_named_ = std::move(reload.set_aside_named);
+  // Of a table that does not come into force nothing counts: those of the one that stays are what they were.
+  if (reload.outcome != config::Reload::Outcome::failed && reload.outcome != config::Reload::Outcome::refused) {
+    metrics_->sources_set_aside.store(reload.set_aside.size());
+    set_aside_ = std::move(reload.set_aside);
+    set_aside_named_ = std::move(reload.set_aside_named);
+  }
   if (reload.outcome == config::Reload::Outcome::failed) metrics_->reloads_failed.fetch_add(1);
   if (reload.outcome == config::Reload::Outcome::refused) metrics_->reloads_refused.fetch_add(1);
   if (reload.outcome == config::Reload::Outcome::published && terminations_ == 0) return publish(reload.snapshot);

@@ -17,11 +17,13 @@ class ProblemJournal {
     std::vector<Diagnostic> fresh;    // in the order given, each once
     std::vector<std::string> solved;  // headlines that stood the last time and do not any more
   };
-  // With `repeat` (the operator asked for a reload) everything that stands is fresh again.
-  News update(const std::vector<Diagnostic>& standing, bool repeat = false);
+  // With `repeat` (the operator asked for a reload) everything that stands is fresh again. `whole` = false: what was
+  // found before the load failed; what else stood may stand still, and nothing is solved.
+  News update(const std::vector<Diagnostic>& standing, bool repeat = false, bool whole = true);
 
  private:
   std::set<std::string> told_;
+  bool partial_ = false;              // the last one was not whole
   std::vector<Diagnostic> standing_;  // when told_ was made; mostly nothing changes
 };
 

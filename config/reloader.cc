@@ -343,7 +343,8 @@ Reload Reloader::compile(Reload::Reason reason) {
     publish(compiled.snapshot, std::move(compiled.fingerprint));
     reload.snapshot = std::move(compiled.snapshot);
   }
-  reload.news = journal_.update(reload.diagnostics, reason == Reload::Reason::asked);
+  const bool whole = reload.outcome != Reload::Outcome::failed && reload.outcome != Reload::Outcome::refused;
+  reload.news = journal_.update(reload.diagnostics, reason == Reload::Reason::asked, whole);
   reload.took = std::chrono::duration_cast<milliseconds>(Clock::now() - began);
   return reload;
 }

@@ -189,6 +189,7 @@ bool Worker::may_read_token(const core::SocketAddress& client) {
   std::uint64_t bucket = token_seed_;
   for (const char byte : client.bytes().substr(0, client.is_v4() ? 4 : 8))
     bucket = (bucket ^ static_cast<unsigned char>(byte)) * 0x100000001b3U;
+  bucket = (bucket ^ bucket >> 33U) * 0xff51afd7ed558ccdU;  // the last byte counts in every bit
   std::uint8_t& reads = source_token_reads_[(bucket >> 32U) % source_token_reads_.size()];
   if (reads >= kTokenReadsPerSource || token_reads_ >= kTokenReadsPerSecond) return false;
   ++reads;

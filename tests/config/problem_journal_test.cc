@@ -47,5 +47,17 @@ TEST(ProblemJournal, RepeatsEverythingWhenAsked) {
   EXPECT_EQ(news.solved.size(), 1U);
 }
 
+TEST(ProblemJournal, AFailedLoadSolvesNothing) {
+  ProblemJournal journal;
+  journal.update({problem(1, "one"), problem(2, "two")});
+  const auto failed = journal.update({problem(3, "three")}, false, false);
+  EXPECT_EQ(failed.fresh.size(), 1U);
+  EXPECT_TRUE(failed.solved.empty());
+  EXPECT_TRUE(journal.update({problem(3, "three")}, false, false).fresh.empty()) << "it is told once";
+  const auto mended = journal.update({problem(1, "one")});
+  EXPECT_TRUE(mended.fresh.empty());
+  EXPECT_EQ(mended.solved.size(), 2U);
+}
+
 }  // namespace
 }  // namespace edgemux::config

@@ -3,8 +3,10 @@
 import contextlib
 import hashlib
 import json
+import re
 import signal
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -370,3 +372,107 @@ def test_an_upstream_may_end_the_requests_that_it_has_answered(site, listening):
         for wire in wires:
             wire.close()
     assert "is not valid HTTP" not in site.edge.log()
+
+
+def after(seconds):
+    began = time.monotonic()
+    until(lambda: time.monotonic() > began + seconds, "it has passed", within=3 * seconds)
+
+
+def test_who_asks_for_a_tunnel_or_opens_a_call_may_be_silent_for_as_long_as_an_answer_may_take(site, h2, listening):
+    """No body is due: neither from who waits for its WebSocket, nor from a call that has nothing to say yet."""
+    def late(sock):
+        take_head(sock)
+        after(11)
+        sock.sendall(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        sock.recv(1)
+
+    calls = []
+    rules = [{"path": "/ws", "upstream": listening(late).address},
+             {"path": "/grpc", "upstream": over_h2(listening(lambda sock: serve_http2(sock, lambda *call: calls.append(call) or b"")))}]
+    site.start(site.route(*rules))
+    client = h2(within=30)
+    websocket = tunnel(client)
+    call = client.ask("/grpc", method="POST", end=False, headers=[("content-type", "application/grpc"), ("te", "trailers")])
+    client.until(lambda: client.streams[websocket].headers, "an answer")
+    assert client.streams[websocket].status == 200
+    assert not client.streams[call].headers and not client.streams[call].ended, "it is still open"
+
+
+@pytest.mark.sanitizer
+@pytest.mark.parametrize("begun", [False, True], ids=["before any request", "in the middle of a head"])
+def test_an_http2_connection_that_ends_for_its_silence_says_so(site, h2, begun):
+    timeouts = {"request_head": "1s"}
+    site.start(timeouts=timeouts)
+    client = h2()
+    client.until(lambda: client.h2.remote_settings.get(SettingCodes.ENABLE_CONNECT_PROTOCOL), "the settings")
+    if begun:
+        assert client.raw(frame(1, 1, 1, b"\x82"))  # HEADERS whose block goes on
+    client.until(lambda: client.closed or len(client.goaways) == 2, "the second GOAWAY")
+    assert client.goaways[-1][1] == 0, "nothing is wrong"
+
+
+@pytest.mark.sanitizer
+def test_a_head_in_many_frames_is_one_as_any_other(site, h2):
+    site.start(limits={"request_head": "1MiB"})
+    client = h2()
+    stream = client.ask("/echo", headers=[(f"x-{i}", "v" * 4000) for i in range(50)])
+    client.until(lambda: client.streams[stream].headers, "an answer")
+    assert client.streams[stream].status in (200, 431)
+    assert client.goaway is None
+
+
+@pytest.mark.sanitizer
+@pytest.mark.parametrize("way", ["cut", "closed"])
+def test_an_answer_over_tls_that_is_cut_is_no_whole_one(site, listening, authority, way):
+    """Without a length the end is the connection's, and anybody on the way can send a FIN (RFC 9112 9.8)."""
+    pair = authority.issue("localhost")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair.cert, pair.key)
+
+    def serve(sock):
+        secure = context.wrap_socket(sock, server_side=True, suppress_ragged_eofs=True)
+        take_head(secure)
+        secure.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nsome of it")
+        if way == "closed":
+            with contextlib.suppress(OSError):
+                secure.unwrap()
+        else:
+            socket.socket(fileno=socket.dup(secure.fileno())).shutdown(socket.SHUT_WR)
+            secure.detach()
+
+    port = listening(serve).address.rpartition(":")[2]
+    upstream = {"endpoints": [f"localhost:{port}"], "tls": {"ca": str(authority.path)}}
+    site.start(site.route({"path": "/", "upstream": upstream}))
+    if way == "closed":
+        assert site.ask("/").body == b"some of it"
+        return
+    with pytest.raises((AssertionError, EOFError, OSError)):
+        site.ask("/")
+    site.edge.wait_access(reason="upstream_closed")
+
+
+def test_one_address_that_asks_for_tokens_without_end_leaves_the_others_alone(site, tmp_path):
+    tokens = tmp_path / "tokens"
+    tokens.mkdir()
+    (tokens / "here").write_text("here.key")
+    site.start(acme={"tokens_dir": str(tokens)}, workers=1)
+    path = "/.well-known/acme-challenge/"
+    with site.wire() as wire:
+        flood = [wire.ask(path + "nothing", HOST).status for _ in range(400)]
+    assert 503 in flood, "it is bounded"
+    with socket.create_connection(("127.0.0.1", site.edge.http), source_address=("127.0.0.77", 0)) as other:
+        other.sendall(f"GET {path}here HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode())
+        answered = b"".join(iter(lambda: other.recv(65536), b""))
+    assert answered.startswith(b"HTTP/1.1 200 ") and answered.endswith(b"here.key")
+
+
+def test_who_came_under_a_listeners_old_name_is_served(site, edge):
+    """Nothing of the host has changed but what the listener is called."""
+    site.start()
+    with site.wire() as wire:
+        text = (edge.folder / "edgemux.yaml").read_text()
+        generation = len(re.findall(r"generation \d+: ", edge.log()))
+        edge.write(text.replace("name: http\n", "name: web\n"))
+        until(lambda: len(re.findall(r"generation \d+: ", edge.log())) > generation, edge.log)
+        assert wire.ask("/echo", HOST).status == 200

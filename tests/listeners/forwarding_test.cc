@@ -71,6 +71,9 @@ void make(Made& made, const char* peer, bool trusted, std::string_view authority
   made.fields.add({"x-forwarded-host", "front.example", FieldId::x_forwarded_host});
   made.fields.add({"x-forwarded-port", "8443", FieldId::x_forwarded_port});
   made.fields.add({"x-request-id", "theirs", FieldId::x_request_id});
+  made.fields.add({"x-forwarded-prefix", "/theirs", FieldId::other});
+  made.fields.add({"x_forwarded-ssl", "on", FieldId::other});
+  made.fields.add({"x-forwarder", "no such field", FieldId::other});
   made.fields.add({"accept", "*/*", FieldId::other});
   made.out = make_forwarding(made.fields, {at(peer), trusted, false, authority}, made.text);
 }
@@ -82,7 +85,7 @@ TEST(Forwarding, AStrangerSaysNothing) {
   EXPECT_EQ(made.out.forwarded, "for=203.0.113.77;host=a.example;proto=http");
   EXPECT_EQ(made.out.x_forwarded_proto, "http");
   EXPECT_EQ(made.out.x_forwarded_host, "a.example");
-  EXPECT_EQ(made.kept(), "accept ");
+  EXPECT_EQ(made.kept(), "x-forwarder accept ");
 }
 
 TEST(Forwarding, ATrustedOneIsBelievedAndAppendedTo) {
@@ -95,10 +98,12 @@ TEST(Forwarding, ATrustedOneIsBelievedAndAppendedTo) {
   EXPECT_EQ(
       made.kept(),
       "x-forwarded-for x-forwarded-for forwarded x-forwarded-proto x-forwarded-host x-forwarded-port x-request-id "
-      "accept ")
+      "x-forwarded-prefix x_forwarded-ssl x-forwarder accept ")
       << "rules see what it says";
   replace_forwarding(made.fields);
-  EXPECT_EQ(made.kept(), "x-forwarded-proto x-forwarded-host x-forwarded-port accept ");
+  EXPECT_EQ(
+      made.kept(),
+      "x-forwarded-proto x-forwarded-host x-forwarded-port x-forwarded-prefix x_forwarded-ssl x-forwarder accept ");
 }
 
 TEST(Forwarding, QuotesWhatNeedsIt) {

@@ -195,5 +195,20 @@ TEST(ProxyHeaderTest, WritesWhatIsMissingAsUnknown) {
   EXPECT_EQ(written(ProxyVersion::v2, {six, six, over, over}), written(ProxyVersion::v2, {six, six, "", ""}));
 }
 
+TEST(ProxyHeader, OfTheProxyItselfIsLocal) {
+  ProxyLine line;
+  line.local = true;
+  std::array<char, kMaxProxyWritten> out{};
+  const std::size_t size = write_proxy_header(ProxyVersion::v2, line, out);
+  ASSERT_EQ(size, 16U);
+  EXPECT_EQ(out[12], 0x20);
+  EXPECT_EQ(out[13], 0x00);
+  // Of a LOCAL header the family is nobody's business.
+  out[13] = 0x55;
+  const auto read = parse_proxy_header({out.data(), size});
+  EXPECT_EQ(read.verdict, ProxyHeader::Verdict::header);
+  EXPECT_FALSE(read.source.valid());
+}
+
 }  // namespace
 }  // namespace edgemux::core

@@ -241,5 +241,37 @@ TEST(CertificateStore, TheLastToExpireWinsPerKeyType) {
   }
 }
 
+TEST(CertificateStore, OfSeveralPairsThoseThatAreValidNowComeFirst) {
+  const auto pair = [](bool ecdsa, std::int64_t from, std::int64_t to) {
+    auto made = std::make_shared<CertifiedKey>();
+    made->names = {"a.example.com"};
+    made->ecdsa = ecdsa;
+    made->not_before = from;
+    made->not_after = to;
+    return made;
+  };
+  const auto now_ec = pair(true, 100, 200);
+  const auto next_ec = pair(true, 180, 400);
+  const auto old_ec = pair(true, 50, 90);
+  const auto rsa = pair(false, 100, 300);
+  const CertificateStore staged({old_ec, now_ec, next_ec});
+  const auto ecdsa = [](const CertificateStore& store, std::int64_t at) {
+    const auto choice = store.find("a.example.com", {}, at);
+    return choice.ecdsa == nullptr ? nullptr : *choice.ecdsa;
+  };
+  EXPECT_EQ(ecdsa(staged, 60), old_ec);
+  EXPECT_EQ(ecdsa(staged, 150), now_ec);
+  EXPECT_EQ(ecdsa(staged, 190), next_ec) << "both are valid: who expires last";
+  EXPECT_EQ(ecdsa(staged, 500), next_ec) << "none is valid";
+  // Of two key types the one that is valid alone.
+  const CertificateStore moved({old_ec, rsa});
+  EXPECT_EQ(ecdsa(moved, 150), nullptr);
+  EXPECT_EQ(*moved.find("a.example.com", {}, 150).rsa, rsa);
+  EXPECT_EQ(ecdsa(moved, 60), old_ec);
+  EXPECT_EQ(moved.find("a.example.com", {}, 60).rsa, nullptr);
+  EXPECT_TRUE(moved.find("a.example.com", {}, 500).ecdsa != nullptr &&
+              moved.find("a.example.com", {}, 500).rsa != nullptr);
+}
+
 }  // namespace
 }  // namespace edgemux::core
