@@ -45,9 +45,12 @@ const CertificateStore::Scope* CertificateStore::scope_of(std::string_view name)
 }
 
 std::span<const CertificateStore::Slot> CertificateStore::probe(std::string_view name, const Scope& scope) const {
-  const auto all = std::span(slots_).subspan(scope.begin, scope.end - scope.begin);
-  const auto found = std::ranges::equal_range(all, name, {}, &Slot::name);
-  return {found.begin(), found.end()};
+  const Slot* const begin = slots_.data() + scope.begin;
+  const Slot* const end = slots_.data() + scope.end;
+  const auto* first =
+      std::lower_bound(begin, end, name, [](const Slot& slot, auto wanted) { return slot.name < wanted; });
+  const auto* last = std::find_if(first, end, [name](const Slot& slot) { return slot.name != name; });
+  return {first, last};
 }
 
 CertificateChoice CertificateStore::find_in(std::string_view name, const Scope& scope, std::int64_t now) const {
