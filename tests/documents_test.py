@@ -108,3 +108,25 @@ def test_the_readme_shows_what_the_commands_print(test, begins):
     assert len(shown) == 1
     indented = "".join(f"    {line}\n" if line else "\n" for line in shown[0].splitlines())
     assert indented in (ROOT / "README.md").read_text()
+
+
+def words_of(header, enumeration):
+    """The names of an enumeration."""
+    body = (ROOT / header).read_text().split(f"enum class {enumeration}", 1)[1].split("};", 1)[0]
+    return re.findall(r"^  (\w+),", body, re.MULTILINE)
+
+
+@pytest.mark.parametrize("header, enumeration", [("listeners/close_reason.h", "CloseReason"), ("routing/table/access_fields.h", "AccessField")])
+def test_every_word_of_the_access_log_is_explained(header, enumeration):
+    page = (ROOT / "docs/reference.md").read_text()
+    words = words_of(header, enumeration)
+    assert len(words) > 20
+    assert [word for word in words if f"`{word}`" not in page] == []
+
+
+def test_the_defaults_of_timeouts_are_those_of_the_code():
+    """In milliseconds there, in whatever is short here."""
+    code = dict(re.findall(r"milliseconds (\w+)\{([\d']+)\};", (ROOT / "routing/table/snapshot.h").read_text().split("struct Timeouts", 1)[1].split("\n};", 1)[0]))
+    units = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
+    page = re.findall(r"^\| `timeouts\.(\w+)` \| (\d+)(ms|s|m|h) \|", (ROOT / "docs/reference.md").read_text(), re.MULTILINE)
+    assert {name: int(number) * units[unit] for name, number, unit in page} == {name: int(value.replace("'", "")) for name, value in code.items()}
