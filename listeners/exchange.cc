@@ -1,7 +1,9 @@
 #include "listeners/exchange.h"
 
+#include <algorithm>
 #include <array>
 
+#include "core/http/bytes.h"
 #include "core/http/path.h"
 #include "listeners/actions.h"
 #include "listeners/clock.h"
@@ -90,6 +92,23 @@ void Exchange::remember(const core::RequestHead& head) {
   protocol_ = head.major == 2 ? "HTTP/2" : head.minor == 1 ? "HTTP/1.1" : "HTTP/1.0";
 }
 
+namespace {
+
+// One of the names that stand between commas.
+bool lists(std::string_view names, std::string_view name) {
+  while (!names.empty()) {
+    const std::size_t comma = std::min(names.find(','), names.size());
+    std::string_view one = names.substr(0, comma);
+    while (one.starts_with(' ') || one.starts_with('\t')) one.remove_prefix(1);
+    while (one.ends_with(' ') || one.ends_with('\t')) one.remove_suffix(1);
+    if (!one.empty() && core::equal_ignoring_case(one, name)) return true;
+    names.remove_prefix(std::min(comma + 1, names.size()));
+  }
+  return false;
+}
+
+}  // namespace
+
 void Exchange::start(HttpSession& session, core::StreamId stream, core::RequestHead& head, bool end) {
   begin(session, stream);
   request_done_ = end;
@@ -172,7 +191,7 @@ void Exchange::forward(core::RequestHead& head, std::string_view path, const rou
   request.never_indexed = head.never_indexed;
   request.scheme = upstream_->transport.tls != nullptr ? "https" : "http";
   wants_upgrade_ = head.upgrade;
-  if (wants_upgrade_) request.upgrade_protocol = head.upgrade_protocol;
+  if (wants_upgrade_) request.upgrade_protocol = asked_protocols_ = head.upgrade_protocol;
   request_done_ = end;
   const routing::Filters* filters = rule_ != nullptr ? rule_->filters.get() : nullptr;
   if (rule_ != nullptr && !shape_request(*rule_, part_, head.fields, request, rewritten_)) {
@@ -441,6 +460,10 @@ void Exchange::on_upstream_response(core::ResponseHead& head, bool end) {
   if (head.status == 101) {
     if (!wants_upgrade_ || !head.upgrade) {
       detail_ = "it switched protocols without being asked";
+      return fail_upstream({UpstreamFailure::Kind::bad_response, detail_, false, true});
+    }
+    if (!lists(asked_protocols_, head.upgrade_protocol)) {  // RFC 9110 7.8, RFC 6455 4.1
+      detail_ = "it switched to a protocol that nobody asked for";
       return fail_upstream({UpstreamFailure::Kind::bad_response, detail_, false, true});
     }
     if (rule_ != nullptr && !shape_answer(*rule_, part_, view(origin_), head.fields)) return too_many_fields();

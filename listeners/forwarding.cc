@@ -92,6 +92,12 @@ void append_element(std::string& to, const ForwardingInput& in) {
   to += in.secure ? ";proto=https" : ";proto=http";
 }
 
+bool is_x_forwarded(std::string_view name) {
+  constexpr std::string_view kPrefix = "x-forwarded-";
+  return name.size() >= kPrefix.size() && std::equal(kPrefix.begin(), kPrefix.end(), name.begin(),
+                                                     [](char a, char b) { return a == b || (a == '-' && b == '_'); });
+}
+
 }  // namespace
 
 bool contains(std::span<const core::Network> networks, const core::SocketAddress& address) {
@@ -115,12 +121,6 @@ core::SocketAddress client_behind(const FieldList& fields, const core::SocketAdd
     }
   }
   return client;
-}
-
-bool is_x_forwarded(std::string_view name) {
-  constexpr std::string_view kPrefix = "x-forwarded-";
-  return name.size() >= kPrefix.size() && std::equal(kPrefix.begin(), kPrefix.end(), name.begin(),
-                                                     [](char a, char b) { return a == b || (a == '-' && b == '_'); });
 }
 
 ForwardingFields make_forwarding(FieldList& fields, const ForwardingInput& in, std::string& text) {

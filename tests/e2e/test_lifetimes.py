@@ -476,3 +476,27 @@ def test_who_came_under_a_listeners_old_name_is_served(site, edge):
         edge.write(text.replace("name: http\n", "name: web\n"))
         until(lambda: len(re.findall(r"generation \d+: ", edge.log())) > generation, edge.log)
         assert wire.ask("/echo", HOST).status == 200
+
+
+@pytest.mark.sanitizer
+@pytest.mark.parametrize("transport", ["http1", "h2"])
+def test_nobody_is_switched_to_what_he_has_not_asked_for(site, h2, listening, transport):
+    def serve(sock):
+        asked = take_head(sock)
+        protocol = b"evil" if b"/evil" in asked else b"WebSocket"
+        sock.sendall(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: " + protocol + b"\r\n\r\n")
+        sock.recv(1)
+
+    site.start(site.route({"path": "/", "upstream": listening(serve).address}))
+    if transport == "h2":
+        client = h2()
+        streams = [tunnel(client, path) for path in ("/evil", "/good")]
+        client.until(lambda: all(client.streams[stream].headers for stream in streams), "both answers")
+        assert [client.streams[stream].status for stream in streams] == [502, 200]
+        return
+    statuses = []
+    for path in ("/evil", "/good"):
+        with site.wire() as wire:
+            wire.send(f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\nConnection: upgrade\r\nUpgrade: foo, websocket\r\n\r\n".encode())
+            statuses.append(wire.take_through(b"\r\n").split()[1])
+    assert statuses == [b"502", b"101"]
