@@ -212,7 +212,7 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   bool answer_done_ = false;
   bool fed_ = false;
   bool wants_upgrade_ = false;
-  std::string asked_protocols_;  // of the upgrade, as the client listed them
+  std::string asked_protocols_;   // of the upgrade, as the client listed them
   bool talks_ = false;            // a stream of gRPC: both sides may be silent for a while
   bool awaits_continue_ = false;  // the client waits to be told that its body is wanted
   bool from_trusted_ = false;
