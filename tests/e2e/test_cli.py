@@ -192,3 +192,23 @@ def test_status_says_why_nobody_answers(tmp_path):
     for command in ("status", "top"):
         code, out, err = edgemux(command, "--socket", tmp_path / "none.sock")
         assert (code, out) == (1, "") and "is edgemux running with this configuration?" in err
+
+
+def test_what_cannot_be_answered_or_written_is_no_success(tmp_path):
+    (tmp_path / "edgemux.yaml").write_text("listeners: [{ name: http, bind: [':80'], protocol: http }]\nroutes: []\n")
+    code, out, err = edgemux("explain", "-c", "edgemux.yaml", "--listener", "nobody", "http://a.example/", cwd=tmp_path)
+    assert (code, out) == (2, "") and "there is no listener 'nobody'" in err
+    with open("/dev/full", "w") as full:
+        run = subprocess.run([BINARY, "schema"], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert run.returncode == 1 and "could not be written" in run.stderr
+
+
+def test_a_main_file_that_fails_leaves_what_is_said_of_the_others(edge):
+    broken = edge.folder / "broken.yaml"
+    broken.write_text("routes: [{ colour: red }]")
+    edge.start(routes=[{"host": "a.example", "passthrough": "127.0.0.1:9"}], include=["broken.yaml"])
+    assert edge.metrics().total("edgemux_config_files_set_aside") == 1
+    (edge.folder / "edgemux.yaml").write_text("listeners: [")
+    until(lambda: edge.metrics().total("edgemux_reloads_total", result="failed") > 0, edge.log)
+    assert edge.metrics().total("edgemux_config_files_set_aside") == 1
+    assert "solved:" not in edge.log()

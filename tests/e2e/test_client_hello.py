@@ -217,6 +217,10 @@ def test_unknown_names_get_a_plain_fin_or_an_alert(stage, edge):
         client.send(hello("nobody.test"))
         alert = client.take_rest()
     assert alert[:1] == b"\x15" and alert[3:] == b"\x00\x02\x02" + bytes([ALERT_UNRECOGNIZED_NAME])
+    with Wire.connect(edge.kube) as client:
+        client.send(b"\x16\x03\x01\x00\x05\x02\x00\x00\x01\x00" + bytes(64))  # a ServerHello
+        assert client.take_rest()[-1:] == bytes([50])  # decode_error
+    edge.wait_access(listener="kube-api", reason="malformed_hello")
     edge.wait_access(listener="https", sni="nobody.test", reason="unknown_host")
     edge.wait_access(listener="kube-api", sni="nobody.test", reason="unknown_host")
 
