@@ -280,9 +280,17 @@ Compiled Compiler::State::compile_all() {
     const core::CertificateStore none;
     if (readable) {
       const Settings& settings = *main.current->settings;
-      for (auto& [tenant, unit] : units_) unit.examine(context(settings, none, nullptr));
+      TenantRegistry strangers;
+      if (settings.sound.tenants) {
+        tenancy_ = Tenancy(settings, general_.listing.folders, machine_, strangers, problems);
+      }
+      Problems said(main.display, nullptr);
+      for (auto& [tenant, unit] : units_) {
+        unit.examine(context(settings, none, nullptr), tenant.empty() ? problems : said);
+      }
       CertificatePairs pairs = pairs_;  // what is in use stays known
       (void)pairs.load(settings, general_.listing.folders, inputs, problems);
+      tenancy_ = {};
     }
   }
   for (auto& [tenant, unit] : units_) unit.conclude(tenant.empty() ? problems.take() : std::vector<Diagnostic>());

@@ -10,7 +10,8 @@
 //   aside.
 // - Where two files claim the same (an upstream's name, a host on a listener), the later one is set aside: the main
 // file comes
-//   first, then the order of `include:`, then the order of file names.
+//   first, then the order of `include:`, then the order of file names. But of two includes the one that had it in its
+//   last good version keeps it against one that had not: a new file takes nothing away from what is in force.
 // - A certificate that cannot be loaded is an error, left out, and harms its own hosts only; while the process runs its
 // last good pair
 //   stays in use. A client CA that cannot be loaded sets Route::refused.

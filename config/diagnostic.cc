@@ -141,6 +141,13 @@ void Problems::add(Severity severity, Place place, std::string message, std::str
   diagnostics_.push_back(std::move(d));
 }
 
+bool Problems::sound_between(Place from, Place to) const {
+  return !full() && std::none_of(diagnostics_.begin(), diagnostics_.end(), [&](const Diagnostic& one) {
+    const Place at{one.origin.line, one.origin.column};
+    return one.severity == Severity::error && from <= at && at < to;
+  });
+}
+
 std::vector<Diagnostic> Problems::take() {
   if (unreported_ > 0) {
     Diagnostic d;

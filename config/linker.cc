@@ -22,15 +22,24 @@ Linker::Linker(Shared shared) : shared_(std::move(shared)) {
 }
 
 bool Linker::admit_upstreams(const FileSpec& file, const Scope& scope, Problems& problems) {
+  if (scope.main) main_ = problems.origin({}).file;
   bool ok = check_scope(file, scope, problems);
   for (const auto& upstream : file.upstreams) {
-    const auto found = named_.find(upstream.name.text);
+    const auto& name = upstream.name;
+    const auto found = named_.find(name.text);
     if (found == named_.end()) continue;
-    problems.error(upstream.name.place, "a second upstream " + quote(upstream.name.text) + "; the first stands at " +
-                                            found->second.origin.to_string());
+    const auto& first = found->second.origin;
+    if (takes_from(first.file, problems, [&](const Had& it) { return it.upstreams.count(name.text) != 0; })) {
+      to_give_way_.push_back({first.file,
+                              {first.line, first.column},
+                              "upstream " + quote(name.text) + " is taken from " +
+                                  problems.origin(name.place).to_string() + ", where it was before"});
+      continue;
+    }
+    problems.error(name.place, "a second upstream " + quote(name.text) + "; the first stands at " + first.to_string());
     ok = false;
   }
-  if (!ok) return false;
+  if (!admitted(ok)) return false;
   for (const auto& upstream : file.upstreams) {
     check_networks(upstream, scope.tenant.get(), upstream.name.place, problems);
     named_.emplace(upstream.name.text,
@@ -165,7 +174,7 @@ std::uint64_t Linker::listeners_of(const RouteSpec& spec, Problems& problems) {
         std::find_if(listeners.begin(), listeners.end(), [&](const auto& l) { return l.name == name.text; });
     if (found != listeners.end()) {
       mask |= 1ULL << static_cast<unsigned>(found - listeners.begin());
-      if (shared_.settings_sound && found->protocol == routing::Protocol::tcp) {
+      if (shared_.settings.sound.listeners && found->protocol == routing::Protocol::tcp) {
         problems.error(name.place, quote(name.text) + " is a tcp listener; it has no hosts, only an upstream");
       }
       continue;
@@ -176,7 +185,7 @@ std::uint64_t Linker::listeners_of(const RouteSpec& spec, Problems& problems) {
     }
     problems.error(name.place, "unknown listener " + quote(name.text), did_you_mean(name.text, names));
   }
-  if (shared_.settings_sound && spec.target && mask != 0 && (mask & ~http_mask_) == 0) {
+  if (shared_.settings.sound.listeners && spec.target && mask != 0 && (mask & ~http_mask_) == 0) {
     const Name& first = spec.listeners->front();
     problems.error(first.place,
                    quote(first.text) + " is an http listener; " + quote(spec.key()) + " needs a tls listener");
@@ -218,9 +227,19 @@ routing::Rule Linker::make_rule(const RuleSpec& spec, Problems& problems) {
   return rule;
 }
 
-core::TlsPolicyPtr Linker::make_policy(const RouteSpec& spec, routing::Route& route, Problems& problems) {
+const TlsPolicies::Answer& Linker::policy_of(const RouteSpec& spec, Problems& problems) {
   const auto& answer = shared_.policies.get(spec.tls.get(), folder_of(*scope_), shared_.inputs);
   if (answer.policy == nullptr) problems.error(spec.tls ? spec.tls->place : spec.place, "bad 'tls': " + answer.error);
+  return answer;
+}
+
+void Linker::report_refused(const RouteSpec& spec, const std::string& refused, Problems& problems) {
+  if (refused.empty()) return;
+  problems.error(spec.tls->client_ca.place, refused, "every connection to this host is refused until it is repaired");
+}
+
+core::TlsPolicyPtr Linker::make_policy(const RouteSpec& spec, routing::Route& route, Problems& problems) {
+  const auto& answer = policy_of(spec, problems);
   route.refused = answer.refused;
   made_.has_tls = true;
   return answer.policy;
@@ -268,8 +287,44 @@ std::shared_ptr<const routing::Route> Linker::make_route(const RouteSpec& spec, 
   return route;
 }
 
+std::uint64_t Linker::mask_of(const RouteSpec& spec) const {
+  if (!spec.listeners) return tls_mask_ | http_mask_;
+  std::uint64_t mask = 0;
+  const auto& listeners = shared_.settings.listeners;
+  for (std::size_t i = 0; i < listeners.size(); ++i) {
+    const bool named = std::any_of(spec.listeners->begin(), spec.listeners->end(),
+                                   [&](const Name& name) { return name.text == listeners[i].name; });
+    if (named) mask |= 1ULL << i;
+  }
+  return mask;
+}
+
+const Linker::Had& Linker::had(const std::string& file) {
+  const auto [at, fresh] = had_.try_emplace(file);
+  const FileSpec* good = fresh && shared_.last_good ? shared_.last_good(file) : nullptr;
+  if (good == nullptr) return at->second;
+  at->second.upstreams.insert(good->upstream_names.begin(), good->upstream_names.end());
+  for (const auto& route : good->routes) {
+    for (const auto& host : route.hosts) at->second.hosts[host.text] |= mask_of(route);
+  }
+  return at->second;
+}
+
+// Whether the other file, which was admitted, wants what the one at hand had before.
+template <typename Has>
+bool Linker::takes_from(const std::shared_ptr<const std::string>& other, const Problems& problems, Has has) {
+  const auto file = problems.origin({}).file;
+  return !examining_ && other != file && other != main_ && file != main_ && has(had(*file)) && !has(had(*other));
+}
+
+bool Linker::admitted(bool ok) {
+  if (ok) giving_way_.insert(giving_way_.end(), to_give_way_.begin(), to_give_way_.end());
+  to_give_way_.clear();
+  return ok;
+}
+
 bool Linker::check_free(const Linked& among, const Linked::Host& host, const Name& name, std::uint64_t listeners,
-                        Problems& problems) const {
+                        Problems& problems) {
   for (const Linked::Claim* other = among.claim_of(host); other != nullptr; other = among.after(*other)) {
     const std::uint64_t both = other->listeners & listeners;
     if (both == 0) continue;
@@ -279,6 +334,16 @@ bool Linker::check_free(const Linked& among, const Linked::Host& host, const Nam
       continue;
     }
     const auto first = static_cast<std::size_t>(std::countr_zero(both));
+    const auto has = [&](const Had& it) {
+      const auto at = it.hosts.find(name.text);
+      return at != it.hosts.end() && (at->second & both) != 0;
+    };
+    if (&among == &made_ && takes_from(among.files[other->file], problems, has)) {
+      to_give_way_.push_back({among.files[other->file], other->place,
+                              "host " + quote(name.text) + " is taken from " + problems.origin(name.place).to_string() +
+                                  ", which served it before"});
+      continue;
+    }
     problems.error(name.place,
                    "host " + quote(name.text) + " stands on listener " + quote(shared_.settings.listeners[first].name) +
                        " already, at " +
@@ -313,10 +378,7 @@ void Linker::remind(const RouteSpec& spec, const routing::Route& route, std::uin
   if (spec.solver && (listeners & http_mask_) == 0) {
     problems.warning(spec.solver_place, "'acme_solver' has no effect: this route is on no http listener");
   }
-  if (!route.refused.empty()) {
-    problems.error(spec.tls->client_ca.place, route.refused,
-                   "every connection to this host is refused until it is repaired");
-  }
+  report_refused(spec, route.refused, problems);
   remind_of_unreachable(spec, (listeners & tls_mask_) != 0, (listeners & http_mask_) != 0, problems);
   if (spec.kind == RouteSpec::Kind::passthrough || (listeners & tls_mask_) == 0) return;
   for (const auto& host : spec.hosts) {
@@ -365,7 +427,7 @@ bool Linker::admit_routes(const FileSpec& file, const Scope& scope, Problems& pr
     masks.push_back(listeners);
     made_.routes.push_back(hosts == 0 && !spec.hosts.empty() ? nullptr : make_route(spec, problems));
   }
-  if (problems.errors() != before) {
+  if (!admitted(problems.errors() == before)) {
     withdraw(first_claim, first_route, first_host);
     shared_.patterns.withdraw(first_pattern);
     return false;
@@ -408,21 +470,35 @@ void Linker::use(const routing::UpstreamPtr& upstream) {
   upstreams_.push_back(upstream);
 }
 
-void Linker::examine_target(const TargetSpec& target, Problems& problems) const {
+void Linker::examine_target(const TargetSpec& target, bool material, Problems& problems) {
   if (target.inline_upstream != nullptr) {
     check_networks(*target.inline_upstream, tenant_.get(), target.name.place, problems);
+    if (material) report(*target.inline_upstream, folder_of(*scope_), problems);
   } else if (const auto& name = target.name.text;
              !name.empty() && !shared_.doubt.any_name && named_.count(name) + shared_.doubt.names.count(name) == 0) {
     report_unknown(target, problems);
   }
 }
 
+void Linker::examine_route(const RouteSpec& route, bool material, Problems& problems) {
+  if (route.target) examine_target(*route.target, material, problems);
+  if (route.solver) examine_target(*route.solver, material, problems);
+  for (const auto& rule : route.rules) {
+    for (const auto& target : rule.targets) examine_target(target, material, problems);
+    for (const auto& mirror : rule.mirrors) examine_target(mirror.target, material, problems);
+  }
+  if (material && route.tls) report_refused(route, policy_of(route, problems).refused, problems);
+}
+
 void Linker::examine(const FileSpec& file, const Scope& scope, Problems& problems) {
   scope_ = &scope;
   tenant_ = scope.tenant;
-  if (shared_.settings_sound) check_scope(file, scope, problems);
+  examining_ = true;
+  // Whether what its `tls:` names may be read.
+  const bool material = shared_.settings.sound.tenants && check_scope(file, scope, problems);
   for (const auto& upstream : file.upstreams) {
     check_networks(upstream, tenant_.get(), upstream.name.place, problems);
+    if (material) report(upstream, folder_of(scope), problems);
     const auto found = named_.find(upstream.name.text);
     if (found == named_.end() || found->second.origin.file == problems.origin({}).file) continue;
     problems.error(upstream.name.place, "a second upstream " + quote(upstream.name.text) + "; the first stands at " +
@@ -432,18 +508,13 @@ void Linker::examine(const FileSpec& file, const Scope& scope, Problems& problem
   const std::size_t first_route = made_.routes.size();
   const std::size_t first_host = made_.hosts.size();
   made_.files.push_back(problems.origin({}).file);
-  for (const auto& tcp : file.tcp_listeners) examine_target(tcp.target, problems);
+  for (const auto& tcp : file.tcp_listeners) examine_target(tcp.target, material, problems);
   for (const auto& route : file.routes) {
     const std::uint64_t listeners = listeners_of(route, problems);
-    tenant_ = shared_.settings_sound ? tenant_of(route, scope, problems) : nullptr;
+    tenant_ = shared_.settings.sound.tenants ? tenant_of(route, scope, problems) : nullptr;
     claim(route, listeners, problems);
     made_.routes.push_back(nullptr);
-    if (route.target) examine_target(*route.target, problems);
-    if (route.solver) examine_target(*route.solver, problems);
-    for (const auto& rule : route.rules) {
-      for (const auto& target : rule.targets) examine_target(target, problems);
-      for (const auto& mirror : rule.mirrors) examine_target(mirror.target, problems);
-    }
+    examine_route(route, material, problems);
   }
   withdraw(first_claim, first_route, first_host);
   made_.files.pop_back();

@@ -5,10 +5,16 @@
 // somebody else than its route is left out with an error and harms no other host of its file; in the main file it is an
 // error of the file.
 //
+// Of two files with the same host on a listener, or the same upstream, the later one is refused; but what a file has
+// had in its last good version is not taken from it by one that has not, wherever the two stand: then the earlier one
+// has to give way. The main file never has to.
+//
 // Order of calls: admit_upstreams() for every file, then admit_routes() for every file, both in the order of
-// precedence, then take(). Each admits all of a file or nothing of it; false means that problems were reported.
+// precedence, then take(). Each admits all of a file or nothing of it; false means that problems were reported. Where
+// somebody has to give way, giving_way() after either of them, nothing can be taken.
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -46,8 +52,15 @@ class Linker {
     const Tenancy& tenancy;
     Patterns& patterns;
     Doubt doubt;
-    const Linked* platform;      // null while that itself is linked
-    bool settings_sound = true;  // false, for examine() alone: what they say of listeners and tenants may be wrong
+    const Linked* platform;  // null while that itself is linked
+    // The last good version of a file of the unit, null if there is none. Asked where two files clash.
+    std::function<const FileSpec*(const std::string& display)> last_good;
+  };
+  // A file that was admitted and must not be, with what is wrong with it. Those of one file stand in its order.
+  struct GivesWay {
+    std::shared_ptr<const std::string> file;
+    Place place;
+    std::string message;
   };
   // Whose file is admitted.
   struct Scope {
@@ -61,6 +74,7 @@ class Linker {
   // `file` lives at least as long as what is taken: Linked::sources.
   bool admit_upstreams(const FileSpec& file, const Scope& scope, Problems& problems);
   bool admit_routes(const FileSpec& file, const Scope& scope, Problems& problems);
+  [[nodiscard]] const std::vector<GivesWay>& giving_way() const { return giving_way_; }
   // What is wrong with a file that is set aside, besides what is wrong with it alone: everything is told at once.
   // Admits nothing. After the routes of all files.
   void examine(const FileSpec& file, const Scope& scope, Problems& problems);
@@ -91,15 +105,29 @@ class Linker {
                             std::string_view lineage, const std::string& folder);
   routing::UpstreamPtr resolve(const TargetSpec& target, Problems& problems);
   void report_unknown(const TargetSpec& target, Problems& problems) const;
-  void examine_target(const TargetSpec& target, Problems& problems) const;
+  void examine_target(const TargetSpec& target, bool material, Problems& problems);
+  void examine_route(const RouteSpec& route, bool material, Problems& problems);
   routing::UpstreamPtr backend_solver(const routing::Upstream& backend, const routing::Origin& origin);
   std::uint64_t listeners_of(const RouteSpec& spec, Problems& problems);
   std::shared_ptr<const routing::Route> make_route(const RouteSpec& spec, Problems& problems);
+  const TlsPolicies::Answer& policy_of(const RouteSpec& spec, Problems& problems);
+  static void report_refused(const RouteSpec& spec, const std::string& refused, Problems& problems);
   core::TlsPolicyPtr make_policy(const RouteSpec& spec, routing::Route& route, Problems& problems);
   routing::Rule make_rule(const RuleSpec& spec, Problems& problems);
   void make_host(const RouteSpec& spec, routing::Route& route, Problems& problems);
+  // What a file's last good version has.
+  struct Had {
+    std::unordered_set<std::string_view> upstreams;
+    std::unordered_map<std::string_view, std::uint64_t> hosts;  // and on which listeners
+  };
+  const Had& had(const std::string& file);
+  template <typename Has>
+  bool takes_from(const std::shared_ptr<const std::string>& other, const Problems& problems, Has has);
   bool check_free(const Linked& among, const Linked::Host& host, const Name& name, std::uint64_t listeners,
-                  Problems& problems) const;
+                  Problems& problems);
+  // Ends an admission: those give way indeed only if the file that they make room for is admitted.
+  bool admitted(bool ok);
+  [[nodiscard]] std::uint64_t mask_of(const RouteSpec& spec) const;
   // How many hosts of the route it got.
   std::size_t claim(const RouteSpec& spec, std::uint64_t listeners, Problems& problems);
   void remind(const RouteSpec& spec, const routing::Route& route, std::uint64_t listeners, Problems& problems);
@@ -120,7 +148,12 @@ class Linker {
   std::unordered_set<std::uint32_t> upstream_ids_;
   std::unordered_map<std::string, routing::UpstreamPtr> solvers_;  // of backends, by what they have of those
   std::vector<const UpstreamSpec*> inline_;                        // of the file at hand
-  std::size_t reminded_ = 0;                                       // hosts without certificate, of the file at hand
+  std::unordered_map<std::string_view, Had> had_;                  // by file
+  std::shared_ptr<const std::string> main_;                        // the main file, once it is admitted
+  bool examining_ = false;
+  std::vector<GivesWay> giving_way_;
+  std::vector<GivesWay> to_give_way_;  // for the file at hand
+  std::size_t reminded_ = 0;           // hosts without certificate, of the file at hand
 };
 
 }  // namespace edgemux::config

@@ -85,7 +85,7 @@ routing::TenantPtr Linker::tenant_of(const RouteSpec& spec, const Scope& scope, 
 }
 
 bool Linker::belongs(const Name& host, Problems& problems) const {
-  if (!shared_.settings_sound) return true;
+  if (!shared_.settings.sound.tenants) return true;
   const routing::Claim* claim = shared_.tenancy.claims().find(host.text);
   if (claim == nullptr ? tenant_ == nullptr : claim->tenant == tenant_) return true;
   std::string message = "host " + quote(host.text);

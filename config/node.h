@@ -5,6 +5,7 @@
 // within the caps of yaml.h.
 
 #include <algorithm>
+#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -20,6 +21,7 @@ namespace edgemux::config {
 struct Place {
   std::uint32_t line = 0;    // from 1; 0 = the file as a whole
   std::uint32_t column = 0;  // from 1, in characters
+  friend auto operator<=>(const Place&, const Place&) = default;
 };
 
 struct Node {

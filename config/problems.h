@@ -43,6 +43,8 @@ class Problems {
 
   [[nodiscard]] routing::Origin origin(Place place) const { return {file_, place.line, place.column}; }
   [[nodiscard]] std::size_t errors() const { return errors_; }
+  // False also when there are more than are kept: nobody knows where those stand.
+  [[nodiscard]] bool sound_between(Place from, Place to) const;
   // What is added now is counted only: a hint for it is no use.
   [[nodiscard]] bool full() const { return diagnostics_.size() >= max_reported; }
   [[nodiscard]] std::vector<Diagnostic> take();

@@ -40,7 +40,16 @@ struct TenantSpec {
   routing::TenantLimits limits;
 };
 
+// Whether the sections of a main file were read without an error. Of one that was not, some of what it says is missing,
+// and nothing is to be told that follows from it.
+struct Soundness {
+  bool listeners = true;
+  bool tenants = true;
+  bool includes = true;
+};
+
 struct Settings {
+  Soundness sound;
   std::vector<routing::ListenerSpec> listeners;
   std::optional<unsigned> workers;  // absent = auto
   Name state_dir;                   // absolute; empty = not said

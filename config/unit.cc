@@ -1,6 +1,7 @@
 #include "config/unit.h"
 
 #include <algorithm>
+#include <map>
 #include <tuple>
 
 namespace edgemux::config {
@@ -83,16 +84,20 @@ void Unit::tell_of_loss(SourceFile& file) {
   append(file.found, problems.take());
 }
 
+// Looks for its last good version, if none is known.
+void Unit::recall(SourceFile& file, const LastGood& last_good) {
+  if (file.good != nullptr || !file.barred.empty() || file.asked_disk) return;
+  file.asked_disk = true;
+  if (auto bytes = last_good.load(file.path, loadable_)) {
+    loadable_ -= bytes->size();
+    auto kept = parse_file(std::make_shared<const std::string>(std::move(*bytes)), file.path, file.display, false);
+    if (kept->ok) file.good = std::move(kept);
+  }
+}
+
 // The next best version of an include whose version in use cannot be.
 void Unit::set_aside(SourceFile& file, const LastGood& last_good) {
-  if (file.use == Use::current && file.good == nullptr && file.barred.empty() && !file.asked_disk) {
-    file.asked_disk = true;
-    if (auto bytes = last_good.load(file.path, loadable_)) {
-      loadable_ -= bytes->size();
-      auto kept = parse_file(std::make_shared<const std::string>(std::move(*bytes)), file.path, file.display, false);
-      if (kept->ok) file.good = std::move(kept);
-    }
-  }
+  if (file.use == Use::current) recall(file, last_good);
   const bool other = file.barred.empty() && file.good != nullptr && file.good != file.current;
   file.use = file.use == Use::current && other ? Use::good : Use::out;
 }
@@ -175,12 +180,35 @@ Linker::Doubt Unit::doubt(bool of_all) const {
   return doubt;
 }
 
+SourceFile& Unit::file_named(const std::string& display) const {
+  return **std::find_if(files.begin(), files.end(), [&](const SourceFile* file) { return *file->display == display; });
+}
+
+std::vector<SourceFile*> Unit::give_way(const Context& context, const Linker& linker) {
+  std::map<SourceFile*, Problems> told;
+  for (const auto& one : linker.giving_way()) {
+    SourceFile& file = file_named(*one.file);
+    const auto at = told.try_emplace(&file, file.display, file.in_force()->bytes).first;
+    at->second.error(one.place, one.message, "take it out there first");
+  }
+  std::vector<SourceFile*> gone;
+  for (auto& [file, problems] : told) {
+    fail(*file, problems.take(), context.last_good);
+    gone.push_back(file);
+  }
+  return gone;
+}
+
 // False: some include was set aside.
 bool Unit::link_pass(const Context& context, bool& main_ok) {
   bound_in_force(context);
   Patterns patterns(tenant_.empty() ? Patterns::kNoLimit : Patterns::kMost, &patterns_);
   Linker linker({context.settings, context.registry, policies_, upstream_tls_, *material_, context.certificates,
-                 context.tenancy, patterns, doubt(), context.platform});
+                 context.tenancy, patterns, doubt(), context.platform, [&](const std::string& display) {
+                   SourceFile& file = file_named(display);
+                   recall(file, context.last_good);
+                   return file.good == nullptr ? nullptr : &file.good->spec;
+                 }});
   bool done = true;
   const auto admit = [&](SourceFile& file, auto&& step) {
     const Parsed* parsed = file.in_force();
@@ -205,6 +233,10 @@ bool Unit::link_pass(const Context& context, bool& main_ok) {
     });
     if (current && file->use != Use::current) unseen_.insert(file);
   }
+  for (SourceFile* file : give_way(context, linker)) {
+    done = false;
+    unseen_.insert(file);
+  }
   // With a file's upstreams gone, what the routes would complain of is no fault of theirs.
   if (!done) return false;
   for (SourceFile* file : files) {
@@ -212,7 +244,7 @@ bool Unit::link_pass(const Context& context, bool& main_ok) {
       return linker.admit_routes(spec, scope, problems);
     });
   }
-  if (!done) return done;
+  if (!give_way(context, linker).empty() || !done) return false;
   for (SourceFile* file : files) {
     if (unseen_.count(file) != 0) examine(*file, linker, context);
   }
@@ -244,11 +276,17 @@ void Unit::examine(SourceFile& file, Linker& linker, const Context& context) {
   }
 }
 
-void Unit::examine(const Context& context) {
-  Inputs material(context.files);
-  Patterns patterns;
-  Linker linker({context.settings, context.registry, policies_, upstream_tls_, material, context.certificates,
-                 context.tenancy, patterns, doubt(true), context.platform, false});
+void Unit::examine(const Context& context, Problems& problems) {
+  Inputs material(context.files, most(context));
+  Patterns patterns(tenant_.empty() ? Patterns::kNoLimit : Patterns::kMost);
+  TlsPolicies policies = policies_;
+  UpstreamTls upstream_tls = upstream_tls_;  // what is in use stays known
+  policies.begin(context.settings.tls, problems);
+  upstream_tls.begin();
+  Linker::Doubt names = doubt(true);
+  names.any_name = names.any_name || !context.settings.sound.includes;
+  Linker linker({context.settings, context.registry, policies, upstream_tls, material, context.certificates,
+                 context.tenancy, patterns, std::move(names), context.platform, nullptr});
   for (SourceFile* file : files) examine(*file, linker, context);
 }
 

@@ -39,8 +39,9 @@ class Unit {
   bool link(const Context& context, Problems& problems);
   // In place of link(), when there is no main file to link with: every file says what is wrong with it.
   void report();
-  // Then, of the platform's unit, if the main file could be read: what is wrong with its files together.
-  void examine(const Context& context);
+  // Then, if the main file could be read: what is wrong with the unit's files together, and, to `problems`, with the
+  // defaults of `tls:`.
+  void examine(const Context& context, Problems& problems);
   // After either: SourceFile::told of all its files. `more` is told with the main file's. Without, nothing is done.
   void conclude(std::vector<Diagnostic> more);
 
@@ -62,7 +63,10 @@ class Unit {
   [[nodiscard]] std::uint64_t most(const Context& context) const;
   void bound_in_force(const Context& context);
   static void tell_of_loss(SourceFile& file);
+  void recall(SourceFile& file, const LastGood& last_good);
   void set_aside(SourceFile& file, const LastGood& last_good);
+  // Sets those aside that have to give way to another.
+  std::vector<SourceFile*> give_way(const Context& context, const Linker& linker);
   void fail(SourceFile& file, std::vector<Diagnostic> diagnostics, const LastGood& last_good);
   // Of the names in the files that are set aside, or in all.
   [[nodiscard]] Linker::Doubt doubt(bool of_all = false) const;
@@ -78,6 +82,7 @@ class Unit {
     friend bool operator==(const Said&, const Said&) = default;
   };
   [[nodiscard]] std::vector<Said> said() const;
+  [[nodiscard]] SourceFile& file_named(const std::string& display) const;  // there is one
 
   std::string tenant_;
   std::vector<Said> said_;              // by what is linked

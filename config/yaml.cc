@@ -401,7 +401,7 @@ std::unique_ptr<Document> parse_yaml(std::shared_ptr<const std::string> bytes, P
     return nullptr;
   }
   document->set_root(root);
-  return problems.errors() == before ? std::move(document) : nullptr;
+  return document;
 }
 
 }  // namespace edgemux::config

@@ -51,13 +51,21 @@ bool knows_cipher(SSL_CTX& context, const std::string& name) {
   return false;
 }
 
+std::string no_such(const std::vector<std::string>& names, std::string_view what) {
+  std::string text;
+  for (const std::string& name : names) text += fmt::format("{}\"{}\"", text.empty() ? "" : ", ", name);
+  text += names.size() == 1 ? " is no " : " are no ";
+  return text.append(what).append(names.size() == 1 ? "" : "s").append(" that can be used here");
+}
+
 Result<void> set_ciphers(SSL_CTX& context, const TlsPolicy& policy) {
+  std::vector<std::string> unknown;
   std::vector<std::string> old_names;
   std::vector<std::string> new_names;
   for (const std::string& name : policy.ciphers) {
-    if (!knows_cipher(context, name)) return fail(fmt::format("\"{}\" is no cipher that can be used here", name));
-    (is_tls13(name) ? new_names : old_names).push_back(name);
+    (!knows_cipher(context, name) ? unknown : is_tls13(name) ? new_names : old_names).push_back(name);
   }
+  if (!unknown.empty()) return fail(no_such(unknown, "cipher"));
   const bool any = !policy.ciphers.empty();
   const bool tls13 = !any || !new_names.empty();
   const bool tls12 = policy.min_version == TlsVersion::tls1_2 && (!any || !old_names.empty());
@@ -75,12 +83,12 @@ Result<void> set_ciphers(SSL_CTX& context, const TlsPolicy& policy) {
 
 Result<void> set_curves(SSL_CTX& context, const TlsPolicy& policy) {
   if (policy.curves.empty()) return fail("the list of curves is empty");
+  std::vector<std::string> unknown;
   for (const std::string& name : policy.curves) {
-    if (!plain_name(name) || SSL_CTX_set1_groups_list(&context, name.c_str()) != 1) {
-      ERR_clear_error();
-      return fail(fmt::format("\"{}\" is no curve that can be used here", name));
-    }
+    if (!plain_name(name) || SSL_CTX_set1_groups_list(&context, name.c_str()) != 1) unknown.push_back(name);
   }
+  ERR_clear_error();
+  if (!unknown.empty()) return fail(no_such(unknown, "curve"));
   if (SSL_CTX_set1_groups_list(&context, joined(policy.curves).c_str()) != 1) {
     return fail(fmt::format("the library refuses the curves {}: {}", joined(policy.curves), take_library_error()));
   }
@@ -129,8 +137,11 @@ Result<void> configure(SSL_CTX& context, const TlsPolicy& policy, OSSL_LIB_CTX* 
   SSL_CTX_set_session_cache_mode(&context, SSL_SESS_CACHE_OFF);
   SSL_CTX_set_timeout(&context, kSessionLifetime);
   SSL_CTX_set_num_tickets(&context, 1);
-  if (auto set = set_ciphers(context, policy); !set) return set;
-  if (auto set = set_curves(context, policy); !set) return set;
+  const auto ciphers = set_ciphers(context, policy);
+  const auto curves = set_curves(context, policy);
+  if (!ciphers && !curves) return fail(ciphers.error().message + "; " + curves.error().message);
+  if (!ciphers) return ciphers;
+  if (!curves) return curves;
   return set_client_auth(context, policy, library);
 }
 

@@ -110,12 +110,102 @@ TEST_F(CompilerTest, TheLaterFileOfAConflictFallsBackToItsLastGoodVersion) {
                                  path("a.yaml") + ":1:18"));
   EXPECT_EQ(route_of(c, 1, "b.example.com"), "b.example.com");
   EXPECT_EQ(route_of(c, 1, "b2.example.com"), "");
-  // Now an earlier file takes what b's last good version has: b is left out, and says so.
+  // Now an earlier file wants what b's last good version has, and does not get it.
   write("a.yaml", "routes: [{ hosts: [a.example.com, b.example.com], passthrough: \"10.0.0.1:443\" }]\n");
+  const auto both = it->compile();
+  EXPECT_THAT(both.set_aside, ElementsAre(path("a.yaml"), path("b.yaml")));
+  EXPECT_EQ(route_of(both, 1, "a.example.com"), "a.example.com");
+  EXPECT_EQ(route_of(both, 1, "b.example.com"), "b.example.com");
+  // The main file does: b is left out, and says so.
+  main_file("include: [a.yaml, b.yaml]\nroutes: [{ host: b.example.com, rules: [{ upstream: \"10.0.0.1:80\" }] }]\n");
   const auto out = it->compile();
   EXPECT_THAT(text(out), HasSubstr("warning: its last good version cannot be used either: host 'b.example.com'"));
-  EXPECT_THAT(out.set_aside, ElementsAre(path("b.yaml")));
-  EXPECT_EQ(route_of(out, 1, "b.example.com"), "a.example.com");
+  EXPECT_THAT(out.set_aside, ElementsAre(path("a.yaml"), path("b.yaml")));
+  EXPECT_EQ(route_of(out, 0, "b.example.com"), "b.example.com");
+}
+
+TEST_F(CompilerTest, ANewFileTakesNoHostThatAnotherServes) {
+  folder("routes.d");
+  main_file("include: [\"routes.d/*.yaml\"]\n");
+  write("routes.d/b.yaml",
+        "routes: [{ host: x.example.com, passthrough: \"10.0.0.2:443\" },\n"
+        "         { host: y.example.com, passthrough: \"10.0.0.2:443\" }]\n");
+  const auto serves = [](const Compiled& c, const std::string& host) {
+    const auto route = *c.snapshot->listeners[1]->hosts.find(host);
+    return std::get<routing::Passthrough>(route->action).upstream->name;
+  };
+  auto it = compiler();
+  it->compile();
+  write("routes.d/a.yaml", "routes: [{ hosts: [n.example.com, x.example.com], passthrough: \"10.0.0.1:443\" }]\n");
+  for (const bool restarted : {false, true}) {
+    if (restarted) it = compiler();
+    const auto c = it->compile();
+    EXPECT_THAT(c.set_aside, ElementsAre(path("routes.d/a.yaml")));
+    EXPECT_EQ(serves(c, "x.example.com"), "10.0.0.2:443");
+    EXPECT_EQ(c.errors(), 1U);
+    EXPECT_THAT(text(c), HasSubstr("routes.d/a.yaml:1:35: error: host 'x.example.com' is taken from "));
+    EXPECT_THAT(text(c), HasSubstr("routes.d/b.yaml:1:18, which served it before; take it out there first"));
+  }
+  // The file that serves it goes on changing, and stays in force.
+  write("routes.d/b.yaml", "routes: [{ hosts: [x.example.com, z.example.com], passthrough: \"10.0.0.3:443\" }]\n");
+  EXPECT_EQ(serves(it->compile(), "x.example.com"), "10.0.0.3:443");
+  // Its broken version holds what its last good one has.
+  write("routes.d/b.yaml", "routes: 7\n");
+  const auto broken = it->compile();
+  EXPECT_THAT(broken.set_aside, ElementsAre(path("routes.d/a.yaml"), path("routes.d/b.yaml")));
+  EXPECT_EQ(serves(broken, "x.example.com"), "10.0.0.3:443");
+  // Once it is given up there, it is free.
+  write("routes.d/b.yaml", "routes: [{ host: z.example.com, passthrough: \"10.0.0.3:443\" }]\n");
+  const auto moved = it->compile();
+  EXPECT_THAT(moved.diagnostics, IsEmpty());
+  EXPECT_EQ(serves(moved, "x.example.com"), "10.0.0.1:443");
+  EXPECT_EQ(serves(moved, "z.example.com"), "10.0.0.3:443");
+  // The main file has whatever it wants.
+  main_file("include: [\"routes.d/*.yaml\"]\nroutes: [{ host: z.example.com, passthrough: \"10.0.0.9:443\" }]\n");
+  const auto taken = it->compile();
+  EXPECT_EQ(serves(taken, "z.example.com"), "10.0.0.9:443");
+  EXPECT_THAT(taken.set_aside, ElementsAre(path("routes.d/b.yaml")));
+}
+
+TEST_F(CompilerTest, ANewFileTakesNoHostOnTheListenerWhereAnotherServesIt) {
+  folder("routes.d");
+  main_file("include: [\"routes.d/*.yaml\"]\n");
+  const auto route = [](const char* listener, const char* address) {
+    return std::string("  - { host: x.example.com, listeners: [") + listener + "], rules: [{ upstream: \"" + address +
+           ":80\" }] }\n";
+  };
+  write("routes.d/b.yaml", "routes:\n" + route("https", "10.0.0.2"));
+  const auto it = compiler();
+  it->compile();
+  write("routes.d/a.yaml", "routes:\n" + route("http", "10.0.0.1"));
+  EXPECT_THAT(it->compile().set_aside, IsEmpty());
+  // Each has it on one; whoever takes the other's is the newcomer there.
+  write("routes.d/a.yaml", "routes:\n" + route("http, https", "10.0.0.1"));
+  const auto c = it->compile();
+  EXPECT_THAT(c.set_aside, ElementsAre(path("routes.d/a.yaml")));
+  EXPECT_EQ(route_of(c, 0, "x.example.com"), "x.example.com") << "its last good version serves that";
+  EXPECT_EQ(c.errors(), 1U);
+}
+
+TEST_F(CompilerTest, ANewFileTakesNoUpstreamsNameThatAnotherHas) {
+  folder("routes.d");
+  main_file("include: [\"routes.d/*.yaml\"]\n");
+  const auto file = [](const char* host, const char* address) {
+    return std::string("upstreams: { app: { endpoints: [\"") + address + ":80\"] } }\nroutes: [{ host: " + host +
+           ".example.com, rules: [{ upstream: app }] }]\n";
+  };
+  write("routes.d/b.yaml", file("b", "10.0.0.2"));
+  auto it = compiler();
+  it->compile();
+  write("routes.d/a.yaml", file("a", "10.0.0.1"));
+  for (const bool restarted : {false, true}) {
+    if (restarted) it = compiler();
+    const auto c = it->compile();
+    EXPECT_THAT(c.set_aside, ElementsAre(path("routes.d/a.yaml")));
+    EXPECT_EQ(route_of(c, 1, "b.example.com"), "b.example.com");
+    EXPECT_THAT(text(c), HasSubstr("a.yaml:1:14: error: upstream 'app' is taken from "));
+    EXPECT_THAT(text(c), HasSubstr("b.yaml:1:14, where it was before; take it out there first"));
+  }
 }
 
 TEST_F(CompilerTest, ABrokenMainFileForgetsNoPair) {
