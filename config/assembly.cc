@@ -69,6 +69,10 @@ void Assembly::fill(routing::Snapshot& snapshot) const {
   }
 }
 
+bool Assembly::has_hosts(std::size_t listener) const {
+  return settings_.listeners[listener].protocol != routing::Protocol::tcp;
+}
+
 Assembly::Views Assembly::views(std::size_t listener, std::deque<routing::HostTable::Entry>& own) const {
   Views views;
   for (const auto& [tenant, unit] : units_) {
@@ -111,7 +115,7 @@ void Assembly::build(routing::Snapshot& snapshot) const {
   std::vector<std::size_t> which;  // of them, by listener
   std::size_t names = 0;
   for (std::size_t l = 0; l < settings_.listeners.size(); ++l) {
-    auto views = this->views(l, own);
+    auto views = has_hosts(l) ? this->views(l, own) : Views();
     const auto known = std::find_if(tables.begin(), tables.end(), [&](const Table& t) { return same(t.views, views); });
     which.push_back(static_cast<std::size_t>(known - tables.begin()));
     if (known != tables.end()) continue;
@@ -186,7 +190,7 @@ void Assembly::build_from(const routing::Snapshot& before, const Units& changed,
   std::vector<Change> made;
   for (std::size_t l = 0; l < settings_.listeners.size(); ++l) {
     Change change;
-    for (const auto& name : names) {
+    for (const auto& name : has_hosts(l) ? names : std::vector<std::string>()) {
       const Both both = find(name);
       Place place;
       const bool stand_in = !both.any();

@@ -55,6 +55,7 @@ class Assembly {
   [[nodiscard]] std::shared_ptr<routing::Listener> listener(std::size_t index) const;
   // Of one listener. `own`: entries that no unit holds; they stay where they are.
   using Views = std::vector<routing::HostTable::View>;
+  [[nodiscard]] bool has_hosts(std::size_t listener) const;
   [[nodiscard]] Views views(std::size_t listener, std::deque<routing::HostTable::Entry>& own) const;
 
   const Settings& settings_;

@@ -92,6 +92,12 @@ void Compiler::State::refuse(const routing::SnapshotPtr& made, const std::vector
     one.file->asked_disk = one.asked_disk;
     one.file->lost = one.lost;
   }
+  listen_as_before();
+}
+
+// What is in force is still that of the compile before.
+void Compiler::State::listen_as_before() {
+  if (!(own_->set(listened_) == listened_)) last_ = nullptr;  // the units were linked for the other
 }
 
 Compiled Compiler::State::compile(Touched touched, const Accept& accept) {
@@ -108,6 +114,7 @@ Compiled Compiler::State::compile(Touched touched, const Accept& accept) {
       changed = compile_changed();
     } catch (...) {
       base_.reset();  // nothing can go on from half a compile
+      last_.reset();
       throw;
     }
     if (changed) {
@@ -121,7 +128,10 @@ Compiled Compiler::State::compile(Touched touched, const Accept& accept) {
     if (!out.unstable) break;
     base_.reset();
   }
-  if (out.unstable || out.snapshot == nullptr) return out;
+  if (out.unstable || out.snapshot == nullptr) {
+    listen_as_before();
+    return out;
+  }
   if (accept) out.refused = accept(*out.snapshot);
   out.refused.empty() ? settle(out) : refuse(out.snapshot, before);
   return out;
@@ -282,7 +292,9 @@ Compiled Compiler::State::compile_all() {
       const Settings& settings = *main.current->settings;
       TenantRegistry strangers;
       if (settings.sound.tenants) {
-        tenancy_ = Tenancy(settings, general_.listing.folders, machine_, strangers, problems);
+        const auto own = std::make_shared<routing::OwnAddresses>();
+        own->set(listened_now(settings));
+        tenancy_ = Tenancy(settings, general_.listing.folders, own, strangers, problems);
       }
       Problems said(main.display, nullptr);
       for (auto& [tenant, unit] : units_) {
@@ -364,6 +376,11 @@ void Compiler::State::finish(Compiled& out) {
   out.fingerprint = digest.hex();
 }
 
+void Compiler::State::serve(SourceFile& file) {
+  file.settled = true;
+  file.served = file.use == Use::current ? file.current : file.use == Use::good ? file.good : nullptr;
+}
+
 void Compiler::State::save(SourceFile& file, std::string& problem) {
   if (file.lost) {
     last_good_.give_up(file.path);
@@ -417,6 +434,7 @@ void Compiler::State::settle(Compiled& out) {
     remember();
   }
   last_ = out.snapshot;
+  listened_ = own_->get();
   serving_ = true;
   if (problem.empty()) return;
   Problems problems(main().display, main().current->bytes);
@@ -432,6 +450,7 @@ void Compiler::State::settle_all(const routing::Snapshot& made, std::string& pro
   unsaved_.clear();
   for (SourceFile* file : order_) {
     listed.insert(file->path);
+    serve(*file);
     if (!wait || file->lost) {
       save(*file, problem);
     } else if (file != order_.front() && file->use == Use::current) {

@@ -10,8 +10,8 @@
 //   aside.
 // - Where two files claim the same (an upstream's name, a host on a listener), the later one is set aside: the main
 // file comes
-//   first, then the order of `include:`, then the order of file names. But of two includes the one that had it in its
-//   last good version keeps it against one that had not: a new file takes nothing away from what is in force.
+//   first, then the order of `include:`, then the order of file names. But what is in force of an include, or
+//   was when the process before ended, is not taken from it by another one.
 // - A certificate that cannot be loaded is an error, left out, and harms its own hosts only; while the process runs its
 // last good pair
 //   stays in use. A client CA that cannot be loaded sets Route::refused.

@@ -44,6 +44,7 @@ class Compiler::State {
   std::vector<GoodVersion> good_versions();
   // `made` is not put in force: good versions are what they were, and the next compile starts from what is linked.
   void refuse(const routing::SnapshotPtr& made, const std::vector<GoodVersion>& before);
+  void listen_as_before();
   // One attempt, of everything or, with `base_`, of what changed: nothing when that is not enough.
   Compiled compile_all();
   std::optional<Compiled> compile_changed();
@@ -64,9 +65,10 @@ class Compiler::State {
   Unit& unit_of(const std::string& tenant);
   Unit::Context context(const Settings& settings, const core::CertificateStore& certificates, const Linked* platform);
   [[nodiscard]] const SourceFile& main() const { return *order_.front(); }
-  // Looks at the machine's addresses. Where one came or went, those are added to concerned_ who have it as an endpoint,
-  // or of whom there is a problem to tell.
-  void look_at_machine();
+  [[nodiscard]] routing::Listened listened_now(const Settings& settings) const;
+  // Looks at the machine's addresses, and at those of the listeners. Where one came or went, those are added to
+  // concerned_ who have it as an endpoint, or of whom there is a problem to tell.
+  void look_at_own(const Settings& settings);
 
   // Of compile_all():
   void take(const Listing& listing, Parsing& parsing);
@@ -78,6 +80,7 @@ class Compiler::State {
   void list_watched();
   // What was compiled is in force now: remember it, forget what is gone.
   void settle(Compiled& out);
+  static void serve(SourceFile& file);
   void save(SourceFile& file, std::string& problem);
   // Its last good bytes.
   void write(const SourceFile& file, std::string& problem);
@@ -145,7 +148,9 @@ class Compiler::State {
   Tenancy tenancy_;
   timespec began_{};
   Touched touched_;  // since the latest compile
-  std::shared_ptr<routing::MachineAddresses> machine_ = std::make_shared<routing::MachineAddresses>();
+  // Of the compile at hand, if it has tenants, and of what is in force.
+  std::shared_ptr<routing::OwnAddresses> own_ = std::make_shared<routing::OwnAddresses>();
+  routing::Listened listened_;
   std::set<std::string> concerned_;  // tenants whose endpoints are to be judged again, by the compile at hand
   // What no unit contributes.
   struct General {
@@ -159,13 +164,15 @@ class Compiler::State {
 
   // What the linking of tenants' units stands on, besides their files, their tenants and the platform's unit.
   struct Ground {
-    Digest said;    // by the main file, and holds for everybody: listeners
+    std::vector<std::pair<std::string, routing::Protocol>> listeners;
     Digest tls;     // its defaults for hosts that end TLS
     Digest claims;  // which tenant claims what
     Digest places;  // where tenants and claims stand
     Digest pairs;   // of certificates, as they are named
   };
   [[nodiscard]] Ground ground(const Settings& settings) const;
+  [[nodiscard]] static std::uint64_t same_listeners(const Ground& before, const Ground& now);
+  [[nodiscard]] static bool same_kinds(const Ground& before, const Ground& now);
   // What is different since the latest good compile.
   struct Since {
     const routing::Snapshot* last;  // null = all
@@ -175,7 +182,9 @@ class Compiler::State {
     bool places = true;
     bool pairs = true;
     bool tls = true;
-    bool firm = false;  // nothing else, but for files and tenants
+    bool listeners = true;
+    std::uint64_t same_listeners = 0;  // those that stand where they stood
+    bool firm = false;                 // nothing else, but for files and tenants
   };
   bool link_units(const Settings& settings, Parsing& parsing, Since& since, Problems& problems);
   [[nodiscard]] bool stands(const std::string& tenant, const Unit& unit, const Since& since) const;

@@ -7,18 +7,18 @@
 
 namespace edgemux::config {
 
-void Compiler::State::look_at_machine() {
-  const auto different = machine_->set(options_.machine_addresses ? options_.machine_addresses() : machine_addresses());
-  if (different.empty() || last_ == nullptr) return;
+routing::Listened Compiler::State::listened_now(const Settings& settings) const {
+  return listened(settings, options_.machine_addresses ? options_.machine_addresses() : machine_addresses());
+}
+
+void Compiler::State::look_at_own(const Settings& settings) {
+  const auto now = listened_now(settings);
+  const auto before = own_->set(now);
+  if (before == now || last_ == nullptr) return;
   const auto matters = [&](const routing::Upstream& upstream) {
-    return std::any_of(upstream.endpoints.begin(), upstream.endpoints.end(),
-                       [&](const routing::EndpointSpec& endpoint) {
-                         return endpoint.address && upstream.tenant->own->listen_on(endpoint.address->port()) &&
-                                std::any_of(different.begin(), different.end(), [&](core::SocketAddress address) {
-                                  address.set_port(endpoint.address->port());
-                                  return address == *endpoint.address;
-                                });
-                       });
+    return std::any_of(upstream.endpoints.begin(), upstream.endpoints.end(), [&](const auto& endpoint) {
+      return endpoint.address && before.hold(*endpoint.address) != now.hold(*endpoint.address);
+    });
   };
   for (const auto& upstream : last_->upstreams) {
     if (upstream->tenant != nullptr && matters(*upstream)) concerned_.insert(upstream->tenant->name);
@@ -32,8 +32,8 @@ void Compiler::State::look_at_machine() {
 std::shared_ptr<routing::Snapshot> Compiler::State::link(const Settings& settings, Parsing& parsing, Inputs& inputs,
                                                          Problems& problems) {
   auto snapshot = std::make_shared<routing::Snapshot>();
-  if (!settings.tenants.empty()) look_at_machine();
-  tenancy_ = Tenancy(settings, general_.listing.folders, machine_, tenants_, problems);
+  if (!settings.tenants.empty()) look_at_own(settings);
+  tenancy_ = Tenancy(settings, general_.listing.folders, own_, tenants_, problems);
   snapshot->certificates = pairs_.load(settings, general_.listing.folders, inputs, problems);
   snapshot->pair_places = pairs_.places();
   const auto remind_of_missing = [&](const Name& directory) {
@@ -54,11 +54,13 @@ std::shared_ptr<routing::Snapshot> Compiler::State::link(const Settings& setting
   if (last != nullptr) {
     for (const auto& tenant : last->tenants) since.tenants.emplace(tenant->name, tenant);
   }
-  since.firm = last != nullptr && now.said.hex() == ground_.said.hex();
+  since.listeners = last == nullptr || now.listeners != ground_.listeners;
+  since.same_listeners = same_listeners(ground_, now);
+  since.firm = last != nullptr && same_kinds(ground_, now);
   ground_ = now;
   if (!link_units(settings, parsing, since, problems)) return nullptr;
   const Assembly assembly(settings, tenancy_, linked_);
-  if (since.firm) {
+  if (since.firm && !since.listeners) {
     assembly.build_from(*last, changed_since(before), *snapshot);
   } else {
     assembly.build(*snapshot);
@@ -74,7 +76,8 @@ std::shared_ptr<routing::Snapshot> Compiler::State::link(const Settings& setting
 bool Compiler::State::stands(const std::string& tenant, const Unit& unit, const Since& since) const {
   if (!since.firm || !unit.stands() || !same(material_.at(tenant)) || concerned_.count(tenant) != 0) return false;
   // Problems name places, claims and tenants, and who has errors may have no hosts for now.
-  if (unit.tells() && (since.claims || since.places || since.pairs || since.tls)) return false;
+  if (unit.tells() && (since.claims || since.places || since.pairs || since.tls || since.listeners)) return false;
+  if ((unit.linked()->named_listeners & ~since.same_listeners) != 0) return false;
   if (since.tls && unit.linked()->has_tls) return false;
   const auto before = since.tenants.find(tenant);
   if (before == since.tenants.end() || before->second != tenancy_.find(tenant)) return false;
@@ -133,15 +136,31 @@ Assembly::Units Compiler::State::changed_since(const Assembly::Units& before) co
   return changed;
 }
 
+// Which listeners stand where they stood.
+std::uint64_t Compiler::State::same_listeners(const Ground& before, const Ground& now) {
+  const auto end =
+      std::mismatch(before.listeners.begin(), before.listeners.end(), now.listeners.begin(), now.listeners.end()).first;
+  const auto same = static_cast<unsigned>(end - before.listeners.begin());
+  return same == max_listeners ? UINT64_MAX : (1ULL << same) - 1;
+}
+
+// Hosts are told that they are nowhere to be asked for, so that the first and the last listener of a kind concern all.
+bool Compiler::State::same_kinds(const Ground& before, const Ground& now) {
+  const auto any = [](const Ground& ground, routing::Protocol protocol) {
+    return std::any_of(ground.listeners.begin(), ground.listeners.end(),
+                       [&](const auto& listener) { return listener.second == protocol; });
+  };
+  return any(before, routing::Protocol::tls) == any(now, routing::Protocol::tls) &&
+         any(before, routing::Protocol::http) == any(now, routing::Protocol::http);
+}
+
 Compiler::State::Ground Compiler::State::ground(const Settings& settings) const {
   Ground out;
   const auto say = [](Digest& to, const std::vector<std::string>& all) {
     for (const auto& one : all) to.add(one);
     to.add("end");
   };
-  for (const auto& listener : settings.listeners) {
-    say(out.said, {listener.name, std::to_string(static_cast<int>(listener.protocol))});
-  }
+  for (const auto& listener : settings.listeners) out.listeners.emplace_back(listener.name, listener.protocol);
   const TlsSpec& tls = settings.tls;
   say(out.tls, {"tls", tls.min_version ? std::to_string(static_cast<int>(*tls.min_version)) : ""});
   for (const auto* list : {&tls.ciphers, &tls.curves, &tls.alpn}) {

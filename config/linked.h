@@ -20,6 +20,8 @@
 namespace edgemux::config {
 
 struct Linked {
+  // Of those that have hosts: also those that are added at the end of the list later.
+  static constexpr std::uint64_t kEveryListener = UINT64_MAX;
   // A route's right to a host on some listeners. Several claims on one host stand on different listeners.
   struct Claim {
     std::uint64_t listeners = 0;
@@ -44,6 +46,7 @@ struct Linked {
   std::shared_ptr<const std::vector<routing::UpstreamPtr>> upstreams;   // each once; never null
   std::unordered_set<std::uint32_t> lent;  // of the platform: ids of upstreams that its routes use for a tenant
   bool apart = true;                       // of the platform: it serves no host of a tenant
+  std::uint64_t named_listeners = 0;       // by its routes
   bool has_tls = false;                    // some of its routes end TLS, for which the main file has defaults
   std::size_t shared_hosts = 0;            // of a tenant: that the main file serves too, on other listeners
 

@@ -29,17 +29,18 @@ bool Linker::admit_upstreams(const FileSpec& file, const Scope& scope, Problems&
     const auto found = named_.find(name.text);
     if (found == named_.end()) continue;
     const auto& first = found->second.origin;
+    const auto second = [&](const routing::Origin& other) {
+      return "a second upstream " + quote(name.text) + "; the first stands at " + other.to_string();
+    };
     if (takes_from(first.file, problems, [&](const Had& it) { return it.upstreams.count(name.text) != 0; })) {
-      to_give_way_.push_back({first.file,
-                              {first.line, first.column},
-                              "upstream " + quote(name.text) + " is taken from " +
-                                  problems.origin(name.place).to_string() + ", where it was before"});
+      to_give_way_.push_back(
+          {{first.file, {first.line, first.column}, second(problems.origin(name.place))}, name.place, second(first)});
       continue;
     }
-    problems.error(name.place, "a second upstream " + quote(name.text) + "; the first stands at " + first.to_string());
+    problems.error(name.place, second(first));
     ok = false;
   }
-  if (!admitted(ok)) return false;
+  if (!admitted(ok, scope, problems)) return false;
   for (const auto& upstream : file.upstreams) {
     check_networks(upstream, scope.tenant.get(), upstream.name.place, problems);
     named_.emplace(upstream.name.text,
@@ -166,13 +167,14 @@ routing::UpstreamPtr Linker::backend_solver(const routing::Upstream& backend, co
 }
 
 std::uint64_t Linker::listeners_of(const RouteSpec& spec, Problems& problems) {
-  if (!spec.listeners) return tls_mask_ | http_mask_;
+  if (!spec.listeners) return Linked::kEveryListener;
   const auto& listeners = shared_.settings.listeners;
   std::uint64_t mask = 0;
   for (const auto& name : *spec.listeners) {
     const auto found =
         std::find_if(listeners.begin(), listeners.end(), [&](const auto& l) { return l.name == name.text; });
     if (found != listeners.end()) {
+      made_.named_listeners |= 1ULL << static_cast<unsigned>(found - listeners.begin());
       mask |= 1ULL << static_cast<unsigned>(found - listeners.begin());
       if (shared_.settings.sound.listeners && found->protocol == routing::Protocol::tcp) {
         problems.error(name.place, quote(name.text) + " is a tcp listener; it has no hosts, only an upstream");
@@ -288,7 +290,7 @@ std::shared_ptr<const routing::Route> Linker::make_route(const RouteSpec& spec, 
 }
 
 std::uint64_t Linker::mask_of(const RouteSpec& spec) const {
-  if (!spec.listeners) return tls_mask_ | http_mask_;
+  if (!spec.listeners) return Linked::kEveryListener;
   std::uint64_t mask = 0;
   const auto& listeners = shared_.settings.listeners;
   for (std::size_t i = 0; i < listeners.size(); ++i) {
@@ -301,24 +303,30 @@ std::uint64_t Linker::mask_of(const RouteSpec& spec) const {
 
 const Linker::Had& Linker::had(const std::string& file) {
   const auto [at, fresh] = had_.try_emplace(file);
-  const FileSpec* good = fresh && shared_.last_good ? shared_.last_good(file) : nullptr;
-  if (good == nullptr) return at->second;
-  at->second.upstreams.insert(good->upstream_names.begin(), good->upstream_names.end());
-  for (const auto& route : good->routes) {
+  const FileSpec* spec = fresh && shared_.in_force ? shared_.in_force(file) : nullptr;
+  if (spec == nullptr) return at->second;
+  at->second.upstreams.insert(spec->upstream_names.begin(), spec->upstream_names.end());
+  for (const auto& route : spec->routes) {
     for (const auto& host : route.hosts) at->second.hosts[host.text] |= mask_of(route);
   }
   return at->second;
 }
 
-// Whether the other file, which was admitted, wants what the one at hand had before.
+// Whether the other file, which was admitted, wants what is in force of the one at hand.
 template <typename Has>
 bool Linker::takes_from(const std::shared_ptr<const std::string>& other, const Problems& problems, Has has) {
   const auto file = problems.origin({}).file;
   return !examining_ && other != file && other != main_ && file != main_ && has(had(*file)) && !has(had(*other));
 }
 
-bool Linker::admitted(bool ok) {
-  if (ok) giving_way_.insert(giving_way_.end(), to_give_way_.begin(), to_give_way_.end());
+bool Linker::admitted(bool ok, const Scope& scope, Problems& problems) {
+  for (auto& wanted : to_give_way_) {
+    if (ok) {
+      giving_way_.push_back(std::move(wanted.of));
+    } else if (scope.last_good) {  // of a current one examine() tells what stands in its way after all
+      problems.error(wanted.place, std::move(wanted.message));
+    }
+  }
   to_give_way_.clear();
   return ok;
 }
@@ -326,7 +334,7 @@ bool Linker::admitted(bool ok) {
 bool Linker::check_free(const Linked& among, const Linked::Host& host, const Name& name, std::uint64_t listeners,
                         Problems& problems) {
   for (const Linked::Claim* other = among.claim_of(host); other != nullptr; other = among.after(*other)) {
-    const std::uint64_t both = other->listeners & listeners;
+    const std::uint64_t both = other->listeners & listeners & (tls_mask_ | http_mask_);
     if (both == 0) continue;
     // Another version of the file at hand, which that would take the place of.
     if (&among == &made_ && other->file != made_.files.size() - 1 &&
@@ -334,20 +342,21 @@ bool Linker::check_free(const Linked& among, const Linked::Host& host, const Nam
       continue;
     }
     const auto first = static_cast<std::size_t>(std::countr_zero(both));
+    const auto stands = [&](const routing::Origin& at) {
+      return "host " + quote(name.text) + " stands on listener " + quote(shared_.settings.listeners[first].name) +
+             " already, at " + at.to_string();
+    };
     const auto has = [&](const Had& it) {
       const auto at = it.hosts.find(name.text);
       return at != it.hosts.end() && (at->second & both) != 0;
     };
-    if (&among == &made_ && takes_from(among.files[other->file], problems, has)) {
-      to_give_way_.push_back({among.files[other->file], other->place,
-                              "host " + quote(name.text) + " is taken from " + problems.origin(name.place).to_string() +
-                                  ", which served it before"});
+    const routing::Origin there{among.files[other->file], other->place.line, other->place.column};
+    if (&among == &made_ && takes_from(there.file, problems, has)) {
+      to_give_way_.push_back(
+          {{there.file, other->place, stands(problems.origin(name.place))}, name.place, stands(there)});
       continue;
     }
-    problems.error(name.place,
-                   "host " + quote(name.text) + " stands on listener " + quote(shared_.settings.listeners[first].name) +
-                       " already, at " +
-                       routing::Origin{among.files[other->file], other->place.line, other->place.column}.to_string());
+    problems.error(name.place, stands(there));
     return false;
   }
   return true;
@@ -427,7 +436,7 @@ bool Linker::admit_routes(const FileSpec& file, const Scope& scope, Problems& pr
     masks.push_back(listeners);
     made_.routes.push_back(hosts == 0 && !spec.hosts.empty() ? nullptr : make_route(spec, problems));
   }
-  if (!admitted(problems.errors() == before)) {
+  if (!admitted(problems.errors() == before, scope, problems)) {
     withdraw(first_claim, first_route, first_host);
     shared_.patterns.withdraw(first_pattern);
     return false;

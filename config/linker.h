@@ -53,8 +53,9 @@ class Linker {
     Patterns& patterns;
     Doubt doubt;
     const Linked* platform;  // null while that itself is linked
-    // The last good version of a file of the unit, null if there is none. Asked where two files clash.
-    std::function<const FileSpec*(const std::string& display)> last_good;
+    // What is in force of a file of the unit, or was when the process before ended; null: nothing. Asked where two
+    // files clash.
+    std::function<const FileSpec*(const std::string& display)> in_force;
   };
   // A file that was admitted and must not be, with what is wrong with it. Those of one file stand in its order.
   struct GivesWay {
@@ -67,6 +68,7 @@ class Linker {
     routing::TenantPtr tenant;  // null = the platform's
     std::string folder;         // of the tenant; empty = it may name no paths
     bool main = false;
+    bool last_good = false;  // the version is not the file's current one
   };
 
   explicit Linker(Shared shared);
@@ -115,7 +117,7 @@ class Linker {
   core::TlsPolicyPtr make_policy(const RouteSpec& spec, routing::Route& route, Problems& problems);
   routing::Rule make_rule(const RuleSpec& spec, Problems& problems);
   void make_host(const RouteSpec& spec, routing::Route& route, Problems& problems);
-  // What a file's last good version has.
+  // What is in force of a file.
   struct Had {
     std::unordered_set<std::string_view> upstreams;
     std::unordered_map<std::string_view, std::uint64_t> hosts;  // and on which listeners
@@ -126,7 +128,7 @@ class Linker {
   bool check_free(const Linked& among, const Linked::Host& host, const Name& name, std::uint64_t listeners,
                   Problems& problems);
   // Ends an admission: those give way indeed only if the file that they make room for is admitted.
-  bool admitted(bool ok);
+  bool admitted(bool ok, const Scope& scope, Problems& problems);
   [[nodiscard]] std::uint64_t mask_of(const RouteSpec& spec) const;
   // How many hosts of the route it got.
   std::size_t claim(const RouteSpec& spec, std::uint64_t listeners, Problems& problems);
@@ -152,8 +154,13 @@ class Linker {
   std::shared_ptr<const std::string> main_;                        // the main file, once it is admitted
   bool examining_ = false;
   std::vector<GivesWay> giving_way_;
-  std::vector<GivesWay> to_give_way_;  // for the file at hand
-  std::size_t reminded_ = 0;           // hosts without certificate, of the file at hand
+  struct Wanted {
+    GivesWay of;
+    Place place;  // in the file at hand
+    std::string message;
+  };
+  std::vector<Wanted> to_give_way_;  // for the file at hand
+  std::size_t reminded_ = 0;         // hosts without certificate, of the file at hand
 };
 
 }  // namespace edgemux::config

@@ -149,7 +149,10 @@ std::optional<Compiler::State::Changes> Compiler::State::look() {
   if (names_changed && !look_at_listing(changes)) return std::nullopt;
   look_at_files(changes);
   look_at_material(changes);
-  if (!tenancy_.tenants().empty()) look_at_machine();
+  for (const auto& [tenant, unit] : units_) {
+    if (!tenant.empty() && unit.clashes()) changes.units.insert(tenant);
+  }
+  if (!tenancy_.tenants().empty()) look_at_own(*main().current->settings);
   const auto& lent = *linked_.at("")->upstreams;
   for (const auto& tenant : concerned_) {
     // The main file's own routes for it.
@@ -216,6 +219,7 @@ void Compiler::State::settle_changed(std::string& problem) {
   for (const auto& tenant : changes_.units) {
     for (SourceFile* file : units_.at(tenant).files) {
       listed_before_.insert(file->path);
+      serve(*file);
       save(*file, problem);
     }
   }

@@ -37,6 +37,8 @@ struct SourceFile {
   std::shared_ptr<const std::string> display;  // as messages name it
   std::shared_ptr<const Parsed> current;       // null: it could not be read
   std::shared_ptr<const Parsed> good;          // null: none is known
+  bool settled = false;                        // what is in force of it is known, which is
+  std::shared_ptr<const Parsed> served;        // this, or nothing
   bool asked_disk = false;                     // for a good version of an earlier process
   bool lost = false;                           // the good version did not fit and was given up
 

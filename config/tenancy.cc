@@ -20,12 +20,9 @@ routing::TenantPtr TenantRegistry::make(routing::Tenant tenant) {
     tenant.state = std::make_shared<routing::TenantState>(known.number);
     known.state = tenant.state;
   }
-  const auto same_own = [](const auto& a, const auto& b) {
-    return a == b || (a != nullptr && b != nullptr && *a == *b);
-  };
-  if (auto last = known.last.lock(); last != nullptr && last->networks == tenant.networks &&
-                                     same_own(last->own, tenant.own) && last->tokens_dir == tenant.tokens_dir &&
-                                     last->tokens_root == tenant.tokens_root && last->limits == tenant.limits) {
+  if (auto last = known.last.lock(); last != nullptr && last->networks == tenant.networks && last->own == tenant.own &&
+                                     last->tokens_dir == tenant.tokens_dir && last->tokens_root == tenant.tokens_root &&
+                                     last->limits == tenant.limits) {
     return last;
   }
   auto made = std::make_shared<const routing::Tenant>(std::move(tenant));
@@ -108,20 +105,16 @@ std::vector<core::SocketAddress> machine_addresses() {
   return out;
 }
 
-namespace {
-
-// Where this process listens, as the settings say.
-std::shared_ptr<const routing::OwnAddresses> own_addresses(
-    const Settings& settings, const std::shared_ptr<const routing::MachineAddresses>& machine) {
-  auto own = std::make_shared<routing::OwnAddresses>();
-  own->machine = machine;
+routing::Listened listened(const Settings& settings, std::vector<core::SocketAddress> machine) {
+  routing::Listened own;
+  own.machine = std::move(machine);
   const auto add = [&](const core::SocketAddress& address) {
     const auto bytes = address.bytes();
     const bool any = bytes.find_first_not_of('\0') == std::string_view::npos;
     if (any) {
-      own->ports.push_back(address.port());
+      own.ports.push_back(address.port());
     } else {
-      own->listeners.push_back(address);
+      own.listeners.push_back(address);
     }
   };
   for (const auto& listener : settings.listeners) {
@@ -129,7 +122,7 @@ std::shared_ptr<const routing::OwnAddresses> own_addresses(
   }
   if (const auto probes = core::parse_host_port(settings.admin.probes, true)) {
     if (probes->host.empty()) {
-      own->ports.push_back(probes->port);
+      own.ports.push_back(probes->port);
     } else if (const auto address = core::SocketAddress::parse_ip(probes->host, probes->port)) {
       add(*address);
     }
@@ -137,13 +130,10 @@ std::shared_ptr<const routing::OwnAddresses> own_addresses(
   return own;
 }
 
-}  // namespace
-
 Tenancy::Tenancy(const Settings& settings, const FolderOwners& folders,
-                 const std::shared_ptr<const routing::MachineAddresses>& machine, TenantRegistry& registry,
+                 const std::shared_ptr<const routing::OwnAddresses>& own, TenantRegistry& registry,
                  Problems& problems) {
   if (settings.tenants.empty()) return;
-  const auto own = own_addresses(settings, machine);
   std::vector<routing::Claim> claims;
   std::vector<Place> places;
   tenants_.reserve(settings.tenants.size());

@@ -67,14 +67,15 @@ bool inside(std::string_view folder, std::string_view path);
 
 // The addresses that the machine has now, but for those that no endpoint may have anyhow.
 std::vector<core::SocketAddress> machine_addresses();
+// Where this process listens, as the settings say.
+routing::Listened listened(const Settings& settings, std::vector<core::SocketAddress> machine);
 
 class Tenancy {
  public:
   Tenancy() = default;
   // Equal claims are reported; the first holds.
   Tenancy(const Settings& settings, const FolderOwners& folders,
-          const std::shared_ptr<const routing::MachineAddresses>& machine, TenantRegistry& registry,
-          Problems& problems);
+          const std::shared_ptr<const routing::OwnAddresses>& own, TenantRegistry& registry, Problems& problems);
 
   // Null: there is no such tenant.
   [[nodiscard]] routing::TenantPtr find(std::string_view name) const;

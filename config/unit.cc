@@ -63,14 +63,12 @@ void Unit::bound_in_force(const Context& context) {
         break;
       }
       if (file->use == Use::current) {
-        unseen_.insert(file);
         Problems problems(file->display, nullptr);
         problems.error({}, too_large_together(tenant_, room));
         fail(*file, problems.take(), context.last_good);
         if (file->use == Use::good) continue;
       } else {
         file->use = Use::out;
-        tell_of_loss(*file);
       }
       file->good = nullptr;
       file->asked_disk = file->lost = true;
@@ -106,6 +104,7 @@ void Unit::fail(SourceFile& file, std::vector<Diagnostic> diagnostics, const Las
   if (file.use == Use::current) {
     append(file.found, std::move(diagnostics));
   } else if (!diagnostics.empty()) {
+    by_line(diagnostics);
     Diagnostic note;
     note.severity = Severity::warning;
     note.origin.file = file.display;
@@ -123,7 +122,7 @@ std::vector<Unit::Said> Unit::said() const {
   return all;
 }
 
-bool Unit::stands() const { return linked_ != nullptr && said_ == said(); }
+bool Unit::stands() const { return linked_ != nullptr && !clashes_ && said_ == said(); }
 
 bool Unit::tells() const {
   return std::any_of(files.begin(), files.end(), [](const SourceFile* file) { return !file->told.empty(); });
@@ -142,10 +141,10 @@ void Unit::report() {
 bool Unit::link(const Context& context, Problems& problems) {
   linked_ = nullptr;
   said_ = said();
+  clashes_ = false;
   fresh_ = true;
   material_.emplace(context.files, most(context));
   loadable_ = most(context);
-  unseen_.clear();
   const std::size_t before = problems.errors();
   policies_.begin(context.settings.tls, problems);
   upstream_tls_.begin();
@@ -156,8 +155,6 @@ bool Unit::link(const Context& context, Problems& problems) {
     file->linked.clear();
     report_own(*file);
     if (!broken(*file)) continue;
-    if (file->lost) tell_of_loss(*file);
-    unseen_.insert(file);
     file->use = Use::current;
     set_aside(*file, context.last_good);
   }
@@ -184,19 +181,15 @@ SourceFile& Unit::file_named(const std::string& display) const {
   return **std::find_if(files.begin(), files.end(), [&](const SourceFile* file) { return *file->display == display; });
 }
 
-std::vector<SourceFile*> Unit::give_way(const Context& context, const Linker& linker) {
+bool Unit::give_way(const Context& context, const Linker& linker) {
   std::map<SourceFile*, Problems> told;
   for (const auto& one : linker.giving_way()) {
     SourceFile& file = file_named(*one.file);
     const auto at = told.try_emplace(&file, file.display, file.in_force()->bytes).first;
-    at->second.error(one.place, one.message, "take it out there first");
+    at->second.error(one.place, one.message);
   }
-  std::vector<SourceFile*> gone;
-  for (auto& [file, problems] : told) {
-    fail(*file, problems.take(), context.last_good);
-    gone.push_back(file);
-  }
-  return gone;
+  for (auto& [file, problems] : told) fail(*file, problems.take(), context.last_good);
+  return !told.empty();
 }
 
 // False: some include was set aside.
@@ -205,16 +198,19 @@ bool Unit::link_pass(const Context& context, bool& main_ok) {
   Patterns patterns(tenant_.empty() ? Patterns::kNoLimit : Patterns::kMost, &patterns_);
   Linker linker({context.settings, context.registry, policies_, upstream_tls_, *material_, context.certificates,
                  context.tenancy, patterns, doubt(), context.platform, [&](const std::string& display) {
+                   clashes_ = true;
                    SourceFile& file = file_named(display);
-                   recall(file, context.last_good);
-                   return file.good == nullptr ? nullptr : &file.good->spec;
+                   if (!file.settled) recall(file, context.last_good);
+                   const Parsed* parsed = file.settled ? file.served.get() : file.good.get();
+                   return parsed == nullptr ? nullptr : &parsed->spec;
                  }});
   bool done = true;
   const auto admit = [&](SourceFile& file, auto&& step) {
     const Parsed* parsed = file.in_force();
     if (parsed == nullptr) return;
     Problems problems(file.display, parsed->bytes);
-    const Linker::Scope scope{context.tenancy.find(file.binding.tenant), file.binding.folder, &file == &context.main};
+    const Linker::Scope scope{context.tenancy.find(file.binding.tenant), file.binding.folder, &file == &context.main,
+                              file.use == Use::good};
     const bool ok = step(parsed->spec, scope, problems);
     auto diagnostics = problems.take();
     if (ok || scope.main) {
@@ -227,16 +223,11 @@ bool Unit::link_pass(const Context& context, bool& main_ok) {
   };
   for (SourceFile* file : files) {
     file->linked.clear();
-    const bool current = file->use == Use::current;
     admit(*file, [&](const FileSpec& spec, const Linker::Scope& scope, Problems& problems) {
       return linker.admit_upstreams(spec, scope, problems);
     });
-    if (current && file->use != Use::current) unseen_.insert(file);
   }
-  for (SourceFile* file : give_way(context, linker)) {
-    done = false;
-    unseen_.insert(file);
-  }
+  if (give_way(context, linker)) done = false;
   // With a file's upstreams gone, what the routes would complain of is no fault of theirs.
   if (!done) return false;
   for (SourceFile* file : files) {
@@ -244,9 +235,9 @@ bool Unit::link_pass(const Context& context, bool& main_ok) {
       return linker.admit_routes(spec, scope, problems);
     });
   }
-  if (!give_way(context, linker).empty() || !done) return false;
+  if (give_way(context, linker) || !done) return false;
   for (SourceFile* file : files) {
-    if (unseen_.count(file) != 0) examine(*file, linker, context);
+    if (file->use != Use::current) examine(*file, linker, context);
   }
   if (!main_ok) return done;
   std::vector<std::shared_ptr<const Parsed>> sources;
@@ -294,6 +285,7 @@ void Unit::conclude(std::vector<Diagnostic> more) {
   if (!std::exchange(fresh_, false)) return;
   set_aside_ = 0;
   for (SourceFile* file : files) {
+    if (file->lost && file->use != Use::current) tell_of_loss(*file);
     file->told = std::move(file->found);
     file->found.clear();
     for (auto& diagnostic : file->linked) {

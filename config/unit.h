@@ -6,7 +6,6 @@
 // back changes what the others of the unit see, so linking is repeated until nothing fails.
 
 #include <optional>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -45,8 +44,10 @@ class Unit {
   // After either: SourceFile::told of all its files. `more` is told with the main file's. Without, nothing is done.
   void conclude(std::vector<Diagnostic> more);
 
-  // Its files are the very same as when they were linked.
+  // Its files are the very same as when they were linked, and nothing else counted.
   [[nodiscard]] bool stands() const;
+  // Some of its files want the same, so that it counted what was in force.
+  [[nodiscard]] bool clashes() const { return clashes_; }
   // It was said of some of its files what is wrong with them.
   [[nodiscard]] bool tells() const;
 
@@ -65,8 +66,8 @@ class Unit {
   static void tell_of_loss(SourceFile& file);
   void recall(SourceFile& file, const LastGood& last_good);
   void set_aside(SourceFile& file, const LastGood& last_good);
-  // Sets those aside that have to give way to another.
-  std::vector<SourceFile*> give_way(const Context& context, const Linker& linker);
+  // Sets those aside that have to give way to another. False: there are none.
+  bool give_way(const Context& context, const Linker& linker);
   void fail(SourceFile& file, std::vector<Diagnostic> diagnostics, const LastGood& last_good);
   // Of the names in the files that are set aside, or in all.
   [[nodiscard]] Linker::Doubt doubt(bool of_all = false) const;
@@ -85,10 +86,10 @@ class Unit {
   [[nodiscard]] SourceFile& file_named(const std::string& display) const;  // there is one
 
   std::string tenant_;
-  std::vector<Said> said_;              // by what is linked
-  bool fresh_ = false;                  // linked or reported, and not concluded
-  std::set<const SourceFile*> unseen_;  // set aside before their routes were looked at
-  std::uint64_t loadable_ = 0;          // bytes of last good versions that may still be fetched from the disk
+  std::vector<Said> said_;  // by what is linked
+  bool fresh_ = false;      // linked or reported, and not concluded
+  bool clashes_ = false;
+  std::uint64_t loadable_ = 0;  // bytes of last good versions that may still be fetched from the disk
   TlsPolicies policies_;
   UpstreamTls upstream_tls_;
   std::optional<Inputs> material_;

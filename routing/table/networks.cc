@@ -55,28 +55,25 @@ bool same_ip(const core::SocketAddress& a, const core::SocketAddress& b) {
 
 }  // namespace
 
-bool OwnAddresses::hold(const core::SocketAddress& address) const {
+bool Listened::hold(const core::SocketAddress& address) const {
   if (std::find(listeners.begin(), listeners.end(), address) != listeners.end()) return true;
-  return listen_on(address.port()) && machine != nullptr && machine->hold(address);
+  return std::find(ports.begin(), ports.end(), address.port()) != ports.end() &&
+         std::any_of(machine.begin(), machine.end(), [&](const auto& own) { return same_ip(own, address); });
 }
 
-bool MachineAddresses::hold(const core::SocketAddress& address) const {
+bool OwnAddresses::hold(const core::SocketAddress& address) const {
   const std::lock_guard lock(mutex_);
-  return std::any_of(addresses_.begin(), addresses_.end(), [&](const auto& own) { return same_ip(own, address); });
+  return now_.hold(address);
 }
 
-std::vector<core::SocketAddress> MachineAddresses::set(std::vector<core::SocketAddress> addresses) {
-  const auto lacks = [](const std::vector<core::SocketAddress>& list, const core::SocketAddress& address) {
-    return std::none_of(list.begin(), list.end(), [&](const auto& one) { return same_ip(one, address); });
-  };
-  std::vector<core::SocketAddress> different;
+Listened OwnAddresses::get() const {
   const std::lock_guard lock(mutex_);
-  std::copy_if(addresses.begin(), addresses.end(), std::back_inserter(different),
-               [&](const auto& one) { return lacks(addresses_, one); });
-  std::copy_if(addresses_.begin(), addresses_.end(), std::back_inserter(different),
-               [&](const auto& one) { return lacks(addresses, one); });
-  addresses_ = std::move(addresses);
-  return different;
+  return now_;
+}
+
+Listened OwnAddresses::set(Listened now) {
+  const std::lock_guard lock(mutex_);
+  return std::exchange(now_, std::move(now));
 }
 
 const char* endpoint_refusal(const core::SocketAddress& address, std::span<const core::Network> networks,

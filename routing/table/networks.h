@@ -11,7 +11,6 @@
 //   a metadata service                             exactly that address
 //   a listener of our own                          exactly that address
 
-#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -23,33 +22,27 @@
 
 namespace edgemux::routing {
 
-// The addresses of the machine as they were looked at last: containers and tunnels make them come and go. Thread safe.
-class MachineAddresses {
- public:
-  // Whatever the port.
+// What this process listens on, as far as addresses tell it.
+struct Listened {
+  std::vector<core::SocketAddress> listeners;  // bound to one address
+  std::vector<std::uint16_t> ports;            // bound to every address that the machine has
+  std::vector<core::SocketAddress> machine;    // its addresses, whatever their ports
+
   [[nodiscard]] bool hold(const core::SocketAddress& address) const;
-  // Those that came or went.
-  std::vector<core::SocketAddress> set(std::vector<core::SocketAddress> addresses);
+  friend bool operator==(const Listened&, const Listened&) = default;
+};
+
+// The same as it is now: reloads move listeners, containers and tunnels make addresses come and go. Thread safe.
+class OwnAddresses {
+ public:
+  [[nodiscard]] bool hold(const core::SocketAddress& address) const;
+  [[nodiscard]] Listened get() const;
+  // Returns what it was before.
+  Listened set(Listened now);
 
  private:
   mutable std::mutex mutex_;
-  std::vector<core::SocketAddress> addresses_;
-};
-
-// What this process listens on, as far as addresses tell it. Immutable, but for the machine's.
-struct OwnAddresses {
-  std::vector<core::SocketAddress> listeners;       // bound to one address
-  std::vector<std::uint16_t> ports;                 // bound to every address
-  std::shared_ptr<const MachineAddresses> machine;  // null = not known
-
-  [[nodiscard]] bool hold(const core::SocketAddress& address) const;
-  // Bound to every address that the machine has.
-  [[nodiscard]] bool listen_on(std::uint16_t port) const {
-    return std::find(ports.begin(), ports.end(), port) != ports.end();
-  }
-  friend bool operator==(const OwnAddresses& a, const OwnAddresses& b) {
-    return a.listeners == b.listeners && a.ports == b.ports && a.machine == b.machine;
-  }
+  Listened now_;
 };
 
 // Null: the address may be dialled. Otherwise what speaks against it: "is a loopback address". `own` may be null.

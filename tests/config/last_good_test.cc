@@ -143,8 +143,9 @@ TEST_F(CompilerTest, ANewFileTakesNoHostThatAnotherServes) {
     EXPECT_THAT(c.set_aside, ElementsAre(path("routes.d/a.yaml")));
     EXPECT_EQ(serves(c, "x.example.com"), "10.0.0.2:443");
     EXPECT_EQ(c.errors(), 1U);
-    EXPECT_THAT(text(c), HasSubstr("routes.d/a.yaml:1:35: error: host 'x.example.com' is taken from "));
-    EXPECT_THAT(text(c), HasSubstr("routes.d/b.yaml:1:18, which served it before; take it out there first"));
+    EXPECT_THAT(text(c),
+                HasSubstr("routes.d/a.yaml:1:35: error: host 'x.example.com' stands on listener 'http' already, at " +
+                          path("routes.d/b.yaml") + ":1:18\n"));
   }
   // The file that serves it goes on changing, and stays in force.
   write("routes.d/b.yaml", "routes: [{ hosts: [x.example.com, z.example.com], passthrough: \"10.0.0.3:443\" }]\n");
@@ -203,8 +204,8 @@ TEST_F(CompilerTest, ANewFileTakesNoUpstreamsNameThatAnotherHas) {
     const auto c = it->compile();
     EXPECT_THAT(c.set_aside, ElementsAre(path("routes.d/a.yaml")));
     EXPECT_EQ(route_of(c, 1, "b.example.com"), "b.example.com");
-    EXPECT_THAT(text(c), HasSubstr("a.yaml:1:14: error: upstream 'app' is taken from "));
-    EXPECT_THAT(text(c), HasSubstr("b.yaml:1:14, where it was before; take it out there first"));
+    EXPECT_THAT(text(c), HasSubstr("a.yaml:1:14: error: a second upstream 'app'; the first stands at " +
+                                   path("routes.d/b.yaml") + ":1:14\n"));
   }
 }
 

@@ -85,6 +85,24 @@ class RandomRecompileTest : public RecompileTest, public ::testing::WithParamInt
     return (writer.once_in(3) ? "timeouts: { connect: " + std::to_string(1 + writer.pick(3)) + "s }\n" : "") +
            (writer.once_in(3) ? std::string("tls: { min_version: \"1.3\", alpn: ") + alpn + " }\n" : "");
   }
+  // The main file with other listeners: moved, one more, or in another order.
+  std::string main_with_listeners(Writer& writer) const {
+    std::string main = main_;
+    if (writer.once_in(3)) {
+      const auto port = main.find(":6443");
+      main.replace(port, 5, writer.once_in(2) ? ":6444" : ":444");
+    }
+    const auto end = main.find("include:");
+    if (writer.once_in(3)) {
+      main.insert(end, "  - { name: more, bind: [\"10.1.0." + std::to_string(writer.pick(9)) +
+                           ":443\"], protocol: " + (writer.once_in(4) ? "http" : "tls") + " }\n");
+    } else if (writer.once_in(6)) {
+      main.insert(end, "  - { name: bytes, bind: [\":999\"], protocol: tcp, upstream: shared }\n");
+    } else if (writer.once_in(6)) {
+      main.insert(main.find("  - { name: kube"), "  - { name: first, bind: [\":998\"], protocol: tls }\n");
+    }
+    return main;
+  }
   // One random change. Returns what it was.
   std::string change(Writer& writer) {
     const int tenant = writer.pick(kTenants);
@@ -108,8 +126,8 @@ class RandomRecompileTest : public RecompileTest, public ::testing::WithParamInt
         return "another file in " + folder_of(tenant);
       case 5:
         if (!writer.once_in(2)) return "nothing";
-        write("edgemux.yaml", std::string(static_cast<std::size_t>(writer.pick(3)), '\n') + defaults(writer) + main_ +
-                                  more_of_main(writer));
+        write("edgemux.yaml", std::string(static_cast<std::size_t>(writer.pick(3)), '\n') + defaults(writer) +
+                                  main_with_listeners(writer) + more_of_main(writer));
         return "wrote the main file";
       case 6:
         machine_ = {address("192.0.2.1"), address("10.1.0." + std::to_string(writer.pick(9)))};

@@ -263,6 +263,57 @@ TEST_F(RecompileTest, AnAddressOfTheMachineConcernsWhoHasItAlone) {
   EXPECT_EQ(compiler.compile().diagnostics.size(), problems);
 }
 
+TEST_F(RecompileTest, ListenersThatMoveOrComeConcernWhoHasTheirAddressAlone) {
+  keep_the_main_file_apart();
+  const auto listen = [this](const std::string& more) {
+    std::string main = main_;
+    write("edgemux.yaml", main.insert(main.find("include:"), "  - { " + more + " }\n"));
+  };
+  for (int t = 0; t < kTenants; ++t) {
+    write(file_of(t, 0), "routes: [ { host: a.t" + std::to_string(t) + ".example.com, passthrough: \"10.1.0." +
+                             std::to_string(t + 1) + ":8443\" } ]\n");
+  }
+  Compiler compiler(path("edgemux.yaml"), options("state"));
+  const Compiled first = compiler.compile();
+  const auto problems = first.diagnostics.size();
+  listen("name: more, bind: [\"10.1.0.2:8443\"], protocol: tls");
+  const Compiled second = compiler.compile();
+  ASSERT_EQ(second.diagnostics.size(), problems + 1);
+  EXPECT_THAT(second.diagnostics.back().headline(),
+              ::testing::HasSubstr("endpoint '10.1.0.2:8443' is a listener of edgemux itself, so tenant 't1' may not"));
+  for (std::size_t t = 0; t < kTenants; ++t) {
+    EXPECT_EQ(second.snapshot->upstreams.parts()[t + 1] == first.snapshot->upstreams.parts()[t + 1], t != 1) << t;
+  }
+  ASSERT_EQ(second.snapshot->listeners.size(), first.snapshot->listeners.size() + 1);
+  EXPECT_NE(second.snapshot->listeners.back()->hosts.find("a.t3.example.com"), nullptr);
+  // Refused: what is in force listens where it did, and so it is said of the next one.
+  listen("name: more, bind: [\"10.1.0.3:8443\"], protocol: tls");
+  const auto& refuses = *second.snapshot->tenants[0];
+  const auto address = [](const char* ip) { return *core::SocketAddress::parse_ip(ip, 8443); };
+  EXPECT_EQ(compiler.compile({}, [](const auto&) { return "no"; }).refused, "no");
+  EXPECT_NE(refuses.refuses(address("10.1.0.2")), nullptr);
+  EXPECT_EQ(refuses.refuses(address("10.1.0.3")), nullptr);
+  const Compiled third = compiler.compile();
+  ASSERT_EQ(third.diagnostics.size(), problems + 1);
+  EXPECT_THAT(third.diagnostics.back().headline(), ::testing::HasSubstr("endpoint '10.1.0.3:8443' is a listener"));
+  EXPECT_EQ(refuses.refuses(address("10.1.0.2")), nullptr);
+  EXPECT_NE(refuses.refuses(address("10.1.0.3")), nullptr);
+  // Who names one that was not there is told so until it comes.
+  write(file_of(4, 0), "routes: [ { host: a.t4.example.com, listeners: [bytes2], rules: [ { respond: {} } ] } ]\n");
+  EXPECT_THAT(compiler.compile().diagnostics.back().headline(), ::testing::HasSubstr("unknown listener 'bytes2'"));
+  listen("name: bytes2, bind: [\"10.1.0.9:9443\"], protocol: http");
+  const Compiled named = compiler.compile();
+  EXPECT_THAT(named.diagnostics.back().headline(), ::testing::Not(::testing::HasSubstr("unknown listener")));
+  EXPECT_NE(named.snapshot->listeners.back()->hosts.find("a.t4.example.com"), nullptr);
+  write(file_of(4, 0), "routes: []\n");
+  // One without hosts in its place.
+  listen("name: bytes, bind: [\"10.1.0.3:9443\"], protocol: tcp, upstream: \"10.9.0.1:80\"");
+  const Compiled fourth = compiler.compile();
+  EXPECT_EQ(fourth.diagnostics.size(), problems);
+  EXPECT_EQ(fourth.snapshot->listeners.back()->hosts.size(), 0U);
+  EXPECT_EQ(fourth.snapshot->listeners[1]->hosts.size(), first.snapshot->listeners[1]->hosts.size() - 1);
+}
+
 // Whoever writes twice within one tick of the file system's clock, and to the same size, leaves the same stamp.
 TEST_F(RecompileTest, WhatWasWrittenWithinTheClocksTickIsReadAgain) {
   files_->run_ahead(0);

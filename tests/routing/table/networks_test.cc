@@ -22,11 +22,7 @@ struct Case {
 
 TEST(EndpointNetworks, AddressesAgainstNetworks) {
   OwnAddresses own;
-  own.listeners = {at("198.51.100.7:443")};
-  own.ports = {80, 443, 9902};
-  auto machine = std::make_shared<MachineAddresses>();
-  machine->set({at("203.0.113.5:1"), at("[2001:db8::5]:1")});
-  own.machine = machine;
+  own.set({{at("198.51.100.7:443")}, {80, 443, 9902}, {at("203.0.113.5:1"), at("[2001:db8::5]:1")}});
   const std::vector<Case> cases{
       {"10.1.2.3:80", {}, ""},
       {"10.1.2.3:80", {"10.1.2.0/24"}, ""},
