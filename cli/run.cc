@@ -42,7 +42,8 @@ config::CompilerOptions compiler_options() {
 class Process {
  public:
   explicit Process(const std::string& config)
-      : compiler_(config, compiler_options()),
+      : config_(std::make_shared<const std::string>(config)),
+        compiler_(config, compiler_options()),
         reloader_(std::make_unique<config::Reloader>(
             config::Reloader::Hooks{[this](config::Touched touched, const config::Accept& accept) {
                                       return compiler_.compile(std::move(touched), accept);
@@ -68,6 +69,7 @@ class Process {
   [[nodiscard]] admin::AdminSources sources();
   [[nodiscard]] std::string not_ready() const;
 
+  std::shared_ptr<const std::string> config_;
   core::EventLoop loop_;
   config::Compiler compiler_;
   std::unique_ptr<config::Reloader> reloader_;
@@ -165,8 +167,12 @@ void Process::publish(const routing::SnapshotPtr& snapshot) {
     publishing_ = false;
     discovery_->update(server_->snapshot()->upstreams);
     metrics_->reloads_failed.fetch_add(1);
-    core::log_error("the new configuration cannot be put in force; what was in force stays: {}",
-                    published.error().message);
+    config::Diagnostic problem;
+    problem.origin.file = config_;
+    problem.message =
+        "the new configuration cannot be put in force; what was in force stays: " + published.error().message;
+    core::log_error("{}", problem.message);
+    diagnostics_.push_back(std::move(problem));
     if (auto back = admin_->listen(server_->snapshot()->admin); !back) core::log_error("{}", back.error().message);
     reloader_->rejected(server_->snapshot());
     tell_ready();

@@ -67,7 +67,9 @@ core::Result<std::uint64_t> parse_size(std::string_view text) {
 
 core::Result<std::uint64_t> parse_number(std::string_view text) {
   const auto q = split(text);
-  if (!q || !q->unit.empty()) return core::fail(quote(text) + " is not a whole number");
+  if (!q || !q->unit.empty()) {
+    return core::fail(quote(text) + (text.starts_with('-') ? " is below 0" : " is not a whole number"));
+  }
   return q->number;
 }
 

@@ -85,6 +85,10 @@ void Exchange::refuse(std::uint16_t status, CloseReason reason, std::string_view
   answer.status = status;
   answer.body = body;
   answer.reason = reason;
+  // RFC 9110 15.5.6. Of the methods, CONNECT alone is refused here.
+  static const std::array<std::pair<std::string, std::string>, 1> allowed{
+      {{"allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE"}}};
+  if (status == 405) answer.headers = allowed;
   reply(answer);
 }
 

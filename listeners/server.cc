@@ -57,9 +57,15 @@ core::Result<Server::Sockets> Server::open_missing(const routing::Snapshot& snap
       const std::string key = key_of(bind);
       if (sockets_.contains(key)) continue;
       const auto options = options_of(listener->spec, bind);
+      // On other addresses of the same port we may be in our own way, which is none: the more exact one gets the
+      // client.
+      const auto same_port = [&](const auto& entry) { return entry.second.port == bind.address.port(); };
+      const bool alone = std::none_of(sockets_.begin(), sockets_.end(), same_port) &&
+                         std::none_of(opened.begin(), opened.end(), same_port);
       Socket socket;
+      socket.port = bind.address.port();
       for (unsigned i = 0; i < metrics_.workers(); ++i) {
-        auto descriptor = core::ListeningDescriptor::open(bind.address, options, i == 0);
+        auto descriptor = core::ListeningDescriptor::open(bind.address, options, alone && i == 0);
         if (!descriptor) return core::fail("listener " + listener->spec.name + ": " + descriptor.error().message);
         socket.descriptors.push_back(std::move(*descriptor));
       }

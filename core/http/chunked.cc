@@ -36,8 +36,21 @@ BodyStep ChunkDecoder::next(std::string_view input) {
           place_ = Place::size_lf;
         } else if (c == ';') {
           place_ = Place::extension;
+        } else if (c == ' ' || c == '\t') {
+          place_ = Place::size_blank;
         } else {
           return refuse(i, "invalid chunk size");
+        }
+        break;
+      case Place::size_blank:
+        if (c == '\r') {
+          place_ = Place::size_lf;
+        } else if (c == ';') {
+          place_ = Place::extension;
+        } else if (c != ' ' && c != '\t') {
+          return refuse(i, "invalid chunk size");
+        } else if (++counted_ > kMaxExtension) {
+          return refuse(i, "chunk extension too long");
         }
         break;
       case Place::extension:

@@ -27,8 +27,9 @@ struct BodyStep {
   const char* reason = nullptr;  // error: static text. Close the connection.
 };
 
-// Strict: lines end in CRLF, a size is 1 to 16 hex digits below 2^63, extensions are dropped and bounded to
-// kMaxExtension bytes per chunk, trailers are checked, dropped and bounded to kMaxTrailers bytes in all.
+// Strict: lines end in CRLF, a size is 1 to 16 hex digits below 2^63, blanks behind it (some servers pad it) and
+// extensions are dropped and bounded to kMaxExtension bytes per chunk, trailers are checked, dropped and bounded to
+// kMaxTrailers bytes in all.
 class ChunkDecoder {
  public:
   static constexpr std::size_t kMaxExtension = 256;
@@ -42,6 +43,7 @@ class ChunkDecoder {
   enum class Place : std::uint8_t {
     size_first,
     size,
+    size_blank,
     extension,
     size_lf,
     data,

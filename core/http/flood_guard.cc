@@ -13,6 +13,7 @@ struct Allowance {
 
 constexpr std::array<Allowance, FloodGuard::kKinds> kAllowances = {{
     {96, 20, "too many stream resets"},
+    {192, 50, "too many answers that are broken off"},
     {150, 50, "too many requests beyond what is taken at a time"},
     {100, 10, "too many PING or unknown frames"},
     {20, 1, "too many SETTINGS"},

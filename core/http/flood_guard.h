@@ -6,6 +6,9 @@
 // that a busy connection may do more of everything than an idle one:
 //   resets        both directions under one budget: rapid reset (CVE-2023-44487) is RST_STREAM received, MadeYouReset
 //                 (CVE-2025-8671) is RST_STREAM that we were made to send. An answer that was wanted to its end earns.
+//   cancels       RST_STREAM received for a request whose answer the client has got some of: a page full of pictures
+//                 that is left, a film in which somebody looks for a place. They come one way from the client to us and
+//                 back apart, and not as fast as frames can be written; an answer earns here too.
 //   refusals      RST_STREAM with REFUSED_STREAM that we send because there is no room. A good client does not know
 //                 beforehand and asks again, so they have an allowance of their own. An answer earns several.
 //                 Resets for any other reason count as above.
@@ -31,8 +34,8 @@ namespace edgemux::core {
 
 class FloodGuard {
  public:
-  enum class Kind : std::uint8_t { reset, refusal, control, settings, priority, window, tiny, empty };
-  static constexpr std::size_t kKinds = 8;
+  enum class Kind : std::uint8_t { reset, cancel, refusal, control, settings, priority, window, tiny, empty };
+  static constexpr std::size_t kKinds = 9;
   static constexpr std::size_t kTinyData = 256;
   static constexpr std::size_t kBytesPerWindow = 1024;
   static constexpr std::size_t kBytesPerCrumb = 1024;    // DATA of at least so much earns one tiny one
@@ -54,6 +57,7 @@ class FloodGuard {
   void earn_request() { earn(Kind::priority, 4); }
   void earn_answer() {
     earn(Kind::reset, 1);
+    earn(Kind::cancel, 1);
     earn(Kind::refusal, 4);
   }
   void earn_frame() { earn(Kind::control, 1); }

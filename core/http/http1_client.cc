@@ -1,6 +1,12 @@
 #include "core/http/http1_client.h"
 
 namespace edgemux::core {
+namespace {
+
+// RFC 9110 8.6: a request of these that has no body says so, and some servers insist on it (411).
+bool expects_body(Method method) { return method == Method::post || method == Method::put || method == Method::patch; }
+
+}  // namespace
 
 StreamId Http1Client::send_request(const OutgoingRequest& request, bool end) {
   method_ = request.kind;
@@ -18,7 +24,7 @@ StreamId Http1Client::send_request(const OutgoingRequest& request, bool end) {
   writer.field("host", request.authority);
   writer.fields(request.fields);
   for (const auto& field : request.added) writer.field(field.name, field.value);
-  if (request.framing == Framing::none && request.has_content_length) {
+  if (request.framing == Framing::none && (request.has_content_length || expects_body(request.kind))) {
     writer.append("content-length: 0\r\n");
   } else {
     writer.framing(request.framing, request.content_length);

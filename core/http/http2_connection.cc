@@ -250,9 +250,13 @@ int Http2Connection::begin_frame(const nghttp2_frame_hd& header) {
       fine = !too_large_ && note(Kind::control);
       break;
     case NGHTTP2_RST_STREAM: {
-      // A server that has answered wants no more of the request (RFC 9113 8.1).
-      const Http2Stream* answered = side_ == Side::client ? find(header.stream_id) : nullptr;
-      fine = (answered != nullptr && answered->head_seen && answered->input_ended) || note(Kind::reset);
+      const Http2Stream* stream = find(header.stream_id);
+      if (side_ == Side::server) {
+        fine = note(stream != nullptr && stream->tasted ? Kind::cancel : Kind::reset);
+      } else {
+        // A server that has answered wants no more of the request (RFC 9113 8.1).
+        fine = (stream != nullptr && stream->head_seen && stream->input_ended) || note(Kind::reset);
+      }
       break;
     }
     case NGHTTP2_SETTINGS:

@@ -151,6 +151,7 @@ int Http2Connection::write_data(Http2Stream& stream, const std::uint8_t* frame_h
   output_.append({reinterpret_cast<const char*>(frame_header), kFrameHeader});
   guard_.earn_data(length);
   if (length > 0) data_sent_ = true;  // an empty one needs no window
+  if (length > 0) stream.tasted = true;
   if (const std::size_t kept = std::min(length, stream.kept_size()); kept > 0) {
     output_.append({stream.kept.data() + stream.kept_at, kept});
     stream.kept_at += kept;

@@ -55,6 +55,7 @@ struct Http2Stream : InHttp2Memory {
   bool upgrade = false;  // asked to become a tunnel
   bool tunnel = false;   // is one
   bool begun = false;    // its HEADERS are on the wire (client)
+  bool tasted = false;   // some of its answer's body is (server)
   Method method = Method::other;
 };
 

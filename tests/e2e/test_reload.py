@@ -211,6 +211,7 @@ def test_what_cannot_be_put_in_force_changes_nothing(edge):
     edge.write(table(8, f"127.0.0.1:{taken.getsockname()[1]}", admin="other"))
     refused = edge.wait_log("cannot be put in force; what was in force stays: .*in use by another process").end()
     assert answer(edge, "h9.example.com") == "9"
+    assert "in use by another process" in edgemux("status", "--config", edge.path, "--socket", edge.short / "admin.sock").stdout
     assert (edge.short / "admin.sock").exists() and not (edge.short / "other.sock").exists()
     edge.write(table(7))
     edge.wait_log("error: 3 of 10 hosts would be gone", since=refused)
@@ -223,6 +224,19 @@ def test_what_cannot_be_put_in_force_changes_nothing(edge):
     edge.wait_log("generation [0-9]+: 9 hosts", since=again)
     until(lambda: answer(edge, "h9.example.com") != "9", "it is in force")
     until((edge.short / "other.sock").exists, "its admin socket, too")
+
+
+def test_a_bind_is_widened_and_narrowed(edge):
+    """From one address to all and back, or both: no other process is in the way, only we."""
+    def table(text, *addresses):
+        http = {"name": "http", "bind": [f"{address}:{edge.http}" for address in addresses], "protocol": "http"}
+        return edge.base(listeners=[http], routes=[says(text)])
+
+    edge.start(as_yaml(table("1", "127.0.0.1")))
+    for generation, addresses in enumerate([("",), ("127.0.0.1",), ("", "127.0.0.1"), ("0.0.0.0",)], 2):
+        edge.write(table(str(generation), *addresses))
+        edge.wait_log(f"generation {generation}: 1 hosts")
+        until(lambda: answer(edge) == str(generation), edge.log)
 
 
 def test_a_port_goes_from_the_probes_to_a_listener(edge):

@@ -36,6 +36,8 @@ TEST(ChunkDecoder, GoodBodiesAtEveryCut) {
     std::string text, data;
   } table[] = {
       {"0\r\n\r\n", ""},
+      {"5  \r\nhello\r\n0 \t\r\n\r\n", "hello"},
+      {"5 ; a=b\r\nhello\r\n0\r\n\r\n", "hello"},
       {"5\r\nhello\r\n0\r\n\r\n", "hello"},
       {"5;a=b;c=\"d e\"\r\nhello\r\nA\r\n0123456789\r\n000\r\n\r\n", "hello0123456789"},
       {"1\r\n\n\r\n2\r\n\r\n\r\n0;x\r\nX-Trailer: v \xff\t\r\nB:\r\n\r\n", "\n\r\n"},
@@ -64,8 +66,9 @@ TEST(ChunkDecoder, RefusesByDutyAtEveryCut) {
       {"\r\n0\r\n\r\n", "invalid chunk size"},
       {";a\r\n", "invalid chunk size"},
       {" 5\r\n", "invalid chunk size"},
-      {"5 \r\n", "invalid chunk size"},
-      {"5 ;a\r\n", "invalid chunk size"},
+      {"5 5\r\n", "invalid chunk size"},
+      {"5 \n", "invalid chunk size"},
+      {"5" + std::string(300, ' ') + "\r\n", "chunk extension too long"},
       {"+5\r\n", "invalid chunk size"},
       {"-5\r\n", "invalid chunk size"},
       {"0x5\r\n", "invalid chunk size"},

@@ -172,6 +172,43 @@ TEST(FloodGuard, CutsMalformedRequestsThatAreReset) {
   EXPECT_TRUE(s.seen().ends_with("<0 malformed 429>"));
 }
 
+// How many answers, of which the client has got some, it breaks off at one moment before it is cut.
+unsigned breaks_off(Http2ServerTalk& s, unsigned most) {
+  std::vector<StreamId> asked;
+  s.on_head = [&](StreamId stream, RequestHead&, bool) { asked.push_back(stream); };
+  unsigned count = 0;
+  while (count < most && !s.codec.finished()) {
+    std::uint32_t first = count;
+    for (; count < first + 40; ++count) s.client_sends(headers(odd(count), get()));
+    while (s.codec.startable()) (void)s.codec.start_next();
+    for (const StreamId stream : std::exchange(asked, {})) {
+      s.head(stream, 200, {BodyPlan::Kind::length, 1000});
+      s.codec.send_body(stream, {"x", 1});
+    }
+    s.flush();
+    for (std::uint32_t i = first; i < count && !s.codec.finished(); ++i) s.client_sends(rst_stream(odd(i), kCancel));
+  }
+  return count;
+}
+
+// Whoever leaves a page full of pictures, four times in a row.
+TEST(FloodGuard, LetsAGoodClientBreakOffWhatItHasGotSomeOf) {
+  Http2ServerTalk s;
+  s.greet();
+  EXPECT_EQ(breaks_off(s, 160), 160U);
+  ASSERT_FALSE(s.codec.finished()) << s.why;
+  s.client_sends(headers(odd(160), get()) + rst_stream(odd(160), kCancel));
+  EXPECT_FALSE(s.codec.finished()) << "they count apart from those that wait for no answer";
+}
+
+TEST(FloodGuard, CutsAClientThatAlwaysBreaksOffItsAnswers) {
+  Http2ServerTalk s;
+  s.greet();
+  EXPECT_LE(breaks_off(s, 1000), 200U);
+  EXPECT_EQ(s.why, "too many answers that are broken off");
+  EXPECT_TRUE(s.sent().ends_with(" 11"));
+}
+
 // ---- requests beyond what is taken at a time
 
 constexpr std::uint32_t kAtATime = 48;

@@ -99,6 +99,25 @@ TEST(Http1Client, KeepsAnExplicitLengthOfZero) {
   EXPECT_EQ(c.sent(), "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 0\r\n\r\n");
 }
 
+TEST(Http1Client, SaysThatThereIsNoBodyWhereOneIsExpected) {
+  const auto sent = [](Method method) {
+    Client c;
+    OutgoingRequest request;
+    request.kind = method;
+    request.method = method_text(method);
+    request.path = "/";
+    request.authority = "h";
+    c.codec.send_request(request, true);
+    return c.sent();
+  };
+  for (const Method method : {Method::post, Method::put, Method::patch}) {
+    EXPECT_EQ(sent(method), std::string(method_text(method)) + " / HTTP/1.1\r\nhost: h\r\ncontent-length: 0\r\n\r\n");
+  }
+  for (const Method method : {Method::get, Method::delete_, Method::options}) {
+    EXPECT_EQ(sent(method), std::string(method_text(method)) + " / HTTP/1.1\r\nhost: h\r\n\r\n");
+  }
+}
+
 TEST(Http1Client, EndsAnEmptyBodyInChunks) {
   for (const bool together : {true, false}) {
     Client c;
