@@ -44,13 +44,13 @@ class Process {
   explicit Process(const std::string& config)
       : config_(std::make_shared<const std::string>(config)),
         compiler_(config, compiler_options()),
-        reloader_(std::make_unique<config::Reloader>(
-            config::Reloader::Hooks{[this](config::Touched touched, const config::Accept& accept) {
-                                      return compiler_.compile(std::move(touched), accept);
-                                    },
-                                    [this](std::function<void()> task) { loop_.post(std::move(task)); },
-                                    [this](config::Reload reload) { reloaded(std::move(reload)); },
-                                    [this] { compiler_.reread(); }, [this] { return compiler_.keep(); }})),
+        reloader_(std::make_unique<config::Reloader>(config::Reloader::Hooks{
+            [this](config::Touched touched, const config::Accept& accept) {
+              return compiler_.compile(std::move(touched), accept);
+            },
+            [this](std::function<void()> task) { loop_.post(std::move(task)); },
+            [this](config::Reload reload) { reloaded(std::move(reload)); }, [this] { compiler_.reread(); },
+            [this] { return compiler_.keep(); }, [this] { compiler_.unpublished(); }})),
         heartbeat_([](void* self) { static_cast<Process*>(self)->beat(); }, this) {}
 
   int run();
@@ -159,12 +159,14 @@ void Process::publish(const routing::SnapshotPtr& snapshot) {
   }
   // A port may go from one to the other.
   const auto listening = admin_->listen(snapshot->admin);
+  snapshot->judge_by_its_listeners();
   discovery_->update(snapshot->upstreams);
   if (!hung_up_) notify_.reloading();
   hung_up_ = true;
   publishing_ = true;
   if (auto published = server_->publish(snapshot, [this] { live(); }); !published) {
     publishing_ = false;
+    server_->snapshot()->judge_by_its_listeners();
     discovery_->update(server_->snapshot()->upstreams);
     metrics_->reloads_failed.fetch_add(1);
     config::Diagnostic problem;

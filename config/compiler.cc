@@ -92,12 +92,6 @@ void Compiler::State::refuse(const routing::SnapshotPtr& made, const std::vector
     one.file->asked_disk = one.asked_disk;
     one.file->lost = one.lost;
   }
-  listen_as_before();
-}
-
-// What is in force is still that of the compile before.
-void Compiler::State::listen_as_before() {
-  if (!(own_->set(listened_) == listened_)) last_ = nullptr;  // the units were linked for the other
 }
 
 Compiled Compiler::State::compile(Touched touched, const Accept& accept) {
@@ -109,29 +103,23 @@ Compiled Compiler::State::compile(Touched touched, const Accept& accept) {
     if (tries > 0 || !base_) touched_.add_everything();
     files_->begin();
     began_ = files_->now();
-    std::optional<Compiled> changed;
     try {
-      changed = compile_changed();
+      auto changed = compile_changed();
+      if (!changed) {
+        base_.reset();
+        touched_.add_everything();
+      }
+      out = changed ? std::move(*changed) : compile_all();
     } catch (...) {
       base_.reset();  // nothing can go on from half a compile
       last_.reset();
       throw;
     }
-    if (changed) {
-      out = std::move(*changed);
-    } else {
-      base_.reset();
-      touched_.add_everything();
-      out = compile_all();
-    }
     out.unstable = !files_->settled();
     if (!out.unstable) break;
     base_.reset();
   }
-  if (out.unstable || out.snapshot == nullptr) {
-    listen_as_before();
-    return out;
-  }
+  if (out.unstable || out.snapshot == nullptr) return out;
   if (accept) out.refused = accept(*out.snapshot);
   out.refused.empty() ? settle(out) : refuse(out.snapshot, before);
   return out;
@@ -221,7 +209,7 @@ Unit& Compiler::State::unit_of(const std::string& tenant) {
 
 Unit::Context Compiler::State::context(const Settings& settings, const core::CertificateStore& certificates,
                                        const Linked* platform) {
-  return {settings, *files_, registry_, certificates, tenancy_, last_good_, main(), platform};
+  return {settings, *files_, registry_, certificates, tenancy_, listened_, last_good_, main(), platform, !settled_};
 }
 
 // Reads what was listed, and gives each unit its files.
@@ -292,9 +280,8 @@ Compiled Compiler::State::compile_all() {
       const Settings& settings = *main.current->settings;
       TenantRegistry strangers;
       if (settings.sound.tenants) {
-        const auto own = std::make_shared<routing::OwnAddresses>();
-        own->set(listened_now(settings));
-        tenancy_ = Tenancy(settings, general_.listing.folders, own, strangers, problems);
+        listened_ = listened_now(settings);
+        tenancy_ = Tenancy(settings, general_.listing.folders, own_, strangers, problems);
       }
       Problems said(main.display, nullptr);
       for (auto& [tenant, unit] : units_) {
@@ -319,6 +306,10 @@ Compiled Compiler::State::compile_all() {
 void Compiler::State::fill(const Settings& settings, routing::Snapshot& snapshot) const {
   snapshot.tenants = tenancy_.tenants();
   snapshot.tenant_places = tenancy_.places();
+  if (!settings.tenants.empty()) {
+    snapshot.listened = listened_;
+    snapshot.own = own_;
+  }
   snapshot.claims = tenancy_.shared_claims();
   snapshot.tokens_dir = settings.tokens_dir.text;
   snapshot.tokens_place = settings.tokens_place;
@@ -376,8 +367,14 @@ void Compiler::State::finish(Compiled& out) {
   out.fingerprint = digest.hex();
 }
 
+void Compiler::State::unpublished() {
+  for (auto& [path, file] : known_) {
+    const auto before = served_before_.find(path);
+    file.served = before == served_before_.end() ? nullptr : before->second;
+  }
+}
+
 void Compiler::State::serve(SourceFile& file) {
-  file.settled = true;
   file.served = file.use == Use::current ? file.current : file.use == Use::good ? file.good : nullptr;
 }
 
@@ -392,12 +389,13 @@ void Compiler::State::save(SourceFile& file, std::string& problem) {
     file.good = file.current;
     file.lost = false;
   }
-  // Also what serves in the place of a broken file: the state directory may be another one now, or mended.
-  if (file.use == Use::current || (file.use == Use::good && file.good != nullptr)) write(file, problem);
+  // Also what serves in the place of a broken file: the state directory may be another one now, or mended; and that a
+  // file serves no more.
+  if (file.good != nullptr) write(file, problem);
 }
 
 void Compiler::State::write(const SourceFile& file, std::string& problem) {
-  const auto saved = last_good_.save(file.path, *file.good->bytes);
+  const auto saved = last_good_.save(file.path, *file.good->bytes, file.served != nullptr);
   later_.erase(file.path);
   if (saved) {
     unsaved_.erase(file.path);
@@ -427,6 +425,8 @@ Kept Compiler::State::keep() {
 void Compiler::State::settle(Compiled& out) {
   std::string problem;
   last_good_.begin();
+  served_before_.clear();
+  for (const auto& [path, file] : known_) served_before_.emplace(path, file.served);
   if (base_) {
     settle_changed(problem);
   } else {
@@ -434,8 +434,7 @@ void Compiler::State::settle(Compiled& out) {
     remember();
   }
   last_ = out.snapshot;
-  listened_ = own_->get();
-  serving_ = true;
+  serving_ = settled_ = true;
   if (problem.empty()) return;
   Problems problems(main().display, main().current->bytes);
   problems.warning(main().current->settings->state_dir.place, problem,
@@ -480,6 +479,8 @@ Compiled Compiler::compile(Touched touched, const Accept& accept) {
 }
 
 void Compiler::reread() { state_->reread(); }
+
+void Compiler::unpublished() { state_->unpublished(); }
 
 Kept Compiler::keep() { return state_->keep(); }
 

@@ -104,6 +104,8 @@ class Compiler {
   Kept keep();
   // The next compile reads everything, whatever stamps say.
   void reread();
+  // What was compiled last could not be put in force: what was in force before is.
+  void unpublished();
   // The next compile reads and links everything.
   void forget();
 

@@ -33,6 +33,7 @@ class Compiler::State {
   Compiled compile(Touched touched, const Accept& accept);
   Kept keep();
   void reread() { base_.reset(); }
+  void unpublished();
   void forget() {
     base_.reset();
     last_.reset();
@@ -44,7 +45,6 @@ class Compiler::State {
   std::vector<GoodVersion> good_versions();
   // `made` is not put in force: good versions are what they were, and the next compile starts from what is linked.
   void refuse(const routing::SnapshotPtr& made, const std::vector<GoodVersion>& before);
-  void listen_as_before();
   // One attempt, of everything or, with `base_`, of what changed: nothing when that is not enough.
   Compiled compile_all();
   std::optional<Compiled> compile_changed();
@@ -147,10 +147,10 @@ class Compiler::State {
   Assembly::Units linked_;             // those of units_
   Tenancy tenancy_;
   timespec began_{};
-  Touched touched_;  // since the latest compile
-  // Of the compile at hand, if it has tenants, and of what is in force.
-  std::shared_ptr<routing::OwnAddresses> own_ = std::make_shared<routing::OwnAddresses>();
-  routing::Listened listened_;
+  Touched touched_;                                                                         // since the latest compile
+  std::shared_ptr<routing::OwnAddresses> own_ = std::make_shared<routing::OwnAddresses>();  // of what is in force
+  routing::Listened listened_;                                          // of what was compiled last, which has tenants
+  std::map<std::string, std::shared_ptr<const Parsed>> served_before_;  // SourceFile::served, by path
   std::set<std::string> concerned_;  // tenants whose endpoints are to be judged again, by the compile at hand
   // What no unit contributes.
   struct General {
@@ -191,6 +191,7 @@ class Compiler::State {
 
   // Of the latest compile, if it was a good one: its snapshot, which linked_ made, and what its units stand on.
   routing::SnapshotPtr last_;
+  bool settled_ = false;  // there was a good one at all
   bool serving_ = false;  // there was a good one, whose traffic keeps its processors
   Ground ground_;
   std::map<std::string, AllSeen> material_;  // by unit

@@ -18,6 +18,7 @@ namespace {
 namespace fs = std::filesystem;
 constexpr std::string_view header = "# last good bytes of ";
 constexpr std::string_view digest_header = "# digest ";
+constexpr std::string_view idle = " of what was not in force";
 constexpr std::size_t most_synced = 16;  // files of one load
 
 std::string digest_of(std::string_view bytes) {
@@ -34,14 +35,20 @@ std::optional<std::pair<std::string, std::size_t>> read_header(std::string_view 
   return std::pair{std::string(bytes.substr(header.size(), end - header.size())), end + 1};
 }
 
+std::string digest_line(std::string_view bytes, bool in_force) {
+  return digest_of(bytes).append(in_force ? std::string_view() : idle);
+}
+
 // The bytes behind the digest, if they are those that it was made of. Earlier versions wrote none.
-std::optional<std::string_view> whole(std::string_view rest) {
-  if (rest.substr(0, digest_header.size()) != digest_header) return rest;
+std::optional<LastGood::Kept> whole(std::string_view rest) {
+  if (rest.substr(0, digest_header.size()) != digest_header) return LastGood::Kept{std::string(rest), true};
   const auto end = rest.find('\n');
   if (end == std::string_view::npos) return std::nullopt;
   const auto bytes = rest.substr(end + 1);
-  if (rest.substr(digest_header.size(), end - digest_header.size()) != digest_of(bytes)) return std::nullopt;
-  return bytes;
+  const auto said = rest.substr(digest_header.size(), end - digest_header.size());
+  const bool in_force = !said.ends_with(idle);
+  if (said != digest_line(bytes, in_force)) return std::nullopt;
+  return LastGood::Kept{std::string(bytes), in_force};
 }
 
 std::optional<std::string> slurp(const std::string& path, std::uint64_t most) {
@@ -102,24 +109,24 @@ std::string LastGood::file_of(const std::string& path) const {
   return directory_ + "/" + name + "-" + digest_of(path);
 }
 
-std::optional<std::string> LastGood::load(const std::string& path, std::uint64_t most) const {
+std::optional<LastGood::Kept> LastGood::load(const std::string& path, std::uint64_t most) const {
   if (directory_.empty()) return std::nullopt;
   const auto bytes = slurp(file_of(path), most);
   if (!bytes) return std::nullopt;
   const auto head = read_header(*bytes);
   if (!head || head->first != path) return std::nullopt;
-  const auto rest = whole(std::string_view(*bytes).substr(head->second));
-  if (!rest || rest->size() > most) return std::nullopt;
-  return std::string(*rest);
+  auto kept = whole(std::string_view(*bytes).substr(head->second));
+  if (!kept || kept->bytes.size() > most) return std::nullopt;
+  return kept;
 }
 
-core::Result<bool> LastGood::save(const std::string& path, const std::string& bytes) {
+core::Result<bool> LastGood::save(const std::string& path, const std::string& bytes, bool in_force) {
   if (directory_.empty() || path.find('\n') != std::string::npos) return false;
-  const auto digest = digest_of(bytes);
+  const auto digest = digest_line(bytes, in_force);
   auto at = saved_.find(path);
   if (at == saved_.end()) {
     const auto kept = load(path);
-    at = saved_.emplace(path, kept ? digest_of(*kept) : std::string()).first;
+    at = saved_.emplace(path, kept ? digest_line(kept->bytes, kept->in_force) : std::string()).first;
   }
   if (at->second == digest) return false;
   std::error_code error;

@@ -23,11 +23,15 @@ class LastGood {
   // Empty: nothing is loaded or saved.
   void set_directory(std::string state_dir);
 
+  struct Kept {
+    std::string bytes;
+    bool in_force;  // when they were saved
+  };
   // Nothing if there are more than `most` bytes.
-  [[nodiscard]] std::optional<std::string> load(const std::string& path, std::uint64_t most = UINT64_MAX) const;
+  [[nodiscard]] std::optional<Kept> load(const std::string& path, std::uint64_t most = UINT64_MAX) const;
   // Of all includes that are kept.
   [[nodiscard]] std::vector<std::string> paths() const;
-  core::Result<bool> save(const std::string& path, const std::string& bytes);  // true: it was written
+  core::Result<bool> save(const std::string& path, const std::string& bytes, bool in_force);  // true: it was written
   // A load begins.
   void begin() { synced_ = 0; }
   // Forgets what is kept of an include.
@@ -43,7 +47,7 @@ class LastGood {
   [[nodiscard]] std::string file_of(const std::string& path) const;
 
   std::string directory_;
-  std::unordered_map<std::string, std::string> saved_;  // path -> digest of what lies there
+  std::unordered_map<std::string, std::string> saved_;  // path -> the digest's line of what lies there
   std::size_t synced_ = 0;                              // files of this load
 };
 

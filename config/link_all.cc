@@ -12,8 +12,10 @@ routing::Listened Compiler::State::listened_now(const Settings& settings) const 
 }
 
 void Compiler::State::look_at_own(const Settings& settings) {
-  const auto now = listened_now(settings);
-  const auto before = own_->set(now);
+  const auto before = std::exchange(listened_, listened_now(settings));
+  const auto& now = listened_;
+  own_->set_machine(now.machine);
+  if (!serving_) own_->set_listeners(now);
   if (before == now || last_ == nullptr) return;
   const auto matters = [&](const routing::Upstream& upstream) {
     return std::any_of(upstream.endpoints.begin(), upstream.endpoints.end(), [&](const auto& endpoint) {

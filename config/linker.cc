@@ -23,6 +23,7 @@ Linker::Linker(Shared shared) : shared_(std::move(shared)) {
 
 bool Linker::admit_upstreams(const FileSpec& file, const Scope& scope, Problems& problems) {
   if (scope.main) main_ = problems.origin({}).file;
+  clashes_.clear();
   bool ok = check_scope(file, scope, problems);
   for (const auto& upstream : file.upstreams) {
     const auto& name = upstream.name;
@@ -32,15 +33,16 @@ bool Linker::admit_upstreams(const FileSpec& file, const Scope& scope, Problems&
     const auto second = [&](const routing::Origin& other) {
       return "a second upstream " + quote(name.text) + "; the first stands at " + other.to_string();
     };
-    if (takes_from(first.file, problems, [&](const Had& it) { return it.upstreams.count(name.text) != 0; })) {
+    if (takes_from(first.file, problems, [&](const Had::Names& it) { return it.upstreams.count(name.text) != 0; })) {
       to_give_way_.push_back(
-          {{first.file, {first.line, first.column}, second(problems.origin(name.place))}, name.place, second(first)});
+          {{first.file, {first.line, first.column}, second(problems.origin(name.place)), problems.origin({}).file},
+           {name.place, second(first), first.file}});
       continue;
     }
-    problems.error(name.place, second(first));
+    clash(name.place, second(first), first.file, problems);
     ok = false;
   }
-  if (!admitted(ok, scope, problems)) return false;
+  if (!admitted(ok, scope)) return false;
   for (const auto& upstream : file.upstreams) {
     check_networks(upstream, scope.tenant.get(), upstream.name.place, problems);
     named_.emplace(upstream.name.text,
@@ -289,42 +291,63 @@ std::shared_ptr<const routing::Route> Linker::make_route(const RouteSpec& spec, 
   return route;
 }
 
+// Of a version that was linked with listeners which may have other names now: one that is gone may be any.
 std::uint64_t Linker::mask_of(const RouteSpec& spec) const {
   if (!spec.listeners) return Linked::kEveryListener;
   std::uint64_t mask = 0;
   const auto& listeners = shared_.settings.listeners;
-  for (std::size_t i = 0; i < listeners.size(); ++i) {
-    const bool named = std::any_of(spec.listeners->begin(), spec.listeners->end(),
-                                   [&](const Name& name) { return name.text == listeners[i].name; });
-    if (named) mask |= 1ULL << i;
+  for (const auto& name : *spec.listeners) {
+    const auto at =
+        std::find_if(listeners.begin(), listeners.end(), [&](const auto& l) { return l.name == name.text; });
+    if (at == listeners.end()) return Linked::kEveryListener;
+    mask |= 1ULL << static_cast<unsigned>(at - listeners.begin());
   }
   return mask;
 }
 
+void Linker::note(const FileSpec* spec, Had::Names& names) const {
+  if (spec == nullptr) return;
+  names.upstreams.insert(spec->upstream_names.begin(), spec->upstream_names.end());
+  for (const auto& route : spec->routes) {
+    const std::uint64_t listeners = mask_of(route);
+    for (const auto& host : route.hosts) names.hosts[host.text] |= listeners;
+  }
+}
+
 const Linker::Had& Linker::had(const std::string& file) {
   const auto [at, fresh] = had_.try_emplace(file);
-  const FileSpec* spec = fresh && shared_.in_force ? shared_.in_force(file) : nullptr;
-  if (spec == nullptr) return at->second;
-  at->second.upstreams.insert(spec->upstream_names.begin(), spec->upstream_names.end());
-  for (const auto& route : spec->routes) {
-    for (const auto& host : route.hosts) at->second.hosts[host.text] |= mask_of(route);
+  if (fresh && shared_.held) {
+    const Held held = shared_.held(file);
+    note(held.now, at->second.now);
+    note(held.once, at->second.once);
   }
   return at->second;
 }
 
-// Whether the other file, which was admitted, wants what is in force of the one at hand.
+// Whether the other file, which was admitted, wants what the one at hand has more right to.
 template <typename Has>
 bool Linker::takes_from(const std::shared_ptr<const std::string>& other, const Problems& problems, Has has) {
   const auto file = problems.origin({}).file;
-  return !examining_ && other != file && other != main_ && file != main_ && has(had(*file)) && !has(had(*other));
+  if (examining_ || other == file || other == main_ || file == main_) return false;
+  const auto right = [&](const Had& it) { return has(it.now) ? 2 : has(it.once) ? 1 : 0; };
+  const int own = right(had(*file));
+  return own > right(had(*other));
 }
 
-bool Linker::admitted(bool ok, const Scope& scope, Problems& problems) {
+void Linker::clash(Place place, std::string message, std::shared_ptr<const std::string> with, Problems& problems) {
+  if (examining_ || problems.origin({}).file == main_) {
+    problems.error(place, std::move(message));
+  } else {
+    clashes_.push_back({place, std::move(message), std::move(with)});
+  }
+}
+
+bool Linker::admitted(bool ok, const Scope& scope) {
   for (auto& wanted : to_give_way_) {
     if (ok) {
       giving_way_.push_back(std::move(wanted.of));
-    } else if (scope.last_good) {  // of a current one examine() tells what stands in its way after all
-      problems.error(wanted.place, std::move(wanted.message));
+    } else if (scope.last_good) {
+      clashes_.push_back(std::move(wanted.otherwise));
     }
   }
   to_give_way_.clear();
@@ -346,17 +369,17 @@ bool Linker::check_free(const Linked& among, const Linked::Host& host, const Nam
       return "host " + quote(name.text) + " stands on listener " + quote(shared_.settings.listeners[first].name) +
              " already, at " + at.to_string();
     };
-    const auto has = [&](const Had& it) {
+    const auto has = [&](const Had::Names& it) {
       const auto at = it.hosts.find(name.text);
       return at != it.hosts.end() && (at->second & both) != 0;
     };
     const routing::Origin there{among.files[other->file], other->place.line, other->place.column};
     if (&among == &made_ && takes_from(there.file, problems, has)) {
-      to_give_way_.push_back(
-          {{there.file, other->place, stands(problems.origin(name.place))}, name.place, stands(there)});
+      to_give_way_.push_back({{there.file, other->place, stands(problems.origin(name.place)), problems.origin({}).file},
+                              {name.place, stands(there), there.file}});
       continue;
     }
-    problems.error(name.place, stands(there));
+    clash(name.place, stands(there), &among == &made_ ? there.file : nullptr, problems);
     return false;
   }
   return true;
@@ -411,6 +434,7 @@ void Linker::grow(std::size_t routes) {
 
 bool Linker::admit_routes(const FileSpec& file, const Scope& scope, Problems& problems) {
   scope_ = &scope;
+  clashes_.clear();
   const std::size_t before = problems.errors();
   const std::size_t first_claim = made_.claims.size();
   const std::size_t first_route = made_.routes.size();
@@ -436,7 +460,7 @@ bool Linker::admit_routes(const FileSpec& file, const Scope& scope, Problems& pr
     masks.push_back(listeners);
     made_.routes.push_back(hosts == 0 && !spec.hosts.empty() ? nullptr : make_route(spec, problems));
   }
-  if (!admitted(problems.errors() == before, scope, problems)) {
+  if (!admitted(problems.errors() == before && clashes_.empty(), scope)) {
     withdraw(first_claim, first_route, first_host);
     shared_.patterns.withdraw(first_pattern);
     return false;
@@ -502,20 +526,24 @@ void Linker::examine_route(const RouteSpec& route, bool material, Problems& prob
 void Linker::examine(const FileSpec& file, const Scope& scope, Problems& problems) {
   scope_ = &scope;
   tenant_ = scope.tenant;
-  examining_ = true;
+  if (!std::exchange(examining_, true)) {
+    admitted_claims_ = made_.claims.size();
+    admitted_routes_ = made_.routes.size();
+    admitted_hosts_ = made_.hosts.size();
+    admitted_files_ = made_.files.size();
+  }
   // Whether what its `tls:` names may be read.
   const bool material = shared_.settings.sound.tenants && check_scope(file, scope, problems);
   for (const auto& upstream : file.upstreams) {
     check_networks(upstream, tenant_.get(), upstream.name.place, problems);
     if (material) report(upstream, folder_of(scope), problems);
     const auto found = named_.find(upstream.name.text);
-    if (found == named_.end() || found->second.origin.file == problems.origin({}).file) continue;
-    problems.error(upstream.name.place, "a second upstream " + quote(upstream.name.text) + "; the first stands at " +
-                                            found->second.origin.to_string());
+    auto first = examined_.try_emplace(upstream.name.text, problems.origin(upstream.name.place)).first->second;
+    if (found != named_.end()) first = found->second.origin;
+    if (first.file == problems.origin({}).file) continue;
+    problems.error(upstream.name.place,
+                   "a second upstream " + quote(upstream.name.text) + "; the first stands at " + first.to_string());
   }
-  const std::size_t first_claim = made_.claims.size();
-  const std::size_t first_route = made_.routes.size();
-  const std::size_t first_host = made_.hosts.size();
   made_.files.push_back(problems.origin({}).file);
   for (const auto& tcp : file.tcp_listeners) examine_target(tcp.target, material, problems);
   for (const auto& route : file.routes) {
@@ -525,11 +553,16 @@ void Linker::examine(const FileSpec& file, const Scope& scope, Problems& problem
     made_.routes.push_back(nullptr);
     examine_route(route, material, problems);
   }
-  withdraw(first_claim, first_route, first_host);
-  made_.files.pop_back();
+}
+
+void Linker::end_examining() {
+  if (!examining_) return;
+  withdraw(admitted_claims_, admitted_routes_, admitted_hosts_);
+  made_.files.resize(admitted_files_);
 }
 
 LinkedPtr Linker::take(std::vector<std::shared_ptr<const Parsed>> sources) {
+  end_examining();
   made_.sources = std::move(sources);
   made_.upstreams = std::make_shared<const std::vector<routing::UpstreamPtr>>(std::move(upstreams_));
   made_.apart = std::none_of(made_.routes.begin(), made_.routes.end(),

@@ -5,9 +5,9 @@
 // somebody else than its route is left out with an error and harms no other host of its file; in the main file it is an
 // error of the file.
 //
-// Of two files with the same host on a listener, or the same upstream, the later one is refused; but what a file has
-// had in its last good version is not taken from it by one that has not, wherever the two stand: then the earlier one
-// has to give way. The main file never has to.
+// Of two files with the same host on a listener, or the same upstream, the later one is refused; but what is in force
+// of a file is not taken from it by another, wherever the two stand: then the earlier one has to give way. So it is
+// with what was in force once, against who never had it. The main file never has to give way.
 //
 // Order of calls: admit_upstreams() for every file, then admit_routes() for every file, both in the order of
 // precedence, then take(). Each admits all of a file or nothing of it; false means that problems were reported. Where
@@ -42,6 +42,11 @@ class Linker {
     std::unordered_set<std::string> names;
     bool any_name = false;
   };
+  // What a file of the unit had. Null: nothing.
+  struct Held {
+    const FileSpec* now = nullptr;   // in force, or when the process before ended
+    const FileSpec* once = nullptr;  // of which nothing is in force: the last that was
+  };
   struct Shared {
     const Settings& settings;
     UpstreamRegistry& registry;
@@ -50,18 +55,24 @@ class Linker {
     Inputs& inputs;
     const core::CertificateStore& certificates;
     const Tenancy& tenancy;
+    const routing::Listened& listened;
     Patterns& patterns;
     Doubt doubt;
-    const Linked* platform;  // null while that itself is linked
-    // What is in force of a file of the unit, or was when the process before ended; null: nothing. Asked where two
-    // files clash.
-    std::function<const FileSpec*(const std::string& display)> in_force;
+    const Linked* platform;                                // null while that itself is linked
+    std::function<Held(const std::string& display)> held;  // asked where two files clash
   };
   // A file that was admitted and must not be, with what is wrong with it. Those of one file stand in its order.
   struct GivesWay {
     std::shared_ptr<const std::string> file;
     Place place;
     std::string message;
+    std::shared_ptr<const std::string> to;
+  };
+  // What a file was refused for, because another one has it.
+  struct Clash {
+    Place place;
+    std::string message;
+    std::shared_ptr<const std::string> with;  // null: the main file, for a tenant's
   };
   // Whose file is admitted.
   struct Scope {
@@ -77,8 +88,11 @@ class Linker {
   bool admit_upstreams(const FileSpec& file, const Scope& scope, Problems& problems);
   bool admit_routes(const FileSpec& file, const Scope& scope, Problems& problems);
   [[nodiscard]] const std::vector<GivesWay>& giving_way() const { return giving_way_; }
+  // Of the file that was refused last. They are not among its problems: examine() tells what stands in its way in the
+  // end. (Of the main file they are.)
+  [[nodiscard]] const std::vector<Clash>& clashes() const { return clashes_; }
   // What is wrong with a file that is set aside, besides what is wrong with it alone: everything is told at once.
-  // Admits nothing. After the routes of all files.
+  // Admits nothing, but for what is said of the files examined after it. After the routes of all files.
   void examine(const FileSpec& file, const Scope& scope, Problems& problems);
   // After the routes of all files: upstreams of this one that none of them uses (reminders.cc).
   void remind_of_unused(const FileSpec& file, Problems& problems) const;
@@ -117,18 +131,24 @@ class Linker {
   core::TlsPolicyPtr make_policy(const RouteSpec& spec, routing::Route& route, Problems& problems);
   routing::Rule make_rule(const RuleSpec& spec, Problems& problems);
   void make_host(const RouteSpec& spec, routing::Route& route, Problems& problems);
-  // What is in force of a file.
+  // The same as Held, by names.
   struct Had {
-    std::unordered_set<std::string_view> upstreams;
-    std::unordered_map<std::string_view, std::uint64_t> hosts;  // and on which listeners
+    struct Names {
+      std::unordered_set<std::string_view> upstreams;
+      std::unordered_map<std::string_view, std::uint64_t> hosts;  // and on which listeners
+    };
+    Names now;
+    Names once;
   };
   const Had& had(const std::string& file);
+  void note(const FileSpec* spec, Had::Names& names) const;
   template <typename Has>
   bool takes_from(const std::shared_ptr<const std::string>& other, const Problems& problems, Has has);
+  void clash(Place place, std::string message, std::shared_ptr<const std::string> with, Problems& problems);
   bool check_free(const Linked& among, const Linked::Host& host, const Name& name, std::uint64_t listeners,
                   Problems& problems);
   // Ends an admission: those give way indeed only if the file that they make room for is admitted.
-  bool admitted(bool ok, const Scope& scope, Problems& problems);
+  bool admitted(bool ok, const Scope& scope);
   [[nodiscard]] std::uint64_t mask_of(const RouteSpec& spec) const;
   // How many hosts of the route it got.
   std::size_t claim(const RouteSpec& spec, std::uint64_t listeners, Problems& problems);
@@ -136,6 +156,7 @@ class Linker {
   void grow(std::size_t routes);
   // The claims, routes and hosts from these on.
   void withdraw(std::size_t first_claim, std::size_t first_route, std::size_t first_host);
+  void end_examining();
   void use(const routing::UpstreamPtr& upstream);
 
   Shared shared_;
@@ -153,11 +174,17 @@ class Linker {
   std::unordered_map<std::string_view, Had> had_;                  // by file
   std::shared_ptr<const std::string> main_;                        // the main file, once it is admitted
   bool examining_ = false;
+  // Of those that were admitted, behind which the examined ones stand.
+  std::size_t admitted_claims_ = 0;
+  std::size_t admitted_routes_ = 0;
+  std::size_t admitted_hosts_ = 0;
+  std::size_t admitted_files_ = 0;
+  std::unordered_map<std::string_view, routing::Origin> examined_;  // upstreams of files that were examined
+  std::vector<Clash> clashes_;                                      // of the file at hand
   std::vector<GivesWay> giving_way_;
   struct Wanted {
     GivesWay of;
-    Place place;  // in the file at hand
-    std::string message;
+    Clash otherwise;
   };
   std::vector<Wanted> to_give_way_;  // for the file at hand
   std::size_t reminded_ = 0;         // hosts without certificate, of the file at hand

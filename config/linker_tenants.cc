@@ -114,7 +114,9 @@ void Linker::check_networks(const UpstreamSpec& spec, const routing::Tenant* ten
                             Problems& problems) const {
   if (tenant == nullptr) return;
   for (const auto& endpoint : spec.value.endpoints) {
-    const char* why = endpoint.address ? tenant->refuses(*endpoint.address) : nullptr;
+    if (!endpoint.address) continue;
+    const auto& address = *endpoint.address;
+    const char* why = routing::endpoint_refusal(address, tenant->networks, shared_.listened.hold(address));
     if (why == nullptr) continue;
     problems.flaw(place,
                   "endpoint " + quote(endpoint.text) + " " + why + ", so " + of_tenant(*tenant) + " may not use it",

@@ -78,6 +78,7 @@ void Reloader::rejected(routing::SnapshotPtr in_force) {
 void Reloader::take_rejection() {
   const std::lock_guard lock(rejected_mutex_);
   if (rejected_for_ == nullptr) return;
+  if (hooks_.unpublished) hooks_.unpublished();
   publish(std::exchange(rejected_for_, nullptr), {});
 }
 

@@ -75,6 +75,8 @@ class Reloader {
     std::function<void()> reread{};
     // What a compile has left for when nothing else is to be done; again as long as it says Kept::some. May be empty.
     std::function<Kept()> keep{};
+    // Before a compile: what was delivered last could not be put in force. May be empty.
+    std::function<void()> unpublished{};
   };
 
   explicit Reloader(Hooks hooks, std::chrono::milliseconds rescan = std::chrono::seconds(30),

@@ -99,7 +99,7 @@ std::vector<core::SocketAddress> machine_addresses() {
     auto address =
         core::SocketAddress::from(at->ifa_addr, family == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6));
     address.set_port(0);
-    if (routing::endpoint_refusal(address, {}, nullptr) == nullptr) out.push_back(address);
+    if (routing::endpoint_refusal(address, {}, false) == nullptr) out.push_back(address);
   }
   ::freeifaddrs(list);
   return out;

@@ -20,6 +20,8 @@ void by_line(std::vector<Diagnostic>& diagnostics) {
   });
 }
 
+constexpr int max_tries = 3;  // of a file whose opponents were set aside, so that there is an end
+
 bool broken(const SourceFile& file) { return file.current == nullptr || !file.current->ok || !file.barred.empty(); }
 
 }  // namespace
@@ -86,10 +88,12 @@ void Unit::tell_of_loss(SourceFile& file) {
 void Unit::recall(SourceFile& file, const LastGood& last_good) {
   if (file.good != nullptr || !file.barred.empty() || file.asked_disk) return;
   file.asked_disk = true;
-  if (auto bytes = last_good.load(file.path, loadable_)) {
-    loadable_ -= bytes->size();
-    auto kept = parse_file(std::make_shared<const std::string>(std::move(*bytes)), file.path, file.display, false);
-    if (kept->ok) file.good = std::move(kept);
+  if (auto kept = last_good.load(file.path, loadable_)) {
+    loadable_ -= kept->bytes.size();
+    auto parsed =
+        parse_file(std::make_shared<const std::string>(std::move(kept->bytes)), file.path, file.display, false);
+    if (parsed->ok) file.good = std::move(parsed);
+    file.good_served = kept->in_force;
   }
 }
 
@@ -142,6 +146,9 @@ bool Unit::link(const Context& context, Problems& problems) {
   linked_ = nullptr;
   said_ = said();
   clashes_ = false;
+  beaten_.clear();
+  refused_.clear();
+  tries_.clear();
   fresh_ = true;
   material_.emplace(context.files, most(context));
   loadable_ = most(context);
@@ -181,15 +188,70 @@ SourceFile& Unit::file_named(const std::string& display) const {
   return **std::find_if(files.begin(), files.end(), [&](const SourceFile* file) { return *file->display == display; });
 }
 
-bool Unit::give_way(const Context& context, const Linker& linker) {
-  std::map<SourceFile*, Problems> told;
-  for (const auto& one : linker.giving_way()) {
-    SourceFile& file = file_named(*one.file);
-    const auto at = told.try_emplace(&file, file.display, file.in_force()->bytes).first;
-    at->second.error(one.place, one.message);
+Linker::Held Unit::held(SourceFile& file, const Context& context) {
+  clashes_ = true;
+  Linker::Held held;
+  if (context.first) recall(file, context.last_good);
+  const Parsed* now = context.first && file.good_served ? file.good.get() : file.served.get();
+  if (now != nullptr) {
+    held.now = &now->spec;
+  } else if (file.good != nullptr) {
+    held.once = &file.good->spec;
   }
-  for (auto& [file, problems] : told) fail(*file, problems.take(), context.last_good);
+  return held;
+}
+
+bool Unit::give_way(const Context& context, const Linker& linker) {
+  std::map<SourceFile*, std::vector<Linker::Clash>> told;
+  for (const auto& one : linker.giving_way()) {
+    told[&file_named(*one.file)].push_back({one.place, one.message, one.to});
+  }
+  for (auto& [file, clashes] : told) beaten(*file, clashes);
+  for (auto& [file, clashes] : told) refuse(*file, {}, clashes, context.last_good);
   return !told.empty();
+}
+
+void Unit::refuse(SourceFile& file, std::vector<Diagnostic> diagnostics, const std::vector<Linker::Clash>& clashes,
+                  const LastGood& last_good) {
+  Problems problems(file.display, file.in_force()->bytes);
+  for (const auto& clash : clashes) problems.error(clash.place, clash.message);
+  const bool current = file.use == Use::current;
+  if (current && !any_error(diagnostics) && beaten_.count(&file) == 0) beaten(file, clashes);
+  if (current) {
+    refused_[&file] = problems.take();
+  } else {
+    append(diagnostics, problems.take());
+  }
+  fail(file, std::move(diagnostics), last_good);
+}
+
+void Unit::beaten(const SourceFile& file, const std::vector<Linker::Clash>& clashes) {
+  if (file.use != Use::current) return;
+  auto& all = beaten_[&file];
+  all.clear();
+  for (const auto& clash : clashes) {
+    const SourceFile* other = clash.with == nullptr ? nullptr : &file_named(*clash.with);
+    all.push_back({other, other == nullptr ? nullptr : other->in_force()});
+  }
+}
+
+// Who was refused for nothing but what others had, which have not got it in the end, is tried again. False: nobody is.
+bool Unit::try_again() {
+  bool any = false;
+  for (SourceFile* file : files) {
+    const auto at = beaten_.find(file);
+    if (at == beaten_.end() || file->use == Use::current || tries_[file] == max_tries) continue;
+    const bool stands = std::any_of(at->second.begin(), at->second.end(), [](const Opponent& one) {
+      return one.file == nullptr || one.file->in_force() == one.version;
+    });
+    if (stands) continue;
+    ++tries_[file];
+    beaten_.erase(at);
+    file->use = Use::current;
+    report_own(*file);
+    any = true;
+  }
+  return any;
 }
 
 // False: some include was set aside.
@@ -197,13 +259,8 @@ bool Unit::link_pass(const Context& context, bool& main_ok) {
   bound_in_force(context);
   Patterns patterns(tenant_.empty() ? Patterns::kNoLimit : Patterns::kMost, &patterns_);
   Linker linker({context.settings, context.registry, policies_, upstream_tls_, *material_, context.certificates,
-                 context.tenancy, patterns, doubt(), context.platform, [&](const std::string& display) {
-                   clashes_ = true;
-                   SourceFile& file = file_named(display);
-                   if (!file.settled) recall(file, context.last_good);
-                   const Parsed* parsed = file.settled ? file.served.get() : file.good.get();
-                   return parsed == nullptr ? nullptr : &parsed->spec;
-                 }});
+                 context.tenancy, context.listened, patterns, doubt(), context.platform,
+                 [&](const std::string& display) { return held(file_named(display), context); }});
   bool done = true;
   const auto admit = [&](SourceFile& file, auto&& step) {
     const Parsed* parsed = file.in_force();
@@ -218,7 +275,7 @@ bool Unit::link_pass(const Context& context, bool& main_ok) {
       append(file.linked, std::move(diagnostics));
       return;
     }
-    fail(file, std::move(diagnostics), context.last_good);
+    refuse(file, std::move(diagnostics), linker.clashes(), context.last_good);
     done = false;
   };
   for (SourceFile* file : files) {
@@ -235,9 +292,12 @@ bool Unit::link_pass(const Context& context, bool& main_ok) {
       return linker.admit_routes(spec, scope, problems);
     });
   }
-  if (give_way(context, linker) || !done) return false;
+  if (give_way(context, linker) || !done || try_again()) return false;
   for (SourceFile* file : files) {
-    if (file->use != Use::current) examine(*file, linker, context);
+    if (file->use == Use::current) continue;
+    examine(*file, linker, context);
+    // It was tried often enough.
+    if (!any_error(file->found) && refused_.count(file) != 0) append(file->found, refused_[file]);
   }
   if (!main_ok) return done;
   std::vector<std::shared_ptr<const Parsed>> sources;
@@ -277,7 +337,7 @@ void Unit::examine(const Context& context, Problems& problems) {
   Linker::Doubt names = doubt(true);
   names.any_name = names.any_name || !context.settings.sound.includes;
   Linker linker({context.settings, context.registry, policies, upstream_tls, material, context.certificates,
-                 context.tenancy, patterns, std::move(names), context.platform, nullptr});
+                 context.tenancy, context.listened, patterns, std::move(names), context.platform, nullptr});
   for (SourceFile* file : files) examine(*file, linker, context);
 }
 

@@ -5,6 +5,7 @@
 // A file with an error is set aside: its last good bytes are linked in its place, or it is left out. Taking a version
 // back changes what the others of the unit see, so linking is repeated until nothing fails.
 
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -24,9 +25,11 @@ class Unit {
     UpstreamRegistry& registry;
     const core::CertificateStore& certificates;
     const Tenancy& tenancy;
+    const routing::Listened& listened;
     LastGood& last_good;
     const SourceFile& main;
     const Linked* platform;  // null while the platform's own unit is linked
+    bool first;              // nothing is in force yet but what was when the process before ended
   };
 
   Unit(std::string tenant, TlsPolicies::Seals& policies, UpstreamTls::Seals& upstream_tls);
@@ -74,6 +77,17 @@ class Unit {
   bool link_pass(const Context& context, bool& main_ok);
   static void examine(SourceFile& file, Linker& linker, const Context& context);
 
+  // A version that had what another file wanted; null: the main file's, in a tenant's unit.
+  struct Opponent {
+    const SourceFile* file;
+    const Parsed* version;
+  };
+  Linker::Held held(SourceFile& file, const Context& context);
+  void beaten(const SourceFile& file, const std::vector<Linker::Clash>& clashes);
+  void refuse(SourceFile& file, std::vector<Diagnostic> diagnostics, const std::vector<Linker::Clash>& clashes,
+              const LastGood& last_good);
+  bool try_again();
+
   // What a file said, and whose it was, when it was linked.
   struct Said {
     std::string path;
@@ -89,6 +103,9 @@ class Unit {
   std::vector<Said> said_;  // by what is linked
   bool fresh_ = false;      // linked or reported, and not concluded
   bool clashes_ = false;
+  std::map<const SourceFile*, std::vector<Opponent>> beaten_;     // whose current versions were refused for that alone
+  std::map<const SourceFile*, std::vector<Diagnostic>> refused_;  // and what for
+  std::map<const SourceFile*, int> tries_;
   std::uint64_t loadable_ = 0;  // bytes of last good versions that may still be fetched from the disk
   TlsPolicies policies_;
   UpstreamTls upstream_tls_;

@@ -262,7 +262,9 @@ class Builder {
     if (map.size <= few) {
       for (const Node* k = map.first; k != nullptr; k = k->next->next) {
         for (const Node* before = map.first; before != k; before = before->next->next) {
-          if (before->text == k->text) duplicate(*before, *k);
+          if (before->text != k->text) continue;
+          duplicate(*before, *k);
+          break;
         }
       }
       return true;

@@ -357,9 +357,9 @@ void HttpSession::on_stream_writable(core::StreamId stream) {
 }
 
 void HttpSession::on_malformed(core::StreamId stream, std::uint16_t status, const char* reason) {
-  const CloseReason why = status == 431   ? CloseReason::head_too_large
-                          : status == 429 ? CloseReason::flood
-                                          : CloseReason::bad_request;
+  const CloseReason why = status == 431 || status == 414 ? CloseReason::head_too_large
+                          : status == 429                ? CloseReason::flood
+                                                         : CloseReason::bad_request;
   if (!codec_->multiplexed()) codec_->close_after();
   if (stream == 0) {
     detail_ = reason;

@@ -25,6 +25,20 @@ core::ListenOptions options_of(const routing::ListenerSpec& spec, const routing:
 
 std::string key_of(const routing::Bind& bind) { return bind.address.to_string() + (bind.dual_stack ? "+" : ""); }
 
+bool every_address(const core::SocketAddress& address) {
+  return address.bytes().find_first_not_of('\0') == std::string_view::npos;
+}
+
+bool covers(const routing::Bind& wide, const routing::Bind& other) {
+  if (!every_address(wide.address)) return false;
+  return wide.dual_stack || other.dual_stack || wide.address.is_v4() == other.address.is_v4();
+}
+
+// Whether both would be asked for the same connections.
+bool overlap(const routing::Bind& a, const routing::Bind& b) {
+  return a.address.port() == b.address.port() && (covers(a, b) || covers(b, a));
+}
+
 }  // namespace
 
 std::uint32_t connection_limit(const routing::Limits& limits) {
@@ -57,13 +71,12 @@ core::Result<Server::Sockets> Server::open_missing(const routing::Snapshot& snap
       const std::string key = key_of(bind);
       if (sockets_.contains(key)) continue;
       const auto options = options_of(listener->spec, bind);
-      // On other addresses of the same port we may be in our own way, which is none: the more exact one gets the
-      // client.
-      const auto same_port = [&](const auto& entry) { return entry.second.port == bind.address.port(); };
-      const bool alone = std::none_of(sockets_.begin(), sockets_.end(), same_port) &&
-                         std::none_of(opened.begin(), opened.end(), same_port);
+      // Beside a wildcard address we may be in our own way, which is none: the more exact one gets the client.
+      const auto ours = [&](const auto& entry) { return overlap(entry.second.bind, bind); };
+      const bool alone =
+          std::none_of(sockets_.begin(), sockets_.end(), ours) && std::none_of(opened.begin(), opened.end(), ours);
       Socket socket;
-      socket.port = bind.address.port();
+      socket.bind = bind;
       for (unsigned i = 0; i < metrics_.workers(); ++i) {
         auto descriptor = core::ListeningDescriptor::open(bind.address, options, alone && i == 0);
         if (!descriptor) return core::fail("listener " + listener->spec.name + ": " + descriptor.error().message);

@@ -47,7 +47,7 @@ class Server {
  private:
   // One bind address: a descriptor per worker.
   struct Socket {
-    std::uint16_t port = 0;
+    routing::Bind bind;
     std::vector<core::ListeningDescriptor> descriptors;
   };
   using Sockets = std::map<std::string, Socket>;  // by the bind's address and kind

@@ -1,5 +1,6 @@
 #include "core/http/head_parser.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "core/http/bytes.h"
@@ -253,10 +254,13 @@ const char* settle_authority(const Field* host_field, std::string_view target_au
 }
 
 // What a head that is not yet complete may still grow to.
-ParseResult within(ParseResult result, std::size_t seen, std::size_t limit) {
-  const std::size_t size = result.state == ParseState::done ? result.consumed : seen + 1;
-  if (result.state != ParseState::error && size > limit) return refuse(431, "head too large");
-  return result;
+ParseResult within(ParseResult result, std::span<const char> seen, std::size_t limit) {
+  const std::size_t size = result.state == ParseState::done ? result.consumed : seen.size() + 1;
+  if (result.state == ParseState::error || size <= limit) return result;
+  const std::string_view allowed(seen.data(), std::min(limit, seen.size()));
+  const auto line = allowed.find_first_not_of("\r\n");
+  const bool first_line_fits = allowed.find('\n', std::min(line, allowed.size())) != std::string_view::npos;
+  return first_line_fits ? refuse(431, "head too large") : refuse(414, "request target too long");
 }
 
 // Empty lines before a request line: left by clients that end a body with an extra CRLF.
@@ -356,11 +360,11 @@ bool same_authority(std::string_view scheme, std::string_view host_a, std::uint1
 }
 
 ParseResult parse_request_head(std::span<char> input, std::size_t limit, RequestHead& head) {
-  return within(parse_request(input, head), input.size(), limit);
+  return within(parse_request(input, head), input, limit);
 }
 
 ParseResult parse_response_head(std::span<char> input, std::size_t limit, Method method, ResponseHead& head) {
-  ParseResult result = within(parse_response(input, method, head), input.size(), limit);
+  ParseResult result = within(parse_response(input, method, head), input, limit);
   if (result.state == ParseState::error) result.status = 502;
   return result;
 }

@@ -25,12 +25,12 @@ enum class ParseState : std::uint8_t { need_more, done, error };
 // After an error the stream has no more meaning: answer `status` and close.
 struct ParseResult {
   ParseState state = ParseState::need_more;
-  std::uint16_t status = 0;  // error: 400, 405 (CONNECT), 431, 501 (method too long) or 505; of a response always 502
+  std::uint16_t status = 0;  // error: 400, 405 (CONNECT), 414, 431, 501 (method too long) or 505; of a response always 502
   std::size_t consumed = 0;  // done: bytes of the head with its empty line and any empty lines skipped before it
   const char* reason = nullptr;  // error: static text for the log and the body of the answer
 };
 
-// `limit`: the most bytes a head may have; beyond it 431 (502).
+// `limit`: the most bytes a head may have; beyond it 431, where its first line alone is beyond it 414 (502).
 //
 // Refused with 400: bare CR or LF, NUL and other controls, line folding, a space before the colon, an empty or
 // non-token name, bytes above 0x7f outside of values, '#' or controls in the target, Transfer-Encoding that is not
@@ -59,18 +59,20 @@ class HeadScanner {
   State feed(std::string_view piece);
 
   [[nodiscard]] std::size_t length() const { return length_; }    // complete: bytes of the head, over all pieces
-  [[nodiscard]] std::uint16_t status() const { return status_; }  // error: 400 or 431
+  [[nodiscard]] std::uint16_t status() const { return status_; }  // error: 400, 414 or 431
   [[nodiscard]] const char* reason() const { return reason_; }    // error
 
  private:
   enum class Place : std::uint8_t { leading, leading_cr, line, line_cr, line_start, final_cr };
   State refuse(std::uint16_t status, const char* reason);
+  State too_large();
 
   std::size_t limit_;
   std::size_t length_ = 0;
   const char* reason_ = nullptr;
   std::uint16_t status_ = 0;
   std::uint8_t leading_lines_ = 0;
+  bool first_line_over_ = false;
   Place place_ = Place::leading;
 };
 

@@ -9,6 +9,10 @@ HeadScanner::State HeadScanner::refuse(std::uint16_t status, const char* reason)
   return State::error;
 }
 
+HeadScanner::State HeadScanner::too_large() {
+  return first_line_over_ ? refuse(431, "head too large") : refuse(414, "request target too long");
+}
+
 HeadScanner::State HeadScanner::feed(std::string_view piece) {
   const char* const begin = piece.data();
   const char* const end = begin + piece.size();
@@ -32,6 +36,7 @@ HeadScanner::State HeadScanner::feed(std::string_view piece) {
       case Place::line_cr:
         if (c != '\n') return refuse(400, "bare CR");
         place_ = Place::line_start;
+        first_line_over_ = true;
         continue;
       case Place::line_start:
         if (c == '\r') {
@@ -42,7 +47,7 @@ HeadScanner::State HeadScanner::feed(std::string_view piece) {
       case Place::final_cr:
         if (c != '\n') return refuse(400, "bare CR");
         length_ += static_cast<std::size_t>(p - begin);
-        if (length_ > limit_) return refuse(431, "head too large");
+        if (length_ > limit_) return too_large();
         return State::complete;
     }
     // Within a line.
@@ -55,7 +60,7 @@ HeadScanner::State HeadScanner::feed(std::string_view piece) {
     }
   }
   length_ += piece.size();
-  if (length_ >= limit_) return refuse(431, "head too large");
+  if (length_ >= limit_) return too_large();
   return State::need_more;
 }
 

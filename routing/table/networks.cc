@@ -66,18 +66,18 @@ bool OwnAddresses::hold(const core::SocketAddress& address) const {
   return now_.hold(address);
 }
 
-Listened OwnAddresses::get() const {
+void OwnAddresses::set_listeners(const Listened& now) {
   const std::lock_guard lock(mutex_);
-  return now_;
+  now_.listeners = now.listeners;
+  now_.ports = now.ports;
 }
 
-Listened OwnAddresses::set(Listened now) {
+void OwnAddresses::set_machine(std::vector<core::SocketAddress> addresses) {
   const std::lock_guard lock(mutex_);
-  return std::exchange(now_, std::move(now));
+  now_.machine = std::move(addresses);
 }
 
-const char* endpoint_refusal(const core::SocketAddress& address, std::span<const core::Network> networks,
-                             const OwnAddresses* own) {
+const char* endpoint_refusal(const core::SocketAddress& address, std::span<const core::Network> networks, bool own) {
   const auto named = [&](const core::Network& range) {
     return std::any_of(networks.begin(), networks.end(), [&](const core::Network& network) {
       return network.contains(address) && network.within(range);
@@ -88,7 +88,7 @@ const char* endpoint_refusal(const core::SocketAddress& address, std::span<const
   });
   if (!address.valid()) return "is no address";
   if (address.is_unix()) return "is a Unix socket";
-  if (own != nullptr && !exactly && own->hold(address)) return "is a listener of edgemux itself";
+  if (own && !exactly) return "is a listener of edgemux itself";
   for (const auto& special : special_ranges()) {
     if (!special.network.contains(address)) continue;
     return named(special.network) ? nullptr : special.what;

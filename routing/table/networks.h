@@ -32,21 +32,21 @@ struct Listened {
   friend bool operator==(const Listened&, const Listened&) = default;
 };
 
-// The same as it is now: reloads move listeners, containers and tunnels make addresses come and go. Thread safe.
+// The same of what is in force: reloads move listeners, containers and tunnels make addresses come and go. Thread safe.
 class OwnAddresses {
  public:
   [[nodiscard]] bool hold(const core::SocketAddress& address) const;
-  [[nodiscard]] Listened get() const;
-  // Returns what it was before.
-  Listened set(Listened now);
+  // The machine's addresses stay what they are.
+  void set_listeners(const Listened& now);
+  void set_machine(std::vector<core::SocketAddress> addresses);
 
  private:
   mutable std::mutex mutex_;
   Listened now_;
 };
 
-// Null: the address may be dialled. Otherwise what speaks against it: "is a loopback address". `own` may be null.
-const char* endpoint_refusal(const core::SocketAddress& address, std::span<const core::Network> networks,
-                             const OwnAddresses* own);
+// Null: the address may be dialled. Otherwise what speaks against it: "is a loopback address". `own`: it is a
+// listener's.
+const char* endpoint_refusal(const core::SocketAddress& address, std::span<const core::Network> networks, bool own);
 
 }  // namespace edgemux::routing

@@ -112,6 +112,8 @@ struct Snapshot {
   std::shared_ptr<const ClaimTable> claims = none_claimed();   // which tenant a name belongs to; never null
   std::vector<TenantPtr> tenants;                              // in the order of the main file
   std::vector<Origin> tenant_places;                           // of each of them, there
+  Listened listened;                                           // by its listeners, of a table that has tenants
+  std::shared_ptr<OwnAddresses> own;                           // of all its tenants; null = there are none
   std::string tokens_dir;                                      // of hosts of no tenant; absolute; empty = none
   Origin tokens_place;                                         // where that is written
   Timeouts timeouts;
@@ -122,6 +124,11 @@ struct Snapshot {
   std::chrono::milliseconds settle{50};
   std::optional<std::uint32_t> max_removed;  // percent of the hosts before; 100 = off; nothing = not said
   std::size_t host_count = 0;
+
+  // It comes into force, or is in force again: tenants' endpoints are judged by its listeners.
+  void judge_by_its_listeners() const {
+    if (own != nullptr) own->set_listeners(listened);
+  }
 };
 
 using SnapshotPtr = std::shared_ptr<const Snapshot>;

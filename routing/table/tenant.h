@@ -120,7 +120,7 @@ struct Tenant {
 
   // Null: one of its endpoints may be there. Otherwise what speaks against it.
   [[nodiscard]] const char* refuses(const core::SocketAddress& address) const {
-    return endpoint_refusal(address, networks, own.get());
+    return endpoint_refusal(address, networks, own != nullptr && own->hold(address));
   }
 };
 

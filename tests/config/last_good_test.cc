@@ -168,6 +168,142 @@ TEST_F(CompilerTest, ANewFileTakesNoHostThatAnotherServes) {
   EXPECT_THAT(taken.set_aside, ElementsAre(path("routes.d/b.yaml")));
 }
 
+TEST_F(CompilerTest, WhatServesNoMoreHoldsNothingAfterARestartEither) {
+  folder("routes.d");
+  const std::string all = "include: [\"routes.d/*.yaml\"]\n";
+  const auto hosts = [](const char* names, const char* address) {
+    return std::string("routes: [{ hosts: [") + names + "], passthrough: \"" + address + ":443\" }]\n";
+  };
+  main_file(all);
+  write("routes.d/a.yaml", hosts("x.example.com, y.example.com", "10.0.0.1"));
+  auto it = compiler();
+  it->compile();
+  // The main file takes one of its hosts, so that all of it is out, and another file comes to the rest.
+  main_file(all + "routes: [{ host: y.example.com, passthrough: \"10.0.0.9:443\" }]\n");
+  it->compile();
+  write("routes.d/b.yaml", hosts("x.example.com, b.example.com", "10.0.0.2"));
+  EXPECT_THAT(it->compile().set_aside, ElementsAre(path("routes.d/a.yaml")));
+  main_file(all);
+  for (const bool restarted : {false, true}) {
+    if (restarted) it = compiler();
+    const auto c = it->compile();
+    EXPECT_THAT(c.set_aside, ElementsAre(path("routes.d/a.yaml"))) << restarted;
+    EXPECT_EQ(route_of(c, 1, "b.example.com"), "x.example.com") << "the first host of its route";
+  }
+}
+
+TEST_F(CompilerTest, AMistakeOfTheMainFileGivesNobodyElseWhatWasServed) {
+  folder("routes.d");
+  const std::string all = "include: [\"routes.d/*.yaml\"]\n";
+  main_file(all);
+  write("routes.d/b.yaml", "routes: [{ hosts: [p.example.com, k.example.com], passthrough: \"10.0.0.2:443\" }]\n");
+  auto it = compiler();
+  it->compile();
+  write("routes.d/a.yaml", "routes: [{ hosts: [p.example.com, z.example.com], passthrough: \"10.0.0.1:443\" }]\n");
+  for (const bool restarted : {false, true}) {
+    main_file(all + "routes: [{ host: p.example.com, passthrough: \"10.0.0.9:443\" }]\n");
+    EXPECT_THAT(it->compile().set_aside, ElementsAre(path("routes.d/a.yaml"), path("routes.d/b.yaml")));
+    if (restarted) {
+      it = compiler();
+      it->compile();
+    }
+    main_file(all);
+    const auto c = it->compile();
+    EXPECT_THAT(c.set_aside, ElementsAre(path("routes.d/a.yaml"))) << restarted;
+    EXPECT_EQ(route_of(c, 1, "k.example.com"), "p.example.com");
+  }
+}
+
+TEST_F(CompilerTest, AFileThatIsIncludedAgainHoldsNothing) {
+  folder("a.d");
+  folder("routes.d");
+  const std::string both = "include: [\"a.d/*.yaml\", \"routes.d/*.yaml\"]\n";
+  main_file(both);
+  write("a.d/a.yaml", "routes: [{ hosts: [x.example.com, y.example.com], passthrough: \"10.0.0.1:443\" }]\n");
+  const auto it = compiler();
+  it->compile();
+  main_file("include: [\"routes.d/*.yaml\"]\n");
+  it->compile();
+  write("routes.d/b.yaml", "routes: [{ hosts: [x.example.com, b.example.com], passthrough: \"10.0.0.2:443\" }]\n");
+  it->compile();
+  main_file(both);
+  EXPECT_THAT(it->compile().set_aside, ElementsAre(path("a.d/a.yaml")));
+}
+
+TEST_F(CompilerTest, NobodyIsSetAsideForWhatHasComeToNothing) {
+  folder("routes.d");
+  const std::string all = "include: [\"routes.d/*.yaml\"]\n";
+  const auto with_upstream = [](const char* hosts) {
+    return std::string("upstreams: { u: { endpoints: [\"10.0.0.1:443\"] } }\nroutes: [{ hosts: [") + hosts +
+           "], passthrough: u }]\n";
+  };
+  main_file(all);
+  write("routes.d/b.yaml", with_upstream("x.example.com, w.example.com"));
+  const auto it = compiler();
+  it->compile();
+  // b has the upstream's name; but it falls for a host that the main file takes.
+  main_file(all + "routes: [{ host: w.example.com, passthrough: \"10.0.0.9:443\" }]\n");
+  write("routes.d/a.yaml", with_upstream("q.example.com"));
+  const auto c = it->compile();
+  EXPECT_THAT(c.set_aside, ElementsAre(path("routes.d/b.yaml")));
+  EXPECT_EQ(route_of(c, 1, "q.example.com"), "q.example.com");
+}
+
+TEST_F(CompilerTest, NobodyIsSetAsideForWhoHasGivenWay) {
+  folder("routes.d");
+  main_file("include: [\"routes.d/*.yaml\"]\n");
+  const auto write_hosts = [this](const std::string& file, const std::string& hosts) {
+    write("routes.d/" + file, "routes: [{ hosts: [" + hosts + "], passthrough: \"10.0.0.1:443\" }]\n");
+  };
+  write_hosts("a.yaml", "x.example.com");
+  write_hosts("c.yaml", "y.example.com");
+  const auto it = compiler();
+  it->compile();
+  write_hosts("a.yaml", "x.example.com, y.example.com, q.example.com");
+  write_hosts("b.yaml", "q.example.com");
+  const auto c = it->compile();
+  EXPECT_THAT(c.set_aside, ElementsAre(path("routes.d/a.yaml")));
+  EXPECT_EQ(route_of(c, 1, "q.example.com"), "q.example.com");
+  EXPECT_EQ(route_of(c, 1, "x.example.com"), "x.example.com");
+}
+
+TEST_F(CompilerTest, ARenamedListenerTakesNoHostFromWhoServesIt) {
+  folder("routes.d");
+  const auto listeners = [this](const std::string& name) {
+    write("edgemux.yaml", "listeners: [{ name: " + name + ", bind: [\":443\"], protocol: tls }]\n" +
+                              "include: [\"routes.d/*.yaml\"]\n");
+  };
+  const auto write_hosts = [this](const std::string& file, const std::string& hosts, const std::string& listener) {
+    write("routes.d/" + file,
+          "routes: [{ hosts: [" + hosts + "], listeners: [" + listener + "], passthrough: \"10.0.0.1:443\" }]\n");
+  };
+  listeners("l1");
+  write_hosts("b.yaml", "x.example.com, b.example.com", "l1");
+  const auto it = compiler();
+  it->compile();
+  listeners("l2");
+  write_hosts("b.yaml", "x.example.com, b.example.com", "l2");
+  write_hosts("a.yaml", "x.example.com", "l2");
+  EXPECT_THAT(it->compile().set_aside, ElementsAre(path("routes.d/a.yaml")));
+}
+
+TEST_F(CompilerTest, WhatCouldNotBePutInForceHoldsNothing) {
+  folder("routes.d");
+  main_file("include: [\"routes.d/*.yaml\"]\n");
+  const auto write_hosts = [this](const std::string& file, const std::string& hosts) {
+    write("routes.d/" + file, "routes: [{ hosts: [" + hosts + "], passthrough: \"10.0.0.1:443\" }]\n");
+  };
+  write_hosts("b.yaml", "x.example.com, b.example.com");
+  const auto it = compiler();
+  it->compile();
+  write_hosts("b.yaml", "b.example.com");
+  write_hosts("a.yaml", "x.example.com, a.example.com");
+  EXPECT_THAT(it->compile().set_aside, IsEmpty());
+  it->unpublished();
+  write_hosts("b.yaml", "x.example.com, b.example.com");
+  EXPECT_THAT(it->compile().set_aside, ElementsAre(path("routes.d/a.yaml")));
+}
+
 TEST_F(CompilerTest, ANewFileTakesNoHostOnTheListenerWhereAnotherServesIt) {
   folder("routes.d");
   main_file("include: [\"routes.d/*.yaml\"]\n");

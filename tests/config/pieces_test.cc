@@ -231,15 +231,19 @@ TEST_F(LastGoodTest, IsWrittenOnlyWhenItHasChanged) {
   LastGood first;
   first.set_directory(path("state"));
   EXPECT_FALSE(first.load("/x/a.yaml"));
-  EXPECT_TRUE(first.save("/x/a.yaml", "one\n").value());
-  EXPECT_FALSE(first.save("/x/a.yaml", "one\n").value());
+  EXPECT_TRUE(first.save("/x/a.yaml", "one\n", true).value());
+  EXPECT_FALSE(first.save("/x/a.yaml", "one\n", true).value());
   LastGood second;
   second.set_directory(path("state"));
-  EXPECT_FALSE(second.save("/x/a.yaml", "one\n").value());
-  EXPECT_TRUE(second.save("/x/a.yaml", "two\n").value());
-  EXPECT_TRUE(second.save("/y/a.yaml", "three\n").value());
-  EXPECT_EQ(first.load("/x/a.yaml"), "two\n");
-  EXPECT_EQ(first.load("/y/a.yaml"), "three\n");
+  EXPECT_FALSE(second.save("/x/a.yaml", "one\n", true).value());
+  EXPECT_TRUE(second.save("/x/a.yaml", "two\n", true).value());
+  EXPECT_TRUE(second.save("/y/a.yaml", "three\n", true).value());
+  EXPECT_EQ(first.load("/x/a.yaml")->bytes, "two\n");
+  EXPECT_EQ(first.load("/y/a.yaml")->bytes, "three\n");
+  EXPECT_TRUE(first.load("/y/a.yaml")->in_force);
+  EXPECT_TRUE(second.save("/y/a.yaml", "three\n", false).value());
+  EXPECT_EQ(first.load("/y/a.yaml")->bytes, "three\n");
+  EXPECT_FALSE(first.load("/y/a.yaml")->in_force);
   std::size_t files = 0;
   for (const auto& entry : fs::directory_iterator(path("state/last-good"))) files += entry.is_regular_file() ? 1 : 0;
   EXPECT_EQ(files, 2U);  // nothing half written lies about
@@ -249,7 +253,7 @@ TEST_F(LastGoodTest, PruneForgetsOnlyWhatIsGone) {
   write("there.yaml", "");
   LastGood it;
   it.set_directory(path("state"));
-  for (const char* name : {"there.yaml", "kept.yaml", "gone.yaml"}) ASSERT_TRUE(it.save(path(name), "x\n"));
+  for (const char* name : {"there.yaml", "kept.yaml", "gone.yaml"}) ASSERT_TRUE(it.save(path(name), "x\n", true));
   it.prune({path("kept.yaml")});
   EXPECT_TRUE(it.load(path("there.yaml")));
   EXPECT_TRUE(it.load(path("kept.yaml")));
@@ -259,7 +263,7 @@ TEST_F(LastGoodTest, PruneForgetsOnlyWhatIsGone) {
 TEST_F(LastGoodTest, BytesOfAnotherPathAreNotTaken) {
   LastGood it;
   it.set_directory(path("state"));
-  ASSERT_TRUE(it.save("/x/a.yaml", "one\n"));
+  ASSERT_TRUE(it.save("/x/a.yaml", "one\n", true));
   for (const auto& entry : fs::directory_iterator(path("state/last-good"))) {
     write("state/last-good/" + entry.path().filename().string(), "# last good bytes of /x/b.yaml\none\n");
   }

@@ -166,6 +166,8 @@ TEST_P(RandomRecompileTest, ComesToWhatAFreshOneComesTo) {
     const Compiled other = anew.compile();
     spared += asked || read < files_->take_read().size() ? 1 : 0;
     ASSERT_TRUE(one.main_ok);
+    one.snapshot->judge_by_its_listeners();
+    other.snapshot->judge_by_its_listeners();
     const auto seen_of_it = describe(one);
     ASSERT_EQ(seen_of_it, describe(other)) << "step " << step << ":\n" << story;
     too_large += seen_of_it.find("take more than 500 bytes together") != std::string::npos ? 1 : 0;

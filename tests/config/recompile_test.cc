@@ -286,7 +286,8 @@ TEST_F(RecompileTest, ListenersThatMoveOrComeConcernWhoHasTheirAddressAlone) {
   }
   ASSERT_EQ(second.snapshot->listeners.size(), first.snapshot->listeners.size() + 1);
   EXPECT_NE(second.snapshot->listeners.back()->hosts.find("a.t3.example.com"), nullptr);
-  // Refused: what is in force listens where it did, and so it is said of the next one.
+  // Refused: what is in force is judged as it was, and the next one by what it says itself.
+  second.snapshot->judge_by_its_listeners();
   listen("name: more, bind: [\"10.1.0.3:8443\"], protocol: tls");
   const auto& refuses = *second.snapshot->tenants[0];
   const auto address = [](const char* ip) { return *core::SocketAddress::parse_ip(ip, 8443); };
@@ -296,6 +297,8 @@ TEST_F(RecompileTest, ListenersThatMoveOrComeConcernWhoHasTheirAddressAlone) {
   const Compiled third = compiler.compile();
   ASSERT_EQ(third.diagnostics.size(), problems + 1);
   EXPECT_THAT(third.diagnostics.back().headline(), ::testing::HasSubstr("endpoint '10.1.0.3:8443' is a listener"));
+  EXPECT_EQ(refuses.refuses(address("10.1.0.3")), nullptr) << "it is not in force yet";
+  third.snapshot->judge_by_its_listeners();
   EXPECT_EQ(refuses.refuses(address("10.1.0.2")), nullptr);
   EXPECT_NE(refuses.refuses(address("10.1.0.3")), nullptr);
   // Who names one that was not there is told so until it comes.

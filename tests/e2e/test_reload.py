@@ -226,6 +226,49 @@ def test_what_cannot_be_put_in_force_changes_nothing(edge):
     until((edge.short / "other.sock").exists, "its admin socket, too")
 
 
+@pytest.mark.sanitizer
+def test_what_cannot_be_put_in_force_judges_no_endpoint(edge, origin):
+    """A tenant's endpoint is no listener as long as that is not listened on, and one that is listened on stays refused."""
+    own = free_port()
+
+    def table(bind):
+        listeners = [{"name": "http", "bind": [f"127.0.0.1:{edge.http}"], "protocol": "http"},
+                     {"name": "own", "bind": [bind], "protocol": "http"}]
+        tenants = {name: {"hosts": [f"{name}.example.com"], "networks": ["127.0.0.0/8"]} for name in ("good", "loop")}
+        return edge.base(listeners=listeners, tenants=tenants, routes=[
+            {"host": "good.example.com", "tenant": "good", "on_http": "serve", "rules": [{"upstream": f"127.0.0.1:{origin.port}"}]},
+            {"host": "loop.example.com", "tenant": "loop", "on_http": "serve", "rules": [{"upstream": f"127.0.0.1:{own}"}]}])
+
+    def statuses():
+        with Wire.connect(edge.http) as wire:
+            return [wire.ask("/echo", f"{name}.example.com").status for name in ("good", "loop")]
+
+    edge.start(as_yaml(table(f"127.0.0.1:{own}")))
+    assert statuses() == [200, 503]
+    edge.write(table(f"127.0.0.1:{origin.port}"))
+    mark = edge.wait_log("cannot be put in force").end()
+    assert statuses() == [200, 503]
+    edge.signal(signal.SIGHUP)
+    edge.wait_log("cannot be put in force", since=mark)
+    assert statuses() == [200, 503]
+    moved = free_port()
+    edge.write(table(f"127.0.0.1:{moved}"))
+    edge.wait_log(f"own: .*{moved}|generation 2")
+    until(lambda: statuses() == [200, 502], "nobody listens there any more")
+
+
+def test_a_bind_beside_that_of_another_process_is_refused(edge):
+    """Also where a socket of ours has the same port on another address, and theirs would share it."""
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        other.bind(("127.0.0.2", edge.http))
+        other.listen()
+        http = {"name": "http", "bind": [f"127.0.0.1:{edge.http}", f"127.0.0.2:{edge.http}"], "protocol": "http"}
+        edge.start(as_yaml(edge.base(listeners=[http], routes=[says("1")])), wait=False)
+        assert edge.wait_exit() == 1
+        assert "in use by another process" in edge.log()
+
+
 def test_a_bind_is_widened_and_narrowed(edge):
     """From one address to all and back, or both: no other process is in the way, only we."""
     def table(text, *addresses):

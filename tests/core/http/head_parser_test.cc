@@ -335,6 +335,11 @@ TEST(RequestHead, LimitsTheSizeOfAHead) {
   EXPECT_EQ(Parsed(text, text.size()).result.state, ParseState::done);
   EXPECT_EQ(Parsed(text, text.size() - 1).result.status, 431);
   EXPECT_EQ(Parsed(text.substr(0, 20), 20).result.status, 431);
+  // RFC 9112 3: of a target alone.
+  for (const char* lines : {"", "\r\n\r\n"}) {
+    EXPECT_EQ(Parsed(lines + std::string("GET /long HTTP/1.1\r\n"), 12).result.status, 414);
+    EXPECT_EQ(Parsed(lines + std::string("GET /long"), 9).result.status, 414);
+  }
   EXPECT_EQ(Parsed(text.substr(0, 20), 21).result.state, ParseState::need_more);
 }
 
@@ -389,6 +394,10 @@ TEST(HeadScanner, RefusesAtTheByte) {
 TEST(HeadScanner, Limit) {
   HeadScanner scanner(10);
   EXPECT_EQ(scanner.feed("123456789"), HeadScanner::State::need_more);
+  EXPECT_EQ(scanner.feed("0"), HeadScanner::State::error);
+  EXPECT_EQ(scanner.status(), 414);
+  scanner.reset(10);
+  EXPECT_EQ(scanner.feed("\r\n1\r\n6789"), HeadScanner::State::need_more);
   EXPECT_EQ(scanner.feed("0"), HeadScanner::State::error);
   EXPECT_EQ(scanner.status(), 431);
   scanner.reset(5);

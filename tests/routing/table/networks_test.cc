@@ -22,7 +22,8 @@ struct Case {
 
 TEST(EndpointNetworks, AddressesAgainstNetworks) {
   OwnAddresses own;
-  own.set({{at("198.51.100.7:443")}, {80, 443, 9902}, {at("203.0.113.5:1"), at("[2001:db8::5]:1")}});
+  own.set_listeners({{at("198.51.100.7:443")}, {80, 443, 9902}, {}});
+  own.set_machine({at("203.0.113.5:1"), at("[2001:db8::5]:1")});
   const std::vector<Case> cases{
       {"10.1.2.3:80", {}, ""},
       {"10.1.2.3:80", {"10.1.2.0/24"}, ""},
@@ -80,7 +81,7 @@ TEST(EndpointNetworks, AddressesAgainstNetworks) {
       networks.push_back(*Network::parse(text));
       label += std::string(" ") + text;
     }
-    const char* verdict = endpoint_refusal(at(one.address), networks, &own);
+    const char* verdict = endpoint_refusal(at(one.address), networks, own.hold(at(one.address)));
     EXPECT_STREQ(verdict == nullptr ? "" : verdict, one.verdict) << label;
   }
 }
