@@ -25,8 +25,9 @@ enum class ParseState : std::uint8_t { need_more, done, error };
 // After an error the stream has no more meaning: answer `status` and close.
 struct ParseResult {
   ParseState state = ParseState::need_more;
-  std::uint16_t status = 0;  // error: 400, 405 (CONNECT), 414, 431, 501 (method too long) or 505; of a response always 502
-  std::size_t consumed = 0;  // done: bytes of the head with its empty line and any empty lines skipped before it
+  std::uint16_t status =
+      0;  // error: 400, 405 (CONNECT), 414, 431, 501 (method too long) or 505; of a response always 502
+  std::size_t consumed = 0;      // done: bytes of the head with its empty line and any empty lines skipped before it
   const char* reason = nullptr;  // error: static text for the log and the body of the answer
 };
 
