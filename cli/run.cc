@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "admin/admin_server.h"
@@ -35,6 +36,7 @@ core::LogLevel level_of(routing::LogLevel level) { return static_cast<core::LogL
 config::CompilerOptions compiler_options() {
   config::CompilerOptions options;
   options.keep_later = true;
+  options.confirmed = true;
   return options;
 }
 
@@ -44,13 +46,14 @@ class Process {
   explicit Process(const std::string& config)
       : config_(std::make_shared<const std::string>(config)),
         compiler_(config, compiler_options()),
-        reloader_(std::make_unique<config::Reloader>(config::Reloader::Hooks{
-            [this](config::Touched touched, const config::Accept& accept) {
-              return compiler_.compile(std::move(touched), accept);
-            },
-            [this](std::function<void()> task) { loop_.post(std::move(task)); },
-            [this](config::Reload reload) { reloaded(std::move(reload)); }, [this] { compiler_.reread(); },
-            [this] { return compiler_.keep(); }, [this] { compiler_.unpublished(); }})),
+        reloader_(std::make_unique<config::Reloader>(
+            config::Reloader::Hooks{[this](config::Touched touched, const config::Accept& accept) {
+                                      return compiler_.compile(std::move(touched), accept);
+                                    },
+                                    [this](std::function<void()> task) { loop_.post(std::move(task)); },
+                                    [this](config::Reload reload) { reloaded(std::move(reload)); },
+                                    [this] { compiler_.reread(); }, [this] { return compiler_.keep(); },
+                                    [this] { compiler_.published(); }, [this] { compiler_.unpublished(); }})),
         heartbeat_([](void* self) { static_cast<Process*>(self)->beat(); }, this) {}
 
   int run();
@@ -84,6 +87,7 @@ class Process {
   std::vector<config::Diagnostic> diagnostics_;  // that stand now
   std::vector<std::string> set_aside_;           // include files, as in Compiled
   std::vector<std::string> set_aside_named_;
+  std::pair<std::vector<std::string>, std::vector<std::string>> set_aside_before_;  // both, before the latest reload
   core::Timer heartbeat_;
   std::uint64_t began_ = 0;
   bool publishing_ = false;
@@ -120,6 +124,7 @@ bool Process::start() {
     core::log_error("{}", started.error().message);
     return false;
   }
+  compiler_.published();
   publishing_ = true;
   admin_ = std::make_unique<admin::AdminServer>(loop_, sources());
   if (auto listening = admin_->listen(snapshot->admin); !listening) {
@@ -166,6 +171,8 @@ void Process::publish(const routing::SnapshotPtr& snapshot) {
   publishing_ = true;
   if (auto published = server_->publish(snapshot, [this] { live(); }); !published) {
     publishing_ = false;
+    std::tie(set_aside_, set_aside_named_) = set_aside_before_;
+    metrics_->sources_set_aside.store(set_aside_.size());
     server_->snapshot()->judge_by_its_listeners();
     discovery_->update(server_->snapshot()->upstreams);
     metrics_->reloads_failed.fetch_add(1);
@@ -197,6 +204,7 @@ void Process::reloaded(config::Reload reload) {
   diagnostics_ = std::move(reload.diagnostics);
   // Of a table that does not come into force nothing counts: those of the one that stays are what they were.
   if (reload.outcome != config::Reload::Outcome::failed && reload.outcome != config::Reload::Outcome::refused) {
+    if (reload.outcome == config::Reload::Outcome::published) set_aside_before_ = {set_aside_, set_aside_named_};
     metrics_->sources_set_aside.store(reload.set_aside.size());
     set_aside_ = std::move(reload.set_aside);
     set_aside_named_ = std::move(reload.set_aside_named);

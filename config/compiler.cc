@@ -130,6 +130,8 @@ SourceFile& Compiler::State::known_file(const std::string& path) {
   if (file.display == nullptr) {
     file.path = path;
     file.display = std::make_shared<const std::string>(display_of(path));
+    // Deleted by a load that was not put in force.
+    if (const auto version = in_force_.find(path); version != in_force_.end()) file.good = version->second;
   }
   return file;
 }
@@ -209,7 +211,8 @@ Unit& Compiler::State::unit_of(const std::string& tenant) {
 
 Unit::Context Compiler::State::context(const Settings& settings, const core::CertificateStore& certificates,
                                        const Linked* platform) {
-  return {settings, *files_, registry_, certificates, tenancy_, listened_, last_good_, main(), platform, !settled_};
+  return {settings,   *files_,   registry_, certificates, tenancy_, listened_,
+          last_good_, in_force_, main(),    platform,     !settled_};
 }
 
 // Reads what was listed, and gives each unit its files.
@@ -367,15 +370,33 @@ void Compiler::State::finish(Compiled& out) {
   out.fingerprint = digest.hex();
 }
 
+void Compiler::State::published() {
+  for (auto& [path, version] : delivered_) {
+    if (version == nullptr) {
+      in_force_.erase(path);
+    } else {
+      in_force_[path] = std::move(version);
+    }
+  }
+  delivered_.clear();
+}
+
 void Compiler::State::unpublished() {
+  base_.reset();  // the next one settles everything
+  delivered_.clear();
+  last_good_.begin();
   for (auto& [path, file] : known_) {
-    const auto before = served_before_.find(path);
-    file.served = before == served_before_.end() ? nullptr : before->second;
+    if (path == main_path_) continue;
+    const auto version = in_force_.find(path);
+    if (version != in_force_.end()) file.good = version->second;
+    // Nothing is lost if it cannot be written: the next compile tells.
+    if (file.good != nullptr) (void)last_good_.save(path, *file.good->bytes, version != in_force_.end());
   }
 }
 
-void Compiler::State::serve(SourceFile& file) {
-  file.served = file.use == Use::current ? file.current : file.use == Use::good ? file.good : nullptr;
+// It is to be in force.
+void Compiler::State::serve(const SourceFile& file) {
+  delivered_[file.path] = file.use == Use::current ? file.current : file.use == Use::good ? file.good : nullptr;
 }
 
 void Compiler::State::save(SourceFile& file, std::string& problem) {
@@ -395,7 +416,7 @@ void Compiler::State::save(SourceFile& file, std::string& problem) {
 }
 
 void Compiler::State::write(const SourceFile& file, std::string& problem) {
-  const auto saved = last_good_.save(file.path, *file.good->bytes, file.served != nullptr);
+  const auto saved = last_good_.save(file.path, *file.good->bytes, file.use != Use::out);
   later_.erase(file.path);
   if (saved) {
     unsaved_.erase(file.path);
@@ -425,8 +446,6 @@ Kept Compiler::State::keep() {
 void Compiler::State::settle(Compiled& out) {
   std::string problem;
   last_good_.begin();
-  served_before_.clear();
-  for (const auto& [path, file] : known_) served_before_.emplace(path, file.served);
   if (base_) {
     settle_changed(problem);
   } else {
@@ -434,6 +453,7 @@ void Compiler::State::settle(Compiled& out) {
     remember();
   }
   last_ = out.snapshot;
+  if (!options_.confirmed) published();
   serving_ = settled_ = true;
   if (problem.empty()) return;
   Problems problems(main().display, main().current->bytes);
@@ -458,6 +478,9 @@ void Compiler::State::settle_all(const routing::Snapshot& made, std::string& pro
     }
   }
   const auto gone = [&](const std::string& path) { return listed.count(path) == 0; };
+  for (const auto& [path, version] : in_force_) {
+    if (gone(path)) delivered_[path] = nullptr;
+  }
   std::erase_if(known_, [&](const auto& entry) { return gone(entry.first); });
   std::erase_if(later_, gone);
   prune_later_ = prune_later_ || listed != listed_before_;
@@ -479,6 +502,8 @@ Compiled Compiler::compile(Touched touched, const Accept& accept) {
 }
 
 void Compiler::reread() { state_->reread(); }
+
+void Compiler::published() { state_->published(); }
 
 void Compiler::unpublished() { state_->unpublished(); }
 

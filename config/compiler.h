@@ -76,6 +76,7 @@ struct CompilerOptions {
   std::optional<std::string> state_dir;
   std::shared_ptr<Files> files;            // null = the disk
   std::function<unsigned()> auto_workers;  // null = auto_workers() of config/workers.h
+  bool confirmed = false;  // published() or unpublished() tells what became of a compile; else all that is good serves
   std::function<std::vector<core::SocketAddress>()> machine_addresses =
       {};  // null = machine_addresses() of config/tenancy.h
   // The first good compile writes no last good bytes, which takes as long as linking: keep() does, when traffic is
@@ -104,7 +105,9 @@ class Compiler {
   Kept keep();
   // The next compile reads everything, whatever stamps say.
   void reread();
-  // What was compiled last could not be put in force: what was in force before is.
+  // With CompilerOptions::confirmed: what was compiled is in force now; or it cannot be put in force, and what was
+  // before still is.
+  void published();
   void unpublished();
   // The next compile reads and links everything.
   void forget();

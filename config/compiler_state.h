@@ -33,6 +33,7 @@ class Compiler::State {
   Compiled compile(Touched touched, const Accept& accept);
   Kept keep();
   void reread() { base_.reset(); }
+  void published();
   void unpublished();
   void forget() {
     base_.reset();
@@ -80,7 +81,7 @@ class Compiler::State {
   void list_watched();
   // What was compiled is in force now: remember it, forget what is gone.
   void settle(Compiled& out);
-  static void serve(SourceFile& file);
+  void serve(const SourceFile& file);
   void save(SourceFile& file, std::string& problem);
   // Its last good bytes.
   void write(const SourceFile& file, std::string& problem);
@@ -149,8 +150,10 @@ class Compiler::State {
   timespec began_{};
   Touched touched_;                                                                         // since the latest compile
   std::shared_ptr<routing::OwnAddresses> own_ = std::make_shared<routing::OwnAddresses>();  // of what is in force
-  routing::Listened listened_;                                          // of what was compiled last, which has tenants
-  std::map<std::string, std::shared_ptr<const Parsed>> served_before_;  // SourceFile::served, by path
+  routing::Listened listened_;  // of what was compiled last, which has tenants
+  // What is in force of the files, and what was delivered since; null: nothing.
+  std::map<std::string, std::shared_ptr<const Parsed>> in_force_;
+  std::map<std::string, std::shared_ptr<const Parsed>> delivered_;
   std::set<std::string> concerned_;  // tenants whose endpoints are to be judged again, by the compile at hand
   // What no unit contributes.
   struct General {

@@ -35,11 +35,10 @@ bool Linker::admit_upstreams(const FileSpec& file, const Scope& scope, Problems&
     };
     if (takes_from(first.file, problems, [&](const Had::Names& it) { return it.upstreams.count(name.text) != 0; })) {
       to_give_way_.push_back(
-          {{first.file, {first.line, first.column}, second(problems.origin(name.place)), problems.origin({}).file},
-           {name.place, second(first), first.file}});
+          {{first.file, {first.line, first.column}, second(problems.origin(name.place))}, {name.place, second(first)}});
       continue;
     }
-    clash(name.place, second(first), first.file, problems);
+    clash(name.place, second(first), problems);
     ok = false;
   }
   if (!admitted(ok, scope)) return false;
@@ -334,12 +333,16 @@ bool Linker::takes_from(const std::shared_ptr<const std::string>& other, const P
   return own > right(had(*other));
 }
 
-void Linker::clash(Place place, std::string message, std::shared_ptr<const std::string> with, Problems& problems) {
+void Linker::clash(Place place, std::string message, Problems& problems) {
   if (examining_ || problems.origin({}).file == main_) {
     problems.error(place, std::move(message));
   } else {
-    clashes_.push_back({place, std::move(message), std::move(with)});
+    clashes_.push_back({place, std::move(message)});
   }
+}
+
+bool Linker::is_examined(const Linked& among, const Linked::Claim& claim) const {
+  return examining_ && &among == &made_ && claim.file >= admitted_files_;
 }
 
 bool Linker::admitted(bool ok, const Scope& scope) {
@@ -375,11 +378,12 @@ bool Linker::check_free(const Linked& among, const Linked::Host& host, const Nam
     };
     const routing::Origin there{among.files[other->file], other->place.line, other->place.column};
     if (&among == &made_ && takes_from(there.file, problems, has)) {
-      to_give_way_.push_back({{there.file, other->place, stands(problems.origin(name.place)), problems.origin({}).file},
-                              {name.place, stands(there), there.file}});
+      to_give_way_.push_back(
+          {{there.file, other->place, stands(problems.origin(name.place))}, {name.place, stands(there)}});
       continue;
     }
-    clash(name.place, stands(there), &among == &made_ ? there.file : nullptr, problems);
+    clash(name.place, stands(there), problems);
+    if (is_examined(among, *other)) ++among_examined_;
     return false;
   }
   return true;
@@ -523,7 +527,8 @@ void Linker::examine_route(const RouteSpec& route, bool material, Problems& prob
   if (material && route.tls) report_refused(route, policy_of(route, problems).refused, problems);
 }
 
-void Linker::examine(const FileSpec& file, const Scope& scope, Problems& problems) {
+bool Linker::examine(const FileSpec& file, const Scope& scope, Problems& problems) {
+  among_examined_ = 0;
   scope_ = &scope;
   tenant_ = scope.tenant;
   if (!std::exchange(examining_, true)) {
@@ -541,8 +546,9 @@ void Linker::examine(const FileSpec& file, const Scope& scope, Problems& problem
     auto first = examined_.try_emplace(upstream.name.text, problems.origin(upstream.name.place)).first->second;
     if (found != named_.end()) first = found->second.origin;
     if (first.file == problems.origin({}).file) continue;
-    problems.error(upstream.name.place,
-                   "a second upstream " + quote(upstream.name.text) + "; the first stands at " + first.to_string());
+    clash(upstream.name.place,
+          "a second upstream " + quote(upstream.name.text) + "; the first stands at " + first.to_string(), problems);
+    if (found == named_.end()) ++among_examined_;
   }
   made_.files.push_back(problems.origin({}).file);
   for (const auto& tcp : file.tcp_listeners) examine_target(tcp.target, material, problems);
@@ -553,6 +559,7 @@ void Linker::examine(const FileSpec& file, const Scope& scope, Problems& problem
     made_.routes.push_back(nullptr);
     examine_route(route, material, problems);
   }
+  return problems.errors() == among_examined_;
 }
 
 void Linker::end_examining() {

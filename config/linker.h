@@ -66,13 +66,11 @@ class Linker {
     std::shared_ptr<const std::string> file;
     Place place;
     std::string message;
-    std::shared_ptr<const std::string> to;
   };
   // What a file was refused for, because another one has it.
   struct Clash {
     Place place;
     std::string message;
-    std::shared_ptr<const std::string> with;  // null: the main file, for a tenant's
   };
   // Whose file is admitted.
   struct Scope {
@@ -93,7 +91,8 @@ class Linker {
   [[nodiscard]] const std::vector<Clash>& clashes() const { return clashes_; }
   // What is wrong with a file that is set aside, besides what is wrong with it alone: everything is told at once.
   // Admits nothing, but for what is said of the files examined after it. After the routes of all files.
-  void examine(const FileSpec& file, const Scope& scope, Problems& problems);
+  // Returns whether it could be admitted beside those that are.
+  bool examine(const FileSpec& file, const Scope& scope, Problems& problems);
   // After the routes of all files: upstreams of this one that none of them uses (reminders.cc).
   void remind_of_unused(const FileSpec& file, Problems& problems) const;
   [[nodiscard]] LinkedPtr take(std::vector<std::shared_ptr<const Parsed>> sources);
@@ -144,7 +143,8 @@ class Linker {
   void note(const FileSpec* spec, Had::Names& names) const;
   template <typename Has>
   bool takes_from(const std::shared_ptr<const std::string>& other, const Problems& problems, Has has);
-  void clash(Place place, std::string message, std::shared_ptr<const std::string> with, Problems& problems);
+  void clash(Place place, std::string message, Problems& problems);
+  [[nodiscard]] bool is_examined(const Linked& among, const Linked::Claim& claim) const;
   bool check_free(const Linked& among, const Linked::Host& host, const Name& name, std::uint64_t listeners,
                   Problems& problems);
   // Ends an admission: those give way indeed only if the file that they make room for is admitted.
@@ -174,6 +174,7 @@ class Linker {
   std::unordered_map<std::string_view, Had> had_;                  // by file
   std::shared_ptr<const std::string> main_;                        // the main file, once it is admitted
   bool examining_ = false;
+  std::size_t among_examined_ = 0;  // clashes of the file at hand with those that are not admitted either
   // Of those that were admitted, behind which the examined ones stand.
   std::size_t admitted_claims_ = 0;
   std::size_t admitted_routes_ = 0;

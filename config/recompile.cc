@@ -224,6 +224,7 @@ void Compiler::State::settle_changed(std::string& problem) {
     }
   }
   for (const auto& path : changes_.gone) {
+    delivered_[path] = nullptr;
     known_.erase(path);
     listed_before_.erase(path);
     unsaved_.erase(path);

@@ -72,11 +72,14 @@ void Reloader::request() {
 
 void Reloader::rejected(routing::SnapshotPtr in_force) {
   const std::lock_guard lock(rejected_mutex_);
+  confirmed_ = in_force == nullptr;
   rejected_for_ = std::move(in_force);
+  if (!confirmed_) wake();  // what is kept of files is mended at once
 }
 
 void Reloader::take_rejection() {
   const std::lock_guard lock(rejected_mutex_);
+  if (std::exchange(confirmed_, false) && hooks_.published) hooks_.published();
   if (rejected_for_ == nullptr) return;
   if (hooks_.unpublished) hooks_.unpublished();
   publish(std::exchange(rejected_for_, nullptr), {});
@@ -193,6 +196,7 @@ void Reloader::run() {
   while (!stop_.load()) {
     wait();
     if (stop_.load()) return;
+    take_rejection();
     if (asked_.exchange(false)) {
       pending_.reset();
       const Patience patience(patience_);  // ends behind the delivery, which need not wait for its thread

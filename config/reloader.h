@@ -75,7 +75,8 @@ class Reloader {
     std::function<void()> reread{};
     // What a compile has left for when nothing else is to be done; again as long as it says Kept::some. May be empty.
     std::function<Kept()> keep{};
-    // Before a compile: what was delivered last could not be put in force. May be empty.
+    // Before a compile: what was delivered last is in force; or it could not be put in force. May be empty.
+    std::function<void()> published{};
     std::function<void()> unpublished{};
   };
 
@@ -135,6 +136,7 @@ class Reloader {
   std::atomic<bool> stop_{false};
   std::atomic<bool> asked_{false};
   std::mutex rejected_mutex_;
+  bool confirmed_ = false;             // what was delivered is in force
   routing::SnapshotPtr rejected_for_;  // what is in force in place of what was delivered; null = that is
   int wake_fd_ = -1;
 

@@ -37,7 +37,6 @@ struct SourceFile {
   std::shared_ptr<const std::string> display;  // as messages name it
   std::shared_ptr<const Parsed> current;       // null: it could not be read
   std::shared_ptr<const Parsed> good;          // null: none is known
-  std::shared_ptr<const Parsed> served;        // what of it is in force, or nothing
   bool good_served = false;                    // when the process ended that kept it
   bool asked_disk = false;                     // for a good version of an earlier process
   bool lost = false;                           // the good version did not fit and was given up

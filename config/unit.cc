@@ -20,7 +20,9 @@ void by_line(std::vector<Diagnostic>& diagnostics) {
   });
 }
 
-constexpr int max_tries = 3;  // of a file whose opponents were set aside, so that there is an end
+constexpr std::string_view cannot_be_used_either = "its last good version cannot be used either: ";
+constexpr int most_tries = 3;    // of a file that fell with others
+constexpr int most_passes = 32;  // then nothing of the unit's files changes
 
 bool broken(const SourceFile& file) { return file.current == nullptr || !file.current->ok || !file.barred.empty(); }
 
@@ -93,6 +95,9 @@ void Unit::recall(SourceFile& file, const LastGood& last_good) {
     auto parsed =
         parse_file(std::make_shared<const std::string>(std::move(kept->bytes)), file.path, file.display, false);
     if (parsed->ok) file.good = std::move(parsed);
+    if (file.good != nullptr && file.current != nullptr && *file.good->bytes == *file.current->bytes) {
+      file.good = file.current;
+    }
     file.good_served = kept->in_force;
   }
 }
@@ -112,7 +117,7 @@ void Unit::fail(SourceFile& file, std::vector<Diagnostic> diagnostics, const Las
     Diagnostic note;
     note.severity = Severity::warning;
     note.origin.file = file.display;
-    note.message = "its last good version cannot be used either: " + diagnostics.front().message;
+    note.message = std::string(cannot_be_used_either) + diagnostics.front().message;
     file.found.push_back(std::move(note));
   }
   file.linked.clear();
@@ -146,9 +151,10 @@ bool Unit::link(const Context& context, Problems& problems) {
   linked_ = nullptr;
   said_ = said();
   clashes_ = false;
-  beaten_.clear();
-  refused_.clear();
   tries_.clear();
+  by_name_.clear();
+  refused_.clear();
+  passes_ = 0;
   fresh_ = true;
   material_.emplace(context.files, most(context));
   loadable_ = most(context);
@@ -184,15 +190,21 @@ Linker::Doubt Unit::doubt(bool of_all) const {
   return doubt;
 }
 
-SourceFile& Unit::file_named(const std::string& display) const {
-  return **std::find_if(files.begin(), files.end(), [&](const SourceFile* file) { return *file->display == display; });
+SourceFile& Unit::file_named(const std::string& display) {
+  if (by_name_.empty()) {
+    for (SourceFile* file : files) by_name_.emplace(*file->display, file);
+  }
+  return *by_name_.at(display);
 }
 
 Linker::Held Unit::held(SourceFile& file, const Context& context) {
   clashes_ = true;
   Linker::Held held;
-  if (context.first) recall(file, context.last_good);
-  const Parsed* now = context.first && file.good_served ? file.good.get() : file.served.get();
+  recall(file, context.last_good);
+  const auto served = context.in_force.find(file.path);
+  const Parsed* now = context.first && file.good_served  ? file.good.get()
+                      : served != context.in_force.end() ? served->second.get()
+                                                         : nullptr;
   if (now != nullptr) {
     held.now = &now->spec;
   } else if (file.good != nullptr) {
@@ -204,9 +216,8 @@ Linker::Held Unit::held(SourceFile& file, const Context& context) {
 bool Unit::give_way(const Context& context, const Linker& linker) {
   std::map<SourceFile*, std::vector<Linker::Clash>> told;
   for (const auto& one : linker.giving_way()) {
-    told[&file_named(*one.file)].push_back({one.place, one.message, one.to});
+    told[&file_named(*one.file)].push_back({one.place, one.message});
   }
-  for (auto& [file, clashes] : told) beaten(*file, clashes);
   for (auto& [file, clashes] : told) refuse(*file, {}, clashes, context.last_good);
   return !told.empty();
 }
@@ -216,7 +227,6 @@ void Unit::refuse(SourceFile& file, std::vector<Diagnostic> diagnostics, const s
   Problems problems(file.display, file.in_force()->bytes);
   for (const auto& clash : clashes) problems.error(clash.place, clash.message);
   const bool current = file.use == Use::current;
-  if (current && !any_error(diagnostics) && beaten_.count(&file) == 0) beaten(file, clashes);
   if (current) {
     refused_[&file] = problems.take();
   } else {
@@ -225,37 +235,49 @@ void Unit::refuse(SourceFile& file, std::vector<Diagnostic> diagnostics, const s
   fail(file, std::move(diagnostics), last_good);
 }
 
-void Unit::beaten(const SourceFile& file, const std::vector<Linker::Clash>& clashes) {
-  if (file.use != Use::current) return;
-  auto& all = beaten_[&file];
-  all.clear();
-  for (const auto& clash : clashes) {
-    const SourceFile* other = clash.with == nullptr ? nullptr : &file_named(*clash.with);
-    all.push_back({other, other == nullptr ? nullptr : other->in_force()});
+// So many want what others had that it would take for ever to find out: what is in force stays as it is.
+void Unit::end_it(const Context& context) {
+  for (SourceFile* file : files) {
+    if (file == &context.main || file->use != Use::current) continue;
+    const auto served = context.in_force.find(file->path);
+    if (served != context.in_force.end() && served->second == file->current) continue;
+    Problems problems(file->display, nullptr);
+    problems.error({}, "it is left as it was: too many files here want what others have, one after the other",
+                   "change fewer of them at a time");
+    fail(*file, problems.take(), context.last_good);
   }
 }
 
-// Who was refused for nothing but what others had, which have not got it in the end, is tried again. False: nobody is.
-bool Unit::try_again() {
+// A version that fell, while others did, over what is not so in the end is tried again. False: there is none.
+bool Unit::try_again(Linker& linker, const Context& context, const std::set<const SourceFile*>& sound) {
   bool any = false;
   for (SourceFile* file : files) {
-    const auto at = beaten_.find(file);
-    if (at == beaten_.end() || file->use == Use::current || tries_[file] == max_tries) continue;
-    const bool stands = std::any_of(at->second.begin(), at->second.end(), [](const Opponent& one) {
-      return one.file == nullptr || one.file->in_force() == one.version;
-    });
-    if (stands) continue;
+    if (file->use == Use::current || tries_[file] == most_tries) continue;
+    if (sound.count(file) != 0) {
+      file->use = Use::current;
+      report_own(*file);
+    } else if (file->use == Use::out && file->barred.empty() && file->good != nullptr && file->good != file->current &&
+               admissible(*file, *file->good, linker, context)) {
+      file->use = Use::good;
+      std::erase_if(file->found, [](const Diagnostic& one) { return one.message.starts_with(cannot_be_used_either); });
+    } else {
+      continue;
+    }
     ++tries_[file];
-    beaten_.erase(at);
-    file->use = Use::current;
-    report_own(*file);
     any = true;
   }
   return any;
 }
 
+bool Unit::admissible(const SourceFile& file, const Parsed& version, Linker& linker, const Context& context) {
+  Problems problems(file.display, version.bytes);
+  return linker.examine(version.spec, {context.tenancy.find(file.binding.tenant), file.binding.folder, false, true},
+                        problems);
+}
+
 // False: some include was set aside.
 bool Unit::link_pass(const Context& context, bool& main_ok) {
+  if (++passes_ == most_passes) end_it(context);
   bound_in_force(context);
   Patterns patterns(tenant_.empty() ? Patterns::kNoLimit : Patterns::kMost, &patterns_);
   Linker linker({context.settings, context.registry, policies_, upstream_tls_, *material_, context.certificates,
@@ -292,11 +314,17 @@ bool Unit::link_pass(const Context& context, bool& main_ok) {
       return linker.admit_routes(spec, scope, problems);
     });
   }
-  if (give_way(context, linker) || !done || try_again()) return false;
+  if (give_way(context, linker) || !done) return false;
+  std::map<SourceFile*, Examined> examined;
+  std::set<const SourceFile*> sound;
   for (SourceFile* file : files) {
     if (file->use == Use::current) continue;
-    examine(*file, linker, context);
-    // It was tried often enough.
+    const auto at = examined.emplace(file, examine(*file, linker, context)).first;
+    if (at->second.sound) sound.insert(file);
+  }
+  if (passes_ < most_passes && try_again(linker, context, sound)) return false;
+  for (auto& [file, told] : examined) {
+    tell(*file, std::move(told));
     if (!any_error(file->found) && refused_.count(file) != 0) append(file->found, refused_[file]);
   }
   if (!main_ok) return done;
@@ -314,13 +342,18 @@ bool Unit::link_pass(const Context& context, bool& main_ok) {
   return true;
 }
 
-void Unit::examine(SourceFile& file, Linker& linker, const Context& context) {
-  if (file.current == nullptr || !file.current->readable || !file.barred.empty()) return;
+Unit::Examined Unit::examine(const SourceFile& file, Linker& linker, const Context& context) {
+  if (file.current == nullptr || !file.current->readable || !file.barred.empty()) return {};
   Problems problems(file.display, file.current->bytes);
-  linker.examine(file.current->spec,
-                 {context.tenancy.find(file.binding.tenant), file.binding.folder, &file == &context.main}, problems);
+  const bool admissible = linker.examine(
+      file.current->spec,
+      {context.tenancy.find(file.binding.tenant), file.binding.folder, &file == &context.main, false}, problems);
+  return {problems.take(), admissible && file.current->ok};
+}
+
+void Unit::tell(SourceFile& file, Examined examined) {
   // It may have come as far as to be told some of it.
-  for (auto& diagnostic : problems.take()) {
+  for (auto& diagnostic : examined.diagnostics) {
     if (std::find(file.found.begin(), file.found.end(), diagnostic) == file.found.end()) {
       file.found.push_back(std::move(diagnostic));
     }
@@ -338,7 +371,7 @@ void Unit::examine(const Context& context, Problems& problems) {
   names.any_name = names.any_name || !context.settings.sound.includes;
   Linker linker({context.settings, context.registry, policies, upstream_tls, material, context.certificates,
                  context.tenancy, context.listened, patterns, std::move(names), context.platform, nullptr});
-  for (SourceFile* file : files) examine(*file, linker, context);
+  for (SourceFile* file : files) tell(*file, examine(*file, linker, context));
 }
 
 void Unit::conclude(std::vector<Diagnostic> more) {

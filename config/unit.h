@@ -7,7 +7,10 @@
 
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
+#include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "config/last_good.h"
@@ -27,6 +30,7 @@ class Unit {
     const Tenancy& tenancy;
     const routing::Listened& listened;
     LastGood& last_good;
+    const std::map<std::string, std::shared_ptr<const Parsed>>& in_force;  // by path
     const SourceFile& main;
     const Linked* platform;  // null while the platform's own unit is linked
     bool first;              // nothing is in force yet but what was when the process before ended
@@ -75,18 +79,19 @@ class Unit {
   // Of the names in the files that are set aside, or in all.
   [[nodiscard]] Linker::Doubt doubt(bool of_all = false) const;
   bool link_pass(const Context& context, bool& main_ok);
-  static void examine(SourceFile& file, Linker& linker, const Context& context);
-
-  // A version that had what another file wanted; null: the main file's, in a tenant's unit.
-  struct Opponent {
-    const SourceFile* file;
-    const Parsed* version;
+  static bool admissible(const SourceFile& file, const Parsed& version, Linker& linker, const Context& context);
+  struct Examined {
+    std::vector<Diagnostic> diagnostics;
+    bool sound = false;  // it could be admitted after all
   };
+  static Examined examine(const SourceFile& file, Linker& linker, const Context& context);
+  static void tell(SourceFile& file, Examined examined);
+
   Linker::Held held(SourceFile& file, const Context& context);
-  void beaten(const SourceFile& file, const std::vector<Linker::Clash>& clashes);
   void refuse(SourceFile& file, std::vector<Diagnostic> diagnostics, const std::vector<Linker::Clash>& clashes,
               const LastGood& last_good);
-  bool try_again();
+  bool try_again(Linker& linker, const Context& context, const std::set<const SourceFile*>& sound);
+  void end_it(const Context& context);
 
   // What a file said, and whose it was, when it was linked.
   struct Said {
@@ -97,15 +102,16 @@ class Unit {
     friend bool operator==(const Said&, const Said&) = default;
   };
   [[nodiscard]] std::vector<Said> said() const;
-  [[nodiscard]] SourceFile& file_named(const std::string& display) const;  // there is one
+  [[nodiscard]] SourceFile& file_named(const std::string& display);  // there is one
 
   std::string tenant_;
   std::vector<Said> said_;  // by what is linked
   bool fresh_ = false;      // linked or reported, and not concluded
   bool clashes_ = false;
-  std::map<const SourceFile*, std::vector<Opponent>> beaten_;     // whose current versions were refused for that alone
-  std::map<const SourceFile*, std::vector<Diagnostic>> refused_;  // and what for
+  std::map<const SourceFile*, std::vector<Diagnostic>> refused_;  // for what others have
   std::map<const SourceFile*, int> tries_;
+  int passes_ = 0;
+  std::unordered_map<std::string_view, SourceFile*> by_name_;
   std::uint64_t loadable_ = 0;  // bytes of last good versions that may still be fetched from the disk
   TlsPolicies policies_;
   UpstreamTls upstream_tls_;

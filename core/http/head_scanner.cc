@@ -36,7 +36,7 @@ HeadScanner::State HeadScanner::feed(std::string_view piece) {
       case Place::line_cr:
         if (c != '\n') return refuse(400, "bare CR");
         place_ = Place::line_start;
-        first_line_over_ = true;
+        first_line_over_ = first_line_over_ || length_ + static_cast<std::size_t>(p - begin) <= limit_;
         continue;
       case Place::line_start:
         if (c == '\r') {

@@ -293,15 +293,99 @@ TEST_F(CompilerTest, WhatCouldNotBePutInForceHoldsNothing) {
   const auto write_hosts = [this](const std::string& file, const std::string& hosts) {
     write("routes.d/" + file, "routes: [{ hosts: [" + hosts + "], passthrough: \"10.0.0.1:443\" }]\n");
   };
-  write_hosts("b.yaml", "x.example.com, b.example.com");
+  for (const bool deleted : {false, true}) {
+    for (const bool restarted : {false, true}) {
+      SCOPED_TRACE(std::string(deleted ? "deleted " : "") + (restarted ? "restarted" : ""));
+      fs::remove_all(path("state"));
+      fs::remove(path("routes.d/a.yaml"));
+      write_hosts("b.yaml", "x.example.com, b.example.com");
+      const auto confirmed = [this] {
+        CompilerOptions options;
+        options.state_dir = path("state");
+        options.confirmed = true;
+        return std::make_unique<Compiler>(path("edgemux.yaml"), std::move(options));
+      };
+      auto it = confirmed();
+      it->compile();
+      it->published();
+      if (deleted) {
+        fs::remove(path("routes.d/b.yaml"));
+      } else {
+        write_hosts("b.yaml", "b.example.com");
+      }
+      write_hosts("a.yaml", "x.example.com, a.example.com");
+      EXPECT_THAT(it->compile().set_aside, IsEmpty());
+      EXPECT_THAT(it->compile().set_aside, IsEmpty()) << "as a file's stamp was young";
+      it->unpublished();
+      write_hosts("b.yaml", "x.example.com, b.example.com");
+      if (restarted && !deleted) it = confirmed();
+      EXPECT_THAT(it->compile().set_aside, ElementsAre(path("routes.d/a.yaml")));
+    }
+  }
+}
+
+TEST_F(CompilerTest, ManyThatAreWrongThemselvesSetNobodyAside) {
+  folder("routes.d");
+  main_file("include: [\"routes.d/*.yaml\"]\n");
+  const auto file = [this](const std::string& name, const std::string& upstream) {
+    write("routes.d/" + name + ".yaml", "upstreams: { u: { endpoints: [\"10.0.0.1:80\"] } }\nroutes: [{ host: " + name +
+                                            ".example.com, rules: [{ upstream: " + upstream + " }] }]\n");
+  };
+  for (int i = 10; i < 60; ++i) file("a" + std::to_string(i), "nowhere");
+  file("z", "u");
+  const auto c = compiler()->compile();
+  EXPECT_EQ(c.set_aside.size(), 50U);
+  EXPECT_EQ(route_of(c, 1, "z.example.com"), "z.example.com");
+}
+
+TEST_F(CompilerTest, NobodyFallsForAnUpstreamThatIsThereAfterAll) {
+  folder("routes.d");
+  main_file("include: [\"routes.d/*.yaml\"]\n");
+  const auto upstream = [](const char* name, const std::string& routes) {
+    return std::string("upstreams: { ") + name + ": { endpoints: [\"10.0.0.1:80\"] } }\nroutes:\n" +
+           "  - { host: y.example.com, rules: [{ upstream: " + name + " }] }\n" + routes;
+  };
+  const std::string good = "routes: [{ host: k.example.com, rules: [{ upstream: u }] }]\n";
+  for (const char* b : {"", ", frob: 1"}) {
+    SCOPED_TRACE(b);
+    write("routes.d/b.yaml", good);
+    write("routes.d/y.yaml", upstream("u", ""));
+    auto it = compiler();
+    it->compile();
+    // The upstream is renamed in a version that is refused itself; b is as it was, or broken.
+    if (*b != '\0')
+      write("routes.d/b.yaml", "routes: [{ host: k.example.com, rules: [{ upstream: u }]" + std::string(b) + " }]\n");
+    write("routes.d/y.yaml", upstream("u2", "  - { host: z.example.com, rules: [{ upstream: u3 }] }\n"));
+    for (const bool restarted : {false, true}) {
+      if (restarted) it = compiler();
+      const auto c = it->compile();
+      EXPECT_EQ(c.set_aside.size(), *b == '\0' ? 1U : 2U) << text(c);
+      EXPECT_EQ(route_of(c, 1, "k.example.com"), "k.example.com") << restarted;
+      EXPECT_EQ(route_of(c, 1, "y.example.com"), "y.example.com") << restarted;
+    }
+  }
+}
+
+TEST_F(CompilerTest, AnEndlessChainLeavesWhatIsInForceAsItIs) {
+  folder("routes.d");
+  main_file("include: [\"routes.d/*.yaml\"]\n");
+  constexpr int kFiles = 200;
+  const auto hosts = [](int n) { return "h" + std::to_string(n) + ".example.com"; };
+  const auto file = [&](int n, int host, const char* address) {
+    write("routes.d/" + std::to_string(1000 + n) + ".yaml",
+          "routes: [{ host: " + hosts(host) + ", passthrough: \"" + address + ":443\" }]\n");
+  };
+  for (int n = 0; n < kFiles; ++n) file(n, n, "10.0.0.1");
   const auto it = compiler();
   it->compile();
-  write_hosts("b.yaml", "b.example.com");
-  write_hosts("a.yaml", "x.example.com, a.example.com");
-  EXPECT_THAT(it->compile().set_aside, IsEmpty());
-  it->unpublished();
-  write_hosts("b.yaml", "x.example.com, b.example.com");
-  EXPECT_THAT(it->compile().set_aside, ElementsAre(path("routes.d/a.yaml")));
+  for (int n = 0; n + 1 < kFiles; ++n) file(n, n + 1, "10.0.0.2");
+  write("routes.d/" + std::to_string(1000 + kFiles - 1) + ".yaml", "routes: 7\n");
+  const auto c = it->compile();
+  for (int n = 0; n < kFiles; ++n) {
+    const auto route = *c.snapshot->listeners[1]->hosts.find(hosts(n));
+    EXPECT_EQ(std::get<routing::Passthrough>(route->action).upstream->name, "10.0.0.1:443") << n;
+  }
+  EXPECT_EQ(c.set_aside.size(), static_cast<std::size_t>(kFiles));
 }
 
 TEST_F(CompilerTest, ANewFileTakesNoHostOnTheListenerWhereAnotherServesIt) {

@@ -150,6 +150,29 @@ TEST_F(TenantsTest, AFileOfTwoOwnersIsNobodys) {
   EXPECT_EQ(c.snapshot->host_count, 0U);
 }
 
+TEST_F(TenantsTest, AMistypedTenantLosesNothingToANewcomer) {
+  write("tenants.d/a/b.yaml", "routes: [{ hosts: [x.a.example, k.a.example], passthrough: \"10.1.0.1:443\" }]\n");
+  CompilerOptions options;
+  options.state_dir = path("state");
+  const auto made = [&] { return std::make_unique<Compiler>(path("edgemux.yaml"), options); };
+  auto it = made();
+  it->compile();
+  write("tenants.d/a/a.yaml", "routes: [{ hosts: [x.a.example, z.a.example], passthrough: \"10.1.0.2:443\" }]\n");
+  for (const bool restarted : {false, true}) {
+    std::string typo = kMain;
+    write("edgemux.yaml", typo.replace(typo.find("  a: {"), 4, "  ab: "));
+    it->compile();
+    if (restarted) {
+      it = made();
+      it->compile();
+    }
+    write("edgemux.yaml", kMain);
+    const auto c = it->compile();
+    EXPECT_THAT(c.set_aside, ElementsAre(path("tenants.d/a/a.yaml"))) << restarted;
+    EXPECT_EQ(upstream(c, "x.a.example").name, "10.1.0.1:443");
+  }
+}
+
 TEST_F(TenantsTest, EqualClaimsAreAnErrorAndTheFirstHolds) {
   write(
       "edgemux.yaml",

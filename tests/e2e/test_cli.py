@@ -212,3 +212,18 @@ def test_a_main_file_that_fails_leaves_what_is_said_of_the_others(edge):
     until(lambda: edge.metrics().total("edgemux_reloads_total", result="failed") > 0, edge.log)
     assert edge.metrics().total("edgemux_config_files_set_aside") == 1
     assert "solved:" not in edge.log()
+
+
+def test_what_cannot_be_put_in_force_leaves_what_is_said_of_files(edge, tap):
+    """That one is broken whose last good version goes on serving, whatever was written since."""
+    broken = edge.folder / "broken.yaml"
+    broken.write_text("routes: [{ colour: red }]")
+    config = edge.base(routes=[{"host": "a.example", "passthrough": "127.0.0.1:9"}], include=["broken.yaml"])
+    edge.start(**{key: config[key] for key in ("routes", "include")})
+    broken.write_text("routes: []")
+    config["listeners"].append({"name": "taken", "bind": [f"127.0.0.1:{tap.port}"], "protocol": "http"})
+    edge.write(config)
+    edge.wait_log("cannot be put in force")
+    assert edge.metrics().total("edgemux_config_files_set_aside") == 1
+    code, out, _ = edgemux("status", "-c", edge.path, "--format", "json")
+    assert code == 0 and json.loads(out)["set_aside"] == [str(broken)]

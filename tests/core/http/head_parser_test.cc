@@ -397,6 +397,10 @@ TEST(HeadScanner, Limit) {
   EXPECT_EQ(scanner.feed("0"), HeadScanner::State::error);
   EXPECT_EQ(scanner.status(), 414);
   scanner.reset(10);
+  EXPECT_EQ(scanner.feed("GET /long"), HeadScanner::State::need_more);
+  EXPECT_EQ(scanner.feed("er\r\n\r\n"), HeadScanner::State::error);
+  EXPECT_EQ(scanner.status(), 414);
+  scanner.reset(10);
   EXPECT_EQ(scanner.feed("\r\n1\r\n6789"), HeadScanner::State::need_more);
   EXPECT_EQ(scanner.feed("0"), HeadScanner::State::error);
   EXPECT_EQ(scanner.status(), 431);
