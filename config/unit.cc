@@ -171,7 +171,7 @@ bool Unit::link(const Context& context, Problems& problems) {
     file->use = Use::current;
     set_aside(*file, context.last_good);
   }
-  // Every round but the last takes at least one version away.
+  // Every pass but the last takes at least one version away, or tries one again, which is done most_tries times.
   while (!link_pass(context, main_ok)) {
   }
   return main_ok;
