@@ -11,6 +11,11 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
+// A file that passes these hosts on.
+std::string passed(const std::string& hosts, const std::string& address = "10.0.0.1") {
+  return "routes: [{ hosts: [" + hosts + "], passthrough: \"" + address + ":443\" }]\n";
+}
+
 TEST_F(CompilerTest, ABrokenIncludeKeepsItsLastGoodBytesOverRestarts) {
   folder("routes.d");
   main_file("include: [\"routes.d/*.yaml\"]\n");
@@ -171,17 +176,14 @@ TEST_F(CompilerTest, ANewFileTakesNoHostThatAnotherServes) {
 TEST_F(CompilerTest, WhatServesNoMoreHoldsNothingAfterARestartEither) {
   folder("routes.d");
   const std::string all = "include: [\"routes.d/*.yaml\"]\n";
-  const auto hosts = [](const char* names, const char* address) {
-    return std::string("routes: [{ hosts: [") + names + "], passthrough: \"" + address + ":443\" }]\n";
-  };
   main_file(all);
-  write("routes.d/a.yaml", hosts("x.example.com, y.example.com", "10.0.0.1"));
+  write("routes.d/a.yaml", passed("x.example.com, y.example.com", "10.0.0.1"));
   auto it = compiler();
   it->compile();
   // The main file takes one of its hosts, so that all of it is out, and another file comes to the rest.
   main_file(all + "routes: [{ host: y.example.com, passthrough: \"10.0.0.9:443\" }]\n");
   it->compile();
-  write("routes.d/b.yaml", hosts("x.example.com, b.example.com", "10.0.0.2"));
+  write("routes.d/b.yaml", passed("x.example.com, b.example.com", "10.0.0.2"));
   EXPECT_THAT(it->compile().set_aside, ElementsAre(path("routes.d/a.yaml")));
   main_file(all);
   for (const bool restarted : {false, true}) {
@@ -252,15 +254,12 @@ TEST_F(CompilerTest, NobodyIsSetAsideForWhatHasComeToNothing) {
 TEST_F(CompilerTest, NobodyIsSetAsideForWhoHasGivenWay) {
   folder("routes.d");
   main_file("include: [\"routes.d/*.yaml\"]\n");
-  const auto write_hosts = [this](const std::string& file, const std::string& hosts) {
-    write("routes.d/" + file, "routes: [{ hosts: [" + hosts + "], passthrough: \"10.0.0.1:443\" }]\n");
-  };
-  write_hosts("a.yaml", "x.example.com");
-  write_hosts("c.yaml", "y.example.com");
+  write("routes.d/a.yaml", passed("x.example.com"));
+  write("routes.d/c.yaml", passed("y.example.com"));
   const auto it = compiler();
   it->compile();
-  write_hosts("a.yaml", "x.example.com, y.example.com, q.example.com");
-  write_hosts("b.yaml", "q.example.com");
+  write("routes.d/a.yaml", passed("x.example.com, y.example.com, q.example.com"));
+  write("routes.d/b.yaml", passed("q.example.com"));
   const auto c = it->compile();
   EXPECT_THAT(c.set_aside, ElementsAre(path("routes.d/a.yaml")));
   EXPECT_EQ(route_of(c, 1, "q.example.com"), "q.example.com");
@@ -290,15 +289,12 @@ TEST_F(CompilerTest, ARenamedListenerTakesNoHostFromWhoServesIt) {
 TEST_F(CompilerTest, WhatCouldNotBePutInForceHoldsNothing) {
   folder("routes.d");
   main_file("include: [\"routes.d/*.yaml\"]\n");
-  const auto write_hosts = [this](const std::string& file, const std::string& hosts) {
-    write("routes.d/" + file, "routes: [{ hosts: [" + hosts + "], passthrough: \"10.0.0.1:443\" }]\n");
-  };
   for (const bool deleted : {false, true}) {
     for (const bool restarted : {false, true}) {
       SCOPED_TRACE(std::string(deleted ? "deleted " : "") + (restarted ? "restarted" : ""));
       fs::remove_all(path("state"));
       fs::remove(path("routes.d/a.yaml"));
-      write_hosts("b.yaml", "x.example.com, b.example.com");
+      write("routes.d/b.yaml", passed("x.example.com, b.example.com"));
       const auto confirmed = [this] {
         CompilerOptions options;
         options.state_dir = path("state");
@@ -311,13 +307,13 @@ TEST_F(CompilerTest, WhatCouldNotBePutInForceHoldsNothing) {
       if (deleted) {
         fs::remove(path("routes.d/b.yaml"));
       } else {
-        write_hosts("b.yaml", "b.example.com");
+        write("routes.d/b.yaml", passed("b.example.com"));
       }
-      write_hosts("a.yaml", "x.example.com, a.example.com");
+      write("routes.d/a.yaml", passed("x.example.com, a.example.com"));
       EXPECT_THAT(it->compile().set_aside, IsEmpty());
       EXPECT_THAT(it->compile().set_aside, IsEmpty()) << "as a file's stamp was young";
       it->unpublished();
-      write_hosts("b.yaml", "x.example.com, b.example.com");
+      write("routes.d/b.yaml", passed("x.example.com, b.example.com"));
       if (restarted && !deleted) it = confirmed();
       EXPECT_THAT(it->compile().set_aside, ElementsAre(path("routes.d/a.yaml")));
     }
