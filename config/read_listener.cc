@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "config/settings.h"
+#include "routing/table/binds.h"
 
 namespace edgemux::config {
 namespace {
@@ -26,16 +27,11 @@ std::optional<routing::Bind> read_bind(const Node& node, Problems& problems) {
   return bind;
 }
 
-bool every_address(const core::SocketAddress& address) {
-  const auto bytes = address.bytes();
-  return std::all_of(bytes.begin(), bytes.end(), [](char c) { return c == 0; });
-}
-
 // Whether two sockets would ask for the same connections.
 bool collide(const routing::Bind& a, const routing::Bind& b) {
   if (a.address.port() != b.address.port()) return false;
   if (a == b || a.address == b.address) return true;
-  return every_address(a.address) && every_address(b.address) && (a.dual_stack || b.dual_stack);
+  return routing::every_address(a.address) && routing::every_address(b.address) && (a.dual_stack || b.dual_stack);
 }
 
 routing::ListenerSpec read_listener(const Node& node, Problems& problems) {

@@ -2,6 +2,8 @@
 
 #include <ifaddrs.h>
 
+#include "routing/table/binds.h"
+
 namespace edgemux::config {
 
 routing::TenantPtr TenantRegistry::make(routing::Tenant tenant) {
@@ -109,9 +111,7 @@ routing::Listened listened(const Settings& settings, std::vector<core::SocketAdd
   routing::Listened own;
   own.machine = std::move(machine);
   const auto add = [&](const core::SocketAddress& address) {
-    const auto bytes = address.bytes();
-    const bool any = bytes.find_first_not_of('\0') == std::string_view::npos;
-    if (any) {
+    if (routing::every_address(address)) {
       own.ports.push_back(address.port());
     } else {
       own.listeners.push_back(address);

@@ -7,6 +7,7 @@
 
 #include "core/base/log.h"
 #include "core/tls/ticket_keys.h"
+#include "routing/table/binds.h"
 
 namespace edgemux::listeners {
 
@@ -25,18 +26,9 @@ core::ListenOptions options_of(const routing::ListenerSpec& spec, const routing:
 
 std::string key_of(const routing::Bind& bind) { return bind.address.to_string() + (bind.dual_stack ? "+" : ""); }
 
-bool every_address(const core::SocketAddress& address) {
-  return address.bytes().find_first_not_of('\0') == std::string_view::npos;
-}
-
-bool covers(const routing::Bind& wide, const routing::Bind& other) {
-  if (!every_address(wide.address)) return false;
-  return wide.dual_stack || other.dual_stack || wide.address.is_v4() == other.address.is_v4();
-}
-
 // Whether both would be asked for the same connections.
 bool overlap(const routing::Bind& a, const routing::Bind& b) {
-  return a.address.port() == b.address.port() && (covers(a, b) || covers(b, a));
+  return a.address.port() == b.address.port() && (routing::covers(a, b) || routing::covers(b, a));
 }
 
 }  // namespace
