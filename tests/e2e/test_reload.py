@@ -278,8 +278,8 @@ def test_a_bind_is_widened_and_narrowed(edge):
     edge.start(as_yaml(table("1", "127.0.0.1")))
     for generation, addresses in enumerate([("",), ("127.0.0.1",), ("", "127.0.0.1"), ("0.0.0.0",)], 2):
         edge.write(table(str(generation), *addresses))
-        edge.wait_log(f"generation {generation}: 1 hosts")
-        until(lambda: answer(edge) == str(generation), edge.log)
+        edge.wait_generation(generation)
+        assert answer(edge) == str(generation)
 
 
 def test_a_port_goes_from_the_probes_to_a_listener(edge):
