@@ -151,10 +151,8 @@ void Process::live() {
                    metrics_->workers());
   }
   tell_ready();
-  if (waiting_ != nullptr) {
-    auto next = std::move(waiting_);
-    publish(next);
-  }
+  // Sockets would be opened again for a table that comes when we go.
+  if (auto next = std::move(waiting_); next != nullptr && terminations_ == 0) publish(next);
 }
 
 void Process::publish(const routing::SnapshotPtr& snapshot) {

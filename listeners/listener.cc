@@ -21,38 +21,33 @@ Listener::Listener(Worker& worker, std::shared_ptr<const routing::Listener> tabl
 
 Listener::~Listener() = default;
 
-void Listener::update(std::shared_ptr<const routing::Listener> table, const std::vector<int>& sockets) {
+void Listener::update(std::shared_ptr<const routing::Listener> table, const std::vector<WorkerSocket>& sockets) {
   table_ = std::move(table);
   removed_ = false;
   keep_only(sockets);
-  for (const int fd : sockets) {
-    if (std::any_of(sockets_.begin(), sockets_.end(), [fd](const Socket& socket) { return socket.fd == fd; })) continue;
+  for (const auto& [listener, descriptor] : sockets) {
+    const auto has_it = [&wanted = descriptor](const Socket& socket) { return socket.descriptor == wanted; };
+    if (listener != name_ || std::any_of(sockets_.begin(), sockets_.end(), has_it)) continue;
     auto on_accept = [this](int accepted, const core::SocketAddress& client) { accept(accepted, client); };
-    sockets_.push_back({fd, std::make_unique<core::Acceptor>(worker_.loop(), fd, std::move(on_accept))});
+    sockets_.push_back(
+        {descriptor, std::make_unique<core::Acceptor>(worker_.loop(), descriptor->fd(), std::move(on_accept))});
   }
 }
 
-void Listener::keep_only(const std::vector<int>& sockets) {
-  for (auto& socket : sockets_) {
-    if (std::find(sockets.begin(), sockets.end(), socket.fd) == sockets.end()) {
-      socket.acceptor->stop();
-      worker_.loop().retire(std::move(socket.acceptor));
-    }
-  }
-  std::erase_if(sockets_, [](const Socket& socket) { return socket.acceptor == nullptr; });
-}
-
-void Listener::stop_accepting() {
-  for (auto& socket : sockets_) {
-    socket.acceptor->accept_queued();
+void Listener::keep_only(const std::vector<WorkerSocket>& sockets) {
+  std::erase_if(sockets_, [&](Socket& socket) {
+    const auto next = std::find_if(sockets.begin(), sockets.end(),
+                                   [&](const WorkerSocket& other) { return other.descriptor == socket.descriptor; });
+    if (next != sockets.end() && next->listener == name_) return false;
+    if (next == sockets.end()) socket.acceptor->accept_queued();
     socket.acceptor->stop();
     worker_.loop().retire(std::move(socket.acceptor));
-  }
-  sockets_.clear();
+    return true;  // and with it the descriptor
+  });
 }
 
-void Listener::remove() {
-  stop_accepting();
+void Listener::remove(const std::vector<WorkerSocket>& sockets) {
+  keep_only(sockets);
   removed_ = true;
   removed_at_ = worker_.loop().now();
 }

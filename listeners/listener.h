@@ -14,6 +14,13 @@ namespace edgemux::listeners {
 
 class Worker;
 
+// One open socket of one listener, for one worker. Whoever lets it go last closes it: the worker, so that nobody comes
+// between its last accept and that.
+struct WorkerSocket {
+  std::string listener;
+  std::shared_ptr<const core::ListeningDescriptor> descriptor;
+};
+
 class Listener {
  public:
   Listener(Worker& worker, std::shared_ptr<const routing::Listener> table);
@@ -21,16 +28,17 @@ class Listener {
   Listener(const Listener&) = delete;
   Listener& operator=(const Listener&) = delete;
 
-  // Stops accepting on all sockets but these.
-  void keep_only(const std::vector<int>& sockets);
-  // The listener's part of a new snapshot, and the sockets to accept on from now on.
-  void update(std::shared_ptr<const routing::Listener> table, const std::vector<int>& sockets);
-  // No longer configured: accepts what is queued, then nothing more. Its connections end under the table that they came
-  // under, until forget_table().
-  void remove();
+  // Lets go all sockets but its own among `sockets`, which are everybody's. Of those that nobody has, it accepts what
+  // is queued.
+  void keep_only(const std::vector<WorkerSocket>& sockets);
+  // The listener's part of a new snapshot, and everybody's sockets: its own are accepted on from now on.
+  void update(std::shared_ptr<const routing::Listener> table, const std::vector<WorkerSocket>& sockets);
+  // No longer configured. Its connections end under the table that they came under, until forget_table().
+  void remove(const std::vector<WorkerSocket>& sockets);
   // For tunnels that stay: they need it no more.
   void forget_table();
-  void stop_accepting();
+  // Accepts what is queued, then nothing more.
+  void stop_accepting() { keep_only({}); }
 
   // A connection that counts already: the session that its protocol asks for. `destination`: what the client connected
   // to, where a PROXY header said so, else invalid.
@@ -51,7 +59,7 @@ class Listener {
 
  private:
   struct Socket {
-    int fd;
+    std::shared_ptr<const core::ListeningDescriptor> descriptor;
     std::unique_ptr<core::Acceptor> acceptor;
   };
   void accept(int fd, const core::SocketAddress& client);

@@ -14,6 +14,7 @@ namespace edgemux::listeners {
 namespace {
 
 constexpr std::uint64_t kDrainCheckMs = 20;
+constexpr std::uint64_t kLeaveMs = 3'000;  // a handshake takes no longer, or the client will begin anew
 
 core::ListenOptions options_of(const routing::ListenerSpec& spec, const routing::Bind& bind) {
   core::ListenOptions options;
@@ -29,6 +30,17 @@ std::string key_of(const routing::Bind& bind) { return bind.address.to_string() 
 // Whether both would be asked for the same connections.
 bool overlap(const routing::Bind& a, const routing::Bind& b) {
   return a.address.port() == b.address.port() && (routing::covers(a, b) || routing::covers(b, a));
+}
+
+// The listener that is asked for connections to `bind` now; null: none is.
+const routing::ListenerSpec* heir_of(const routing::Bind& bind, const routing::Snapshot& snapshot) {
+  for (const auto& listener : snapshot.listeners) {
+    const auto& binds = listener->spec.binds;
+    if (std::any_of(binds.begin(), binds.end(), [&](const auto& other) { return overlap(bind, other); })) {
+      return &listener->spec;
+    }
+  }
+  return nullptr;
 }
 
 }  // namespace
@@ -50,6 +62,7 @@ Server::Server(core::EventLoop& control, core::Metrics& metrics, AccessLog& acce
     : control_(control),
       metrics_(metrics),
       shared_{metrics, access_log, admission_, sources_, std::make_shared<core::TicketKeys>()},
+      leave_tick_([](void* self) { static_cast<Server*>(self)->end_leaving(); }, this),
       drain_tick_([](void* self) { static_cast<Server*>(self)->check_drained(); }, this) {}
 
 Server::~Server() {
@@ -65,14 +78,16 @@ core::Result<Server::Sockets> Server::open_missing(const routing::Snapshot& snap
       const auto options = options_of(listener->spec, bind);
       // Beside a wildcard address we may be in our own way, which is none: the more exact one gets the client.
       const auto ours = [&](const auto& entry) { return overlap(entry.second.bind, bind); };
-      const bool alone =
-          std::none_of(sockets_.begin(), sockets_.end(), ours) && std::none_of(opened.begin(), opened.end(), ours);
+      const auto goes = [&](const Leaving& leaving) { return overlap(leaving.socket.bind, bind); };
+      const bool alone = std::none_of(sockets_.begin(), sockets_.end(), ours) &&
+                         std::none_of(opened.begin(), opened.end(), ours) &&
+                         std::none_of(leaving_.begin(), leaving_.end(), goes);
       Socket socket;
       socket.bind = bind;
       for (unsigned i = 0; i < metrics_.workers(); ++i) {
         auto descriptor = core::ListeningDescriptor::open(bind.address, options, alone && i == 0);
         if (!descriptor) return core::fail("listener " + listener->spec.name + ": " + descriptor.error().message);
-        socket.descriptors.push_back(std::move(*descriptor));
+        socket.descriptors.push_back(std::make_shared<core::ListeningDescriptor>(std::move(*descriptor)));
       }
       opened.emplace(key, std::move(socket));
     }
@@ -103,37 +118,26 @@ void Server::adopt(const routing::SnapshotPtr& snapshot, Sockets opened, std::fu
   admission_.configure(snapshot->limits, connection_limit(snapshot->limits));
   sources_.configure(snapshot->limits);
   for (const auto& tenant : snapshot->tenants) tenant->state->configure(tenant->limits);
-  std::vector<std::string> wanted;
   for (const auto& listener : snapshot->listeners) {
     for (const auto& bind : listener->spec.binds) {
-      wanted.push_back(key_of(bind));
       const auto options = options_of(listener->spec, bind);
-      for (const auto& descriptor : sockets_.at(wanted.back()).descriptors) {
-        core::apply_tcp_options(descriptor.fd(), options.tcp);
-        listen(descriptor.fd(), options.backlog);  // an open socket takes a new backlog
+      for (const auto& descriptor : sockets_.at(key_of(bind)).descriptors) {
+        core::apply_tcp_options(descriptor->fd(), options.tcp);
+        listen(descriptor->fd(), options.backlog);  // an open socket takes a new backlog
       }
     }
   }
   snapshot_ = snapshot;
-  // What is no longer wanted is closed when no worker accepts on it any more.
-  auto finish = std::make_shared<std::function<void()>>([this, wanted = std::move(wanted), done = std::move(done)] {
-    std::erase_if(sockets_, [&](const auto& entry) {
-      return std::find(wanted.begin(), wanted.end(), entry.first) == wanted.end();
-    });
+  give_up_sockets();
+  auto finish = std::make_shared<std::function<void()>>([this, done = std::move(done)] {
     metrics_.generation.store(snapshot_->generation, std::memory_order_relaxed);
     metrics_.hosts.store(snapshot_->host_count, std::memory_order_relaxed);
     done();
   });
   auto left = std::make_shared<std::size_t>(workers_.size());
   for (std::size_t i = 0; i < workers_.size(); ++i) {
-    std::vector<WorkerSocket> own;
-    for (const auto& listener : snapshot->listeners) {
-      for (const auto& bind : listener->spec.binds) {
-        own.push_back({listener->spec.name, sockets_.at(key_of(bind)).descriptors[i].fd()});
-      }
-    }
     Worker* worker = workers_[i].get();
-    worker->post([this, worker, snapshot, own = std::move(own), left, finish] {
+    worker->post([this, worker, snapshot, own = sockets_of(i), left, finish] {
       auto before = worker->adopt(snapshot, own);
       // The old table dies on the control thread, if this was its last holder.
       control_.post([before = std::move(before), left, finish]() mutable {
@@ -144,18 +148,54 @@ void Server::adopt(const routing::SnapshotPtr& snapshot, Sockets opened, std::fu
   }
 }
 
+std::vector<WorkerSocket> Server::sockets_of(std::size_t worker) const {
+  std::vector<WorkerSocket> own;
+  for (const auto& listener : snapshot_->listeners) {
+    for (const auto& bind : listener->spec.binds) {
+      own.push_back({listener->spec.name, sockets_.at(key_of(bind)).descriptors[worker]});
+    }
+  }
+  for (const auto& [socket, until] : leaving_) {
+    own.push_back({heir_of(socket.bind, *snapshot_)->name, socket.descriptors[worker]});
+  }
+  return own;
+}
+
+void Server::give_up_sockets() {
+  std::erase_if(leaving_, [&](const Leaving& one) { return heir_of(one.socket.bind, *snapshot_) == nullptr; });
+  // What is in neither list is its workers' alone, and each closes its own.
+  std::erase_if(sockets_, [&](const auto& entry) {
+    const Socket& socket = entry.second;
+    const auto has_it = [&](const auto& listener) {
+      const auto& binds = listener->spec.binds;
+      return std::any_of(binds.begin(), binds.end(), [&](const auto& bind) { return key_of(bind) == entry.first; });
+    };
+    if (std::any_of(snapshot_->listeners.begin(), snapshot_->listeners.end(), has_it)) return false;
+    if (heir_of(socket.bind, *snapshot_) == nullptr) return true;
+    for (const auto& descriptor : socket.descriptors) descriptor->hide();
+    leaving_.push_back({socket, control_.now() + kLeaveMs});
+    return true;
+  });
+  if (!leaving_.empty()) control_.timers().arm(leave_tick_, leaving_.front().until);
+}
+
+void Server::end_leaving() {
+  std::erase_if(leaving_, [this](const Leaving& one) { return one.until <= control_.now(); });
+  if (!leaving_.empty()) control_.timers().arm(leave_tick_, leaving_.front().until);
+  for (std::size_t i = 0; i < workers_.size(); ++i) {
+    workers_[i]->post([worker = workers_[i].get(), own = sockets_of(i)] { worker->keep_only(own); });
+  }
+}
+
 void Server::drain(std::function<void(bool clean)> done) {
   drained_ = std::move(done);
   drain_until_ = control_.now() + static_cast<std::uint64_t>(snapshot_->timeouts.drain.count());
-  // When no worker accepts any more, the sockets are closed: new clients are refused, not left waiting.
-  auto left = std::make_shared<std::size_t>(workers_.size());
+  // Each worker closes its sockets when it has accepted what is queued: new clients are refused, not left waiting.
+  sockets_.clear();
+  leaving_.clear();
+  leave_tick_.cancel();
   for (auto& worker : workers_) {
-    worker->post([this, left, w = worker.get()] {
-      w->drain();
-      control_.post([this, left] {
-        if (--*left == 0) sockets_.clear();
-      });
-    });
+    worker->post([w = worker.get()] { w->drain(); });
   }
   control_.timers().arm(drain_tick_, control_.now() + kDrainCheckMs);
 }

@@ -45,15 +45,25 @@ class Server {
   [[nodiscard]] bool draining() const { return drained_ != nullptr; }
 
  private:
-  // One bind address: a descriptor per worker.
+  // One bind address: a descriptor per worker, who shares it.
   struct Socket {
     routing::Bind bind;
-    std::vector<core::ListeningDescriptor> descriptors;
+    std::vector<std::shared_ptr<const core::ListeningDescriptor>> descriptors;
   };
   using Sockets = std::map<std::string, Socket>;  // by the bind's address and kind
+  // One that is no longer configured, while another has its place: handshakes that had begun end there.
+  struct Leaving {
+    Socket socket;
+    std::uint64_t until;  // control loop's milliseconds
+  };
 
   core::Result<Sockets> open_missing(const routing::Snapshot& snapshot);
   void adopt(const routing::SnapshotPtr& snapshot, Sockets opened, std::function<void()> done);
+  // Those of the worker of that number, under the snapshot in force.
+  [[nodiscard]] std::vector<WorkerSocket> sockets_of(std::size_t worker) const;
+  // Gives up what the snapshot in force does not have.
+  void give_up_sockets();
+  void end_leaving();
   void check_drained();
 
   core::EventLoop& control_;
@@ -63,6 +73,8 @@ class Server {
   Shared shared_;
   std::vector<std::unique_ptr<Worker>> workers_;
   Sockets sockets_;
+  std::vector<Leaving> leaving_;  // the first to go first
+  core::Timer leave_tick_;
   routing::SnapshotPtr snapshot_;
   std::function<void(bool)> drained_;
   core::Timer drain_tick_;

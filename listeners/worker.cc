@@ -80,22 +80,16 @@ routing::SnapshotPtr Worker::adopt(routing::SnapshotPtr snapshot, const std::vec
   upstream_context_.response_timeout = snapshot_->timeouts.response;
   counts_sources_ =
       snapshot_->limits.connections_per_source != 0 || snapshot_->limits.new_connections_per_second_per_source != 0;
+  const auto& all = draining_ ? std::vector<WorkerSocket>{} : sockets;
   // First those that go: a socket may move from one listener to another.
   for (auto& listener : listeners_) {
     const bool stays = std::any_of(snapshot_->listeners.begin(), snapshot_->listeners.end(),
                                    [&](const auto& table) { return table->spec.name == listener->name(); });
     if (stays || listener->removed()) continue;
-    listener->remove();
+    listener->remove(all);
     drain_sessions(*listener);
   }
-  const auto sockets_of = [&](const std::string& listener) {
-    std::vector<int> own;
-    for (const auto& socket : sockets) {
-      if (socket.listener == listener) own.push_back(socket.fd);
-    }
-    return draining_ ? std::vector<int>{} : own;
-  };
-  for (auto& listener : listeners_) listener->keep_only(sockets_of(listener->name()));
+  keep_only(all);
   for (const auto& table : snapshot_->listeners) {
     auto found = std::find_if(listeners_.begin(), listeners_.end(),
                               [&](const auto& listener) { return listener->name() == table->spec.name; });
@@ -105,9 +99,13 @@ routing::SnapshotPtr Worker::adopt(routing::SnapshotPtr snapshot, const std::vec
     }
     // Connections of the other protocol finish what they do.
     if ((*found)->spec().protocol != table->spec.protocol) drain_sessions(**found);
-    (*found)->update(table, sockets_of(table->spec.name));
+    (*found)->update(table, all);
   }
   return before;
+}
+
+void Worker::keep_only(const std::vector<WorkerSocket>& sockets) {
+  for (auto& listener : listeners_) listener->keep_only(sockets);
 }
 
 void Worker::drain_sessions(const Listener& listener) {

@@ -42,12 +42,6 @@ struct Shared {
   std::shared_ptr<core::TicketKeys> ticket_keys;
 };
 
-// One open socket of one listener, for one worker.
-struct WorkerSocket {
-  std::string listener;
-  int fd;
-};
-
 class Worker {
  public:
   Worker(unsigned index, Shared& shared);
@@ -64,6 +58,8 @@ class Worker {
 
   // Takes a snapshot over, with the sockets to accept on from now on. Returns the one before.
   routing::SnapshotPtr adopt(routing::SnapshotPtr snapshot, const std::vector<WorkerSocket>& sockets);
+  // Lets go all sockets but these, which it has.
+  void keep_only(const std::vector<WorkerSocket>& sockets);
   // Stops accepting, lets sessions finish.
   void drain();
   // Closes everything that is left.

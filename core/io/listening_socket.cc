@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <cstring>
 
 namespace edgemux::core {
@@ -85,6 +86,12 @@ Result<ListeningDescriptor> ListeningDescriptor::open(const SocketAddress& wante
 ListeningDescriptor& ListeningDescriptor::operator=(ListeningDescriptor&& other) noexcept {
   std::swap(fd_, other.fd_);
   return *this;
+}
+
+void ListeningDescriptor::hide() const {
+  // The kernel looks for the listener of a SYN by its device, and for that of a handshake's end by the handshake.
+  const int none = INT_MAX;
+  setsockopt(fd_, SOL_SOCKET, SO_BINDTOIFINDEX, &none, sizeof none);
 }
 
 ListeningDescriptor::~ListeningDescriptor() {

@@ -29,6 +29,9 @@ class ListeningDescriptor {
   ListeningDescriptor& operator=(ListeningDescriptor&& other) noexcept;
   ~ListeningDescriptor();
   [[nodiscard]] int fd() const { return fd_; }
+  // For good: new clients find another socket that stands for their address, or none. Those whose handshake has begun
+  // still come to this one.
+  void hide() const;
 
  private:
   explicit ListeningDescriptor(int fd) : fd_(fd) {}

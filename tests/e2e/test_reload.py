@@ -8,6 +8,7 @@ import socket
 import pytest
 from support.broken import broken_configurations, good_text
 from support.hello import hello
+from support.load import Load
 from support.ports import free_port
 from support.proxy import edgemux, sanitized
 from support.site import HOST
@@ -280,6 +281,28 @@ def test_a_bind_is_widened_and_narrowed(edge):
         edge.write(table(str(generation), *addresses))
         edge.wait_generation(generation)
         assert answer(edge) == str(generation)
+    # The sockets that went are closed once nobody's handshake can be under way there.
+    until(lambda: listening(edge.http) == 2, lambda: f"{listening(edge.http)} sockets, not one for each worker", within=20)
+
+
+def listening(port):
+    """How many sockets listen on this port, at IPv4 and IPv6 addresses."""
+    rows = [row.split() for name in ("tcp", "tcp6") for row in open(f"/proc/net/{name}").read().splitlines()[1:]]
+    return sum(row[3] == "0A" and row[1].endswith(f":{port:04X}") for row in rows)
+
+
+def test_who_waits_at_a_socket_that_goes_is_served(site):
+    """Sockets come and go under new clients: whoever is in the queue of one is taken before it is closed."""
+    edge = site.edge
+    site.start(says("here"), workers=2)
+    with Load(site, connections=8, fresh=True) as load:
+        for number in range(20):
+            bind = f"127.0.0.1:{edge.http}" if number % 2 else f":{edge.http}"
+            generation = edge.generation()
+            edge.write(edge.base(listeners=[{"name": "http", "bind": [bind], "protocol": "http"}], routes=[says("here")]))
+            edge.wait_generation(generation + 1)
+            load.more(50)
+    assert load.bad == []
 
 
 def test_a_port_goes_from_the_probes_to_a_listener(edge):

@@ -51,6 +51,27 @@ TEST(ListeningDescriptor, SaysThatTheAddressIsNotOfThisMachine) {
   EXPECT_NE(opened.error().message.find("no such address"), std::string::npos) << opened.error().message;
 }
 
+TEST(ListeningDescriptor, HiddenLeavesNewClientsToAnotherOne) {
+  const auto wide = ListeningDescriptor::open(*SocketAddress::parse_ip("0.0.0.0", 0), {}, true);
+  ASSERT_TRUE(wide);
+  const SocketAddress address = loopback(address_of(wide->fd()).port());
+  const auto exact = ListeningDescriptor::open(address, {}, false);
+  ASSERT_TRUE(exact) << exact.error().message;
+  const auto queued = [](const ListeningDescriptor& listening) {
+    const int fd = accept4(listening.fd(), nullptr, nullptr, SOCK_NONBLOCK);
+    if (fd >= 0) close(fd);
+    return fd >= 0;
+  };
+  const int before = dial(address);
+  exact->hide();
+  const int after = dial(address);
+  EXPECT_TRUE(queued(*exact)) << "who came before";
+  EXPECT_FALSE(queued(*exact));
+  EXPECT_TRUE(queued(*wide)) << "who came after";
+  close(before);
+  close(after);
+}
+
 TEST(ListeningDescriptor, ClosesWhatItHeldWhenMoved) {
   auto first = ListeningDescriptor::open(loopback(), {}, true);
   auto second = ListeningDescriptor::open(loopback(), {}, true);

@@ -8,10 +8,11 @@ from .waiting import until
 
 
 class Load:
-    """GETs on kept connections, one after the other on each. `bad`: when each began that got no 200, and what it got."""
+    """GETs on kept connections, one after the other on each, or on fresh ones. `bad`: when each began that got no 200,
+    and what it got."""
 
-    def __init__(self, site, connections=6, target="/", transport="http"):
-        self.site, self.target, self.transport = site, target, transport
+    def __init__(self, site, connections=6, target="/", transport="http", fresh=False):
+        self.site, self.target, self.transport, self.fresh = site, target, transport, fresh
         self.bad, self.count, self._stop = [], 0, threading.Event()
         self._threads = [threading.Thread(target=self._run) for _ in range(connections)]
         for thread in self._threads:
@@ -26,9 +27,12 @@ class Load:
                 self.count += 1
                 if answer.status != 200:
                     self.bad.append((began, answer))
+                if not self.fresh:
+                    continue
             except (OSError, AssertionError) as error:
                 self.bad.append((began, error))
-                wire.close()
+            wire.close()
+            if not self._stop.is_set():
                 wire = self.site.wire(self.transport)
         wire.close()
 
