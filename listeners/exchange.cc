@@ -207,7 +207,7 @@ void Exchange::forward(core::RequestHead& head, std::string_view path, const rou
     silence().count() == 0 ? body_deadline_.cancel() : await_body(silence());
   }
   tries_.begin(filters, head.method, worker_.now());
-  send(request, false);
+  send(request, {&client_});
   if (request_done_) feed_mirrors({}, true);  // none, if the exchange is over
 }
 
@@ -216,13 +216,12 @@ milliseconds Exchange::silence() const {
   return rule_ == nullptr || rule_->filters == nullptr ? usual : rule_->filters->silence(usual);
 }
 
-void Exchange::send(const core::OutgoingRequest& request, bool fresh) {
+void Exchange::send(const core::OutgoingRequest& request, const routing::UpstreamPool::Wish& wish) {
   ++attempts_;
   tries_.try_begins(worker_.now());
-  const auto* avoid = fresh ? upstream_stream_.endpoint_state() : nullptr;
   // Asked for anew: while a try is waited for, nothing keeps the pool.
   routing::UpstreamPool& pool = worker_.pools().of(upstream_);
-  switch (pool.acquire(upstream_stream_, {&client_, fresh, avoid})) {
+  switch (pool.acquire(upstream_stream_, wish)) {
     case routing::UpstreamPool::Acquired::limit:
       return fail_upstream({UpstreamFailure::Kind::limit, pool.limit_reason()});
     case routing::UpstreamPool::Acquired::refused:
@@ -237,7 +236,7 @@ void Exchange::send(const core::OutgoingRequest& request, bool fresh) {
   }
   // A pooled connection may turn out to have been closed by the upstream just before: the request goes out again. So
   // does one with which a shared connection did nothing.
-  const bool bodiless = request_done_ && bytes_in_ == 0 && !wants_upgrade_;
+  const bool bodiless = bytes_in_ == 0 && (request_done_ || wants_upgrade_);
   const bool affordable = session_->may_keep(0);
   repeatable_ = upstream_stream_.reused() && bodiless && idempotent(request.kind) && affordable;
   whole_ = upstream_stream_.shared() && bodiless && affordable;
@@ -313,10 +312,10 @@ void Exchange::feed_mirrors(std::span<const char> data, bool end) {
   for (auto& copy : std::exchange(mirrors_, {})) worker_.mirrors().send(std::move(copy));
 }
 
-void Exchange::retry() {
+void Exchange::retry(bool fresh, const routing::EndpointState* avoid) {
   worker_.metrics().upstream_retries.add();
   std::vector<Field> fields;
-  send(saved_->request(fields), true);
+  send(saved_->request(fields), {&client_, fresh, avoid});
   upstream_stream_.flush();
   throttle();
 }
@@ -324,6 +323,8 @@ void Exchange::retry() {
 bool Exchange::pay_for_retry() { return upstream_->state->runtime().retries.take(); }
 
 void Exchange::retry_later() {
+  // A kept connection may be too old; one that others share, with an answer just come on it, is not.
+  retry_fresh_ = !upstream_stream_.shared();
   release_upstream();
   if (stage_ == Stage::over) return;
   stage_ = Stage::connecting;
@@ -331,7 +332,7 @@ void Exchange::retry_later() {
   tries_.pause(worker_.now(), worker_.random());
 }
 
-void Exchange::on_next_try() { retry(); }
+void Exchange::on_next_try() { retry(retry_fresh_, upstream_stream_.endpoint_state()); }
 
 void Exchange::on_try_timeout() {
   give_up_upstream(rule_->filters->try_timeout);
@@ -572,9 +573,11 @@ void Exchange::on_upstream_failed(const UpstreamFailure& failure) {
   const bool lost = failure.kind == UpstreamFailure::Kind::reset || failure.kind == UpstreamFailure::Kind::closed;
   const bool stale = failure.reused && !failure.answered && lost;
   const bool untouched = failure.unprocessed && lost && whole_ && attempts_ <= kMostUntouched;
-  if (((stale && repeatable_) || untouched) && !head_sent_) {
-    repeatable_ = false;
-    return retry();
+  // Of an upgrade, bytes of the tunnel may have come since.
+  if (!head_sent_ && bytes_in_ == 0) {
+    const bool repeats = std::exchange(repeatable_, false);
+    if (stale && repeats) return retry(true, nullptr);  // the endpoint may be as well as ever
+    if (untouched) return retry(true, upstream_stream_.endpoint_state());
   }
   if (!head_sent_ && tries_.follows(failure) && pay_for_retry()) return retry_later();
   fail_upstream(failure);

@@ -94,12 +94,12 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
                 std::string_view path);
   void settle_forwarding(core::RequestHead& head);
   void forward(core::RequestHead& head, std::string_view path, const routing::UpstreamPtr& upstream, bool end);
-  void send(const core::OutgoingRequest& request, bool fresh);
+  void send(const core::OutgoingRequest& request, const routing::UpstreamPool::Wish& wish);
   // How long the upstream may be silent; 0 = for ever.
   [[nodiscard]] routing::milliseconds silence() const;
   void continue_body();
   void too_many_fields();
-  void retry();
+  void retry(bool fresh, const routing::EndpointState* avoid);
   // Gives this try up; the next one comes after a pause.
   void retry_later();
   // Retries are at most a fifth of the upstream's requests; see retry_budget.h.
@@ -204,7 +204,8 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   std::uint32_t attempts_ = 0;
   std::uint16_t status_ = 0;
   Stage stage_ = Stage::over;
-  bool repeatable_ = false;  // what is saved has no body and is safe to repeat
+  bool retry_fresh_ = false;  // the next try goes on a connection of its own
+  bool repeatable_ = false;   // what is saved has no body and is safe to repeat
   bool whole_ = false;  // a copy without a body is there: it may be sent elsewhere if the upstream did nothing with it
   bool has_id_ = false;
   bool request_done_ = false;

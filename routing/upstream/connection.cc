@@ -40,8 +40,9 @@ void UpstreamConnection::expect(UpstreamStream& stream) {
   stream.attempts_ = 0;
   stream.endpoint_text_ = {};
   stream.endpoint_state_ = nullptr;
-  stream.reused_ = stream.answered_ = stream.complete_ = stream.paused_ = stream.awaiting_ = stream.touched_ = false;
-  stream.unconsumed_ = 0;
+  stream.reused_ = stream.answered_ = stream.complete_ = false;
+  stream.paused_ = stream.awaiting_ = stream.touched_ = false;
+  stream.unconsumed_ = stream.kept_back_ = 0;
   waiting_.push_back(&stream);
 }
 
@@ -54,7 +55,7 @@ void UpstreamConnection::attach(UpstreamStream& stream) {
   stream.endpoint_state_ = endpoint_->state.get();
   stream.reused_ = requests_ > 0;
   stream.answered_ = stream.complete_ = stream.paused_ = stream.awaiting_ = stream.touched_ = false;
-  stream.unconsumed_ = 0;
+  stream.unconsumed_ = stream.kept_back_ = 0;
   ++requests_;
   ++in_use_;
   pool_.charge(*endpoint_);
@@ -297,6 +298,7 @@ void UpstreamConnection::read() {
     if (kept > 0) stash_.resize(kept + result.bytes);
     if (result.status == core::IoStatus::ok) {
       counts_.received += result.bytes;
+      heard_at_ = context_.loop.now();
       if (!receive(kept > 0 ? std::span<char>(stash_) : buffer.first(result.bytes))) return;
       continue;
     }
@@ -312,10 +314,10 @@ void UpstreamConnection::read() {
       if (codec_->end_of_input()) {
         end_event();
       } else {
-        const bool answered = std::any_of(streams_.begin(), streams_.end(),
-                                          [](const UpstreamStream* s) { return s != nullptr && s->answered_; });
-        fail(UpstreamFailure::Kind::closed, answered ? "it closed the connection in the middle of its answer"
-                                                     : "it closed the connection without an answer");
+        const bool begun = std::any_of(streams_.begin(), streams_.end(),
+                                       [](const UpstreamStream* s) { return s != nullptr && s->answered_; });
+        fail(UpstreamFailure::Kind::closed, begun || kept > 0 ? "it closed the connection in the middle of its answer"
+                                                              : "it closed the connection without an answer");
       }
       return;
     }
@@ -330,7 +332,6 @@ void UpstreamConnection::read() {
 
 bool UpstreamConnection::receive(std::span<char> bytes) {
   if (!codec_->multiplexed() && !streams_.empty() && streams_[0] != nullptr) {
-    streams_[0]->answered_ = true;
     streams_[0]->touched_ = true;
     streams_[0]->touch();
   }
@@ -359,7 +360,6 @@ UpstreamStream* UpstreamConnection::touched(core::StreamId id) {
   UpstreamStream* stream = stream_of(id);
   if (stream == nullptr) return nullptr;
   stream->touched_ = true;
-  stream->answered_ = true;
   if (codec_->multiplexed()) stream->touch();
   return stream;
 }
@@ -377,7 +377,10 @@ void UpstreamConnection::end_event() {
 void UpstreamConnection::on_response(core::StreamId id, core::ResponseHead& head, bool end) {
   UpstreamStream* stream = touched(id);
   if (stream == nullptr) return;
-  if (head.status >= 200) pool_.succeeded(*endpoint_);
+  if (head.status >= 200 || head.status == 101) {
+    stream->answered_ = proven_ = true;
+    pool_.succeeded(*endpoint_);
+  }
   stream->complete_ = end;
   stream->observer_.on_upstream_response(head, end);
 }
@@ -425,7 +428,7 @@ void UpstreamConnection::on_capacity() { room_ = true; }
 
 void UpstreamConnection::fail_stream(UpstreamStream& stream, UpstreamFailure failure) {
   if (!codec_->multiplexed()) return fail(failure.kind, failure.detail);
-  judge(failure.kind, stream.reused_);
+  judge(failure.kind, stream.answered_ || failure.unprocessed, false);
   failure.detail = endpoint_->text + ": " + failure.detail;
   auto& observer = stream.observer_;
   detach(stream);
@@ -434,7 +437,11 @@ void UpstreamConnection::fail_stream(UpstreamStream& stream, UpstreamFailure fai
 
 void UpstreamConnection::fail(UpstreamFailure::Kind kind, const std::string& detail) {
   UpstreamFailure failure{kind, detail, false, false, false};
-  if (in_use_ > 0) judge(kind, requests_ > 1);
+  if (in_use_ > 0) {
+    const bool answered = std::all_of(streams_.begin(), streams_.end(),
+                                      [](const UpstreamStream* s) { return s == nullptr || s->answered_; });
+    judge(kind, answered, proven_);
+  }
   // What the connector says names every endpoint that it tried.
   if (!failure.detail.empty() && stream_ != nullptr && endpoint_ != nullptr)
     failure.detail = endpoint_->text + ": " + failure.detail;
@@ -459,14 +466,24 @@ void UpstreamConnection::fail(UpstreamFailure::Kind kind, const std::string& det
   }
 }
 
-// Whether the failure says something about the endpoint.
-void UpstreamConnection::judge(UpstreamFailure::Kind kind, bool reused) {
+void UpstreamConnection::judge(UpstreamFailure::Kind kind, bool answered, bool kept) {
   using Kind = UpstreamFailure::Kind;
-  // A connection that was kept may just have been too old.
-  if (kind == Kind::timeout || kind == Kind::bad_response ||
-      (!reused && (kind == Kind::reset || kind == Kind::closed))) {
-    pool_.failed(*endpoint_);
-  }
+  const bool lost = kind == Kind::reset || kind == Kind::closed;
+  if (kind == Kind::bad_response || (!answered && (kind == Kind::timeout || (lost && !kept)))) pool_.failed(*endpoint_);
+}
+
+void UpstreamConnection::blame_attempt(UpstreamStream& stream, std::chrono::milliseconds fair) {
+  const Connector::Aim aim = connector_ != nullptr ? connector_->aim() : Connector::Aim{endpoint_, connected_at_};
+  if (aim.endpoint == nullptr) return;
+  stream.endpoint_text_ = aim.endpoint->text;
+  stream.endpoint_state_ = aim.endpoint->state.get();
+  // For all that wait it is one failure: that of the last to give it up.
+  const bool long_enough = context_.loop.now() - aim.since >= static_cast<std::uint64_t>(fair.count());
+  if (long_enough && waiting_.size() == 1) pool_.failed(*aim.endpoint);
+}
+
+void UpstreamConnection::doubt(std::uint64_t since) {
+  if (codec_->multiplexed() && heard_at_ <= since) mute_ = true;
 }
 
 void UpstreamConnection::timed_out() {

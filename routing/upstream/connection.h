@@ -117,7 +117,13 @@ class UpstreamConnection final : public core::Retirable,
   // Fails every stream and closes.
   void fail(UpstreamFailure::Kind kind, const std::string& detail);
   void fail_stream(UpstreamStream& stream, UpstreamFailure failure);
-  void judge(UpstreamFailure::Kind kind, bool reused);
+  // Whether the failure says something about the endpoint. `answered`: there was an answer, or the request was not
+  // taken. `kept`: the connection may just have been too old.
+  void judge(UpstreamFailure::Kind kind, bool answered, bool kept);
+  // See UpstreamStream::blame(): the stream waits for the connection.
+  void blame_attempt(UpstreamStream& stream, std::chrono::milliseconds fair);
+  // A request has waited in vain since then: a shared connection on which nothing at all has come takes no more.
+  void doubt(std::uint64_t since);
   void end_charge();
   void timed_out();
 
@@ -139,7 +145,8 @@ class UpstreamConnection final : public core::Retirable,
   core::Timer deadline_;                  // of an unused connection, and of the TLS handshake
   core::Deferred again_;
   std::uint64_t connected_at_ = 0;
-  std::uint64_t took_at_ = 0;  // loop milliseconds: when it last took bytes
+  std::uint64_t took_at_ = 0;   // loop milliseconds: when it last took bytes
+  std::uint64_t heard_at_ = 0;  // and when it last sent any
   std::uint64_t requests_ = 0;
   UpstreamStream::Counts counts_;
   core::ChainLink<UpstreamConnection> in_room_;  // while listed_
@@ -149,7 +156,8 @@ class UpstreamConnection final : public core::Retirable,
   std::size_t slot_ = SIZE_MAX;                  // of its endpoint in the pool's present set; SIZE_MAX = not in it
   unsigned attempts_ = 0;
   State state_ = State::connecting;
-  bool mute_ = false;          // HTTP/2: timeouts.connect went by without its SETTINGS
+  bool mute_ = false;          // HTTP/2: timeouts.connect went by without its SETTINGS, or a request's time in silence
+  bool proven_ = false;        // an answer has begun on it
   bool room_ = false;          // on_capacity() was called in this event
   bool listed_ = false;        // the pool may lend it
   bool parked_ = false;        // counted as idle

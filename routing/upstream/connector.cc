@@ -171,7 +171,16 @@ void Connector::outpaced_by_other_family(const Endpoint& slow) {
   slow.state->outpaced_until.store(loop_.now() + kRemembered, std::memory_order_relaxed);
 }
 
+Connector::Aim Connector::aim() const {
+  const auto since = [this](std::uint64_t ends) { return ends - static_cast<std::uint64_t>(timeout_.count()); };
+  if (first_.running()) return {&endpoints_->endpoints[first_.endpoint], since(first_.ends)};
+  if (second_.running()) return {&endpoints_->endpoints[second_.endpoint], since(second_.ends)};
+  if (standing_ends_ == 0) return {};
+  return {&endpoints_->endpoints[standing_], since(standing_ends_)};
+}
+
 void Connector::go_on(ConnectFailure::Kind kind, const std::string& why) {
+  standing_ends_ = 0;
   note_failure(standing_, kind, why);
   try_next();
 }

@@ -61,6 +61,13 @@ class Connector final : private core::StreamObserver {
   void start(bool speaks_first = true);
   // After on_connected(), whose connection has been given up: the endpoint counts as one that failed.
   void go_on(ConnectFailure::Kind kind, const std::string& why);
+  // The endpoint that is asked for a connection, or has to be agreed with after on_connected(), and since when (loop
+  // milliseconds). Null: none is.
+  struct Aim {
+    const Endpoint* endpoint = nullptr;
+    std::uint64_t since = 0;
+  };
+  [[nodiscard]] Aim aim() const;
   // Loop milliseconds: when the time for the endpoint of on_connected() is over.
   [[nodiscard]] std::uint64_t attempt_ends() const { return standing_ends_; }
   [[nodiscard]] const std::shared_ptr<const EndpointSet>& endpoints() const { return endpoints_; }

@@ -56,10 +56,14 @@ void UpstreamPool::sort_anew() {
   }
 }
 
-UpstreamPool::Pick UpstreamPool::pick(const Wish& wish) {
+std::uint64_t UpstreamPool::source_of(const Wish& wish) const {
+  const bool asked = upstream_->balance.kind == Balance::source_hash && wish.client != nullptr;
+  return asked ? source_hash(*wish.client) : 0;
+}
+
+UpstreamPool::Pick UpstreamPool::pick(std::uint64_t source, const EndpointState* avoid) {
   refresh();
-  const bool by_source = upstream_->balance.kind == Balance::source_hash && wish.client != nullptr;
-  return {endpoints_, balancer_.pick(by_source ? source_hash(*wish.client) : 0, wish.avoid)};
+  return {endpoints_, balancer_.pick(source, avoid)};
 }
 
 void UpstreamPool::charge(const Endpoint& endpoint) const {
@@ -166,7 +170,7 @@ bool UpstreamPool::wait_for_place(PlaceTurn& turn) {
     return false;
   }
   turn.begin(*this);
-  queue({nullptr, &turn, 0});
+  queue({nullptr, &turn});
   return true;
 }
 
@@ -179,9 +183,10 @@ UpstreamPool::Acquired UpstreamPool::acquire(UpstreamStream& stream, const Wish&
   used_ = true;
   if (!upstream_->transport.refused.empty()) return Acquired::refused;
   if (!lease_request(stream)) return overflow("limits.requests is reached");
+  stream.source_ = source_of(wish);
   // Nobody overtakes those that wait.
-  if (!waiting_.empty()) return wait_for_place(stream, wish);
-  Pick choice = pick(wish);
+  if (!waiting_.empty()) return wait_for_place(stream);
+  Pick choice = pick(stream.source_, wish.avoid);
   if (!wish.fresh) {
     if (UpstreamConnection* connection = find_room(choice.first); connection != nullptr) {
       lend(*connection, stream);
@@ -200,7 +205,7 @@ UpstreamPool::Acquired UpstreamPool::acquire(UpstreamStream& stream, const Wish&
     connection->expect(stream);
     return Acquired::waiting;
   }
-  if (!lease()) return wait_for_place(stream, wish);
+  if (!lease()) return wait_for_place(stream);
   connect(stream, std::move(choice));
   return Acquired::waiting;
 }
@@ -224,14 +229,13 @@ void UpstreamPool::connect(UpstreamStream& stream, Pick choice) {
 
 // ---- waiting for a place ----
 
-UpstreamPool::Acquired UpstreamPool::wait_for_place(UpstreamStream& stream, const Wish& wish) {
+UpstreamPool::Acquired UpstreamPool::wait_for_place(UpstreamStream& stream) {
   if (!may_wait()) {
     end_request(stream);
     return overflow(upstream_->max_pending == 0 ? "limits.connections is reached" : "limits.pending is reached");
   }
   stream.begin_waiting(*this);
-  const bool by_source = upstream_->balance.kind == Balance::source_hash && wish.client != nullptr;
-  queue({&stream, nullptr, by_source ? source_hash(*wish.client) : 0});
+  queue({&stream, nullptr});
   return Acquired::waiting;
 }
 
@@ -270,14 +274,14 @@ UpstreamConnection* UpstreamPool::find_in_the_making(const Pick& choice) const {
 void UpstreamPool::move_on(UpstreamStream& stream) {
   auto& others = stream.connection_->waiting_;
   others.erase(std::find(others.begin(), others.end(), &stream));
-  Pick choice = pick({});
+  Pick choice = pick(stream.source_, nullptr);
   if (UpstreamConnection* connection = find_in_the_making(choice); connection != nullptr) {
     return connection->expect(stream);
   }
   if (lease()) return connect(stream, std::move(choice));
   stream.connection_ = nullptr;
   stream.state_ = UpstreamStream::State::none;
-  if (wait_for_place(stream, {}) == Acquired::waiting) return;
+  if (wait_for_place(stream) == Acquired::waiting) return;
   stream.observer_.on_upstream_failed({UpstreamFailure::Kind::limit, limit_reason_});
 }
 
@@ -311,7 +315,7 @@ void UpstreamPool::serve_waiting() {
       continue;
     }
     refresh();
-    const std::size_t turn = balancer_.pick(first.source);
+    const std::size_t turn = balancer_.pick(first.stream->source_);
     UpstreamConnection* connection = find_room(turn);
     if (connection == nullptr && lease()) {
       stop_waiting(*first.stream);

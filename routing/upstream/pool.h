@@ -44,7 +44,7 @@ class UpstreamPool final : private PlaceBoard::Member {
     std::shared_ptr<const EndpointSet> endpoints;
     std::size_t first;
   };
-  Pick pick(const Wish& wish);
+  Pick pick(const Wish& wish) { return pick(source_of(wish), wish.avoid); }
   // Takes a connection's place in limits.connections; false when it is reached, or others wait for one. For tunnels;
   // give_place() ends it. The pool lives for as long as a place is held.
   bool take_place();
@@ -85,6 +85,9 @@ class UpstreamPool final : private PlaceBoard::Member {
   void end_lease();
   static constexpr std::size_t kNoSlot = SIZE_MAX;
   Acquired overflow(const char* reason);
+  // 0 where the balance does not ask for it.
+  [[nodiscard]] std::uint64_t source_of(const Wish& wish) const;
+  Pick pick(std::uint64_t source, const EndpointState* avoid);
   bool lease_request(UpstreamStream& stream);
   void end_request(UpstreamStream& stream);
   // Where the connection's endpoint stands in the present set.
@@ -100,7 +103,7 @@ class UpstreamPool final : private PlaceBoard::Member {
   void sort_anew();
   void list(UpstreamConnection& connection);
   void unlist(UpstreamConnection& connection);
-  Acquired wait_for_place(UpstreamStream& stream, const Wish& wish);
+  Acquired wait_for_place(UpstreamStream& stream);
   // False: the queue is full.
   bool may_wait();
   struct Waiting;
@@ -142,7 +145,6 @@ class UpstreamPool final : private PlaceBoard::Member {
   struct Waiting {
     UpstreamStream* stream;  // or
     PlaceTurn* tunnel;
-    std::uint64_t source;
   };
   std::deque<Waiting> waiting_;  // for a place
   core::Deferred serve_;

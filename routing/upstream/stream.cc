@@ -43,7 +43,17 @@ void UpstreamStream::send_trailers(const core::FieldList& fields) {
 bool UpstreamStream::shared() const { return state_ == State::ready && connection_->codec_->multiplexed(); }
 
 void UpstreamStream::flush() {
-  if (state_ == State::ready) connection_->flush();
+  if (state_ != State::ready) return;
+  connection_->flush();
+  note_kept_back();
+}
+
+void UpstreamStream::note_kept_back() {
+  if (!shared() || id_ == 0) return;
+  const std::size_t now = connection_->codec_->pending(id_);
+  if (now == kept_back_) return;
+  kept_back_ = now;
+  kept_back_at_ = connection_->context_.loop.now();
 }
 
 std::size_t UpstreamStream::pending() const {
@@ -110,13 +120,15 @@ void UpstreamStream::timed_out() {
   const std::size_t waiting = pending();
   core::EventLoop& loop = connection_->context_.loop;
   // Silence counts from the last byte of the request that it took. What a shared connection takes of others says
-  // nothing of a request that is through.
+  // nothing of a request that is through, or that its own window keeps back.
+  note_kept_back();
   if (waiting > 0 || !shared()) {
-    const std::uint64_t due = connection_->took_at_ + silence();
+    const std::uint64_t due = (kept_back_ > 0 ? kept_back_at_ : connection_->took_at_) + silence();
     if (due > loop.now()) return loop.timers().arm(deadline_, due);
   }
   if (paused_ || (!awaiting_ && waiting == 0)) return touch();  // the client is slow, not the upstream
   const std::string time = std::to_string(silence()) + " ms";
+  connection_->doubt(awaiting_ ? asked_at_ : connection_->took_at_);
   connection_->fail_stream(
       *this, {UpstreamFailure::Kind::timeout,
               awaiting_ ? "no answer within " + time : "it took nothing of the request for " + time, reused_, answered_,
@@ -138,9 +150,11 @@ UpstreamStream::Upgraded UpstreamStream::take_stream() {
 }
 
 void UpstreamStream::blame(std::chrono::milliseconds fair) {
+  if (state_ == State::waiting) return connection_->blame_attempt(*this, fair);
   if (state_ != State::ready || !awaiting_ || answered_ || pending() > 0) return;
   const std::uint64_t since = shared() ? asked_at_ : std::max(asked_at_, connection_->took_at_);
   if (connection_->context_.loop.now() - since < static_cast<std::uint64_t>(fair.count())) return;
+  connection_->doubt(since);
   connection_->pool_.failed(*connection_->endpoint_);
 }
 

@@ -51,7 +51,7 @@ struct UpstreamFailure {
   Kind kind = Kind::reset;
   std::string detail;
   bool reused = false;       // the connection had served requests before: it may simply have been too old
-  bool answered = false;     // bytes of an answer had come
+  bool answered = false;     // the final head had come
   bool unprocessed = false;  // the upstream said that it did nothing with the request, or never got any of it
 };
 
@@ -122,7 +122,7 @@ class UpstreamStream {
 
   // ---- in any state ----
   // Whoever asked waits no longer, and releases it next. Where the endpoint has had the whole request for at least
-  // `fair` and has sent nothing, it has failed.
+  // `fair` and has sent nothing, or has been asked for a connection for as long, it has failed.
   void blame(std::chrono::milliseconds fair);
   void release();
   [[nodiscard]] bool idle() const { return state_ == State::none; }
@@ -165,6 +165,8 @@ class UpstreamStream {
   void begin_waiting(UpstreamPool& pool);
   [[nodiscard]] std::uint64_t silence() const;  // ms; 0 = for ever
   void touch();
+  // How much of the request the windows of a shared connection keep back, and since when it is as much.
+  void note_kept_back();
   void timed_out();
   void give_back();
 
@@ -174,15 +176,18 @@ class UpstreamStream {
   core::Timer deadline_;
   std::optional<std::chrono::milliseconds> silence_;
   std::uint64_t asked_at_ = 0;  // when the request was complete
+  std::uint64_t source_ = 0;    // source_hash() of the client, where the upstream's balance asks for it
   std::string_view endpoint_text_;
   const EndpointState* endpoint_state_ = nullptr;
+  std::size_t kept_back_ = 0;
+  std::uint64_t kept_back_at_ = 0;
   std::size_t unconsumed_ = 0;  // of the answer's body, not yet given back to the codec
   unsigned attempts_ = 0;
   core::StreamId id_ = 0;  // 0 = no request was sent
   State state_ = State::none;
   bool paused_ = false;
   bool awaiting_ = false;  // the request is complete
-  bool answered_ = false;
+  bool answered_ = false;  // the final head has come
   bool reused_ = false;
   bool complete_ = false;  // the answer is
   bool touched_ = false;   // got something in this event
