@@ -321,51 +321,87 @@ std::string render_metrics(const Metrics& metrics, const listeners::AccessLog& a
   return text.take();
 }
 
-std::string render_upstreams(const routing::UpstreamList& upstreams) {
-  constexpr std::size_t kMost = 1000;
-  struct Sums {
-    std::array<std::uint64_t, routing::kStateNames.size()> endpoints{};
-    std::uint64_t connections = 0;
-    std::uint64_t requests = 0;
-    std::uint64_t pending = 0;
-    std::uint64_t overflows = 0;
-  };
-  std::map<std::string_view, Sums> by_name;
-  for (const auto& upstream : upstreams) {
-    const routing::UpstreamRuntime* runtime = upstream->state->known_runtime();
-    const bool limited = upstream->max_connections != 0 || upstream->max_requests != 0;
-    if (runtime == nullptr || by_name.size() == kMost) continue;
-    if (upstream->health_check == nullptr && upstream->outlier.consecutive_failures == 0 && !limited) continue;
-    Sums& sums = by_name[upstream->name];
-    const auto set = upstream->state->published();  // another may be published meanwhile
+namespace {
+
+struct UpstreamSums {
+  std::array<std::uint64_t, routing::kStateNames.size()> endpoints{};
+  std::uint64_t connections = 0;
+  std::uint64_t requests = 0;
+  std::uint64_t pending = 0;
+  std::uint64_t overflows = 0;
+
+  void add(const routing::UpstreamState& state, const routing::UpstreamRuntime& runtime) {
+    const auto set = state.published();  // another may be published meanwhile
     for (const auto& endpoint : set->endpoints) {
       const auto name = routing::state_name(endpoint);
       const auto at = std::find(routing::kStateNames.begin(), routing::kStateNames.end(), name);
-      ++sums.endpoints[static_cast<std::size_t>(at - routing::kStateNames.begin())];
+      ++endpoints[static_cast<std::size_t>(at - routing::kStateNames.begin())];
     }
-    sums.connections += runtime->connections.load(std::memory_order_relaxed);
-    sums.requests += runtime->requests.load(std::memory_order_relaxed);
-    sums.pending += runtime->pending.load(std::memory_order_relaxed);
-    sums.overflows += runtime->overflows.load(std::memory_order_relaxed);
+    connections += runtime.connections.load(std::memory_order_relaxed);
+    requests += runtime.requests.load(std::memory_order_relaxed);
+    pending += runtime.pending.load(std::memory_order_relaxed);
+    overflows += runtime.overflows.load(std::memory_order_relaxed);
   }
+};
+
+using SumsByName = std::map<std::string_view, UpstreamSums>;
+
+// Where an upstream of that name counts, among those of the same owner, of whom `left` more may have a name.
+UpstreamSums& sums_of(SumsByName& own, std::string_view name, std::size_t most, std::size_t& left) {
+  if (const auto found = own.find(name); found != own.end()) return found->second;
+  if (left == 0 || own.size() >= most) return own[kOtherUpstreams];
+  --left;
+  return own[name];
+}
+
+std::map<std::string_view, SumsByName> sum_upstreams(const routing::UpstreamList& upstreams) {
+  std::map<std::string_view, SumsByName> by_tenant;  // "" is the platform
+  std::size_t left_to_platform = kOfPlatform;
+  std::size_t left_to_tenants = kOfPlatform;
+  for (const auto& upstream : upstreams) {
+    const routing::UpstreamRuntime* runtime = upstream->state->known_runtime();
+    const bool limited = upstream->max_connections != 0 || upstream->max_requests != 0;
+    if (runtime == nullptr) continue;
+    if (upstream->health_check == nullptr && upstream->outlier.consecutive_failures == 0 && !limited) continue;
+    if (upstream->tenant == nullptr) {
+      sums_of(by_tenant[""], upstream->name, kOfPlatform, left_to_platform).add(*upstream->state, *runtime);
+      continue;
+    }
+    const bool known = by_tenant.contains(upstream->tenant->name);
+    auto& own = by_tenant[known || left_to_tenants > 0 ? std::string_view(upstream->tenant->name) : kOtherTenants];
+    sums_of(own, upstream->name, kOfTenant, left_to_tenants).add(*upstream->state, *runtime);
+  }
+  return by_tenant;
+}
+
+}  // namespace
+
+std::string render_upstreams(const routing::UpstreamList& upstreams) {
+  const auto by_tenant = sum_upstreams(upstreams);
   Text text;
   text.family("edgemux_upstream_endpoints", "gauge", "Endpoints of checked or limited upstreams, by state.");
-  for (const auto& [name, sums] : by_name) {
-    for (std::size_t i = 0; i < sums.endpoints.size(); ++i) {
-      text.sample(fmt::format("upstream={},state=\"{}\"", label_value(name), routing::kStateNames[i]),
-                  sums.endpoints[i]);
+  const auto each = [&](auto&& visit) {
+    for (const auto& [tenant, own] : by_tenant) {
+      const std::string whose = tenant.empty() ? "" : "tenant=" + label_value(tenant) + ",";
+      for (const auto& [name, sums] : own) visit(whose + "upstream=" + label_value(name), sums);
     }
-  }
+  };
+  each([&](const std::string& labels, const UpstreamSums& sums) {
+    for (std::size_t i = 0; i < sums.endpoints.size(); ++i) {
+      text.sample(fmt::format("{},state=\"{}\"", labels, routing::kStateNames[i]), sums.endpoints[i]);
+    }
+  });
   const auto write = [&](std::string_view family, std::string_view type, std::string_view help,
-                         std::uint64_t Sums::*value) {
+                         std::uint64_t UpstreamSums::*value) {
     text.family(family, type, help);
-    for (const auto& [name, sums] : by_name) text.sample("upstream=" + label_value(name), sums.*value);
+    each([&](const std::string& labels, const UpstreamSums& sums) { text.sample(labels, sums.*value); });
   };
   write("edgemux_upstream_connections", "gauge", "Connections that count against limits.connections.",
-        &Sums::connections);
-  write("edgemux_upstream_requests", "gauge", "Requests that count against limits.requests.", &Sums::requests);
-  write("edgemux_upstream_pending", "gauge", "Requests that wait for a connection.", &Sums::pending);
-  write("edgemux_upstream_overflows_total", "counter", "Requests and tunnels that met a limit.", &Sums::overflows);
+        &UpstreamSums::connections);
+  write("edgemux_upstream_requests", "gauge", "Requests that count against limits.requests.", &UpstreamSums::requests);
+  write("edgemux_upstream_pending", "gauge", "Requests that wait for a connection.", &UpstreamSums::pending);
+  write("edgemux_upstream_overflows_total", "counter", "Requests and tunnels that met a limit.",
+        &UpstreamSums::overflows);
   return text.take();
 }
 

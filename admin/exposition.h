@@ -22,8 +22,13 @@ inline constexpr std::string_view kMetricsType = "text/plain; version=0.0.4; cha
 std::string render_metrics(const core::Metrics& metrics, const listeners::AccessLog& access_log,
                            std::span<const routing::TenantPtr> tenants = {});
 
-// The endpoints of upstreams that are checked, may eject, or have met a limit, by state; of the first thousand. Of two
-// upstreams with one name the samples carry the same labels and are added up.
+// The endpoints of upstreams that are checked, may eject, or have a limit, by state. The platform's carry their name,
+// those of tenants the tenant's as well; of two with the same labels the samples are added up. A tenant has kOfTenant
+// names, the platform kOfPlatform, and tenants together as many: what is beyond stands under kOtherUpstreams, and that
+// of tenants who have no name at all under kOtherTenants.
+inline constexpr std::string_view kOtherUpstreams = "(other)";
+inline constexpr std::size_t kOfPlatform = 1000;
+inline constexpr std::size_t kOfTenant = 100;
 std::string render_upstreams(const routing::UpstreamList& upstreams);
 
 // Empty when every worker gave a sign of life in the last ten seconds; else which one did not. `now_ms` is the clock

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <ctime>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "core/base/log.h"
@@ -17,6 +18,7 @@ using Json = nlohmann::ordered_json;
 
 // The upstreams are told in full up to here; a large table would make a page of megabytes.
 constexpr std::size_t kMaxUpstreams = 1000;
+constexpr std::size_t kMaxUpstreamsOfTenant = 100;
 constexpr std::size_t kMaxTenants = 1000;
 constexpr std::size_t kMaxDiagnostics = 100;
 
@@ -60,10 +62,25 @@ Json listeners_of(const StatusView& view) {
   return list;
 }
 
+// The platform's come first, and nobody takes the place of all others.
+std::vector<const routing::Upstream*> shown_upstreams(const routing::Snapshot& snapshot) {
+  std::vector<const routing::Upstream*> shown;
+  std::map<const routing::TenantState*, std::size_t> of_tenant;
+  for (const bool tenants : {false, true}) {
+    for (const auto& upstream : snapshot.upstreams) {
+      if (shown.size() == kMaxUpstreams) return shown;
+      const routing::Tenant* tenant = upstream->tenant.get();
+      if (tenants != (tenant != nullptr) || (tenants && ++of_tenant[tenant->state.get()] > kMaxUpstreamsOfTenant))
+        continue;
+      shown.push_back(upstream.get());
+    }
+  }
+  return shown;
+}
+
 Json upstreams_of(const routing::Snapshot& snapshot) {
   Json list = Json::array();
-  for (const auto& upstream : snapshot.upstreams) {
-    if (list.size() == kMaxUpstreams) break;
+  for (const routing::Upstream* upstream : shown_upstreams(snapshot)) {
     const auto set = upstream->state->published();
     const routing::UpstreamRuntime* runtime = upstream->state->known_runtime();
     Json endpoints = Json::array();
@@ -77,6 +94,7 @@ Json upstreams_of(const routing::Snapshot& snapshot) {
              {"requests", runtime == nullptr ? 0 : runtime->requests.load(std::memory_order_relaxed)},
              {"pending", runtime == nullptr ? 0 : runtime->pending.load(std::memory_order_relaxed)},
              {"overflows", runtime == nullptr ? 0 : runtime->overflows.load(std::memory_order_relaxed)}};
+    if (upstream->tenant != nullptr) one["tenant"] = upstream->tenant->name;
     if (!set->problem.empty()) one["problem"] = set->problem;
     list.push_back(std::move(one));
   }

@@ -8,7 +8,7 @@ MirroredRequest::MirroredRequest(Mirrors& mirrors, routing::UpstreamPtr upstream
       stream_(static_cast<routing::UpstreamStream::Observer&>(*this)),
       deadline_([](void* self) { static_cast<MirroredRequest*>(self)->over(); }, this) {
   request_.save(request);
-  ++mirrors_.alive_;
+  mirrors_.begin(*this);
 }
 
 MirroredRequest::~MirroredRequest() {
@@ -81,7 +81,7 @@ Mirrors::~Mirrors() {
 
 std::unique_ptr<MirroredRequest> Mirrors::copy(const routing::UpstreamPtr& upstream,
                                                const core::OutgoingRequest& request) {
-  if (alive_ >= kMost || upstream->missing) {
+  if (upstream->missing || !has_room_for(tenant_of(*upstream))) {
     metrics_.mirror(core::MirrorResult::dropped);
     return nullptr;
   }
@@ -96,10 +96,22 @@ void Mirrors::send(std::unique_ptr<MirroredRequest> request) {
   sent.start();
 }
 
+bool Mirrors::has_room_for(const routing::TenantState* tenant) const {
+  const auto own = of_tenant_.find(tenant);
+  return (own != of_tenant_.end() ? own->second : 0) < kMost - alive_;
+}
+
+void Mirrors::begin(const MirroredRequest& request) {
+  ++alive_;
+  ++of_tenant_[tenant_of(*request.upstream_)];
+}
+
 void Mirrors::count(MirroredRequest& request) {
   request.counted_ = false;
   metrics_.mirror(request.result_);
   --alive_;
+  const auto own = of_tenant_.find(tenant_of(*request.upstream_));
+  if (--own->second == 0) of_tenant_.erase(own);
 }
 
 void Mirrors::remove(MirroredRequest& request) {

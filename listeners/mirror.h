@@ -5,11 +5,13 @@
 //
 // Each copy is counted once, by what became of it.
 //
-// Bounds, per worker: kMost copies at a time, kMostBody bytes of body each, kMostAnswer bytes of answer, kLongest until
-// it is over. What is beyond them is not mirrored.
+// Bounds, per worker: kMost copies at a time, of them for one tenant, or for the platform, no more than are still free;
+// kMostBody bytes of body each, kMostAnswer bytes of answer, kLongest until it is over. What is beyond them is not
+// mirrored.
 
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -63,7 +65,7 @@ class MirroredRequest final : public core::Retirable, private routing::UpstreamS
 
 class Mirrors {
  public:
-  static constexpr std::size_t kMost = 256;
+  static constexpr std::size_t kMost = 512;
   static constexpr std::size_t kMostBody = 64 * 1024;
   static constexpr std::size_t kMostAnswer = 1024 * 1024;
   static constexpr std::chrono::milliseconds kLongest{60'000};
@@ -75,13 +77,19 @@ class Mirrors {
   Mirrors(const Mirrors&) = delete;
   Mirrors& operator=(const Mirrors&) = delete;
 
-  // Null: there are too many, or its upstream is not defined.
+  // Null: there are too many of its tenant's, or its upstream is not defined.
   std::unique_ptr<MirroredRequest> copy(const routing::UpstreamPtr& upstream, const core::OutgoingRequest& request);
   // The request is whole.
   void send(std::unique_ptr<MirroredRequest> request);
 
  private:
   friend class MirroredRequest;
+  // Null: the platform's.
+  static const routing::TenantState* tenant_of(const routing::Upstream& upstream) {
+    return upstream.tenant != nullptr ? upstream.tenant->state.get() : nullptr;
+  }
+  [[nodiscard]] bool has_room_for(const routing::TenantState* tenant) const;
+  void begin(const MirroredRequest& request);
   // It is over, or will never be sent.
   void count(MirroredRequest& request);
   void remove(MirroredRequest& request);
@@ -91,6 +99,7 @@ class Mirrors {
   core::WorkerMetrics& metrics_;
   std::vector<std::unique_ptr<MirroredRequest>> sent_;
   std::size_t alive_ = 0;
+  std::map<const routing::TenantState*, std::size_t> of_tenant_;  // alive, of those who have any
 };
 
 }  // namespace edgemux::listeners

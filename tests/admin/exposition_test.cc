@@ -162,6 +162,57 @@ TEST_F(ExpositionTest, TenantsBeyondTheThousandthStandTogether) {
   EXPECT_THAT(text(), Not(HasSubstr("edgemux_tenant")));
 }
 
+routing::UpstreamPtr limited(const std::string& name, const routing::TenantPtr& tenant, unsigned requests) {
+  auto upstream = std::make_shared<routing::Upstream>();
+  upstream->name = name;
+  upstream->tenant = tenant;
+  upstream->max_requests = 10;
+  upstream->state = std::make_shared<routing::UpstreamState>();
+  upstream->state->publish(std::make_shared<routing::EndpointSet>());
+  upstream->state->runtime().requests = requests;
+  return upstream;
+}
+
+TEST(UpstreamExposition, TellsTenantsApartAndGivesNobodyTheNamesOfOthers) {
+  const auto tenant = [](std::string name) {
+    auto made = std::make_shared<routing::Tenant>();
+    made->name = std::move(name);
+    made->state = std::make_shared<routing::TenantState>(0);
+    return made;
+  };
+  const routing::TenantPtr greedy = tenant("greedy");
+  const routing::TenantPtr modest = tenant("modest");
+  std::vector<routing::UpstreamPtr> upstreams;
+  for (unsigned i = 0; i < 1'500; ++i) upstreams.push_back(limited("u" + std::to_string(i), greedy, 1));
+  upstreams.push_back(limited("u1", modest, 7));
+  upstreams.push_back(limited("u1", modest, 2));
+  upstreams.push_back(limited("u1", nullptr, 3));
+  const auto got = render_upstreams(upstreams);
+  EXPECT_THAT(got, HasSubstr("edgemux_upstream_requests{upstream=\"u1\"} 3\n"));
+  EXPECT_THAT(got, HasSubstr("edgemux_upstream_requests{tenant=\"modest\",upstream=\"u1\"} 9\n"));
+  EXPECT_THAT(got, HasSubstr("edgemux_upstream_requests{tenant=\"greedy\",upstream=\"u99\"} 1\n"));
+  EXPECT_THAT(got, HasSubstr("edgemux_upstream_requests{tenant=\"greedy\",upstream=\"(other)\"} 1400\n"));
+  EXPECT_THAT(got, HasSubstr("edgemux_upstream_endpoints{tenant=\"modest\",upstream=\"u1\",state=\"healthy\"} 0\n"));
+}
+
+TEST(UpstreamExposition, HasABoundOverAllTenants) {
+  std::vector<routing::UpstreamPtr> upstreams;
+  for (unsigned i = 0; i < 50; ++i) {
+    auto made = std::make_shared<routing::Tenant>();
+    made->name = "t" + std::to_string(i);
+    made->state = std::make_shared<routing::TenantState>(0);
+    for (unsigned j = 0; j < 100; ++j) upstreams.push_back(limited("u" + std::to_string(j), made, 1));
+  }
+  upstreams.push_back(limited("platform", nullptr, 3));
+  const auto got = render_upstreams(upstreams);
+  std::istringstream lines(got);
+  std::size_t requests = 0;
+  for (std::string line; std::getline(lines, line);) requests += line.starts_with("edgemux_upstream_requests{") ? 1 : 0;
+  EXPECT_EQ(requests, 1'000U + 1U + 1U);
+  EXPECT_THAT(got, HasSubstr("edgemux_upstream_requests{tenant=\"(other)\",upstream=\"(other)\"} 4000\n"));
+  EXPECT_THAT(got, HasSubstr("edgemux_upstream_requests{upstream=\"platform\"} 3\n"));
+}
+
 TEST_F(ExpositionTest, TellsOfTheProcessItself) {
   const auto got = text();
   EXPECT_GT(value_of(got, "process_resident_memory_bytes"), 1'000'000U);

@@ -141,5 +141,26 @@ TEST_F(StatusTest, IsBoundedWhateverTheTable) {
   EXPECT_EQ(100U, got["diagnostics"].size());
 }
 
+TEST_F(StatusTest, NoTenantTakesThePlaceOfOthersUpstreams) {
+  auto many = std::make_shared<routing::Upstream>(*snapshot_.upstreams.at(0));
+  auto few = std::make_shared<routing::Upstream>(*many);
+  for (auto* upstream : {many.get(), few.get()}) {
+    auto tenant = std::make_shared<routing::Tenant>();
+    tenant->name = upstream == many.get() ? "many" : "few";
+    tenant->state = std::make_shared<routing::TenantState>(0);
+    upstream->tenant = tenant;
+  }
+  std::vector<routing::UpstreamPtr> all(5'000, many);
+  all.push_back(few);
+  all.insert(all.end(), snapshot_.upstreams.begin(), snapshot_.upstreams.end());
+  snapshot_.upstreams = std::move(all);
+  const auto got = status()["upstreams"];
+  ASSERT_EQ(2U + 100U + 1U, got.size());
+  EXPECT_FALSE(got[0].contains("tenant"));
+  EXPECT_EQ("gone", got[1]["name"]);
+  EXPECT_EQ("many", got[2]["tenant"]);
+  EXPECT_EQ("few", got.back()["tenant"]);
+}
+
 }  // namespace
 }  // namespace edgemux::admin

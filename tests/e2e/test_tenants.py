@@ -505,3 +505,20 @@ def test_one_tenant_saturated_leaves_the_others_alone(house, nginx, authority, r
         assert 0.7 * BANDWIDTH < answered[1] / lasted < 2 * BANDWIDTH, (answered[1] / lasted, "a was not held to its limit")
     assert metrics.total("edgemux_tenant_refused_total", tenant="b") == 0
     assert ratio <= 1.2
+
+
+def test_a_tenants_silent_mirror_leaves_room_for_others(house, origins):
+    hung, fine, backend = origins("hung"), origins("fine"), origins("backend")
+    hung.scripts["/"] = lambda call: call.gate("never")
+    for tenant, mirror in (("a", hung), ("b", fine)):
+        house.write(tenant, [{"host": f"{tenant}.example.test", "on_http": "serve", "rules": [
+            {"path": "/", "upstream": backend.address, "mirror": {"upstream": mirror.address}}]}])
+    house.start(workers=1)
+    with Wire.connect(house.edge.http) as wire:
+        for _ in range(600):  # more than may be under way
+            assert wire.ask("/", "a.example.test").status == 200
+        for _ in range(20):
+            assert wire.ask("/", "b.example.test").status == 200
+    fine.wait_for_requests(20)
+    assert len(hung.requests) <= 256
+    assert house.edge.metrics().total("edgemux_mirrored_requests_total", result="dropped") >= 600 - 256
