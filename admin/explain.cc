@@ -110,6 +110,7 @@ class Explainer {
                        ? "no " + std::string(word) + " listener is bound to port " + std::to_string(question_.port)
                        : "there is no listener '" + question_.listener + "'";
       std::vector<std::string_view> names;
+      names.reserve(listeners.size());
       for (const auto& listener : listeners) names.push_back(listener->spec.name);
       const auto guess = config::did_you_mean(question_.listener, names);
       end("none", found.text + (guess.empty() ? "; name one with --listener" : "; " + guess));

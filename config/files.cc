@@ -117,7 +117,7 @@ class DiskFiles final : public Files {
         if (wild) {
           list_matching(folder, part, pattern.size() == end && part.ends_with('*'), next, out);
         } else {
-          next.push_back(folder + "/" + part);
+          next.emplace_back(folder).append("/").append(part);
         }
       }
       matching = std::move(next);
@@ -292,7 +292,8 @@ class DiskFiles final : public Files {
         at.erase(std::min(at.size(), at.rfind('/')));
         continue;
       }
-      const std::string next = at + "/" + part;
+      std::string next = at;
+      next.append("/").append(part);
       const Way& way = way_at(next);
       if (!way.target.empty()) {
         out.insert(at.empty() ? "/" : at);

@@ -21,6 +21,7 @@ namespace edgemux::config {
 struct Place {
   std::uint32_t line = 0;    // from 1; 0 = the file as a whole
   std::uint32_t column = 0;  // from 1, in characters
+  // NOLINTNEXTLINE(modernize-use-nullptr): its own zero
   friend auto operator<=>(const Place&, const Place&) = default;
 };
 

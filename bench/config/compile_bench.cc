@@ -65,7 +65,8 @@ class Tenants {
         "protocol: tls }\ninclude: [ { files: \"tenants.d/{tenant}/*.yaml\" } ]\ntenants:\n";
     for (int t = 0; t < kTenants; ++t) {
       const auto name = "t" + std::to_string(t);
-      main += "  " + name + ": { hosts: [\"*." + name + ".example.com\"], networks: [10.0.0.0/8] }\n";
+      main.append("  ").append(name).append(": { hosts: [\"*.").append(name);
+      main += ".example.com\"], networks: [10.0.0.0/8] }\n";
       std::filesystem::create_directories(root_ / "tenants.d" / name);
       change(t, 0);
     }

@@ -81,6 +81,10 @@ bool Http2Client::cancel(StreamId id) {
   return true;
 }
 
+void Http2Client::ping() {
+  if (!broken() && !stopped_) nghttp2_submit_ping(session_, NGHTTP2_FLAG_NONE, nullptr);
+}
+
 void Http2Client::say_goodbye() {
   if (broken() || stopped_) return;
   nghttp2_submit_goaway(session_, NGHTTP2_FLAG_NONE, 0, NGHTTP2_NO_ERROR, nullptr, 0);

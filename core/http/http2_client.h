@@ -36,6 +36,8 @@ class Http2Client final : public ClientCodec, private Http2Connection {
   [[nodiscard]] bool reusable() const override;
   [[nodiscard]] bool multiplexed() const override { return true; }
   void stop() override { halt(); }
+  // Asks for a sign of life (RFC 9113 6.7), with the next produce().
+  void ping();
   // GOAWAY, as the last thing before an owner closes whom nobody uses (RFC 9113 6.8).
   void say_goodbye();
 

@@ -299,6 +299,7 @@ void UpstreamConnection::read() {
     if (result.status == core::IoStatus::ok) {
       counts_.received += result.bytes;
       heard_at_ = context_.loop.now();
+      doubted_ = false;
       if (!receive(kept > 0 ? std::span<char>(stash_) : buffer.first(result.bytes))) return;
       continue;
     }
@@ -483,7 +484,9 @@ void UpstreamConnection::blame_attempt(UpstreamStream& stream, std::chrono::mill
 }
 
 void UpstreamConnection::doubt(std::uint64_t since) {
-  if (codec_->multiplexed() && heard_at_ <= since) mute_ = true;
+  if (http2_ == nullptr || doubted_ || heard_at_ > since) return;
+  doubted_ = true;
+  http2_->ping();
 }
 
 void UpstreamConnection::timed_out() {

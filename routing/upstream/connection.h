@@ -68,6 +68,8 @@ class UpstreamConnection final : public core::Retirable,
   void detach(UpstreamStream& stream);
   [[nodiscard]] bool idle() const { return state_ == State::open && in_use_ == 0 && waiting_.empty(); }
   [[nodiscard]] bool has_room() const { return state_ == State::open && codec_->capacity() > 0; }
+  // And it is not known to be silent.
+  [[nodiscard]] bool lendable() const { return has_room() && !doubted_; }
   // HTTP/1, between two requests: the upstream has closed, or there are bytes of it that belong to no answer.
   [[nodiscard]] bool says_more();
   // Nobody uses it: closed at `until`, loop milliseconds, or when the upstream says anything.
@@ -122,7 +124,8 @@ class UpstreamConnection final : public core::Retirable,
   void judge(UpstreamFailure::Kind kind, bool answered, bool kept);
   // See UpstreamStream::blame(): the stream waits for the connection.
   void blame_attempt(UpstreamStream& stream, std::chrono::milliseconds fair);
-  // A request has waited in vain since then: a shared connection on which nothing at all has come takes no more.
+  // A request has waited in vain since then: a shared connection on which nothing at all has come is asked for a sign
+  // of life, and lent to nobody until one comes.
   void doubt(std::uint64_t since);
   void end_charge();
   void timed_out();
@@ -156,7 +159,8 @@ class UpstreamConnection final : public core::Retirable,
   std::size_t slot_ = SIZE_MAX;                  // of its endpoint in the pool's present set; SIZE_MAX = not in it
   unsigned attempts_ = 0;
   State state_ = State::connecting;
-  bool mute_ = false;          // HTTP/2: timeouts.connect went by without its SETTINGS, or a request's time in silence
+  bool mute_ = false;          // HTTP/2: timeouts.connect went by without its SETTINGS
+  bool doubted_ = false;       // see doubt()
   bool proven_ = false;        // an answer has begun on it
   bool room_ = false;          // on_capacity() was called in this event
   bool listed_ = false;        // the pool may lend it

@@ -99,7 +99,7 @@ UpstreamConnection* UpstreamPool::find_room(std::size_t turn) {
   if (turn >= slots_.size()) return nullptr;
   const auto& slot = slots_[turn];
   UpstreamConnection* one = slot.last();
-  while (one != nullptr && !one->has_room()) one = slot.before(*one);
+  while (one != nullptr && !one->lendable()) one = slot.before(*one);
   return one;
 }
 
@@ -325,7 +325,7 @@ void UpstreamPool::serve_waiting() {
     // At the limit any connection will do.
     if (connection == nullptr) {
       connection = room_.last();
-      while (connection != nullptr && !connection->has_room()) connection = room_.before(*connection);
+      while (connection != nullptr && !connection->lendable()) connection = room_.before(*connection);
     }
     if (connection == nullptr) return;
     stop_waiting(*first.stream);

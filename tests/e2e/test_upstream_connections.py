@@ -5,10 +5,13 @@ import socket
 from collections import Counter
 
 import pytest
-from support.frames import HEADERS_200, END_HEADERS, END_STREAM, HEADERS, SETTINGS, WINDOW_UPDATE, Listening, answer, frame, http2_upstream
+from support.frames import (
+    ACK, END_HEADERS, END_STREAM, HEADERS, HEADERS_200, PING, SETTINGS, WINDOW_UPDATE, Listening, answer, frame, http2_upstream, take,
+)
 from support.load import Load
 from support.ports import free_port
 from support.site import HOST
+from support.waiting import until
 from support.wire import Wire, request
 
 pytestmark = pytest.mark.sanitizer
@@ -130,6 +133,28 @@ def test_a_silent_shared_connection_gets_no_more_requests(site, closing):
     start(site, app(upstream, protocol="h2"), timeouts={"response": "500ms"})
     assert [site.ask("/").status for _ in range(4)] == [200, 504, 200, 200]
     assert upstream.accepted == 2
+
+
+def test_a_slow_upstream_keeps_its_connection(site, closing):
+    """It answers nothing in time, and yet gives a sign of life."""
+    pings = []
+
+    def serve(sock):
+        take(sock, 24)
+        sock.sendall(frame(SETTINGS, 0, 0))
+        while True:
+            head = take(sock, 9)
+            payload = take(sock, int.from_bytes(head[:3], "big"))
+            if head[3] == PING:
+                pings.append(payload)
+                sock.sendall(frame(PING, ACK, 0, payload))
+
+    upstream = closing(Listening(free_port(), serve))
+    start(site, app(upstream, protocol="h2"), timeouts={"try": "200ms"})
+    for number in range(4):  # its SETTINGS came after the first
+        assert site.ask("/").status == 504
+        until(lambda n=number: len(pings) >= n, "it was asked for a sign of life")
+    assert upstream.accepted <= 2  # the answer to a PING may be on its way yet
 
 
 def test_a_slow_answer_beside_others_leaves_the_connection(site, h2, closing):

@@ -19,7 +19,6 @@ namespace {
 
 using namespace edgemux::core;
 namespace fs = std::filesystem;
-using edgemux::test::CertificateSpec;
 using edgemux::test::Identity;
 using edgemux::test::make_certificate;
 using edgemux::test::MemoryLink;

@@ -30,7 +30,7 @@ HostTable make_table(std::size_t count, bool wildcards) {
   entries.reserve(count);
   const auto route = std::make_shared<const Route>();
   for (std::size_t i = 0; i < count; ++i) entries.push_back({(wildcards ? "*." : "") + host_name(i), route});
-  return HostTable(std::move(entries));
+  return HostTable(entries);
 }
 
 // The names asked for lie in one sequential buffer and are fetched some steps ahead, so that reading them costs no miss

@@ -6,7 +6,7 @@ import struct
 import threading
 
 HEADERS_200 = b"\x88"  # ":status: 200", from the static table
-HEADERS, DATA, RST_STREAM, SETTINGS, WINDOW_UPDATE = 1, 0, 3, 4, 8
+HEADERS, DATA, RST_STREAM, SETTINGS, PING, WINDOW_UPDATE = 1, 0, 3, 4, 6, 8
 END_STREAM, END_HEADERS, ACK = 1, 4, 1
 
 
