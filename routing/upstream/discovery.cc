@@ -383,8 +383,10 @@ class Discovery::Names {
     name.state.problem = error.message;
     name.failures = std::min(name.failures + 1, 30U);
     // Somewhere in the upper half of 2, 4, 8 ... times the shortest pause.
-    const auto most = std::min(static_cast<std::uint64_t>(options_.retry_min.count()) << name.failures,
-                               static_cast<std::uint64_t>(options_.retry_max.count()));
+    auto most = std::min(static_cast<std::uint64_t>(options_.retry_min.count()) << name.failures,
+                         static_cast<std::uint64_t>(options_.retry_max.count()));
+    // An answer, if a bad one, holds for no longer than a good one.
+    if (!error.retryable) most = std::min(most, static_cast<std::uint64_t>(bounds(name).second.count()));
     auto pause = std::uniform_int_distribution<std::uint64_t>(most / 2, most)(random_);
     const std::uint64_t hold = name.gone_since.has_value() ? left_of_hold(name) : 0;
     if (hold != 0) pause = std::min(pause, hold);

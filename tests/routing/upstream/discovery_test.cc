@@ -637,6 +637,20 @@ TEST_F(GoneNames, TheLastAddressesAreGivenUpAfterAHold) {
   }
 }
 
+TEST_F(GoneNames, TheyAreAskedForWithinTheBoundsOfGoodAnswers) {
+  server.set("a.test", {.mode = Mode::unknown});
+  auto with = options();
+  with.retry_min = milliseconds(10'000);
+  with.retry_max = milliseconds(60'000);
+  with.max_ttl = milliseconds(16);
+  const auto up = upstream({"a.test:80"});
+  const auto began = std::chrono::steady_clock::now();
+  Discovery discovery(with);
+  discovery.update({up});
+  ASSERT_TRUE(server.wait_for_queries("a.test", 3));
+  EXPECT_LT(std::chrono::steady_clock::now() - began, with.retry_min);
+}
+
 TEST_F(GoneNames, SoAreTheTargetsOfAService) {
   server.set("_http._tcp.test", {.ttl = 0, .services = {{"a.test", 8080, 0, 0}}});
   server.set("a.test", {.v4 = {"10.0.0.1"}, .ttl = 0});
