@@ -9,8 +9,6 @@
 namespace edgemux::config {
 namespace {
 
-constexpr std::size_t max_endpoints = 4096;
-
 std::optional<routing::EndpointSpec> read_unix_endpoint(const Node& node, Problems& problems) {
   constexpr std::size_t longest = 107;  // what the kernel takes
   const std::string_view path = node.text.substr(5);
@@ -92,8 +90,9 @@ void read_endpoints(const Node& node, routing::Upstream& upstream, Problems& pro
       problems.error(address->place, "endpoint " + quote(endpoint->text) + " stands in this list twice");
       continue;
     }
-    if (upstream.endpoints.size() >= max_endpoints) {
-      problems.error(address->place, "an upstream has at most " + std::to_string(max_endpoints) + " endpoints");
+    if (upstream.endpoints.size() >= routing::kMaxEndpoints) {
+      problems.error(address->place,
+                     "an upstream has at most " + std::to_string(routing::kMaxEndpoints) + " endpoints");
       return;
     }
     upstream.endpoints.push_back(std::move(*endpoint));

@@ -12,6 +12,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "core/base/address_set.h"
 #include "core/io/timer_wheel.h"
 
 namespace edgemux::core {
@@ -35,6 +36,7 @@ Error error_of(int status) {
 
 Result<Resolver::Answer> answer_of(const ares_addrinfo& info) {
   Resolver::Answer answer;
+  AddressSet known;
   int ttl = INT32_MAX;
   for (const int family : {AF_INET, AF_INET6}) {
     for (const auto* node = info.nodes; node != nullptr; node = node->ai_next) {
@@ -43,8 +45,7 @@ Result<Resolver::Answer> answer_of(const ares_addrinfo& info) {
       auto address = SocketAddress::from(node->ai_addr, node->ai_addrlen);
       if (!address.valid()) continue;
       address.set_port(0);
-      if (std::find(answer.addresses.begin(), answer.addresses.end(), address) != answer.addresses.end()) continue;
-      answer.addresses.push_back(address);
+      if (known.insert(address)) answer.addresses.push_back(address);
     }
   }
   if (answer.addresses.empty()) return tl::unexpected<Error>(error_of(ARES_ENODATA));

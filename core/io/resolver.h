@@ -48,7 +48,7 @@ class Resolver {
   };
 
   struct Answer {
-    std::vector<SocketAddress> addresses;  // of resolve(): at least one, none twice, port 0
+    std::vector<SocketAddress> addresses;  // of resolve(): at least one, none twice, port 0; some thousands may come
     std::chrono::seconds ttl{0};           // the shortest of the records, aliases included; 0 for /etc/hosts
     std::vector<Service> services{};       // of resolve_service(): at least one. c-ares 1.18 tells no TTL of theirs
   };

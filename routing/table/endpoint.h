@@ -7,6 +7,7 @@
 
 #include <array>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -59,8 +60,12 @@ struct Endpoint {
   std::string host{};  // as it was written, for TLS
 };
 
+// How many endpoints an upstream has at most, as written and after resolution.
+inline constexpr std::size_t kMaxEndpoints = 4096;
+
 // The endpoints that exist now, in the order that they were written, then in the order of the answers. Immutable;
-// replaced as a whole by discovery. `problem` says why it is empty ("argocd.svc does not resolve: ...").
+// replaced as a whole by discovery. `problem` says why it is empty ("argocd.svc does not resolve: ..."), or that there
+// are more than it has.
 struct EndpointSet {
   std::vector<Endpoint> endpoints;
   std::string problem;

@@ -13,6 +13,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "routing/table/endpoint.h"
@@ -93,6 +94,9 @@ struct Upstream {
   OutlierPolicy outlier;
   DnsPolicy dns;
   std::shared_ptr<UpstreamState> state;  // never null
+
+  // Empty: the platform's.
+  [[nodiscard]] std::string_view tenant_name() const { return tenant == nullptr ? std::string_view() : tenant->name; }
 };
 
 using UpstreamPtr = std::shared_ptr<const Upstream>;

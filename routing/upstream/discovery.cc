@@ -4,15 +4,19 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <deque>
 #include <iterator>
 #include <mutex>
+#include <optional>
 #include <random>
+#include <string>
+#include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 
 #include "core/base/log.h"
 #include "core/io/timer_wheel.h"
+#include "routing/upstream/fair_queue.h"
 
 namespace edgemux::routing {
 
@@ -27,7 +31,11 @@ bool same(const EndpointSet& a, const EndpointSet& b) {
 }
 
 void publish_if_changed(const Upstream& upstream, EndpointSet set) {
-  if (same(set, *upstream.state->published())) return;
+  const auto before = upstream.state->published();
+  if (same(set, *before)) return;
+  if (!set.endpoints.empty() && !set.problem.empty() && set.problem != before->problem) {
+    core::log_warn("upstream {}: {}", upstream.name, set.problem);
+  }
   upstream.state->publish(std::make_shared<const EndpointSet>(std::move(set)));
 }
 
@@ -36,10 +44,9 @@ bool has_names(const Upstream& upstream) {
                      [](const EndpointSpec& spec) { return !spec.address.has_value(); });
 }
 
-std::string listing(const std::vector<core::SocketAddress>& addresses) {
-  std::string text;
-  for (const auto& address : addresses) text += (text.empty() ? "" : ", ") + address.ip();
-  return text;
+bool has_family(const std::vector<core::SocketAddress>& addresses, core::Resolver::Family family) {
+  const bool v4 = family == core::Resolver::Family::v4;
+  return std::any_of(addresses.begin(), addresses.end(), [v4](const auto& address) { return address.is_v4() == v4; });
 }
 
 }  // namespace
@@ -51,7 +58,8 @@ class Discovery::Names {
       : loop_(loop),
         options_(std::move(options)),
         resolver_(loop, options_.resolver),
-        random_(std::random_device{}()) {}
+        random_(std::random_device{}()),
+        places_(options_.max_in_flight) {}
 
   void track(const std::vector<UpstreamPtr>& upstreams) {
     {
@@ -59,7 +67,7 @@ class Discovery::Names {
       follow(upstreams);
       forget_unused();
     }
-    for (const auto& tracked : tracked_) publish(tracked);
+    for (const auto& tracked : tracked_) publish(*tracked);
     ask_waiting();
   }
 
@@ -69,7 +77,9 @@ class Discovery::Names {
     std::vector<const NameState*> states;
     const std::lock_guard lock(known_);
     for (const auto& spec : upstream.endpoints) {
-      const auto found = spec.address.has_value() ? names_.end() : names_.find(key_of(spec.host, spec.service));
+      const auto found = spec.address.has_value()
+                             ? names_.end()
+                             : names_.find(key_of(upstream.tenant_name(), spec.host, spec.service));
       states.push_back(found == names_.end() ? &unanswered : &found->second->state);
     }
     return assemble_endpoints(upstream, states);
@@ -85,10 +95,10 @@ class Discovery::Names {
     tracked_.clear();
     tracked_.reserve(upstreams.size());
     for (const auto& upstream : upstreams) {
-      Tracked& tracked = tracked_.emplace_back(Tracked{upstream, {}});
+      Tracked& tracked = *tracked_.emplace_back(std::make_unique<Tracked>(*this, upstream));
       for (const auto& spec : upstream->endpoints) {
-        Name* name = spec.address.has_value() ? nullptr : &name_of(spec.host, spec.service);
-        tracked.names.push_back(name);
+        Name* name = spec.address.has_value() ? nullptr : &name_of(upstream->tenant_name(), spec.host, spec.service);
+        tracked.parts.push_back(name);
         // An upstream may list a name twice, with two ports.
         if (name != nullptr && (name->users.empty() || name->users.back() != &tracked)) name->users.push_back(&tracked);
       }
@@ -96,43 +106,80 @@ class Discovery::Names {
   }
 
   using Family = core::Resolver::Family;
+  using Answer = core::Resolver::Answer;
 
   struct Name {
-    Name(Names& owner, std::string text, bool srv)
-        : names(owner), host(std::move(text)), timer(on_due, this), service(srv) {}
+    Name(Names& owner, std::string_view whose, std::string text, bool srv)
+        : names(owner), tenant(whose), host(std::move(text)), timer(on_due, this), service(srv) {}
+    ~Name() {
+      names.places_.leave(*this);
+      if (led_to && --names.led_to_.at(tenant) == 0) names.led_to_.erase(tenant);
+    }
+    Name(const Name&) = delete;
+    Name& operator=(const Name&) = delete;
     static void on_due(void* self) {
       auto& name = *static_cast<Name*>(self);
-      name.names.waiting_.push_back(&name);
+      name.names.places_.wait(name.tenant, name);
       name.names.ask_waiting();
     }
+    [[nodiscard]] bool unused() const { return users.empty() && services.empty(); }
 
     Names& names;
+    std::string tenant;  // empty: the platform
     std::string host;
     NameState state;
-    unsigned failures = 0;  // in a row
+    unsigned failures = 0;                    // in a row
+    std::optional<std::uint64_t> gone_since;  // the name servers have said so since then, without a break
     core::Timer timer;
     core::Resolver::Query query;
     std::vector<Tracked*> users;
-    std::vector<Name*> services;  // of which it is a target
-    std::vector<Name*> targets;   // of a service
+    std::unordered_set<Name*> services;  // of which it is a target
+    std::unordered_set<Name*> targets;   // of a service
     bool service;
+    bool led_to = false;  // it was made for a service
   };
 
   struct Tracked {
+    Tracked(Names& owner, UpstreamPtr which)
+        : names(owner),
+          upstream(std::move(which)),
+          timer([](void* self) { static_cast<Tracked*>(self)->names.publish(*static_cast<Tracked*>(self)); }, this) {}
+
+    Names& names;
     UpstreamPtr upstream;
-    std::vector<Name*> names;  // one per endpoint; null = an address
+    std::vector<Name*> parts;  // one per endpoint; null = an address
+    core::Timer timer;         // until it is published
+    std::uint64_t rests_until = 0;
   };
 
   // A service and a host may have the same name.
-  static std::string key_of(const std::string& host, bool service) { return service ? "srv:" + host : host; }
+  static std::string key_of(std::string_view tenant, const std::string& host, bool service) {
+    std::string key(tenant);
+    key += service ? "/srv:" : "/";
+    return key += host;
+  }
+  static std::string key_of(const Name& name) { return key_of(name.tenant, name.host, name.service); }
 
-  Name& name_of(const std::string& host, bool service) {
-    auto& name = names_[key_of(host, service)];
+  Name& name_of(std::string_view tenant, const std::string& host, bool service) {
+    auto& name = names_[key_of(tenant, host, service)];
     if (name == nullptr) {
-      name = std::make_unique<Name>(*this, host, service);
-      waiting_.push_back(name.get());
+      name = std::make_unique<Name>(*this, tenant, host, service);
+      places_.wait(tenant, *name);
     }
     return *name;
+  }
+
+  // Null: the services of the tenant lead to as many names as they may.
+  Name* target_of(const Name& service, const std::string& host) {
+    if (const auto found = names_.find(key_of(service.tenant, host, false)); found != names_.end()) {
+      return found->second.get();
+    }
+    std::size_t& made = led_to_[service.tenant];
+    if (!service.tenant.empty() && made >= options_.max_targets) return nullptr;
+    ++made;
+    Name& target = name_of(service.tenant, host, false);
+    target.led_to = true;
+    return &target;
   }
 
   void forget_unused() {
@@ -140,72 +187,68 @@ class Discovery::Names {
     for (const bool services : {true, false}) {
       for (auto it = names_.begin(); it != names_.end();) {
         Name& name = *it->second;
-        if (name.service != services || !name.users.empty() || !name.services.empty()) {
+        if (name.service != services || !name.unused()) {
           ++it;
           continue;
         }
-        drop(name);
+        for (Name* target : name.targets) target->services.erase(&name);
         it = names_.erase(it);
       }
     }
   }
 
-  // Takes it out of whatever it is in, but not out of names_.
-  void drop(Name& name) {
-    if (name.query.active()) --in_flight_;
-    std::erase(waiting_, &name);
-    for (Name* target : name.targets) std::erase(target->services, &name);
-  }
-
   void ask_waiting() {
-    while (in_flight_ < options_.max_in_flight && !waiting_.empty()) {
-      Name& name = *waiting_.front();
-      waiting_.pop_front();
-      ++in_flight_;
-      const auto on_answer = [this, &name](core::Result<core::Resolver::Answer> result) {
-        --in_flight_;
-        if (!result.has_value()) {
-          failed(name, result.error());
-        } else if (name.service) {
-          served(name, *result);
-        } else if (const Family missing = lost_family(name, *result); missing != Family::any) {
-          return ask_again(name, std::move(*result), missing);
-        } else {
-          answered(name, *result, false);
-        }
-        changed(name);
-      };
-      name.query =
-          name.service ? resolver_.resolve_service(name.host, on_answer) : resolver_.resolve(name.host, on_answer);
+    while (Name* name = places_.take()) {
+      const auto on_answer = [this, name](core::Result<Answer> result) { on_result(*name, std::move(result)); };
+      name->query =
+          name->service ? resolver_.resolve_service(name->host, on_answer) : resolver_.resolve(name->host, on_answer);
     }
   }
 
-  void changed(const Name& name) {
-    for (const Tracked* user : name.users) publish(*user);
+  void on_result(Name& name, core::Result<Answer> result) {
+    if (result.has_value() && !name.service) return addresses_came(name, std::move(*result));
+    if (result.has_value()) {
+      served(name, *result);
+    } else if (!held_long_enough(name, result.error())) {
+      failed(name, result.error());
+    } else if (name.service) {
+      give_up(name, result.error());
+    } else {
+      return ask_before_giving_up(name, has_family(name.state.addresses, Family::v4) ? Family::v4 : Family::v6);
+    }
+    done(name);
+  }
+
+  void addresses_came(Name& name, Answer answer) {
+    if (const Family missing = lost_family(name, answer); missing != Family::any) {
+      return ask_again(name, std::move(answer), missing);
+    }
+    answered(name, answer, false);
+    done(name);
+  }
+
+  // The question is over.
+  void done(Name& name) {
+    places_.leave(name);
+    for (Tracked* user : name.users) publish_soon(*user);
     for (const Name* service : name.services) {
-      for (const Tracked* user : service->users) publish(*user);
+      for (Tracked* user : service->users) publish_soon(*user);
     }
     ask_waiting();
   }
 
   // The family that had addresses before and has none in the answer.
-  static Family lost_family(const Name& name, const core::Resolver::Answer& answer) {
-    const auto has = [](const std::vector<core::SocketAddress>& list, bool v4) {
-      return std::any_of(list.begin(), list.end(), [v4](const auto& address) { return address.is_v4() == v4; });
-    };
-    for (const bool v4 : {true, false}) {
-      if (has(name.state.addresses, v4) && !has(answer.addresses, v4)) return v4 ? Family::v4 : Family::v6;
+  static Family lost_family(const Name& name, const Answer& answer) {
+    for (const Family family : {Family::v4, Family::v6}) {
+      if (has_family(name.state.addresses, family) && !has_family(answer.addresses, family)) return family;
     }
     return Family::any;
   }
 
   // Whether the family is gone, or could only not be asked for.
-  void ask_again(Name& name, core::Resolver::Answer first, Family family) {
-    ++in_flight_;
-    const auto on_answer = [this, &name, first = std::move(first),
-                            family](core::Result<core::Resolver::Answer> result) {
-      --in_flight_;
-      core::Resolver::Answer both = first;
+  void ask_again(Name& name, Answer first, Family family) {
+    const auto on_answer = [this, &name, first = std::move(first), family](core::Result<Answer> result) {
+      Answer both = first;
       const bool kept = !result.has_value() && result.error().retryable;
       if (result.has_value()) {
         both.addresses.insert(both.addresses.end(), result->addresses.begin(), result->addresses.end());
@@ -218,13 +261,30 @@ class Discovery::Names {
         }
       }
       answered(name, both, kept);
-      changed(name);
+      done(name);
+    };
+    name.query = resolver_.resolve(name.host, on_answer, family);
+  }
+
+  // Where one family fails and the other is not there, the answer for both is that the name is gone. So each that has
+  // addresses is asked for alone.
+  void ask_before_giving_up(Name& name, Family family) {
+    const auto on_answer = [this, &name, family](core::Result<Answer> result) {
+      if (result.has_value()) return addresses_came(name, std::move(*result));
+      if (result.error().retryable) {
+        failed(name, result.error());
+      } else if (family == Family::v4 && has_family(name.state.addresses, Family::v6)) {
+        return ask_before_giving_up(name, Family::v6);
+      } else {
+        give_up(name, result.error());
+      }
+      done(name);
     };
     name.query = resolver_.resolve(name.host, on_answer, family);
   }
 
   // `kept`: some of it is an earlier answer; ask again soon.
-  void answered(Name& name, const core::Resolver::Answer& answer, bool kept) {
+  void answered(Name& name, const Answer& answer, bool kept) {
     const std::lock_guard lock(known_);
     auto addresses = keep_order(name.state.addresses, answer.addresses);
     const bool other = addresses != name.state.addresses;
@@ -234,52 +294,103 @@ class Discovery::Names {
       core::log_info("{} now resolves to {}, before to {}", name.host, listing(addresses),
                      listing(name.state.addresses));
     }
-    name.failures = 0;
     name.state.addresses = std::move(addresses);
-    name.state.problem.clear();
+    name.state.more = name.state.addresses.size() < answer.addresses.size();
+    succeeded(name);
     arm(name, static_cast<std::uint64_t>(kept ? bounds(name).first.count() : within_bounds(name, answer.ttl).count()));
   }
 
-  void served(Name& name, const core::Resolver::Answer& answer) {
+  void served(Name& name, const Answer& answer) {
     const std::lock_guard lock(known_);
+    if (name.failures != 0) core::log_info("{} resolves again: {} targets", name.host, answer.services.size());
+    succeeded(name);
+    if (!set_targets(name, answer.services)) {
+      core::log_limited(core::LogLevel::warn, "targets/" + name.tenant,
+                        "tenant {}: its services lead to more than {} names; some of {} are left out", name.tenant,
+                        options_.max_targets, name.host);
+      if (name.targets.empty()) name.state.problem = "the tenant's services lead to too many names";
+    }
+    arm(name, static_cast<std::uint64_t>(bounds(name).first.count()));
+  }
+
+  static void succeeded(Name& name) {
+    name.failures = 0;
+    name.gone_since.reset();
+    name.state.problem.clear();
+  }
+
+  // False: some are left out.
+  bool set_targets(Name& name, const std::vector<core::Resolver::Service>& services) {
     const auto before = std::exchange(name.targets, {});
     name.state.targets.clear();
-    for (const auto& service : answer.services) {
-      Name& target = name_of(service.host, false);
-      name.state.targets.push_back({service, &target.state});
-      if (std::find(name.targets.begin(), name.targets.end(), &target) != name.targets.end()) continue;
-      name.targets.push_back(&target);
-      if (std::find(target.services.begin(), target.services.end(), &name) == target.services.end()) {
-        target.services.push_back(&name);
-      }
+    bool all = true;
+    for (const auto& service : services) {
+      Name* target = target_of(name, service.host);
+      all = all && target != nullptr;
+      if (target == nullptr) continue;
+      name.state.targets.push_back({service, &target->state});
+      name.targets.insert(target);
+      target->services.insert(&name);
     }
     for (Name* old : before) {
-      if (std::find(name.targets.begin(), name.targets.end(), old) != name.targets.end()) continue;
-      std::erase(old->services, &name);
-      if (!old->users.empty() || !old->services.empty()) continue;
-      drop(*old);
-      names_.erase(key_of(old->host, false));
+      if (name.targets.find(old) != name.targets.end()) continue;
+      old->services.erase(&name);
+      if (old->unused()) names_.erase(key_of(*old));
     }
-    if (name.failures != 0) core::log_info("{} resolves again: {} targets", name.host, answer.services.size());
-    name.failures = 0;
-    name.state.problem.clear();
-    arm(name, static_cast<std::uint64_t>(bounds(name).first.count()));
+    return all;
+  }
+
+  [[nodiscard]] bool held_long_enough(const Name& name, const core::Error& error) const {
+    return !error.retryable && name.gone_since.has_value() && left_of_hold(name) == 0 &&
+           (!name.state.addresses.empty() || !name.targets.empty());
+  }
+
+  [[nodiscard]] std::uint64_t left_of_hold(const Name& name) const {
+    const std::uint64_t ends = *name.gone_since + static_cast<std::uint64_t>(options_.gone_hold.count());
+    return ends > loop_.now() ? ends - loop_.now() : 0;
+  }
+
+  // The name is gone. It is asked for like one that fails.
+  void give_up(Name& name, const core::Error& error) {
+    const std::lock_guard lock(known_);
+    core::log_warn("{} is gone: {}; its last {} given up", name.host, error.message,
+                   name.service ? "targets are" : "addresses are");
+    name.state.addresses.clear();
+    name.state.more = false;
+    (void)set_targets(name, {});
+    note_failure(name, error);
   }
 
   void failed(Name& name, const core::Error& error) {
     const std::lock_guard lock(known_);
     if (name.failures == 0) {
-      std::string known = "no address is known";
-      if (!name.state.addresses.empty()) known = "going on with " + listing(name.state.addresses);
-      if (!name.state.targets.empty()) known = "going on with its last targets";
+      std::string known;
+      if (!name.state.addresses.empty()) known = listing(name.state.addresses);
+      if (!name.state.targets.empty()) known = "its last targets";
+      if (!known.empty() && !error.retryable) known += " for " + std::to_string(options_.gone_hold.count()) + " ms";
+      known = known.empty() ? "no address is known" : "going on with " + known;
       core::log_warn("{} does not resolve: {}; {}", name.host, error.message, known);
     }
+    if (error.retryable) {
+      name.gone_since.reset();
+    } else if (!name.gone_since.has_value()) {
+      name.gone_since = loop_.now();
+    }
+    note_failure(name, error);
+  }
+
+  void note_failure(Name& name, const core::Error& error) {
     name.state.problem = error.message;
     name.failures = std::min(name.failures + 1, 30U);
     // Somewhere in the upper half of 2, 4, 8 ... times the shortest pause.
-    const auto most = std::min(static_cast<std::uint64_t>(options_.retry_min.count()) << name.failures,
-                               static_cast<std::uint64_t>(options_.retry_max.count()));
-    arm(name, std::uniform_int_distribution<std::uint64_t>(most / 2, most)(random_));
+    auto most = std::min(static_cast<std::uint64_t>(options_.retry_min.count()) << name.failures,
+                         static_cast<std::uint64_t>(options_.retry_max.count()));
+    // An answer, if a bad one, holds for no longer than a good one.
+    if (!error.retryable) most = std::min(most, static_cast<std::uint64_t>(bounds(name).second.count()));
+    auto pause = std::uniform_int_distribution<std::uint64_t>(most / 2, most)(random_);
+    const std::uint64_t hold = name.gone_since.has_value() ? left_of_hold(name) : 0;
+    if (hold != 0) pause = std::min(pause, hold);
+    arm(name, pause);
   }
 
   // The tightest bounds of those that use the name.
@@ -296,6 +407,8 @@ class Discovery::Names {
     look(name.users);
     for (const Name* service : name.services) look(service->users);
     if (low == milliseconds::max()) return {options_.min_ttl, options_.max_ttl};
+    if (!name.tenant.empty()) high = std::max(high, options_.tenant_min_ttl);
+    if (!name.tenant.empty()) low = std::max(low, options_.tenant_min_ttl);
     return {std::min(low, high), high};
   }
 
@@ -306,20 +419,30 @@ class Discovery::Names {
 
   void arm(Name& name, std::uint64_t pause) { loop_.timers().arm(name.timer, loop_.now() + pause); }
 
-  void publish(const Tracked& tracked) {
+  // At once, but for a large set that has just been published: it takes a while, and its names change one by one.
+  void publish_soon(Tracked& tracked) {
+    if (tracked.timer.armed()) return;
+    if (loop_.now() >= tracked.rests_until) return publish(tracked);
+    loop_.timers().arm(tracked.timer, tracked.rests_until);
+  }
+
+  void publish(Tracked& tracked) {
+    constexpr std::size_t kAddressesPerMs = 8;  // which take some microseconds
     std::vector<const NameState*> states;
     bool settled = true;
-    for (const Name* name : tracked.names) {
+    std::size_t size = 0;
+    const auto look = [&](const NameState& state) {
+      size += 1 + state.addresses.size();
+      if (state.addresses.empty() && state.problem.empty()) settled = false;
+    };
+    for (const Name* name : tracked.parts) {
       states.push_back(name == nullptr ? nullptr : &name->state);
       if (name == nullptr) continue;
-      const auto open = [](const NameState& state) { return state.addresses.empty() && state.problem.empty(); };
-      if (name->state.targets.empty() ? open(name->state)
-                                      : std::any_of(name->targets.begin(), name->targets.end(),
-                                                    [&open](const Name* target) { return open(target->state); })) {
-        settled = false;
-      }
+      if (name->targets.empty()) look(name->state);
+      for (const Name* target : name->targets) look(target->state);
     }
     EndpointSet set = assemble_endpoints(*tracked.upstream, states);
+    tracked.rests_until = loop_.now() + size / kAddressesPerMs;
     const std::lock_guard lock(publishing);
     // What an earlier table knew is better than nothing until every name has been asked for.
     if (!settled && set.endpoints.empty() && !tracked.upstream->state->published()->endpoints.empty()) return;
@@ -330,11 +453,11 @@ class Discovery::Names {
   Options options_;
   core::Resolver resolver_;
   std::minstd_rand random_;
-  std::size_t in_flight_ = 0;
+  FairQueue<Name> places_;
+  std::unordered_map<std::string, std::size_t> led_to_;  // by tenant: names that were made for its services
   std::mutex known_;  // names_ and their states: held to change them, and by other threads to look at them
   std::unordered_map<std::string, std::unique_ptr<Name>> names_;
-  std::deque<Name*> waiting_;  // to be asked for, in order
-  std::vector<Tracked> tracked_;
+  std::vector<std::unique_ptr<Tracked>> tracked_;
 };
 
 Discovery::Discovery() : Discovery(Options{}) {}

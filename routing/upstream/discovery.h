@@ -3,14 +3,17 @@
 // that ask for it (health_checks.h), on a thread of its own, so that neither a worker nor a large compile ever waits
 // for a name server or an endpoint, nor it for them.
 //
-// update() says which upstreams exist. Each distinct name is asked for once, however many upstreams use it: at once
-// when it is new, then when its TTL is over, within the tightest bounds of those that use it (SRV records, whose TTL is
-// not known, after the lower bound). A failure keeps the last good answer and is tried again with growing, jittered
-// pauses; when only one family fails, that family's last addresses are kept. Of a service the targets with the lowest
-// priority that have an address are its endpoints. Whenever an upstream's set differs from the one that its state
-// holds, a new one is published: endpoints as written, all addresses of a name in its place, nothing twice. An address
-// that stays keeps its place, so a server that rotates its answers changes nothing. A set is empty only while no name
-// of its upstream has an answer and nothing was written as an address; its `problem` then says why.
+// update() says which upstreams exist. Each distinct name of a tenant, the platform being one, is asked for once,
+// however many of its upstreams use it: at once when it is new, then when its TTL is over, within the tightest bounds
+// of those that use it (SRV records, whose TTL is not known, after the lower bound). Places for questions are shared by
+// tenants (fair_queue.h). A failure keeps the last good answer and is tried again with growing, jittered pauses; when
+// only one family fails, that family's last addresses are kept. That a name is gone is no failure: once the name
+// servers have said so for `gone_hold` without a break, its last answer is given up. Of a service the targets with the
+// lowest priority that have an address are its endpoints. Whenever an upstream's set differs from the one that its
+// state holds, a new one is published: endpoints as written, all addresses of a name in its place, nothing twice, no
+// more than resolved_endpoints.h allows. An address that stays keeps its place, so a server that rotates its answers
+// changes nothing. A set is empty only while no name of its upstream has an answer and nothing was written as an
+// address; its `problem` then says why.
 //
 // Upstreams that are not in the latest update() are left alone from then on: their state keeps its last set. So are
 // those without endpoints: whoever made them has published why.
@@ -38,9 +41,12 @@ class Discovery {
     core::Resolver::Options resolver;
     milliseconds min_ttl{1'000};
     milliseconds max_ttl{300'000};
+    milliseconds tenant_min_ttl{1'000};  // whatever the file of a tenant says
     milliseconds retry_min{1'000};
     milliseconds retry_max{60'000};
-    std::size_t max_in_flight = 64;  // names that are asked for at the same time; the others wait for their turn
+    milliseconds gone_hold{30'000};
+    std::size_t max_in_flight = 64;    // names that are asked for at the same time; others wait for their tenant's turn
+    std::size_t max_targets = 16'384;  // names that a tenant's services lead to; of more the rest is left out
   };
 
   Discovery();

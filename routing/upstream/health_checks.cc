@@ -1,6 +1,7 @@
 #include "routing/upstream/health_checks.h"
 
 #include <algorithm>
+#include <unordered_set>
 #include <utility>
 
 #include "core/base/log.h"
@@ -20,14 +21,10 @@ struct HealthChecks::Check {
         timer(
             [](void* self) {
               auto& check = *static_cast<Check*>(self);
-              check.owner.waiting_.push_back(&check);
-              check.owner.run_waiting();
+              check.owner.due(check);
             },
             this) {}
-  ~Check() {
-    if (probe != nullptr) --owner.in_flight_;
-    std::erase(owner.waiting_, this);
-  }
+  ~Check() { owner.places_.leave(*this); }
   Check(const Check&) = delete;
   Check& operator=(const Check&) = delete;
 
@@ -44,14 +41,15 @@ struct HealthChecks::Watched {
   std::shared_ptr<UpstreamRuntime> runtime;
   std::shared_ptr<const EndpointSet> set = std::make_shared<EndpointSet>();
   std::vector<std::unique_ptr<Check>> checks;
-  core::TlsClientPolicyPtr tls;  // that the checks use
+  std::shared_ptr<const HealthCheck> parameters;  // that the checks go by
+  core::TlsClientPolicyPtr tls;                   // that the checks use
   bool wanted = true;
 };
 
 HealthChecks::HealthChecks(core::EventLoop& loop, std::size_t max_in_flight)
     : loop_(loop),
-      max_in_flight_(max_in_flight),
       random_(std::random_device{}()),
+      places_(max_in_flight),
       tick_([](void* self) { static_cast<HealthChecks*>(self)->tick(); }, this) {}
 
 HealthChecks::~HealthChecks() {
@@ -119,40 +117,48 @@ void HealthChecks::end_ejections(Watched& watched, std::uint64_t now) {
 void HealthChecks::follow(Watched& watched) {
   const auto before = std::exchange(watched.set, watched.upstream->state->endpoints());
   const auto& now = watched.set->endpoints;
-  const auto stays = [&now](const EndpointState* state) {
-    return std::any_of(now.begin(), now.end(), [state](const Endpoint& e) { return e.state.get() == state; });
-  };
-  // One that is gone has no place among the ejected.
-  for (const Endpoint& endpoint : before->endpoints) {
-    if (!stays(endpoint.state.get())) {
-      let_back(watched, *endpoint.state);
-      endpoint.state->health.store(Health::unknown, std::memory_order_relaxed);
-    }
-  }
-  auto old = std::exchange(watched.checks, {});
+  let_go(watched, *before);
+  std::unordered_map<const EndpointState*, std::unique_ptr<Check>> old;
+  for (auto& check : std::exchange(watched.checks, {})) old.emplace(check->endpoint.state.get(), std::move(check));
   watched.tls = tls_of(*watched.upstream);
-  if (watched.upstream->health_check == nullptr) {
+  const auto parameters = std::exchange(watched.parameters, watched.upstream->health_check);
+  if (watched.parameters == nullptr) {
     if (old.empty()) return;
     for (const Endpoint& endpoint : now) endpoint.state->health.store(Health::unknown, std::memory_order_relaxed);
     watched.runtime->health_changed();
     return;
   }
+  const bool changed = parameters != nullptr && *parameters != *watched.parameters;
   for (const Endpoint& endpoint : now) {
     if (endpoint.weight == 0) continue;
-    const auto found = std::find_if(old.begin(), old.end(), [&endpoint](const auto& check) {
-      return check != nullptr && check->endpoint.state == endpoint.state;
-    });
-    if (found != old.end()) {
-      watched.checks.push_back(std::move(*found));
-      watched.checks.back()->endpoint = endpoint;
+    const auto found = old.extract(endpoint.state.get());
+    if (found.empty()) {
+      arm_soon(*watched.checks.emplace_back(std::make_unique<Check>(*this, watched, endpoint)));
       continue;
     }
-    auto& check = *watched.checks.emplace_back(std::make_unique<Check>(*this, watched, endpoint));
-    // Soon, but not all at once.
-    const auto spread = std::clamp<std::uint64_t>(
-        static_cast<std::uint64_t>(watched.upstream->health_check->interval.count()) / 10, 1, 500);
-    loop_.timers().arm(check.timer, loop_.now() + random_() % spread);
+    Check& check = *watched.checks.emplace_back(std::move(found.mapped()));
+    check.endpoint = endpoint;
+    if (changed && check.timer.armed()) arm_soon(check);
   }
+}
+
+// Endpoints of the set before that are gone: they have no place among the ejected.
+void HealthChecks::let_go(const Watched& watched, const EndpointSet& before) {
+  std::unordered_set<const EndpointState*> stay;
+  for (const Endpoint& endpoint : watched.set->endpoints) stay.insert(endpoint.state.get());
+  for (const Endpoint& endpoint : before.endpoints) {
+    if (stay.contains(endpoint.state.get())) continue;
+    let_back(watched, *endpoint.state);
+    endpoint.state->health.store(Health::unknown, std::memory_order_relaxed);
+  }
+}
+
+// But not all at once.
+void HealthChecks::arm_soon(Check& check) {
+  const auto spread = std::clamp<std::uint64_t>(
+      static_cast<std::uint64_t>(check.watched.upstream->health_check->interval.count()) / 10, 1, 500);
+  const std::uint64_t soon = loop_.now() + random_() % spread;
+  loop_.timers().arm(check.timer, check.timer.armed() ? std::min(check.timer.deadline(), soon) : soon);
 }
 
 // Null: the checks are plain. A check of TLS where the upstream has none is for what passes through: whether somebody
@@ -171,21 +177,25 @@ core::TlsClientPolicyPtr HealthChecks::tls_of(const Upstream& upstream) {
   return policy;
 }
 
+void HealthChecks::due(Check& check) {
+  if (check.probe != nullptr) return arm_next(check);  // the one before is still under way
+  places_.wait(check.watched.upstream->tenant_name(), check);
+  run_waiting();
+}
+
 void HealthChecks::run_waiting() {
-  while (in_flight_ < max_in_flight_ && !waiting_.empty()) {
-    Check& check = *waiting_.front();
-    waiting_.pop_front();
-    begin(check);
-  }
+  while (Check* check = places_.take()) begin(*check);
+}
+
+// The next one is due an interval after this one began, however long it takes.
+void HealthChecks::arm_next(Check& check) {
+  const auto pause = jittered(check.watched.upstream->health_check->interval, random_());
+  loop_.timers().arm(check.timer, loop_.now() + static_cast<std::uint64_t>(std::max(pause, milliseconds(1)).count()));
 }
 
 void HealthChecks::begin(Check& check) {
   const Upstream& upstream = *check.watched.upstream;
-  // The next one is due an interval after this one began, however long it takes.
-  const auto pause = jittered(upstream.health_check->interval, random_());
-  loop_.timers().arm(check.timer, loop_.now() + static_cast<std::uint64_t>(std::max(pause, milliseconds(1)).count()));
-  if (check.probe != nullptr) return;  // the one before is still under way
-  ++in_flight_;
+  arm_next(check);
   check.probe = std::make_unique<Probe>(
       ProbeContext{loop_, blocks_, http_, tls_.get()},
       Probe::Target{check.endpoint.address, check.endpoint.text, upstream.health_check, check.watched.tls,
@@ -197,7 +207,7 @@ void HealthChecks::begin(Check& check) {
 
 void HealthChecks::finished(Check& check, const std::string& problem) {
   const auto gone = std::move(check.probe);
-  --in_flight_;
+  places_.leave(check);
   const Upstream& upstream = *check.watched.upstream;
   const Health before = check.judge.health();
   if (check.judge.note(problem.empty(), *upstream.health_check)) {

@@ -4,12 +4,12 @@
 // every change of an endpoint's health is logged once.
 //
 // New endpoints are checked soon after they appear, then every interval give or take a tenth. What is known survives
-// track(): an endpoint that stays keeps its health and its results in a row, also when the check's parameters change.
+// track(): an endpoint that stays keeps its health and its results in a row, also when the check's parameters change;
+// it is then checked soon, by the new ones. Places are shared by tenants, the platform being one (fair_queue.h).
 //
 // Threads: everything on the loop's thread, the constructor included unless the loop does not run yet.
 
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <random>
 #include <unordered_map>
@@ -20,12 +20,13 @@
 #include "core/io/output.h"
 #include "core/tls/context.h"
 #include "routing/table/upstream.h"
+#include "routing/upstream/fair_queue.h"
 
 namespace edgemux::routing {
 
 class HealthChecks {
  public:
-  // `max_in_flight`: checks at the same time; others that are due wait.
+  // `max_in_flight`: checks at the same time; others that are due wait for their tenant's turn.
   explicit HealthChecks(core::EventLoop& loop, std::size_t max_in_flight = 256);
   ~HealthChecks();  // outside of the loop's run()
   HealthChecks(const HealthChecks&) = delete;
@@ -45,6 +46,10 @@ class HealthChecks {
 
   void tick();
   void follow(Watched& watched);
+  static void let_go(const Watched& watched, const EndpointSet& before);
+  void due(Check& check);
+  void arm_next(Check& check);
+  void arm_soon(Check& check);
   void begin(Check& check);
   void finished(Check& check, const std::string& problem);
   void run_waiting();
@@ -54,14 +59,12 @@ class HealthChecks {
   [[nodiscard]] core::TlsClientPolicyPtr tls_of(const Upstream& upstream);
 
   core::EventLoop& loop_;
-  std::size_t max_in_flight_;
-  std::size_t in_flight_ = 0;
   std::minstd_rand random_;
   core::BlockPool blocks_;
   core::HttpScratch http_;
   std::unique_ptr<core::TlsWorker> tls_;  // made when a check needs it
+  FairQueue<Check> places_;               // before watched_, whose checks leave it
   std::unordered_map<const UpstreamRuntime*, std::unique_ptr<Watched>> watched_;
-  std::deque<Check*> waiting_;
   core::Timer tick_;
 };
 

@@ -2,38 +2,66 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <unordered_set>
 #include <utility>
+
+#include "core/base/address_set.h"
 
 namespace edgemux::routing {
 
 namespace {
 
-bool contains(const std::vector<core::SocketAddress>& addresses, const core::SocketAddress& address) {
-  return std::find(addresses.begin(), addresses.end(), address) != addresses.end();
-}
+constexpr std::size_t kListed = 8;  // of what there may be thousands
+
+// What is wrong, of many the first.
+class Complaints {
+ public:
+  void add(const std::string& what) {
+    if (++count_ > kListed + 1) return;
+    if (!text_.empty()) text_ += "; ";
+    text_ += count_ <= kListed ? what : "and others";
+  }
+  [[nodiscard]] bool full() const { return count_ > kListed; }
+  [[nodiscard]] const std::string& text() const { return text_; }
+
+ private:
+  std::string text_;
+  std::size_t count_ = 0;
+};
 
 // Collects the endpoints of one upstream.
 class Assembly {
  public:
   explicit Assembly(const Tenant* tenant) : tenant_(tenant) {}
 
-  void add(const core::SocketAddress& address, std::string text, std::uint32_t weight, const std::string& host) {
+  [[nodiscard]] bool full() const { return set_.endpoints.size() == kMaxEndpoints; }
+
+  // `resolved`: it is one of the addresses of what was written.
+  void add(const core::SocketAddress& address, const std::string& written, bool resolved, std::uint32_t weight,
+           const std::string& host) {
+    const auto text = [&] { return resolved ? written + " (" + address.ip() + ")" : written; };
     if (const char* why = tenant_ == nullptr ? nullptr : tenant_->refuses(address)) {
-      if (!refused.empty()) refused += "; ";
-      refused += text + " " + why;
-      return;
+      refused_.add(refused_.full() ? std::string() : text() + " " + why);
+    } else if (full()) {
+      left_out_ = true;
+    } else if (known_.insert(address)) {
+      set_.endpoints.push_back({address, text(), weight, nullptr, host});
     }
-    const bool known = std::any_of(set.endpoints.begin(), set.endpoints.end(),
-                                   [&address](const Endpoint& endpoint) { return endpoint.address == address; });
-    if (!known) set.endpoints.push_back({address, std::move(text), weight, nullptr, host});
   }
 
   // All addresses of a name. False: it has none.
   bool add_name(const NameState& name, const std::string& text, const std::string& host, std::uint16_t port,
                 std::uint32_t weight) {
+    if (name.more && many_.insert(&name).second) {
+      limits_.add(host + " has more than " + std::to_string(kMaxAddresses) + " addresses");
+    }
     for (core::SocketAddress address : name.addresses) {
+      if (full()) {
+        left_out_ = true;
+        break;
+      }
       address.set_port(port);
-      add(address, text + " (" + address.ip() + ")", weight, host);
+      add(address, text, true, weight, host);
     }
     return !name.addresses.empty();
   }
@@ -59,19 +87,35 @@ class Assembly {
 
   // Each name once.
   void complain(const std::string& host, const std::string& problem) {
-    if (std::find(told_.begin(), told_.end(), &host) != told_.end()) return;
+    if (unknown_.full()) return;
     if (std::any_of(told_.begin(), told_.end(), [&host](const std::string* other) { return *other == host; })) return;
     told_.push_back(&host);
-    if (!set.problem.empty()) set.problem += "; ";
-    set.problem += host + (problem.empty() ? " is not resolved yet" : " does not resolve: " + problem);
+    unknown_.add(host + (problem.empty() ? " is not resolved yet" : " does not resolve: " + problem));
   }
 
-  EndpointSet set;
-  std::string refused;  // by the tenant's networks
+  EndpointSet finish() {
+    if (!set_.endpoints.empty()) {
+      if (left_out_) limits_.add("it has more than " + std::to_string(kMaxEndpoints) + " endpoints");
+      if (!limits_.text().empty()) set_.problem = limits_.text() + "; the rest is left out";
+      return std::move(set_);
+    }
+    set_.problem = unknown_.text();
+    if (refused_.text().empty()) return std::move(set_);
+    if (!set_.problem.empty()) set_.problem += "; ";
+    set_.problem += "tenant " + tenant_->name + " may not use it: " + refused_.text();
+    return std::move(set_);
+  }
 
  private:
   const Tenant* tenant_;
-  std::vector<const std::string*> told_;
+  EndpointSet set_;
+  core::AddressSet known_;
+  std::unordered_set<const NameState*> many_;  // with more addresses than are used
+  std::vector<const std::string*> told_;       // of names that do not resolve
+  bool left_out_ = false;
+  Complaints unknown_;
+  Complaints refused_;  // by the tenant's networks
+  Complaints limits_;
 };
 
 }  // namespace
@@ -81,7 +125,7 @@ EndpointSet assemble_endpoints(const Upstream& upstream, std::span<const NameSta
   for (std::size_t i = 0; i < upstream.endpoints.size(); ++i) {
     const EndpointSpec& spec = upstream.endpoints[i];
     if (spec.address.has_value()) {
-      assembly.add(*spec.address, spec.text, spec.weight, spec.host);
+      assembly.add(*spec.address, spec.text, false, spec.weight, spec.host);
       continue;
     }
     const NameState& name = *names[i];
@@ -92,26 +136,32 @@ EndpointSet assemble_endpoints(const Upstream& upstream, std::span<const NameSta
       assembly.complain(spec.host, name.problem);
     }
   }
-  EndpointSet& set = assembly.set;
-  if (!assembly.refused.empty()) {
-    set.problem += (set.problem.empty() ? "" : "; ") + ("tenant " + upstream.tenant->name + " may not use it: ") +
-                   assembly.refused;
-  }
-  if (!set.endpoints.empty()) set.problem.clear();
-  return std::move(set);
+  return assembly.finish();
 }
 
 std::vector<core::SocketAddress> keep_order(const std::vector<core::SocketAddress>& known,
                                             const std::vector<core::SocketAddress>& fresh) {
+  core::AddressSet answered;
+  for (const auto& address : fresh) answered.insert(address);
+  core::AddressSet taken;
   std::vector<core::SocketAddress> out;
-  out.reserve(fresh.size());
   for (const auto& address : known) {
-    if (contains(fresh, address)) out.push_back(address);
+    if (answered.contains(address) && taken.insert(address)) out.push_back(address);
   }
   for (const auto& address : fresh) {
-    if (!contains(out, address)) out.push_back(address);
+    if (out.size() >= kMaxAddresses) break;
+    if (taken.insert(address)) out.push_back(address);
   }
   return out;
+}
+
+std::string listing(const std::vector<core::SocketAddress>& addresses) {
+  std::string text;
+  for (std::size_t i = 0; i < std::min(addresses.size(), kListed); ++i) {
+    text += (text.empty() ? "" : ", ") + addresses[i].ip();
+  }
+  if (addresses.size() > kListed) text += " and " + std::to_string(addresses.size() - kListed) + " more";
+  return text;
 }
 
 }  // namespace edgemux::routing

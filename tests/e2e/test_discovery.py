@@ -3,6 +3,7 @@
 import itertools
 import os
 import threading
+import time
 from collections import Counter
 
 import pytest
@@ -162,6 +163,26 @@ def test_the_last_answer_is_kept_while_the_name_server_is_gone(site, knot, backe
         site.edge.wait_log("api.app.test resolves again: 127.0.0.3", within=40)
         until(lambda: set(who(site)) == {"three"}, "the new answer is used")
     assert load.bad == []
+
+
+@pytest.mark.full  # the hold is half a minute
+def test_a_name_that_is_gone_is_given_up(site, knot, backends):
+    """NXDOMAIN, a name without an address, and a service without a record: none is a name server's failure."""
+    port = backends[0].port
+    kept = ["keep 0 TXT here", "other 0 A 127.0.0.1"]
+    knot.set("api 0 A 127.0.0.1", "keep 0 A 127.0.0.1", f"_http._tcp 0 SRV 0 0 {port} other", *kept)
+    names = {"api": f"api.app.test:{port}", "keep": f"keep.app.test:{port}", "service": "srv:_http._tcp.app.test"}
+    site.edge.start(certificates=site.certificates, prefix=knot.prefix,
+                    upstreams={name: {"endpoints": [endpoint], "dns": DNS} for name, endpoint in names.items()},
+                    routes=[site.route(*({"path": f"/{name}", "upstream": name} for name in names))])
+    until(lambda: all(site.ask(f"/{name}").status == 200 for name in names), "all are resolved")
+    began = time.monotonic()
+    knot.set(*kept)
+    until(lambda: all(site.ask(f"/{name}").status == 503 for name in names), "all are given up", within=60)
+    assert time.monotonic() - began >= 29
+    assert site.edge.log().count(" given up") == 3
+    knot.set("api 0 A 127.0.0.2", *kept)
+    until(lambda: site.ask("/api").status == 200, "it is back", within=90)
 
 
 def test_a_name_that_is_not_there_yet_does_not_stop_the_start(site, knot, backends):

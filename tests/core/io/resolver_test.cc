@@ -158,6 +158,20 @@ TEST_F(ResolverTest, TruncatedAnswerIsFetchedOverTcp) {
   EXPECT_EQ(server.tcp_queries(), 2U);
 }
 
+TEST_F(ResolverTest, AsManyAddressesAsAnAnswerHoldsEachOnce) {
+  DnsServer::Record record{.mode = Mode::truncated};
+  for (int i = 0; i < 1'300; ++i) {
+    for (int twice = 0; twice < 2; ++twice) {
+      record.v4.push_back("10.0." + std::to_string(i / 250) + "." + std::to_string(i % 250));
+    }
+  }
+  server.set("a.test", record);
+  const auto outcome = resolve("a.test");
+  ASSERT_TRUE(outcome.has_value());
+  EXPECT_EQ(outcome->addresses.size(), 1'300U);
+  EXPECT_EQ(outcome->addresses.back().ip(), "10.0.5.49");
+}
+
 TEST_F(ResolverTest, RubbishAndWrongIdsAreIgnored) {
   server.set("a.test", {.v4 = {"10.0.0.1"}, .mode = Mode::noise_first});
   EXPECT_THAT(texts(resolve("a.test")), ElementsAre("10.0.0.1"));

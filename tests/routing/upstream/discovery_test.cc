@@ -2,9 +2,12 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
+#include <cstdio>
+#include <fstream>
 #include <thread>
 
 #include "tests/support/dns_server.h"
@@ -37,6 +40,23 @@ UpstreamPtr upstream(const std::vector<std::string>& endpoints, std::shared_ptr<
   }
   out->name = out->identity;
   out->state = state != nullptr ? std::move(state) : std::make_shared<UpstreamState>();
+  return out;
+}
+
+UpstreamPtr of_tenant(const std::string& name, const UpstreamPtr& upstream, DnsPolicy dns = {}) {
+  auto tenant = std::make_shared<Tenant>();
+  tenant->name = name;
+  auto out = std::make_shared<Upstream>(*upstream);
+  out->tenant = std::move(tenant);
+  out->dns = dns;
+  return out;
+}
+
+std::vector<SocketAddress> many(std::size_t count, unsigned net) {
+  std::vector<SocketAddress> out;
+  for (std::size_t i = 0; i < count; ++i) {
+    out.push_back(ip("10." + std::to_string(net) + "." + std::to_string(i / 250) + "." + std::to_string(i % 250)));
+  }
   return out;
 }
 
@@ -89,6 +109,61 @@ TEST(KeepOrder, StayingOnesKeepTheirPlaceNewOnesFollow) {
   EXPECT_THAT(keep_order(known, {}), IsEmpty());
 }
 
+TEST(KeepOrder, NoMoreThanAnUpstreamUsesAndThoseThatWereThereFirst) {
+  const auto all = many(3'900, 1);
+  const std::vector known(all.end() - 200, all.end());
+  const auto kept = keep_order(known, all);
+  ASSERT_EQ(kept.size(), kMaxAddresses);
+  EXPECT_TRUE(std::equal(known.begin(), known.end(), kept.begin()));
+  EXPECT_EQ(kept[200], all[0]);
+  EXPECT_EQ(keep_order(kept, {all.rbegin(), all.rend()}), kept);
+}
+
+TEST(AssembleEndpoints, NoMoreThanAnUpstreamMayHaveAndItSaysSo) {
+  std::vector<std::string> written;
+  std::vector<NameState> states;
+  for (unsigned i = 0; i < 20; ++i) {
+    written.push_back("n" + std::to_string(i) + ":80");
+    states.push_back({many(kMaxAddresses, i), {}});
+  }
+  std::vector<const NameState*> names;
+  for (const auto& state : states) names.push_back(&state);
+  const auto up = upstream(written);
+  auto set = assemble_endpoints(*up, names);
+  EXPECT_EQ(set.endpoints.size(), kMaxEndpoints);
+  EXPECT_EQ(set.problem, "it has more than 4096 endpoints; the rest is left out");
+  const auto small = upstream({"n0:80", "n0:81"});
+  const NameState more{many(kMaxAddresses, 0), {}, {}, true};
+  const NameState* const twice[] = {&more, &more};
+  set = assemble_endpoints(*small, twice);
+  EXPECT_EQ(set.endpoints.size(), 2 * kMaxAddresses);
+  EXPECT_EQ(set.problem, "n0 has more than 256 addresses; the rest is left out");
+}
+
+TEST(AssembleEndpoints, OfManyProblemsTheFirstAreTold) {
+  std::vector<std::string> written;
+  for (int i = 0; i < 100; ++i) written.push_back("n" + std::to_string(i) + ":80");
+  const NameState none{};
+  const std::vector<const NameState*> names(written.size(), &none);
+  const auto problem = assemble_endpoints(*upstream(written), names).problem;
+  EXPECT_THAT(problem, HasSubstr("n7 is not resolved yet; and others"));
+  EXPECT_THAT(problem, testing::Not(HasSubstr("n8 ")));
+  const NameState metadata{{many(10, 0)}, {}};
+  auto refused = std::make_shared<Upstream>(*of_tenant("a", upstream({"n0:80"})));
+  auto tenant = std::make_shared<Tenant>(*refused->tenant);
+  tenant->networks.push_back(*core::Network::parse("192.0.2.0/24"));
+  refused->tenant = tenant;
+  const NameState* const one[] = {&metadata};
+  const auto why = assemble_endpoints(*refused, one).problem;
+  EXPECT_THAT(why, testing::StartsWith("tenant a may not use it: n0:80 (10.0.0.0) "));
+  EXPECT_THAT(why, testing::EndsWith("; and others"));
+}
+
+TEST(Listing, OfManyTheFirst) {
+  EXPECT_EQ(listing(many(2, 0)), "10.0.0.0, 10.0.0.1");
+  EXPECT_THAT(listing(many(3'900, 0)), testing::EndsWith("10.0.0.7 and 3892 more"));
+}
+
 // ---- with a name server ----
 
 // The thread asks for a name again only after it has published what the last answer changed, so "two more questions
@@ -107,6 +182,12 @@ class DiscoveryTest : public testing::Test {
             .retry_max = milliseconds(64)};
   }
   void settle(const std::string& name) { ASSERT_TRUE(server.wait_for_queries(name, 2)) << name; }
+  // Looks again with every question for the name, two hundred times.
+  template <class Condition>
+  bool holds_soon(const std::string& name, Condition condition, std::uint16_t type = DnsServer::kA) {
+    for (int i = 0; i < 200 && !condition(); ++i) EXPECT_TRUE(server.wait_for_queries(name, 1, type)) << name;
+    return condition();
+  }
 
   DnsServer server;
 };
@@ -434,6 +515,218 @@ TEST_F(DiscoveryTest, StopsAtOnceWithQuestionsOpen) {
     ASSERT_TRUE(server.wait_for_first("silent.test"));
   }
   EXPECT_LT(std::chrono::steady_clock::now() - before, std::chrono::seconds(30));
+}
+
+// ---- what tenants may do to each other ----
+
+TEST_F(DiscoveryTest, AnotherTenantsNamesDoNotWaitForThoseThatNobodyAnswers) {
+  auto with = options();
+  with.max_in_flight = 8;
+  with.resolver.timeout = milliseconds(60'000);
+  with.tenant_min_ttl = milliseconds(16);
+  std::vector<std::string> silent;
+  for (int i = 0; i < 40; ++i) {
+    silent.push_back("silent" + std::to_string(i) + ".test:80");
+    server.set("silent" + std::to_string(i) + ".test", {.mode = Mode::silent});
+  }
+  server.set("b.test", {.v4 = {"10.0.0.2"}, .ttl = 0});
+  server.set("p.test", {.v4 = {"10.0.0.3"}, .ttl = 0});
+  const auto greedy = of_tenant("a", upstream(silent));
+  // Also a name that the greedy one has as well, behind all others.
+  const auto other = of_tenant("b", upstream({"b.test:80", "silent39.test:80"}));
+  const auto platform = upstream({"p.test:80"});
+  Discovery discovery(with);
+  discovery.update({greedy});
+  ASSERT_TRUE(server.wait_for_first("silent0.test"));
+  discovery.update({greedy, other, platform});
+  settle("b.test");
+  settle("p.test");
+  EXPECT_THAT(addresses(other), ElementsAre("10.0.0.2:80"));
+  EXPECT_THAT(addresses(platform), ElementsAre("10.0.0.3:80"));
+  EXPECT_EQ(server.queries("silent39.test"), 1U);  // of the other one
+}
+
+TEST_F(DiscoveryTest, TheFileOfATenantHasNothingAskedForWithoutPause) {
+  server.set("a.test", {.v4 = {"10.0.0.1"}, .ttl = 0});
+  auto with = options();
+  with.tenant_min_ttl = milliseconds(100);
+  const auto up = of_tenant("a", upstream({"a.test:80"}), {milliseconds(1), milliseconds(1)});
+  const auto began = std::chrono::steady_clock::now();
+  Discovery discovery(with);
+  discovery.update({up});
+  ASSERT_TRUE(server.wait_for_queries("a.test", 4));
+  EXPECT_GE(std::chrono::steady_clock::now() - began, milliseconds(300));
+}
+
+TEST_F(DiscoveryTest, ATenantsServicesLeadToSoManyNamesOnly) {
+  DnsServer::Record record{.ttl = 0};
+  for (int i = 0; i < 10; ++i) {
+    const auto target = "t" + std::to_string(i) + ".test";
+    record.services.push_back({target, 80, 0, 0});
+    server.set(target, {.v4 = {"10.0.0." + std::to_string(i)}, .ttl = 0});
+  }
+  server.set("_http._tcp.test", record);
+  auto with = options();
+  with.tenant_min_ttl = milliseconds(16);
+  with.max_targets = 3;
+  const auto up = of_tenant("a", upstream({"srv:_http._tcp.test"}));
+  const auto platform = upstream({"srv:_http._tcp.test"});
+  Discovery discovery(with);
+  discovery.update({up, platform});
+  EXPECT_TRUE(holds_soon("t9.test", [&] { return addresses(platform).size() == 10; }));
+  EXPECT_TRUE(holds_soon("t0.test", [&] { return addresses(up).size() == 3; }));
+  ASSERT_TRUE(server.wait_for_queries("_http._tcp.test", 4, DnsServer::kSrv));
+  EXPECT_EQ(addresses(up).size(), 3U);
+  // Those that go make room.
+  record.services.erase(record.services.begin(), record.services.begin() + 5);
+  server.set("_http._tcp.test", record);
+  EXPECT_TRUE(holds_soon("t9.test", [&] { return addresses(platform).size() == 5; }));
+  EXPECT_TRUE(holds_soon("t9.test", [&] {
+    const auto now = addresses(up);
+    return now.size() == 3 && std::none_of(now.begin(), now.end(), [](const auto& a) { return a == "10.0.0.0:80"; });
+  }));
+}
+
+TEST_F(DiscoveryTest, ANameHasSoManyAddressesOnly) {
+  DnsServer::Record record{.ttl = 0, .mode = Mode::truncated};
+  for (const auto& address : many(2'000, 1)) record.v4.push_back(address.ip());
+  server.set("a.test", record);
+  const auto up = upstream({"a.test:80"});
+  Discovery discovery(options());
+  discovery.update({up});
+  settle("a.test");
+  settle("a.test");
+  EXPECT_EQ(addresses(up).size(), kMaxAddresses);
+  EXPECT_EQ(problem(up), "a.test has more than 256 addresses; the rest is left out");
+}
+
+// ---- names that are gone ----
+
+class GoneNames : public DiscoveryTest {
+ protected:
+  Discovery::Options brief() {
+    auto with = options();
+    with.gone_hold = milliseconds(200);
+    return with;
+  }
+  // Until the upstream has no endpoint.
+  void wait_until_given_up(const UpstreamPtr& upstream, const std::string& name, std::uint16_t type = DnsServer::kA) {
+    EXPECT_TRUE(holds_soon(
+        name, [&] { return addresses(upstream).empty(); }, type));
+    EXPECT_THAT(problem(upstream), HasSubstr(name + " does not resolve: "));
+  }
+};
+
+TEST_F(GoneNames, TheLastAddressesAreGivenUpAfterAHold) {
+  // By NXDOMAIN, and by an answer without an address.
+  for (const DnsServer::Record& gone : {DnsServer::Record{.mode = Mode::unknown}, DnsServer::Record{}}) {
+    server.set("a.test", {.v4 = {"10.0.0.1"}, .v6 = {"fd00::1"}, .ttl = 0});
+    const auto up = upstream({"a.test:80"});
+    Discovery discovery(brief());
+    discovery.update({up});
+    settle("a.test");
+    EXPECT_THAT(addresses(up), ElementsAre("10.0.0.1:80", "[fd00::1]:80"));
+    const auto began = std::chrono::steady_clock::now();
+    server.set("a.test", gone);
+    wait_until_given_up(up, "a.test");
+    EXPECT_GE(std::chrono::steady_clock::now() - began, milliseconds(200));
+    server.set("a.test", {.v4 = {"10.0.0.9"}, .ttl = 0});
+    settle("a.test");
+    EXPECT_THAT(addresses(up), ElementsAre("10.0.0.9:80"));
+    EXPECT_EQ(problem(up), "");
+  }
+}
+
+TEST_F(GoneNames, TheyAreAskedForWithinTheBoundsOfGoodAnswers) {
+  server.set("a.test", {.mode = Mode::unknown});
+  auto with = options();
+  with.retry_min = milliseconds(10'000);
+  with.retry_max = milliseconds(60'000);
+  with.max_ttl = milliseconds(16);
+  const auto up = upstream({"a.test:80"});
+  const auto began = std::chrono::steady_clock::now();
+  Discovery discovery(with);
+  discovery.update({up});
+  ASSERT_TRUE(server.wait_for_queries("a.test", 3));
+  EXPECT_LT(std::chrono::steady_clock::now() - began, with.retry_min);
+}
+
+TEST_F(GoneNames, SoAreTheTargetsOfAService) {
+  server.set("_http._tcp.test", {.ttl = 0, .services = {{"a.test", 8080, 0, 0}}});
+  server.set("a.test", {.v4 = {"10.0.0.1"}, .ttl = 0});
+  const auto up = upstream({"srv:_http._tcp.test"});
+  Discovery discovery(brief());
+  discovery.update({up});
+  settle("a.test");
+  EXPECT_THAT(addresses(up), ElementsAre("10.0.0.1:8080"));
+  server.set("_http._tcp.test", {.mode = Mode::unknown});
+  wait_until_given_up(up, "_http._tcp.test", DnsServer::kSrv);
+  server.set("_http._tcp.test", {.ttl = 0, .services = {{"a.test", 8081, 0, 0}}});
+  ASSERT_TRUE(server.wait_for_queries("_http._tcp.test", 2, DnsServer::kSrv));
+  settle("a.test");
+  EXPECT_THAT(addresses(up), ElementsAre("10.0.0.1:8081"));
+}
+
+// For both families together that looks like a name without addresses.
+TEST_F(GoneNames, OneWhoseOnlyFamilyFailsKeepsItsAddresses) {
+  server.set("a.test", {.v4 = {"10.0.0.1"}, .ttl = 0});
+  const auto up = upstream({"a.test:80"});
+  auto with = brief();
+  with.gone_hold = milliseconds(20);
+  Discovery discovery(with);
+  discovery.update({up});
+  settle("a.test");
+  server.set("a.test", {.mode = Mode::server_error, .mode_v6 = Mode::answer});
+  ASSERT_TRUE(server.wait_for_queries("a.test", 10));
+  EXPECT_THAT(addresses(up), ElementsAre("10.0.0.1:80"));
+}
+
+// The name is found in a domain of the search list; that the bare one is unknown says nothing while that domain fails.
+TEST_F(GoneNames, OneWhoseDomainOfTheSearchListFailsKeepsItsAddresses) {
+  const std::string path = testing::TempDir() + "discovery_test_" + std::to_string(getpid()) + ".conf";
+  std::ofstream(path) << "nameserver 192.0.2.1\nsearch cluster.test\noptions ndots:5\n";
+  server.set("app.svc.cluster.test", {.v4 = {"10.0.0.1"}, .v6 = {"fd00::1"}, .ttl = 0});
+  server.set("_h._tcp.app.cluster.test", {.ttl = 0, .services = {{"app.svc", 8080, 0, 0}}});
+  const auto named = upstream({"app.svc:80"});
+  const auto service = upstream({"srv:_h._tcp.app"});
+  auto with = brief();
+  with.gone_hold = milliseconds(20);
+  with.resolver.resolv_conf = path;
+  Discovery discovery(with);
+  discovery.update({named, service});
+  settle("app.svc.cluster.test");
+  ASSERT_TRUE(server.wait_for_queries("_h._tcp.app.cluster.test", 2, DnsServer::kSrv));
+  settle("app.svc.cluster.test");
+  EXPECT_THAT(addresses(named), ElementsAre("10.0.0.1:80", "[fd00::1]:80"));
+  EXPECT_EQ(addresses(service).size(), 2U);
+  server.set("_h._tcp.app.cluster.test", {.mode = Mode::server_error});
+  ASSERT_TRUE(server.wait_for_queries("_h._tcp.app.cluster.test", 10, DnsServer::kSrv));
+  EXPECT_EQ(addresses(service).size(), 2U);
+  server.set("app.svc.cluster.test", {.mode = Mode::server_error});
+  ASSERT_TRUE(server.wait_for_queries("app.svc.cluster.test", 10));
+  EXPECT_EQ(addresses(named).size(), 2U);
+  server.set("app.svc.cluster.test", {.mode = Mode::server_error, .mode_v6 = Mode::unknown});
+  ASSERT_TRUE(server.wait_for_queries("app.svc.cluster.test", 10));
+  EXPECT_EQ(addresses(named).size(), 2U);
+  std::remove(path.c_str());
+}
+
+TEST_F(GoneNames, AFailureInBetweenBeginsTheHoldAnew) {
+  server.set("a.test", {.v4 = {"10.0.0.1"}, .ttl = 0});
+  const auto up = upstream({"a.test:80"});
+  auto with = brief();
+  with.gone_hold = milliseconds(1'000);
+  Discovery discovery(with);
+  discovery.update({up});
+  settle("a.test");
+  server.set("a.test", {.mode = Mode::unknown});
+  settle("a.test");
+  const auto began = std::chrono::steady_clock::now();
+  server.set("a.test", {.mode = Mode::server_error});
+  EXPECT_TRUE(holds_soon("a.test", [&] { return std::chrono::steady_clock::now() - began > with.gone_hold; }));
+  server.set("a.test", {.mode = Mode::unknown});
+  ASSERT_TRUE(server.wait_for_queries("a.test", 3));
+  EXPECT_THAT(addresses(up), ElementsAre("10.0.0.1:80"));
 }
 
 // For ThreadSanitizer above all: tables come while answers come while readers read.

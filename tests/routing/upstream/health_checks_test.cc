@@ -59,6 +59,74 @@ TEST(HealthChecks, WhoWaitsIsAskedWhenThoseUnderWayAreGone) {
   });
 }
 
+TenantPtr tenant(std::string name) {
+  auto out = std::make_shared<Tenant>();
+  out->name = std::move(name);
+  return out;
+}
+
+UpstreamPtr of_tenant(const TenantPtr& tenant, const UpstreamPtr& upstream) {
+  auto out = std::make_shared<Upstream>(*upstream);
+  out->tenant = tenant;
+  return out;
+}
+
+// Whoever has the most endpoints, and the slowest.
+TEST(HealthChecks, AnotherTenantsChecksDoNotWaitForThoseThatNeverEnd) {
+  core::EventLoop loop;
+  HealthChecks checks(loop, 8);
+  edgemux::test::LoopbackListener silent;
+  edgemux::test::LoopbackListener good;
+  HealthCheck slow;
+  slow.kind = HealthCheck::Kind::http;
+  slow.path = "/";
+  slow.interval = 10ms;
+  slow.timeout = 60s;
+  HealthCheck fast;
+  fast.interval = 10ms;
+  std::vector<UpstreamPtr> upstreams;
+  const auto greedy = tenant("greedy");
+  for (int i = 0; i < 40; ++i) upstreams.push_back(of_tenant(greedy, checked(silent.address(), slow)));
+  checks.track(upstreams);
+  const std::uint64_t began = loop.now();
+  bool told = false;
+  const UpstreamPtr of_other = of_tenant(tenant("other"), checked(good.address(), fast));
+  const UpstreamPtr of_platform = checked(good.address(), fast);
+  edgemux::test::LoopDriver(loop).run_until([&] {
+    if (!told && loop.now() > began + 100) {  // places are held, and others of the tenant wait for more
+      told = true;
+      upstreams.push_back(of_other);
+      upstreams.push_back(of_platform);
+      checks.track(upstreams);
+    }
+    return told && health(of_other) == Health::healthy && health(of_platform) == Health::healthy;
+  });
+}
+
+TEST(HealthChecks, ChangedParametersAreGoneByAtOnceAndNotAfterTheIntervalBefore) {
+  core::EventLoop loop;
+  HealthChecks checks(loop);
+  edgemux::test::LoopbackListener listener;
+  HealthCheck seldom;
+  seldom.interval = 60s;
+  const UpstreamPtr before = checked(listener.address(), seldom);
+  checks.track({before});
+  HealthCheck often = seldom;
+  often.interval = 20ms;
+  often.unhealthy_after = 2;
+  auto changed = std::make_shared<Upstream>(*before);
+  changed->health_check = std::make_shared<const HealthCheck>(often);
+  bool told = false;
+  edgemux::test::LoopDriver(loop).run_until([&] {
+    if (!told && health(before) == Health::healthy) {
+      told = true;
+      listener.close_now();
+      checks.track({changed});
+    }
+    return told && health(before) == Health::unhealthy;
+  });
+}
+
 // A handshake that is under way when the checks end uses what ends with them: seen by the sanitizers.
 TEST(HealthChecks, EndInTheMiddleOfAHandshake) {
   core::EventLoop loop;
