@@ -9,7 +9,7 @@ namespace edgemux::config {
 
 Compiler::State::Seen Compiler::State::see(const std::string& path) const {
   const Stamp stamp = files_->stamp(path);
-  return {path, stamp, stamp.before(began_)};
+  return {path, stamp, stamp.before(began_) && !files_->held(path)};
 }
 
 Compiler::State::AllSeen Compiler::State::see_all(const std::set<std::string>& paths) const {
