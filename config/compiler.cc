@@ -82,8 +82,7 @@ std::vector<Compiler::State::GoodVersion> Compiler::State::good_versions() {
 }
 
 void Compiler::State::refuse(const routing::SnapshotPtr& made, const std::vector<GoodVersion>& before) {
-  base_.reset();  // the next one that is accepted settles everything
-  last_ = made;   // the units are linked for it
+  last_ = made;  // the units are linked for it
   for (const GoodVersion& one : before) {
     if (one.file->lost == one.lost) continue;
     // Linked without its good version, it has to be linked anew.
@@ -92,6 +91,9 @@ void Compiler::State::refuse(const routing::SnapshotPtr& made, const std::vector
     one.file->asked_disk = one.asked_disk;
     one.file->lost = one.lost;
   }
+  // The next one that is accepted settles this one's changes with its own, or everything.
+  if (last_ == nullptr) base_.reset();
+  if (base_) unsettled_ = std::move(changes_);
 }
 
 Compiled Compiler::State::compile(Touched touched, const Accept& accept) {

@@ -212,7 +212,8 @@ class Compiler::State {
     std::vector<std::string> folders;
   };
   std::optional<Watched> watched_;
-  Changes changes_;  // since then, of the compile at hand
+  Changes changes_;    // since then, of the compile at hand
+  Changes unsettled_;  // since then, of those that were refused
 };
 
 }  // namespace edgemux::config
