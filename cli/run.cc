@@ -8,6 +8,7 @@
 #include <iostream>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -46,14 +47,15 @@ class Process {
   explicit Process(const std::string& config)
       : config_(std::make_shared<const std::string>(config)),
         compiler_(config, compiler_options()),
-        reloader_(std::make_unique<config::Reloader>(
-            config::Reloader::Hooks{[this](config::Touched touched, const config::Accept& accept) {
-                                      return compiler_.compile(std::move(touched), accept);
-                                    },
-                                    [this](std::function<void()> task) { loop_.post(std::move(task)); },
-                                    [this](config::Reload reload) { reloaded(std::move(reload)); },
-                                    [this] { compiler_.reread(); }, [this] { return compiler_.keep(); },
-                                    [this] { compiler_.published(); }, [this] { compiler_.unpublished(); }})),
+        reloader_(std::make_unique<config::Reloader>(config::Reloader::Hooks{
+            [this](config::Touched touched, const config::Accept& accept) {
+              return compiler_.compile(std::move(touched), accept);
+            },
+            [this](std::function<void()> task) { loop_.post(std::move(task)); },
+            [this](config::Reload reload) { reloaded(std::move(reload)); }, [this] { compiler_.reread(); },
+            [this](std::set<std::string> paths) { compiler_.hold(std::move(paths)); },
+            [this] { return compiler_.keep(); }, [this] { compiler_.published(); },
+            [this] { compiler_.unpublished(); }})),
         heartbeat_([](void* self) { static_cast<Process*>(self)->beat(); }, this) {}
 
   int run();

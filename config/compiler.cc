@@ -82,8 +82,7 @@ std::vector<Compiler::State::GoodVersion> Compiler::State::good_versions() {
 }
 
 void Compiler::State::refuse(const routing::SnapshotPtr& made, const std::vector<GoodVersion>& before) {
-  base_.reset();  // the next one that is accepted settles everything
-  last_ = made;   // the units are linked for it
+  last_ = made;  // the units are linked for it
   for (const GoodVersion& one : before) {
     if (one.file->lost == one.lost) continue;
     // Linked without its good version, it has to be linked anew.
@@ -92,6 +91,9 @@ void Compiler::State::refuse(const routing::SnapshotPtr& made, const std::vector
     one.file->asked_disk = one.asked_disk;
     one.file->lost = one.lost;
   }
+  // The next one that is accepted settles this one's changes with its own, or everything.
+  if (last_ == nullptr) base_.reset();
+  if (base_) unsettled_ = std::move(changes_);
 }
 
 Compiled Compiler::State::compile(Touched touched, const Accept& accept) {
@@ -99,6 +101,7 @@ Compiled Compiler::State::compile(Touched touched, const Accept& accept) {
   const auto before = accept ? good_versions() : std::vector<GoodVersion>();
   touched_ = std::move(touched);
   concerned_.clear();
+  files_->hold(std::exchange(to_hold_, {}));
   for (int tries = 0; tries < max_tries; ++tries) {
     if (tries > 0 || !base_) touched_.add_everything();
     files_->begin();
@@ -115,12 +118,12 @@ Compiled Compiler::State::compile(Touched touched, const Accept& accept) {
       last_.reset();
       throw;
     }
-    out.unstable = !files_->settled();
-    if (!out.unstable) break;
+    out.moved = files_->moved();
+    if (out.moved.empty() || accept) break;  // who accepts tries again
     base_.reset();
   }
-  if (out.unstable || out.snapshot == nullptr) return out;
-  if (accept) out.refused = accept(*out.snapshot);
+  if (out.snapshot == nullptr || (!out.moved.empty() && !accept)) return out;
+  if (accept) out.refused = accept(out);
   out.refused.empty() ? settle(out) : refuse(out.snapshot, before);
   return out;
 }
@@ -138,7 +141,7 @@ SourceFile& Compiler::State::known_file(const std::string& path) {
 
 void Compiler::State::look_at(SourceFile& file) const {
   file.stamp = files_->stamp(file.path);
-  file.sure = file.stamp.before(began_);
+  file.sure = file.stamp.before(began_) && !files_->held(file.path);
 }
 
 std::vector<SourceFile*> Compiler::State::bound(const std::string& tenant, std::uint64_t most,
@@ -158,7 +161,9 @@ std::vector<SourceFile*> Compiler::State::bound(const std::string& tenant, std::
 
 bool Compiler::State::fetch(SourceFile& file, Parsing::Bytes& fresh) const {
   const std::string folder = file.binding.tenant.empty() ? std::string() : file.binding.folder;
-  core::Result<std::string> bytes = file.excess.empty() ? files_->read(file.path, folder) : core::fail(file.excess);
+  core::Result<std::string> bytes = !file.excess.empty()      ? core::fail(file.excess)
+                                    : files_->held(file.path) ? core::fail(keeps_changing)
+                                                              : files_->read(file.path, folder);
   // What counts is what it said.
   if (bytes && !file.binding.tenant.empty() && bytes->size() > file.stamp.size()) {
     bytes = core::fail("it is larger than its size was when it was looked at");
@@ -365,6 +370,7 @@ void Compiler::State::finish(Compiled& out) {
     tenant->state->files_set_aside = unit == units_.end() ? 0 : unit->second.set_aside();
   }
   if (!watched_) list_watched();
+  out.main_file = main_path_;
   out.files = watched_->files;
   out.directories = watched_->folders;
   out.fingerprint = digest.hex();
@@ -488,6 +494,7 @@ void Compiler::State::settle_all(const routing::Snapshot& made, std::string& pro
   if (!wait && std::exchange(prune_later_, false)) {
     last_good_.prune({listed_before_.begin(), listed_before_.end()});
   }
+  pairs_.settle();
   registry_.prune(made.upstreams.size());
   tenants_.prune();
 }
@@ -506,6 +513,8 @@ void Compiler::reread() { state_->reread(); }
 void Compiler::published() { state_->published(); }
 
 void Compiler::unpublished() { state_->unpublished(); }
+
+void Compiler::hold(std::set<std::string> paths) { state_->hold(std::move(paths)); }
 
 Kept Compiler::keep() { return state_->keep(); }
 

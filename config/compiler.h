@@ -30,6 +30,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -60,16 +61,19 @@ struct Compiled {
   // Of the contents of all that was read (certificates included). Equal: nothing has changed, nothing need be
   // published.
   std::string fingerprint;
-  // Files kept changing while they were read (three tries): compile again when they have settled.
-  bool unstable = false;
+  std::string main_file;  // absolute
+  // Files that changed while they were read. Without an Accept after three tries; then compile again when they have
+  // settled.
+  std::vector<std::string> moved;
   std::string refused;  // what `accept` said
 
   [[nodiscard]] std::size_t errors() const;
   [[nodiscard]] std::size_t warnings() const;
 };
 
-// Whether the table may be put in force: empty, or why not. Where not, no last good bytes are replaced or forgotten.
-using Accept = std::function<std::string(const routing::Snapshot&)>;
+// Whether what was compiled may be put in force: empty, or why not. Where not, no last good bytes are replaced or
+// forgotten. It is asked where there is a snapshot; also where files changed while they were read.
+using Accept = std::function<std::string(const Compiled&)>;
 
 struct CompilerOptions {
   // Beats state_dir in the file; "" = keep last good bytes in memory only, write nothing (`edgemux check`).
@@ -101,6 +105,9 @@ class Compiler {
   // `touched`: of what the latest compile named in files and directories. Only there stamps are looked at; what changed
   // elsewhere since is left for the next time.
   Compiled compile(Touched touched = Touched::everything(), const Accept& accept = {});
+  // The next compile takes these files for unreadable, those that keep changing: their last good bytes serve. Not for
+  // the main file.
+  void hold(std::set<std::string> paths);
   // Writes a few of the last good bytes that CompilerOptions::keep_later has left.
   Kept keep();
   // The next compile reads everything, whatever stamps say.

@@ -33,6 +33,7 @@ class Compiler::State {
   Compiled compile(Touched touched, const Accept& accept);
   Kept keep();
   void reread() { base_.reset(); }
+  void hold(std::set<std::string> paths) { to_hold_ = std::move(paths); }
   void published();
   void unpublished();
   void forget() {
@@ -104,7 +105,7 @@ class Compiler::State {
   [[nodiscard]] Seen see(const std::string& path) const;
   // It is what it was when it was seen: nobody touched it, or its stamp says so.
   [[nodiscard]] bool stands(const std::string& path, const Stamp& stamp, bool sure) const {
-    return sure && (!touched_.contains(path) || files_->stamp(path) == stamp);
+    return sure && !files_->held(path) && (!touched_.contains(path) || files_->stamp(path) == stamp);
   }
   [[nodiscard]] AllSeen see_all(const std::set<std::string>& paths) const;
   [[nodiscard]] bool same(const AllSeen& seen) const;
@@ -141,6 +142,7 @@ class Compiler::State {
   std::set<std::string> unsaved_;        // whose last good bytes could not be written
   std::set<std::string> later_;          // whose last good bytes keep() is to write
   bool prune_later_ = false;             // by keep()
+  std::set<std::string> to_hold_;        // in the next compile
 
   // Of the latest compile. In the order of precedence: the main file first.
   std::vector<SourceFile*> order_;
@@ -210,7 +212,8 @@ class Compiler::State {
     std::vector<std::string> folders;
   };
   std::optional<Watched> watched_;
-  Changes changes_;  // since then, of the compile at hand
+  Changes changes_;    // since then, of the compile at hand
+  Changes unsettled_;  // since then, of those that were refused
 };
 
 }  // namespace edgemux::config

@@ -55,18 +55,24 @@ class DiskFiles final : public Files {
     ways_.clear();
   }
 
-  bool settled() override {
+  std::vector<std::string> moved() override {
     ways_.clear();
+    std::set<std::string> moved_on;  // volumes
     for (const auto& [folder, target] : volumes_) {
-      if (data_link(folder) != target) return false;
+      if (data_link(folder) != target) moved_on.insert(folder);
     }
-    return std::all_of(read_.begin(), read_.end(),
-                       [](const auto& entry) { return stat_signature(entry.first) == entry.second; });
+    std::vector<std::string> out;
+    for (const auto& [path, read] : read_) {
+      if (moved_on.count(path.substr(0, path.rfind('/'))) != 0 || stat_signature(read.from) != read.signature) {
+        out.push_back(path);
+      }
+    }
+    return out;
   }
 
   core::Result<std::string> read(const std::string& path, const std::string& folder) override {
     const std::string real = through_volume(path);
-    read_[real] = stat_signature(real);
+    read_[path] = {real, stat_signature(real)};
     struct Descriptor {
       int fd;
       ~Descriptor() {
@@ -161,14 +167,11 @@ class DiskFiles final : public Files {
   }
 
   core::Result<core::LoadedPair> load_pair(const core::PairFiles& names, const core::PairFiles& folders) override {
-    read_[names.cert] = stat_signature(names.cert);
-    read_[names.key] = stat_signature(names.key);
+    for (const auto& path : {names.cert, names.key}) read_[path] = {path, stat_signature(path)};
     return core::load_pair(names.cert, names.key, [&](const std::string& path) {
       return open_file(path, path == names.cert ? folders.cert : folders.key);
     });
   }
-
-  std::string signature(const std::string& path) override { return stat_signature(path); }
 
   Stamp stamp(const std::string& path) override {
     struct stat info {};
@@ -324,8 +327,12 @@ class DiskFiles final : public Files {
   }
 
   std::map<std::string, std::string> volumes_;  // folder -> what its ..data led to; empty = it has none
-  std::map<std::string, std::string> read_;     // path -> signature before it was read
-  std::unordered_map<std::string, Way> ways_;   // of the load at hand
+  struct Read {
+    std::string from;       // the path in its volume
+    std::string signature;  // before
+  };
+  std::map<std::string, Read> read_;
+  std::unordered_map<std::string, Way> ways_;  // of the load at hand
 };
 
 class MemoryFiles final : public Files {
@@ -333,7 +340,7 @@ class MemoryFiles final : public Files {
   explicit MemoryFiles(std::map<std::string, std::string> contents) : contents_(std::move(contents)) {}
 
   void begin() override {}
-  bool settled() override { return true; }
+  std::vector<std::string> moved() override { return {}; }
   core::Result<std::string> read(const std::string& path, const std::string&) override {
     const auto found = contents_.find(path);
     if (found == contents_.end()) return core::fail(reason(ENOENT));
@@ -362,10 +369,6 @@ class MemoryFiles final : public Files {
   std::vector<std::string> names(const std::string&) override { return {}; }
   bool met_volume() const override { return false; }
   timespec now() const override { return {1, 0}; }
-  std::string signature(const std::string& path) override {
-    const auto found = contents_.find(path);
-    return found == contents_.end() ? std::string() : std::to_string(std::hash<std::string>{}(found->second));
-  }
 
  private:
   std::map<std::string, std::string> contents_;

@@ -2,15 +2,15 @@
 // Files: the compiler's one door to the file system. DiskFiles is the real one; MemoryFiles serves the fuzzer, the
 // benchmark and tests that need no disk.
 //
-// Paths are absolute. A load is what happens between begin() and settled(): within one load a Kubernetes volume (a
-// folder with a
-// `..data` link) is read through one resolved `..data`, so that files of two versions never mix.
+// Paths are absolute. A load is what happens between begin() and moved(): within one load a Kubernetes volume (a folder
+// with a `..data` link) is read through one resolved `..data`, so that files of two versions never mix.
 
 #include <array>
 #include <cstdint>
 #include <ctime>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -43,13 +43,22 @@ struct Globbed {
   std::vector<Closed> closed;      // folders that are there and cannot be looked into: what they hold is not known
 };
 
+// Why a file that is held cannot be read.
+inline constexpr const char* keeps_changing =
+    "it keeps changing while it is read; it is read again when it has settled";
+
 class Files {
  public:
   virtual ~Files() = default;
 
   virtual void begin() = 0;
-  // Everything read since begin() is still as it was read.
-  virtual bool settled() = 0;
+  // Which of the files that were read since begin() are not as they were read any more, by the paths that they were
+  // read by: they changed, or their volume moved on.
+  virtual std::vector<std::string> moved() = 0;
+
+  // From now on these count as unreadable, which whoever reads asks for. Replaces those before.
+  void hold(std::set<std::string> paths) { held_ = std::move(paths); }
+  [[nodiscard]] bool held(const std::string& path) const { return !held_.empty() && held_.count(path) != 0; }
 
   // The whole file. Errors name the reason, without the path. A file that everybody may write is refused.
   // With a `folder` it must be that one's, links followed: one that is absolute or leads out of it is an error.
@@ -66,8 +75,6 @@ class Files {
   virtual core::Result<std::vector<core::PairFiles>> list_pairs(const std::string& directory) = 0;
   // `folders`: where each of the two must lie, as for read().
   virtual core::Result<core::LoadedPair> load_pair(const core::PairFiles& names, const core::PairFiles& folders) = 0;
-  // Changes whenever the file does; empty where there is none.
-  virtual std::string signature(const std::string& path) = 0;
 
   virtual Stamp stamp(const std::string& path) = 0;
   // What is in the folder, but for names that begin with a dot; sorted. Empty where there is none.
@@ -76,6 +83,9 @@ class Files {
   [[nodiscard]] virtual bool met_volume() const = 0;
   // For Stamp::before().
   [[nodiscard]] virtual timespec now() const = 0;
+
+ private:
+  std::set<std::string> held_;
 };
 
 constexpr std::size_t max_file_size = 64UL * 1024 * 1024;

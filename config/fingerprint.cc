@@ -54,7 +54,8 @@ timespec Fingerprint::now() {
   return time;
 }
 
-std::uint64_t Fingerprint::look_at_file(const std::string& path) {
+Fingerprint::Looked Fingerprint::look_at_file(const std::string& path) {
+  Looked looked;
   Digest digest;
   for (const bool follow : {false, true}) {
     struct stat status {};
@@ -68,10 +69,11 @@ std::uint64_t Fingerprint::look_at_file(const std::string& path) {
         static_cast<std::uint64_t>(status.st_mtim.tv_sec), static_cast<std::uint64_t>(status.st_mtim.tv_nsec),
         static_cast<std::uint64_t>(status.st_ctim.tv_sec), static_cast<std::uint64_t>(status.st_ctim.tv_nsec)};
     digest.add({reinterpret_cast<const char*>(parts.data()), sizeof parts});
-    raise(newest_file_, status.st_ctim);
+    raise(looked.newest, status.st_ctim);
     if (!S_ISLNK(status.st_mode)) break;
   }
-  return digest.number();
+  looked.digest = digest.number();
+  return looked;
 }
 
 Fingerprint::Listed Fingerprint::look_at_directory(const std::string& path, const Listed* before) {
@@ -106,7 +108,6 @@ Fingerprint::Fingerprint(const std::vector<std::string>& files, const std::vecto
 }
 
 void Fingerprint::look_again(const std::vector<std::string>& files) {
-  newest_file_ = {};
   newest_directory_ = {};
   for (const auto& path : files) {
     files_.insert_or_assign(path, look_at_file(path));
@@ -115,7 +116,13 @@ void Fingerprint::look_again(const std::vector<std::string>& files) {
   }
 }
 
-bool Fingerprint::changed_since(const timespec& started) const { return !before(newest_file_, started); }
+std::vector<std::string> Fingerprint::changed_since(const timespec& started) const {
+  std::vector<std::string> out;
+  for (const auto& [path, looked] : files_) {
+    if (!before(looked.newest, started)) out.push_back(path);
+  }
+  return out;
+}
 
 bool Fingerprint::names_changed_since(const timespec& started) const { return !before(newest_directory_, started); }
 

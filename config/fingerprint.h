@@ -1,9 +1,8 @@
 #pragma once
 // Fingerprint: what a set of paths looks like on disk, without reading a byte of content. Two uses:
 // - equal to an earlier one of the same paths: nothing has changed that the file system tells of (the 30 s rescan);
-// - taken after a load that began at `started`: changed_since(started) says that a file may have changed while it was
-// read or since,
-//   so that the load has to be repeated. A half-written file can parse as a smaller table.
+// - taken after a load that began at `started`: changed_since(started) says which files may have changed while they
+//   were read or since, so that the load has to be repeated. A half-written file can parse as a smaller table.
 //
 // Of a file: its link's and its target's device, inode, size, mode, mtime and ctime, or the error. Of a directory: the
 // names in it that do not begin with a dot.
@@ -29,17 +28,18 @@ class Fingerprint {
   Fingerprint(const std::vector<std::string>& files, const std::vector<std::string>& directories,
               const Fingerprint& before);
 
-  // Of the same paths, but only these files and the directories that hold them are looked at again; changed_since() and
-  // names_changed_since() speak of those.
+  // Of the same paths, but only these files and the directories that hold them are looked at again;
+  // names_changed_since() speaks of those.
   void look_again(const std::vector<std::string>& files);
 
   // A moment to give to changed_since(): no file that changes after it bears an earlier stamp.
   static timespec now();
 
-  // A file's ctime lies between `started` (from now()) and the moment this fingerprint was taken. True as well for a
-  // change just before `started`, within one tick of that clock. A ctime in the future is a wrong clock, not a change.
-  [[nodiscard]] bool changed_since(const timespec& started) const;
-  // The same of the directories: a name came or went.
+  // The files whose ctime lies between `started` (from now()) and the moment this fingerprint was taken. Those as well
+  // that changed just before `started`, within one tick of that clock. A ctime in the future is a wrong clock, not a
+  // change.
+  [[nodiscard]] std::vector<std::string> changed_since(const timespec& started) const;
+  // A name came to one of the directories or went, as far as they were looked at.
   [[nodiscard]] bool names_changed_since(const timespec& started) const;
 
   friend bool operator==(const Fingerprint& a, const Fingerprint& b) {
@@ -53,12 +53,16 @@ class Fingerprint {
     bool sure = false;                      // an equal status means equal names
     friend bool operator==(const Listed& a, const Listed& b) { return a.names == b.names; }
   };
-  [[nodiscard]] std::uint64_t look_at_file(const std::string& path);
+  struct Looked {
+    std::uint64_t digest = 0;  // tells changes apart, defends against nobody
+    timespec newest{};         // ctime, of the link or of its target
+    friend bool operator==(const Looked& a, const Looked& b) { return a.digest == b.digest; }
+  };
+  [[nodiscard]] static Looked look_at_file(const std::string& path);
   [[nodiscard]] Listed look_at_directory(const std::string& path, const Listed* before);
 
-  std::map<std::string, std::uint64_t, std::less<>> files_;  // digests: tell changes apart, defend against nobody
+  std::map<std::string, Looked, std::less<>> files_;
   std::map<std::string, Listed, std::less<>> directories_;
-  timespec newest_file_{};
   timespec newest_directory_{};
 };
 

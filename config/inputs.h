@@ -20,7 +20,7 @@ class Inputs {
   // `folder`: where the path must not lead out of, by links either; empty = wherever.
   core::Result<std::string> read(const std::string& path, const std::string& folder = {}) {
     watch_file(path);
-    auto bytes = files_.read(path, folder);
+    auto bytes = files_.held(path) ? core::fail(keeps_changing) : files_.read(path, folder);
     if (bytes && bytes->size() > room_) {
       bytes = core::fail("what the tenant's files name is too large together; see limits.config_size of the tenant");
     }

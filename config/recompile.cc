@@ -9,7 +9,7 @@ namespace edgemux::config {
 
 Compiler::State::Seen Compiler::State::see(const std::string& path) const {
   const Stamp stamp = files_->stamp(path);
-  return {path, stamp, stamp.before(began_)};
+  return {path, stamp, stamp.before(began_) && !files_->held(path)};
 }
 
 Compiler::State::AllSeen Compiler::State::see_all(const std::set<std::string>& paths) const {
@@ -26,6 +26,7 @@ bool Compiler::State::same(const AllSeen& seen) const {
 
 // After a compile of everything that is stable and whose main file is good.
 void Compiler::State::remember() {
+  unsettled_ = {};
   // A volume's files change all at once, and have to be read in one version.
   if (files_->met_volume()) return;
   // Nothing tells when a folder can be looked into again.
@@ -80,6 +81,7 @@ bool Compiler::State::look_at_listing(Changes& changes) {
     if (at == before.end()) {
       if (units_.count(file.binding.tenant) == 0 || !file.barred.empty()) return false;
       changes.units.insert(file.binding.tenant);
+      known_file(file.path).sure = false;  // what is known of it may be from before it was gone, in a refused compile
       continue;
     }
     if (!(*at->second == file)) return false;
@@ -143,10 +145,14 @@ void Compiler::State::look_at_material(Changes& changes) {
 }
 
 std::optional<Compiler::State::Changes> Compiler::State::look() {
-  Changes changes;
+  Changes changes = std::exchange(unsettled_, {});
   bool names_changed = false;
   if (!look_at_folders(names_changed)) return std::nullopt;
   if (names_changed && !look_at_listing(changes)) return std::nullopt;
+  // Gone in a compile that was refused, and back.
+  std::erase_if(changes.gone, [this](const std::string& path) {
+    return std::any_of(order_.begin(), order_.end(), [&](const SourceFile* file) { return file->path == path; });
+  });
   look_at_files(changes);
   look_at_material(changes);
   for (const auto& [tenant, unit] : units_) {
@@ -207,6 +213,8 @@ std::optional<Compiled> Compiler::State::compile_changed() {
     material_[tenant] = see_all(paths);
     changes_.read.insert(changes_.read.end(), paths.begin(), paths.end());
   }
+  std::sort(changes_.read.begin(), changes_.read.end());
+  changes_.read.erase(std::unique(changes_.read.begin(), changes_.read.end()), changes_.read.end());
   Compiled out;
   out.read_again = changes_.read;
   out.snapshot = std::move(snapshot);

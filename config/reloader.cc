@@ -26,7 +26,7 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr int most_attempts = 3;
+constexpr int most_attempts = 3;        // that wait for files that change; then as many that hold those
 constexpr int lowest = 10;              // nice
 constexpr int most_settles = 10;        // a change waits for quiet no longer than this many times `settle`
 constexpr milliseconds clock_tick{10};  // the longest tick of the clock that stamps files
@@ -86,15 +86,13 @@ void Reloader::take_rejection() {
 }
 
 Compiled Reloader::load() {
-  Attempt first = attempt();
-  Compiled& compiled = first.compiled;
+  Compiled compiled = attempt().compiled;
   journal_.update(compiled.diagnostics);
-  if (!first.stable) note(Reload::Reason::change);
   if (compiled.snapshot != nullptr) {
     compiled.snapshot->generation = ++generation_;
     publish(compiled.snapshot, compiled.fingerprint);
   }
-  return std::move(compiled);
+  return compiled;
 }
 
 void Reloader::publish(routing::SnapshotPtr snapshot, std::string fingerprint) {
@@ -260,9 +258,9 @@ void Reloader::rescan() {
   next_rescan_ = Clock::now() + (differs ? std::min<Clock::duration>(settle_ / 2, rescan_) : rescan_);
 }
 
-Compiled Reloader::guarded_compile(Touched touched) const {
+Compiled Reloader::guarded_compile(Touched touched, const Accept& accept) const {
   try {
-    return hooks_.compile(std::move(touched), [this](const routing::Snapshot& fresh) { return refusal(fresh); });
+    return hooks_.compile(std::move(touched), accept);
   } catch (
       const std::exception& error) {  // a bug, or no memory: the table in force is worth more than this thread's pride
     Compiled nothing;
@@ -279,32 +277,66 @@ Touched Reloader::touched() {
   return told;
 }
 
+// What was compiled is what is watched, and compared with the disk, from now on.
+void Reloader::look_at(const Compiled& compiled) {
+  if (compiled.read_again && compiled.files == files_ && compiled.directories == directories_) {
+    if (!watcher_.problem().empty()) watcher_.set(files_, directories_);
+    seen_.look_again(*compiled.read_again);
+    return;
+  }
+  files_ = compiled.files;
+  directories_ = compiled.directories;
+  watcher_.set(files_, directories_);
+  seen_ = Fingerprint(files_, directories_, seen_);
+}
+
+// Past the tick of a change, so that the next load can be told apart from it.
+void Reloader::wait_a_tick() const {
+  pollfd waiting{wake_fd_, 0, 0};
+  ::poll(&waiting, 1, static_cast<int>(clock_tick.count()));
+}
+
+// One load. `restless`: the files that changed while they were read; afterwards, those that did so here too.
+Reloader::Turn Reloader::turn(std::set<std::string>& restless, bool hold, bool last) {
+  if (hold && hooks_.hold) hooks_.hold(restless);
+  Turn made;
+  const timespec started = Fingerprint::now();
+  std::optional<std::set<std::string>> moved;
+  const auto look = [&](const Compiled& compiled) {
+    look_at(compiled);
+    moved.emplace(compiled.moved.begin(), compiled.moved.end());
+    for (auto& path : seen_.changed_since(started)) moved->insert(std::move(path));
+    made.main_holds = moved->erase(compiled.main_file) == 0;
+    if (hold) std::erase_if(*moved, [&](const std::string& path) { return restless.count(path) != 0; });
+  };
+  made.compiled = guarded_compile(touched(), [&](const Compiled& fresh) -> std::string {
+    look(fresh);
+    const bool holds = made.main_holds && (last || moved->empty());
+    return holds ? refusal(*fresh.snapshot) : keeps_changing;
+  });
+  if (!moved) look(made.compiled);
+  made.quiet = made.main_holds && moved->empty();
+  made.names_moved = seen_.names_changed_since(started);
+  restless.merge(*moved);
+  return made;
+}
+
+// Files that change while they are read are read again, and held when that does not help. That others begin to change
+// then cannot go on for ever: in the last turn they count as they were read.
 Reloader::Attempt Reloader::attempt() {
-  Attempt made;
-  bool names_moved = false;
-  for (int turn = 0; turn < most_attempts && !made.stable; ++turn) {
-    if (turn > 0) {  // past the tick of the change, so that the next load can be told apart from it
-      pollfd waiting{wake_fd_, 0, 0};
-      ::poll(&waiting, 1, static_cast<int>(clock_tick.count()));
-    }
-    const timespec started = Fingerprint::now();
-    made.compiled = guarded_compile(touched());
-    const auto& compiled = made.compiled;
-    if (compiled.read_again && compiled.files == files_ && compiled.directories == directories_) {
-      if (!watcher_.problem().empty()) watcher_.set(files_, directories_);
-      seen_.look_again(*compiled.read_again);
-    } else {
-      files_ = compiled.files;
-      directories_ = compiled.directories;
-      watcher_.set(files_, directories_);
-      seen_ = Fingerprint(files_, directories_, seen_);
-    }
-    made.stable = !made.compiled.unstable && !seen_.changed_since(started);
-    names_moved = seen_.names_changed_since(started);
+  Turn made;
+  std::set<std::string> restless;
+  for (int n = 0; n < 2 * most_attempts && !made.quiet; ++n) {
+    const bool hold = n >= most_attempts;
+    if (hold && !(made.main_holds && made.compiled.main_ok)) break;
+    if (n > 0) wait_a_tick();
+    if (!hold) restless.clear();
+    made = turn(restless, hold, n + 1 == 2 * most_attempts);
   }
   // A name that came or went may lie in a folder that was not watched yet: look again, but what was read holds.
-  if (names_moved) note(Reload::Reason::change);
-  look_everywhere_ = names_moved || !made.stable || !made.compiled.main_ok;
+  if (made.names_moved) note(Reload::Reason::change);
+  const bool all_read = made.main_holds && restless.empty();
+  look_everywhere_ = made.names_moved || !all_read || !made.compiled.main_ok;
   if (watcher_.problem() != watch_problem_) {
     watch_problem_ = watcher_.problem();
     if (!watch_problem_.empty()) {
@@ -312,7 +344,8 @@ Reloader::Attempt Reloader::attempt() {
                      std::chrono::duration_cast<std::chrono::seconds>(rescan_).count());
     }
   }
-  return made;
+  if (!all_read) note(Reload::Reason::change);
+  return {std::move(made.compiled), made.main_holds};
 }
 
 Reload Reloader::compile(Reload::Reason reason) {
@@ -322,16 +355,15 @@ Reload Reloader::compile(Reload::Reason reason) {
     look_everywhere_ = true;
     if (hooks_.reread) hooks_.reread();
   }
-  auto [compiled, stable] = attempt();
+  auto [compiled, main_holds] = attempt();
   keeping_ = true;
   Reload reload;
   reload.reason = reason;
   reload.set_aside = std::move(compiled.set_aside);
   reload.set_aside_named = std::move(compiled.set_aside_named);
   reload.diagnostics = std::move(compiled.diagnostics);
-  if (!stable) {
-    note(Reload::Reason::change);
-    reload.diagnostics.push_back(problem("it keeps changing while it is read; it is read again when it has settled"));
+  if (!main_holds) {
+    reload.diagnostics.push_back(problem(keeps_changing));
   } else if (compiled.snapshot != nullptr) {
     const bool equal = compiled.fingerprint == in_force_;
     reload.outcome = equal && reason != Reload::Reason::asked ? Reload::Outcome::unchanged : Reload::Outcome::published;

@@ -10,9 +10,10 @@
 // - A change on disk is compiled after `reload.settle` of quiet, at the latest after ten times that. SIGHUP is compiled
 // at once.
 // - Two compiles never overlap. A change or SIGHUP during one leads to another.
-// - A file that changed while it was read: the load is repeated, three times at most; then what is in force stays and
-// the
-//   next attempt comes after the next settle.
+// - A file that changed while it was read: the load is repeated, three times at most. Then, if it is the main file,
+// what
+//   is in force stays. Any other one is held: for this load it counts as unreadable, so that its last good bytes serve,
+//   and the rest is published. Either way the next attempt comes after the next settle.
 // - Every 30 s the disk is compared with what was loaded, for changes that inotify does not tell of.
 // - Equal contents are not published again, except after SIGHUP: then the generation rises all the same.
 // - A table that loses a larger share of the hosts in force than `reload.max_removed` is refused, after SIGHUP too.
@@ -31,6 +32,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -73,6 +75,8 @@ class Reloader {
     std::function<void(Reload)> done;
     // Before the compile that was asked for: it has to read everything. May be empty.
     std::function<void()> reread{};
+    // Before a compile: these files keep changing, and count as unreadable for it. May be empty.
+    std::function<void(std::set<std::string>)> hold{};
     // What a compile has left for when nothing else is to be done; again as long as it says Kept::some. May be empty.
     std::function<Kept()> keep{};
     // Before a compile: what was delivered last is in force; or it could not be put in force. May be empty.
@@ -113,13 +117,22 @@ class Reloader {
   void rescan();
   [[nodiscard]] bool due() const;
   [[nodiscard]] Clock::time_point due_at() const;
+  struct Turn {
+    Compiled compiled;
+    bool main_holds = false;  // the main file did not change meanwhile
+    bool quiet = false;       // nor did any file that was read
+    bool names_moved = false;
+  };
   struct Attempt {
     Compiled compiled;
-    bool stable = false;
+    bool main_holds = false;
   };
-  // What was touched since the attempt before.
+  // What was touched since the turn before.
   Touched touched();
+  Turn turn(std::set<std::string>& restless, bool hold, bool last);
   Attempt attempt();
+  void look_at(const Compiled& compiled);
+  void wait_a_tick() const;
   Reload compile(Reload::Reason reason);
   // Empty, or why the table may not replace the one in force.
   [[nodiscard]] std::string refusal(const routing::Snapshot& fresh) const;
@@ -128,7 +141,7 @@ class Reloader {
   void deliver(Reload reload);
   void wake();
   void keep();
-  [[nodiscard]] Compiled guarded_compile(Touched touched) const;
+  [[nodiscard]] Compiled guarded_compile(Touched touched, const Accept& accept) const;
 
   Hooks hooks_;
   std::chrono::milliseconds rescan_;

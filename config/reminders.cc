@@ -21,16 +21,17 @@ std::string day_of(std::int64_t seconds) {
 
 }  // namespace
 
-void remind_of_expiry(const core::CertifiedKey& pair, Place place, std::int64_t now, Problems& problems) {
+bool remind_of_expiry(const core::CertifiedKey& pair, Place place, std::int64_t now, Problems& problems) {
   constexpr std::int64_t day = 24 * 3600;
   const std::int64_t left = pair.not_after - now;
-  if (left < 0 || left > expiry_days * day) return;
+  if (left < 0 || left > expiry_days * day) return false;
   const auto days = left / day;
   problems.warning(place,
                    pair.cert_file + ": the certificate for " + (pair.names.empty() ? "nobody" : pair.names.front()) +
                        " expires on " + day_of(pair.not_after) + ", in " +
                        (days == 0 ? "less than a day" : std::to_string(days) + (days == 1 ? " day" : " days")),
                    "renew it; a new file is taken up by itself");
+  return true;
 }
 
 void remind_of_unreachable(const RouteSpec& spec, bool on_tls, bool on_http, Problems& problems) {

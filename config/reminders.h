@@ -12,7 +12,8 @@ namespace edgemux::config {
 constexpr std::int64_t expiry_days = 14;
 
 // A certificate that expires within expiry_days (one that has expired is the loader's to say). `now`: unix seconds.
-void remind_of_expiry(const core::CertifiedKey& pair, Place place, std::int64_t now, Problems& problems);
+// False: it does not.
+bool remind_of_expiry(const core::CertifiedKey& pair, Place place, std::int64_t now, Problems& problems);
 
 // Parts of a route that no listener ever reaches.
 void remind_of_unreachable(const RouteSpec& spec, bool on_tls, bool on_http, Problems& problems);

@@ -4,11 +4,14 @@
 #include <ctime>
 
 #include "config/reminders.h"
+#include "config/values.h"
 
 #include "core/tls/context.h"
 
 namespace edgemux::config {
 namespace {
+
+constexpr std::size_t most_told_pairs = 20;  // of a tenant: the log and the status are everybody's
 
 core::TlsPolicy overlay(core::TlsPolicy policy, const TlsSpec& spec) {
   if (spec.min_version) policy.min_version = *spec.min_version;
@@ -42,9 +45,10 @@ std::shared_ptr<const core::CertificateStore> CertificatePairs::load(const Setti
   pairs_.begin();
   std::vector<Found> loaded;
   const std::string platform;
-  load_all(settings.certificates, {platform, folders}, inputs, problems, loaded);
+  load_all(settings.certificates, {platform, folders, UINT64_MAX}, inputs, problems, loaded);
   for (const auto& tenant : settings.tenants) {
-    load_all(tenant.certificates, {tenant.name.text, folders}, inputs, problems, loaded);
+    const std::uint64_t most = tenant.limits.config_size;
+    load_all(tenant.certificates, {tenant.name.text, folders, most == 0 ? UINT64_MAX : most}, inputs, problems, loaded);
   }
   // In the order of the store.
   std::stable_sort(loaded.begin(), loaded.end(),
@@ -63,25 +67,87 @@ std::shared_ptr<const core::CertificateStore> CertificatePairs::load(const Setti
 
 void CertificatePairs::load_all(const std::vector<CertificateEntry>& entries, const Owner& owner, Inputs& inputs,
                                 Problems& problems, std::vector<Found>& out) {
+  Taken taken;
   for (const auto& entry : entries) {
-    if (entry.directory.empty()) {
-      load_one({entry.cert, entry.key}, entry.place, owner, inputs, problems, out);
-      continue;
+    std::vector<core::PairFiles> pairs{{entry.cert, entry.key}};
+    if (!entry.directory.empty()) {
+      inputs.watch_folders(entry.directory + "/.");
+      auto listed = inputs.files().list_pairs(entry.directory);
+      if (!listed) {
+        inputs.note(listed.error().message);
+        problems.flaw(entry.place, listed.error().message);
+        continue;
+      }
+      if (listed->empty()) problems.warning(entry.place, "there is no certificate in " + entry.directory + " yet");
+      pairs = std::move(*listed);
     }
-    inputs.watch_folders(entry.directory + "/.");
-    auto listed = inputs.files().list_pairs(entry.directory);
-    if (!listed) {
-      inputs.note(listed.error().message);
-      problems.flaw(entry.place, listed.error().message);
-      continue;
-    }
-    if (listed->empty()) problems.warning(entry.place, "there is no certificate in " + entry.directory + " yet");
-    for (const auto& names : *listed) load_one(names, entry.place, owner, inputs, problems, out);
+    load_entry(entry, pairs, owner, taken, inputs, problems, out);
   }
 }
 
-void CertificatePairs::load_one(const core::PairFiles& names, Place place, const Owner& owner, Inputs& inputs,
-                                Problems& problems, std::vector<Found>& out) {
+void CertificatePairs::load_entry(const CertificateEntry& entry, const std::vector<core::PairFiles>& pairs,
+                                  const Owner& owner, Taken& taken, Inputs& inputs, Problems& problems,
+                                  std::vector<Found>& out) {
+  Excess excess;
+  std::size_t untold = 0;
+  Problems unsaid(nullptr, nullptr);
+  for (const auto& names : pairs) {
+    if (!owner.tenant.empty() && !fits(names, owner, taken, excess, inputs)) continue;
+    const PairCache::Pair* pair = load_one(names, entry.place, owner, inputs, problems, out);
+    if (pair == nullptr) continue;
+    const bool say = owner.tenant.empty() || taken.told < most_told_pairs;
+    if (tell(*pair, entry.place, say ? problems : unsaid)) ++(say ? taken.told : untold);
+  }
+  if (untold != 0) {
+    problems.flaw(entry.place, "there are problems with " + std::to_string(untold) +
+                                   " more certificate pairs of tenant " + quote(owner.tenant));
+  }
+  report(excess, entry, owner, inputs, problems);
+}
+
+// What stands on the disk counts, not what could be loaded: broken pairs cost as much.
+bool CertificatePairs::fits(const core::PairFiles& names, const Owner& owner, Taken& taken, Excess& excess,
+                            Inputs& inputs) {
+  const auto leave_out = [&](Excess::Of& of) {
+    if (of.count++ == 0) of.first = names.cert;
+    return false;
+  };
+  if (taken.pairs == max_tenant_pairs) return leave_out(excess.pairs);
+  ++taken.pairs;
+  inputs.watch_file(names.cert);
+  inputs.watch_file(names.key);
+  const std::uint64_t bytes = inputs.files().stamp(names.cert).size() + inputs.files().stamp(names.key).size();
+  if (bytes > owner.most_bytes - taken.bytes) return leave_out(excess.bytes);
+  taken.bytes += bytes;
+  return true;
+}
+
+void CertificatePairs::report(const Excess& excess, const CertificateEntry& entry, const Owner& owner, Inputs& inputs,
+                              Problems& problems) {
+  const auto left_out = [](const Excess::Of& of) {
+    return ": " + of.first + " is left out" +
+           (of.count == 1 ? "" : ", with " + std::to_string(of.count - 1) + " others");
+  };
+  const auto say = [&](const std::string& message, const std::string& hint) {
+    inputs.note(message);
+    problems.flaw(entry.place, message, hint);
+  };
+  const std::string where = entry.directory.empty() ? "" : " with those in " + entry.directory;
+  if (excess.pairs.count != 0) {
+    say("tenant " + quote(owner.tenant) + " has more than " + std::to_string(max_tenant_pairs) + " certificate pairs" +
+            where + left_out(excess.pairs),
+        "remove pairs that no host needs, or put more names into a certificate");
+  }
+  if (excess.bytes.count != 0) {
+    say("the certificate pairs of tenant " + quote(owner.tenant) + " take more than " + size_text(owner.most_bytes) +
+            " together" + where + left_out(excess.bytes),
+        "make them smaller, or set limits.config_size of the tenant in the main file");
+  }
+}
+
+// Null: it was named before, and its problems are said.
+const PairCache::Pair* CertificatePairs::load_one(const core::PairFiles& names, Place place, const Owner& owner,
+                                                  Inputs& inputs, const Problems& problems, std::vector<Found>& out) {
   core::PairFiles folders;
   if (!owner.tenant.empty()) {
     folders = {owner.folders.around(names.cert, owner.tenant), owner.folders.around(names.key, owner.tenant)};
@@ -89,17 +155,26 @@ void CertificatePairs::load_one(const core::PairFiles& names, Place place, const
   const bool twice = pairs_.used(names, folders);
   const PairCache::Pair& pair = pairs_.load(names, folders, inputs);
   if (pair.good != nullptr) out.push_back({{pair.good, owner.tenant}, problems.origin(place)});
-  if (twice) return;  // its problems are said
+  return twice ? nullptr : &pair;
+}
+
+// False: all is well.
+bool CertificatePairs::tell(const PairCache::Pair& pair, Place place, Problems& problems) {
   if (!pair.error.empty()) {
     problems.flaw(place, pair.error, pair.good != nullptr ? "the pair that was loaded before stays in use" : "");
   }
   for (const auto& warning : pair.warnings) problems.warning(place, warning);
-  if (pair.good != nullptr) remind_of_expiry(*pair.good, place, std::time(nullptr), problems);
+  const bool reminded = pair.good != nullptr && remind_of_expiry(*pair.good, place, std::time(nullptr), problems);
+  return reminded || !pair.error.empty() || !pair.warnings.empty();
 }
 
 void PairCache::begin() {
   for (auto at = pairs_.begin(); at != pairs_.end();) at = at->second.used ? std::next(at) : pairs_.erase(at);
   for (auto& [names, pair] : pairs_) pair.used = false;
+}
+
+void PairCache::settle() {
+  for (auto& [names, pair] : pairs_) pair.settled = pair.good;
 }
 
 bool PairCache::used(const core::PairFiles& names, const core::PairFiles& folders) const {
@@ -110,21 +185,33 @@ bool PairCache::used(const core::PairFiles& names, const core::PairFiles& folder
 const PairCache::Pair& PairCache::load(const core::PairFiles& names, const core::PairFiles& folders, Inputs& inputs) {
   inputs.watch_file(names.cert);
   inputs.watch_file(names.key);
-  auto& files = inputs.files();
   Pair& pair = pairs_[{names.cert, names.key, folders.cert, folders.key}];
   if (pair.used) return pair;
   pair.used = true;
-  const std::string signature = files.signature(names.cert) + "/" + files.signature(names.key);
-  if (signature != pair.signature || pair.good == nullptr || !pair.error.empty()) {
-    auto loaded = files.load_pair(names, folders);
-    pair.signature = signature;
-    pair.error = loaded ? std::string() : loaded.error().message;
-    pair.warnings = loaded ? std::move(loaded->warnings) : std::vector<std::string>{};
-    if (loaded) pair.good = std::move(loaded->pair);
-  }
+  look(pair, names, folders, inputs.files());
   inputs.note(pair.good != nullptr ? pair.good->fingerprint : std::string());
   inputs.note(pair.error);
   return pair;
+}
+
+// What its stamps tell to be the same is not loaded again, good or not.
+void PairCache::look(Pair& pair, const core::PairFiles& names, const core::PairFiles& folders, Files& files) {
+  for (const auto& path : {names.cert, names.key}) {
+    if (!files.held(path)) continue;
+    pair.error = path + ": " + keeps_changing;
+    pair.good = pair.settled;
+    pair.sure = false;
+    return;
+  }
+  const timespec began = files.now();
+  const std::array<Stamp, 2> stamps{files.stamp(names.cert), files.stamp(names.key)};
+  if (pair.sure && stamps == pair.stamps) return;
+  auto loaded = files.load_pair(names, folders);
+  pair.stamps = stamps;
+  pair.sure = stamps[0].before(began) && stamps[1].before(began) && (loaded || !loaded.error().retryable);
+  pair.error = loaded ? std::string() : loaded.error().message;
+  pair.warnings = loaded ? std::move(loaded->warnings) : std::vector<std::string>{};
+  if (loaded) pair.good = std::move(loaded->pair);
 }
 
 void TlsPolicies::begin(const TlsSpec& defaults, Problems& problems) {

@@ -17,34 +17,46 @@
 
 namespace edgemux::config {
 
-// Certificate pairs by their files: loaded again when a file changes, with the last good pair kept meanwhile.
+// Certificate pairs by their files: loaded again when a file changes, with the last good pair kept meanwhile. One that
+// does not parse is parsed once; what cannot be read is tried again.
 class PairCache {
  public:
   struct Pair {
-    std::string signature;
-    core::CertifiedKeyPtr good;  // null: none was ever good
-    std::string error;           // of the latest load
+    std::array<Stamp, 2> stamps;    // of the certificate and of the key, before the latest load
+    bool sure = false;              // equal stamps mean that loading it comes to the same
+    core::CertifiedKeyPtr good;     // null: none was ever good
+    core::CertifiedKeyPtr settled;  // what of it was put in force
+    std::string error;              // of the latest load
     std::vector<std::string> warnings;
     bool used = false;
   };
   // Starts a compile: what was not used in the one before is forgotten.
   void begin();
+  // What was loaded is put in force.
+  void settle();
   // `folders`: as for Files::load_pair().
   const Pair& load(const core::PairFiles& names, const core::PairFiles& folders, Inputs& inputs);
   [[nodiscard]] bool used(const core::PairFiles& names, const core::PairFiles& folders) const;
 
  private:
+  static void look(Pair& pair, const core::PairFiles& names, const core::PairFiles& folders, Files& files);
+
   std::map<std::array<std::string, 4>, Pair> pairs_;
 };
+
+constexpr std::size_t max_tenant_pairs = 1024;  // of one tenant, over all entries of its certificates
 
 // The pairs of `certificates:`. One that cannot be loaded is a problem at its entry and harms nothing else; while this
 // object lives, its last good pair stays in use for as long as the files are named (a renewal replaces two files, one
 // after the other).
 // Those of a tenant serve its own hosts only. Where they lie in the tenant's own folder, no link may lead out of it.
+// They are max_tenant_pairs at most, and take limits.config_size together; those beyond are not read.
 class CertificatePairs {
  public:
   std::shared_ptr<const core::CertificateStore> load(const Settings& settings, const FolderOwners& folders,
                                                      Inputs& inputs, Problems& problems);
+  // What was loaded latest is put in force: of files that keep changing, those pairs stay.
+  void settle() { pairs_.settle(); }
   // Of each of the store's pairs(): the entry that names it. Never null after load().
   [[nodiscard]] const std::shared_ptr<const std::vector<routing::Origin>>& places() const { return places_; }
 
@@ -56,11 +68,33 @@ class CertificatePairs {
   struct Owner {
     const std::string& tenant;  // empty = the platform
     const FolderOwners& folders;
+    std::uint64_t most_bytes;
+  };
+  // By the pairs of one tenant so far.
+  struct Taken {
+    std::size_t pairs = 0;
+    std::uint64_t bytes = 0;
+    std::size_t told = 0;
+  };
+  // What is left out of one entry, as there are too many pairs, or too many bytes.
+  struct Excess {
+    struct Of {
+      std::size_t count = 0;
+      std::string first;
+    };
+    Of pairs;
+    Of bytes;
   };
   void load_all(const std::vector<CertificateEntry>& entries, const Owner& owner, Inputs& inputs, Problems& problems,
                 std::vector<Found>& out);
-  void load_one(const core::PairFiles& names, Place place, const Owner& owner, Inputs& inputs, Problems& problems,
-                std::vector<Found>& out);
+  void load_entry(const CertificateEntry& entry, const std::vector<core::PairFiles>& pairs, const Owner& owner,
+                  Taken& taken, Inputs& inputs, Problems& problems, std::vector<Found>& out);
+  static bool fits(const core::PairFiles& names, const Owner& owner, Taken& taken, Excess& excess, Inputs& inputs);
+  static void report(const Excess& excess, const CertificateEntry& entry, const Owner& owner, Inputs& inputs,
+                     Problems& problems);
+  const PairCache::Pair* load_one(const core::PairFiles& names, Place place, const Owner& owner, Inputs& inputs,
+                                  const Problems& problems, std::vector<Found>& out);
+  static bool tell(const PairCache::Pair& pair, Place place, Problems& problems);
 
   PairCache pairs_;
   std::shared_ptr<const std::vector<routing::Origin>> places_;

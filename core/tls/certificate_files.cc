@@ -24,6 +24,7 @@ namespace edgemux::core {
 namespace {
 
 constexpr std::size_t kMaxFile = 1024 * 1024;
+constexpr int kSearched = 4;           // certificates of a file, for one that fits a key that does not fit the first
 constexpr int kMinSecurityBits = 112;  // RSA 2048, P-224
 
 std::string user_name(uid_t uid) {
@@ -34,8 +35,10 @@ std::string user_name(uid_t uid) {
   return fmt::format("uid {}", uid);
 }
 
-std::string cannot_read(const std::string& path, int error) {
-  if (error == EXDEV) return path + " is a link that leads out of the folder that it must lie in";
+tl::unexpected<Error> again(std::string message) { return fail(std::move(message), Side::internal, true); }
+
+tl::unexpected<Error> cannot_read(const std::string& path, int error) {
+  if (error == EXDEV) return again(path + " is a link that leads out of the folder that it must lie in");
   std::string text = fmt::format("{}: {}", path, std::generic_category().message(error));
   struct stat status {};
   if (error == EACCES) {
@@ -45,7 +48,7 @@ std::string cannot_read(const std::string& path, int error) {
                           status.st_mode & 07777U);
     }
   }
-  return text;
+  return again(std::move(text));
 }
 
 struct FileText {
@@ -55,13 +58,13 @@ struct FileText {
 
 Result<FileText> read_file(const std::string& path, const FileOpener& opener) {
   const int fd = opener ? opener(path) : open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0) return fail(cannot_read(path, errno));
+  if (fd < 0) return cannot_read(path, errno);
   struct Closer {
     int fd;
     ~Closer() { close(fd); }
   } closer{fd};
   struct stat status {};
-  if (fstat(fd, &status) != 0) return fail(cannot_read(path, errno));
+  if (fstat(fd, &status) != 0) return cannot_read(path, errno);
   if (!S_ISREG(status.st_mode)) return fail(path + ": not a regular file");
   if (static_cast<std::size_t>(status.st_size) > kMaxFile) return fail(path + ": larger than 1 MiB");
   FileText file;
@@ -71,7 +74,7 @@ Result<FileText> read_file(const std::string& path, const FileOpener& opener) {
   while (filled < file.text.size()) {
     const ssize_t got = ::read(fd, file.text.data() + filled, file.text.size() - filled);
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return fail(cannot_read(path, errno));
+    if (got < 0) return cannot_read(path, errno);
     if (got == 0) break;
     filled += static_cast<std::size_t>(got);
   }
@@ -257,9 +260,13 @@ Result<LoadedPair> load_pair(const std::string& cert_file, const std::string& ke
   if (!cert_text) return tl::unexpected<Error>(cert_text.error());
   auto key_text = read_file(key_file, open);
   if (!key_text) return tl::unexpected<Error>(key_text.error());
-  auto chain = read_certificates(cert_text->text, nullptr);
-  if (!chain) return fail(fmt::format("{}: {}", cert_file, chain.error().message));
-  const X509& leaf = *sk_X509_value(chain->get(), 0);
+  CertificateReader certificates(cert_text->text, nullptr);
+  const CertificatesPtr chain(sk_X509_new_null());
+  if (auto first = certificates.read(*chain, 1); !first) {
+    return fail(fmt::format("{}: {}", cert_file, first.error().message));
+  }
+  if (sk_X509_num(chain.get()) == 0) return fail(cert_file + ": no certificate in it");
+  const X509& leaf = *sk_X509_value(chain.get(), 0);
   const EVP_PKEY* public_key = X509_get0_pubkey(&leaf);
   auto key =
       parse_key(key_file, key_text->text, public_key != nullptr ? EVP_PKEY_get_base_id(public_key) : EVP_PKEY_EC);
@@ -272,15 +279,25 @@ Result<LoadedPair> load_pair(const std::string& cert_file, const std::string& ke
     return fail(
         fmt::format("{}: the key has {} bits, too few for any client", key_file, EVP_PKEY_get_bits(key->key.get())));
   }
-  if (!matches(leaf, *key->key)) return fail(why_no_match(key_file, cert_file, chain->get(), *key->key));
+  if (!matches(leaf, *key->key)) {
+    static_cast<void>(certificates.read(*chain, kSearched));
+    return fail(why_no_match(key_file, cert_file, chain.get(), *key->key));
+  }
+  if (auto rest = certificates.read(*chain, kMostCertificates + 1); !rest) {
+    return fail(fmt::format("{}: {}", cert_file, rest.error().message));
+  }
+  if (sk_X509_num(chain.get()) > kMostCertificates) {
+    return fail(fmt::format("{}: more than {} certificates; keep the host's own and those between it and its root",
+                            cert_file, kMostCertificates));
+  }
 
   auto pair = std::make_shared<CertifiedKey>();
   pair->cert_file = cert_file;
   pair->key_file = key_file;
   pair->names = names_of(leaf);
   std::string all;
-  for (int i = 0; i < sk_X509_num(chain->get()); ++i) {
-    pair->chain_der.push_back(der_of(*sk_X509_value(chain->get(), i)));
+  for (int i = 0; i < sk_X509_num(chain.get()); ++i) {
+    pair->chain_der.push_back(der_of(*sk_X509_value(chain.get(), i)));
     if (pair->chain_der.back().empty())
       return fail(cert_file + ": a certificate cannot be stored: " + take_library_error());
     all += pair->chain_der.back();
@@ -294,7 +311,7 @@ Result<LoadedPair> load_pair(const std::string& cert_file, const std::string& ke
   pair->not_after = unix_seconds(X509_get0_notAfter(&leaf));
 
   LoadedPair loaded;
-  find_warnings(loaded, *pair, chain->get(), key_text->open_to_others);
+  find_warnings(loaded, *pair, chain.get(), key_text->open_to_others);
   loaded.pair = std::move(pair);
   return loaded;
 }
@@ -318,7 +335,7 @@ void add_fixed(const fs::path& folder, std::vector<PairFiles>& pairs) {
 Result<std::vector<PairFiles>> list_pairs(const std::string& directory) {
   std::error_code error;
   fs::directory_iterator entries(directory, error);
-  if (error) return fail(cannot_read(directory, error.value()));
+  if (error) return cannot_read(directory, error.value());
   std::vector<PairFiles> pairs;
   const fs::path folder(directory);
   for (; entries != fs::directory_iterator(); entries.increment(error)) {
@@ -337,7 +354,7 @@ Result<std::vector<PairFiles>> list_pairs(const std::string& directory) {
     }
     if (error) break;
   }
-  if (error) return fail(cannot_read(directory, error.value()));
+  if (error) return cannot_read(directory, error.value());
   add_fixed(folder, pairs);
   std::sort(pairs.begin(), pairs.end(), [](const PairFiles& a, const PairFiles& b) { return a.cert < b.cert; });
   return pairs;

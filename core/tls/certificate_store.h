@@ -42,9 +42,14 @@ struct CertificateChoice {
   explicit operator bool() const { return ecdsa != nullptr || rsa != nullptr; }
 };
 
+// Of one pair's file. A client in Java takes ten.
+inline constexpr int kMostCertificates = 16;
+
 // Reads and verifies one pair. Errors: file missing or unreadable (says who lacks what), no certificate or key in it,
-// an encrypted key, a key that does not match or that the library would refuse, a chain that does not parse. Warnings:
-// expired, not valid yet, no name in it, a chain out of order, a key file that others can read.
+// an encrypted key, a key that does not match or that the library would refuse, a chain that does not parse or is
+// longer than kMostCertificates. Warnings:
+// expired, not valid yet, no name in it, a chain out of order, a key file that others can read. An error is retryable
+// where a file could not be read; of the others equal bytes give the same again.
 struct LoadedPair {
   CertifiedKeyPtr pair;
   std::vector<std::string> warnings;

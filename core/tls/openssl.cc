@@ -47,26 +47,39 @@ void append_fields(std::string& to, const std::vector<std::string>& list) {
   for (const std::string& field : list) append_field(to, field);
 }
 
-Result<CertificatesPtr> read_certificates(std::string_view pem, OSSL_LIB_CTX* library) {
-  if (pem.size() > INT_MAX) return fail("too long");
-  const BioPtr bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
-  CertificatesPtr chain(sk_X509_new_null());
+CertificateReader::CertificateReader(std::string_view pem, OSSL_LIB_CTX* library)
+    : library_(library),
+      bio_(pem.size() > INT_MAX ? nullptr : BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size()))) {}
+
+Result<void> CertificateReader::read(STACK_OF(X509) & to, int most) {
+  if (!bio_) return fail("too long");
   ERR_clear_error();
-  while (true) {
-    X509* slot = X509_new_ex(library, nullptr);
-    const bool got = PEM_read_bio_X509(bio.get(), &slot, nullptr, nullptr) != nullptr;
+  while (sk_X509_num(&to) < most) {
+    X509* slot = X509_new_ex(library_, nullptr);
+    const bool got = PEM_read_bio_X509(bio_.get(), &slot, nullptr, nullptr) != nullptr;
     CertificatePtr certificate(slot);
-    if (!got) break;
-    if (sk_X509_push(chain.get(), certificate.get()) == 0) return fail("out of memory");
+    if (!got) {
+      // PEM reads on until no BEGIN line is left: anything else is damage.
+      const unsigned long code = ERR_peek_last_error();
+      const bool ended = ERR_GET_LIB(code) == ERR_LIB_PEM && ERR_GET_REASON(code) == PEM_R_NO_START_LINE;
+      if (!ended) {
+        return fail(fmt::format("certificate {} does not parse: {}", sk_X509_num(&to) + 1, take_library_error()));
+      }
+      ERR_clear_error();
+      return {};
+    }
+    if (sk_X509_push(&to, certificate.get()) == 0) return fail("out of memory");
     static_cast<void>(certificate.release());
   }
-  // PEM reads on until no BEGIN line is left: anything else is damage.
-  const unsigned long code = ERR_peek_last_error();
-  const bool ended = ERR_GET_LIB(code) == ERR_LIB_PEM && ERR_GET_REASON(code) == PEM_R_NO_START_LINE;
-  const int count = sk_X509_num(chain.get());
-  if (!ended) return fail(fmt::format("certificate {} does not parse: {}", count + 1, take_library_error()));
-  ERR_clear_error();
-  if (count == 0) return fail("no certificate in it");
+  return {};
+}
+
+Result<CertificatesPtr> read_certificates(std::string_view pem, OSSL_LIB_CTX* library) {
+  CertificatesPtr chain(sk_X509_new_null());
+  if (auto read = CertificateReader(pem, library).read(*chain, INT_MAX); !read) {
+    return tl::unexpected<Error>(read.error());
+  }
+  if (sk_X509_num(chain.get()) == 0) return fail("no certificate in it");
   return chain;
 }
 

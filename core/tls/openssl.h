@@ -50,7 +50,19 @@ std::string take_library_error();
 // Lower-case hex of the SHA-256 of `bytes`.
 std::string sha256_hex(std::string_view bytes);
 
-// Every certificate of a PEM text, in its order. The error says what is wrong with which.
+// Reads the certificates of a PEM text, which outlives it, one after the other.
+class CertificateReader {
+ public:
+  CertificateReader(std::string_view pem, OSSL_LIB_CTX* library);
+  // Adds the next ones until `to` has `most`, or none is left. The error says what is wrong with which.
+  Result<void> read(STACK_OF(X509) & to, int most);
+
+ private:
+  OSSL_LIB_CTX* library_;
+  BioPtr bio_;  // null: the text is too long
+};
+
+// Every certificate of a PEM text, in its order, at least one. The error says what is wrong with which.
 Result<CertificatesPtr> read_certificates(std::string_view pem, OSSL_LIB_CTX* library);
 
 // Applies a policy to a fresh context of a server: versions, ciphers, curves, client certificates, and the fixed

@@ -319,7 +319,7 @@ TEST_F(CompilerTest, StateAndIdsSurviveReloadsByIdentity) {
   EXPECT_NE(upstream(second, "c.example.com")->id, upstream(first, "b.example.com")->id);
   EXPECT_NE(first.fingerprint, second.fingerprint);
   EXPECT_EQ(it->compile().fingerprint, second.fingerprint);
-  EXPECT_FALSE(second.unstable);
+  EXPECT_TRUE(second.moved.empty());
 }
 
 TEST_F(CompilerTest, WorldWritableFilesAreRefused) {

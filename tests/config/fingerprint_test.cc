@@ -1,12 +1,16 @@
 #include "config/fingerprint.h"
 
 #include <fcntl.h>
+#include <gmock/gmock.h>
 #include <sys/stat.h>
 
 #include "tests/config/disk_fixture.h"
 
 namespace edgemux::config {
 namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
 
 class FingerprintTest : public DiskTest {
  protected:
@@ -77,18 +81,18 @@ TEST_F(FingerprintTest, KnowsWhatChangedSinceAMoment) {
   folder("d");
   next_tick();
   const timespec started = Fingerprint::now();
-  EXPECT_FALSE(taken().changed_since(started));
+  EXPECT_THAT(taken().changed_since(started), IsEmpty());
   EXPECT_FALSE(taken().names_changed_since(started));
   write("a.yaml", "b");
-  EXPECT_TRUE(taken().changed_since(started));
+  EXPECT_THAT(taken().changed_since(started), ElementsAre(path("a.yaml")));
   EXPECT_FALSE(taken().names_changed_since(started));
   write("d/x", "");
   EXPECT_TRUE(taken().names_changed_since(started));
 }
 
 TEST_F(FingerprintTest, NothingThereHasNotChanged) {
-  EXPECT_FALSE(taken().changed_since(Fingerprint::now()));
-  EXPECT_FALSE(Fingerprint().changed_since(Fingerprint::now()));
+  EXPECT_THAT(taken().changed_since(Fingerprint::now()), IsEmpty());
+  EXPECT_THAT(Fingerprint().changed_since(Fingerprint::now()), IsEmpty());
 }
 
 }  // namespace

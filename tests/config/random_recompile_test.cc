@@ -156,6 +156,14 @@ TEST_P(RandomRecompileTest, ComesToWhatAFreshOneComesTo) {
   std::size_t too_large = 0;
   for (int step = 0; step < 60; ++step) {
     for (int n = writer.pick(3); n >= 0; --n) story += change(writer) + "\n";
+    // Tables that are refused, two in a row as well: the next one makes up for them.
+    for (int n = step % 4; n >= 2; --n) {
+      watcher.drain();
+      const Compiled refused = going_on.compile(watched ? watcher.take() : Touched::everything(),
+                                                [](const Compiled&) { return "not this one"; });
+      watcher.set(refused.files, refused.directories);
+      story += "refused\n" + change(writer) + "\n";
+    }
     files_->take_read();
     const bool asked = writer.once_in(8);
     if (asked) going_on.reread();

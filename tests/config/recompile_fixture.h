@@ -23,7 +23,7 @@ inline constexpr int kNames = 6;  // of each
 class CountingFiles final : public Files {
  public:
   void begin() override { disk_->begin(); }
-  bool settled() override { return disk_->settled(); }
+  std::vector<std::string> moved() override { return disk_->moved(); }
   core::Result<std::string> read(const std::string& path, const std::string& folder) override {
     read_.push_back(path);
     if (path == exhausting_) throw std::bad_alloc();
@@ -43,9 +43,9 @@ class CountingFiles final : public Files {
     return disk_->list_pairs(directory);
   }
   core::Result<core::LoadedPair> load_pair(const core::PairFiles& names, const core::PairFiles& folders) override {
+    ++loads_;
     return disk_->load_pair(names, folders);
   }
-  std::string signature(const std::string& path) override { return disk_->signature(path); }
   Stamp stamp(const std::string& path) override {
     Stamp stamp = disk_->stamp(path);
     if (path == growing_) stamp.parts[2] = 1;
@@ -61,6 +61,7 @@ class CountingFiles final : public Files {
     return time;
   }
 
+  int take_loads() { return std::exchange(loads_, 0); }  // of certificate pairs
   std::vector<std::string> take_read() { return std::exchange(read_, {}); }
   void run_ahead(time_t seconds) { ahead_ = seconds; }
   // It is larger when it is read than when it was looked at.
@@ -73,6 +74,7 @@ class CountingFiles final : public Files {
  private:
   std::shared_ptr<Files> disk_ = disk_files();
   std::vector<std::string> read_;
+  int loads_ = 0;
   time_t ahead_ = 10;
   std::string closed_;
   std::string growing_;

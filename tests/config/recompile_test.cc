@@ -30,6 +30,34 @@ TEST_F(RecompileTest, ReadsTheChangedFileAloneAndSharesTheRest) {
   EXPECT_EQ(files_->take_read().size(), 1U + kTenants);
 }
 
+TEST_F(RecompileTest, WhatIsRefusedIsPutInForceByTheNextOneAndNotReadAgain) {
+  const auto says = [&](int tenant, const std::string& address) {
+    const auto name = "a.t" + std::to_string(tenant) + ".example.com";
+    replace(file_of(tenant, 0), "routes: [ { host: " + name + ", passthrough: \"" + address + ":443\" } ]\n");
+  };
+  for (int t = 0; t < kTenants; ++t) says(t, "10.1.0.1");
+  write(file_of(4, 1), "routes: []\n");  // a tenant that goes is more than a file that goes
+  Compiler compiler(path("edgemux.yaml"), options("state"));
+  compiler.compile();
+  says(2, "10.1.0.2");
+  fs::remove(path(file_of(4, 0)));
+  const auto refuse = [](const Compiled&) { return "no"; };
+  EXPECT_EQ(compiler.compile(Touched::everything(), refuse).refused, "no");
+  files_->take_read();
+  says(3, "10.1.0.3");
+  says(4, "10.1.0.4");
+  const auto made = describe(compiler.compile());
+  EXPECT_THAT(files_->take_read(), ::testing::ElementsAre(path(file_of(3, 0)), path(file_of(4, 0))));
+  for (const char* address : {"10.1.0.2", "10.1.0.3", "10.1.0.4"}) {
+    EXPECT_THAT(made, ::testing::HasSubstr(std::string(address) + ":443"));
+  }
+  // All of it is what serves in the place of broken files.
+  for (int t = 2; t < kTenants; ++t) replace(file_of(t, 0), "routes: 7\n");
+  EXPECT_THAT(describe(compiler.compile()), ::testing::HasSubstr("10.1.0.2:443"));
+  EXPECT_THAT(describe(Compiler(path("edgemux.yaml"), options("state")).compile()),
+              ::testing::HasSubstr("10.1.0.4:443"));
+}
+
 TEST_F(RecompileTest, ACompileThatFailedIsFollowedByOneOfEverything) {
   const auto route = [](const std::string& name) {
     return "routes: [ { host: " + name + ".t0.example.com, passthrough: \"10.1.0.1:443\" } ]\n";

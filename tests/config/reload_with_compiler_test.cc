@@ -1,10 +1,14 @@
 // The real compiler under the reloader: what an operator does to files, and which table comes out.
 
+#include <gmock/gmock.h>
+
+#include <atomic>
 #include <future>
 
 #include "config/compiler.h"
 #include "config/reloader.h"
 #include "tests/config/disk_fixture.h"
+#include "tests/support/test_certificates.h"
 
 namespace edgemux::config {
 namespace {
@@ -81,6 +85,150 @@ TEST_F(ReloadWithCompilerTest, ABadIncludeKeepsItsLastGoodBytes) {
   answer = ask(reloader);
   EXPECT_EQ(answer.outcome, Outcome::published);
   EXPECT_EQ(answer.snapshot->generation, 4U);
+}
+
+// What a tenant does all the time, and between which calls.
+class RestlessTest : public ReloadWithCompilerTest {
+ protected:
+  RestlessTest() {
+    for (const char* name : {"t/a", "t/b"}) folder(name);
+    write("main.yaml", tenants("a"));
+    write("t/a/r.yaml", route("one.a.example.com"));
+    write("t/b/r.yaml", route("one.b.example.com"));
+  }
+  // `owner` claims what a serves.
+  static std::string tenants(const std::string& owner) {
+    std::string text = main_file;
+    const std::string include = "\"routes.d/*.yaml\"";
+    text.replace(text.find(include), include.size(), "{ files: \"t/{tenant}/*.yaml\" }");
+    const std::string other = owner == "a" ? "b" : "a";
+    return text + "tenants:\n  " + owner + ": { hosts: [\"*.a.example.com\"], networks: [10.0.0.0/8] }\n  " + other +
+           ": { hosts: [\"*.b.example.com\"], networks: [10.0.0.0/8] }\n";
+  }
+  // `rewrite` runs while each compile reads, until `quiet_`.
+  Reloader& begin(std::function<void()> rewrite) {
+    rewrite_ = std::move(rewrite);
+    reloader_ = std::make_unique<Reloader>(
+        Reloader::Hooks{.compile =
+                            [this](Touched touched, const Accept& accept) {
+                              if (!quiet_) rewrite_();
+                              ++compiles_;
+                              return compiler_.compile(std::move(touched), accept);
+                            },
+                        .post = [](const std::function<void()>& work) { work(); },
+                        .done = [this](Reload reload) { on_done_(std::move(reload)); },
+                        .hold = [this](std::set<std::string> paths) { compiler_.hold(std::move(paths)); }});
+    EXPECT_NE(reloader_->load().snapshot, nullptr);
+    reloader_->start();
+    return *reloader_;
+  }
+
+  Compiler compiler_{path("main.yaml"), {path("state"), nullptr, nullptr}};
+  std::function<void()> rewrite_;
+  std::atomic<bool> quiet_{true};
+  std::atomic<int> compiles_{0};
+  std::unique_ptr<Reloader> reloader_;
+};
+
+TEST_F(RestlessTest, AFileThatKeepsChangingIsSetAsideAloneAndReadWhenItHasSettled) {
+  int round = 0;
+  Reloader& reloader = begin([&] { write("t/a/r.yaml", route("n" + std::to_string(++round) + ".a.example.com")); });
+  quiet_ = false;
+  write("t/b/r.yaml", route("two.b.example.com"));
+  Reload answer = ask(reloader);
+  EXPECT_EQ(answer.outcome, Outcome::published);
+  EXPECT_EQ(answer.set_aside, std::vector<std::string>{path("t/a/r.yaml")});
+  ASSERT_EQ(answer.news.fresh.size(), 1U);
+  EXPECT_EQ(answer.news.fresh[0].headline(),
+            path("t/a/r.yaml") + ": error: cannot read " + path("t/a/r.yaml") +
+                ": it keeps changing while it is read; it is read again when it has settled");
+  EXPECT_TRUE(knows(answer, "two.b.example.com"));
+  EXPECT_TRUE(knows(answer, "one.a.example.com")) << "its last good bytes, and none that were read meanwhile";
+
+  // The operator takes the names away, whatever the tenant does.
+  write("main.yaml", tenants("b"));
+  answer = ask(reloader);
+  EXPECT_EQ(answer.outcome, Outcome::published);
+  EXPECT_FALSE(knows(answer, "one.a.example.com"));
+
+  write("main.yaml", tenants("a"));
+  quiet_ = true;
+  answer = ask(reloader);
+  EXPECT_TRUE(answer.set_aside.empty());
+  EXPECT_TRUE(knows(answer, "n" + std::to_string(round) + ".a.example.com"));
+}
+
+TEST_F(RestlessTest, AFileWithoutAPastIsLeftOutWhileItKeepsChanging) {
+  Reloader& reloader = begin([&] { write("t/a/new.yaml", route("new.a.example.com")); });
+  quiet_ = false;
+  Reload answer = ask(reloader);
+  EXPECT_EQ(answer.outcome, Outcome::published);
+  EXPECT_EQ(answer.set_aside, std::vector<std::string>{path("t/a/new.yaml")});
+  EXPECT_FALSE(knows(answer, "new.a.example.com"));
+  quiet_ = true;
+  EXPECT_TRUE(knows(ask(reloader), "new.a.example.com"));
+}
+
+TEST_F(RestlessTest, AlwaysAnotherFileThatChangesStopsNobody) {
+  int round = 0;
+  Reloader& reloader = begin([&] { write("t/a/n" + std::to_string(++round) + ".yaml", "routes: []\n"); });
+  quiet_ = false;
+  write("t/b/r.yaml", route("two.b.example.com"));
+  const int before = compiles_;
+  const Reload answer = ask(reloader);
+  EXPECT_EQ(answer.outcome, Outcome::published);
+  EXPECT_TRUE(knows(answer, "two.b.example.com"));
+  EXPECT_LE(compiles_ - before, 6);
+}
+
+TEST_F(RestlessTest, TheMainFileStopsTheWholeLoad) {
+  int round = 0;
+  Reloader& reloader = begin([&] { write("main.yaml", tenants("a") + "# " + std::to_string(++round) + "\n"); });
+  quiet_ = false;
+  write("t/b/r.yaml", route("two.b.example.com"));
+  Reload answer = ask(reloader);
+  EXPECT_EQ(answer.outcome, Outcome::failed);
+  ASSERT_EQ(answer.news.fresh.size(), 1U);
+  EXPECT_EQ(answer.news.fresh[0].headline(),
+            "configuration: error: it keeps changing while it is read; it is read again when it has settled");
+  quiet_ = true;
+  answer = ask(reloader);
+  EXPECT_TRUE(knows(answer, "two.b.example.com"));
+  EXPECT_EQ(answer.news.solved.size(), 1U);
+}
+
+TEST_F(RestlessTest, ACertificateThatKeepsChangingKeepsItsLastGoodPair) {
+  folder("t/a/certs");
+  std::string main = tenants("a");
+  main.insert(main.find(", networks"), ", certificates: [{ directory: t/a/certs }]");
+  write("main.yaml", main);
+  const auto certify = [&] {
+    const auto made = edgemux::test::make_certificate({.names = {"one.a.example.com"}});
+    write("t/a/certs/x.pem", made.cert_pem());
+    write("t/a/certs/x.key", made.key_pem());
+    fs::permissions(path("t/a/certs/x.key"), fs::perms::owner_read | fs::perms::owner_write);
+    return made.cert_pem();
+  };
+  certify();
+  Reloader& reloader = begin(certify);
+  const auto shown = [](const Reload& reload) {
+    const auto choice = reload.snapshot->certificates->find("one.a.example.com", "a");
+    return choice ? (*choice.ecdsa)->fingerprint : "";
+  };
+  const std::string first = shown(ask(reloader));
+  EXPECT_NE(first, "");
+  quiet_ = false;
+  write("t/b/r.yaml", route("two.b.example.com"));
+  Reload answer = ask(reloader);
+  ASSERT_EQ(answer.outcome, Outcome::published);
+  EXPECT_TRUE(knows(answer, "two.b.example.com"));
+  EXPECT_EQ(shown(answer), first);
+  ASSERT_EQ(answer.news.fresh.size(), 1U);
+  EXPECT_THAT(answer.news.fresh[0].headline(), ::testing::HasSubstr("x.pem: it keeps changing while it is read"));
+  quiet_ = true;
+  answer = ask(reloader);
+  EXPECT_NE(shown(answer), first);
+  EXPECT_EQ(answer.news.solved.size(), 1U);
 }
 
 TEST_F(ReloadWithCompilerTest, ATableThatLosesTooManyHostsIsRefused) {

@@ -53,7 +53,8 @@ class ReloaderTest : public DiskTest {
     EXPECT_EQ(running_.fetch_add(1), 0);
     ++compiles_;
     Compiled made;
-    made.files = {path("main.yaml")};
+    made.main_file = path("main.yaml");
+    made.files = {made.main_file};
     made.directories = {root_.string(), path("d")};
     std::string content = read("main.yaml");
     std::error_code none;

@@ -1,5 +1,6 @@
 // What the files of a tenant may be and name, all together.
 #include "config/last_good.h"
+#include "tests/config/recompile_fixture.h"
 #include "tests/config/tenants_fixture.h"
 
 namespace edgemux::config {
@@ -164,6 +165,107 @@ TEST_F(TenantsTest, WhoIsNoTenantIsBoundedAsWell) {
   EXPECT_THAT(text(c),
               HasSubstr("tenants.d/stranger/2.yaml: error: the files of tenant 'stranger' take more than 16MiB"));
   EXPECT_THAT(text(c), Not(HasSubstr("tenants.d/stranger/1.yaml: error: the files")));
+}
+
+// With certificates in a folder of each tenant and of the platform, whose loads are counted.
+class PairBoundsTest : public TenantsTest {
+ protected:
+  PairBoundsTest() {
+    for (const char* name : {"tenants.d/a/certs", "tenants.d/b/certs", "certs"}) folder(name);
+    limit_a("");
+    write("tenants.d/b/x.yaml", "routes: [{ host: b.example, passthrough: \"10.2.0.1:443\" }]\n");
+    pair("tenants.d/b/certs/b", {"b.example"});
+    pair("certs/p", {"p.example"});
+    pair("good", {"a.example"});
+    pair("other", {"a.example"});
+  }
+  void limit_a(const std::string& limits) const {
+    std::string main = kMain;
+    const auto insert = [&](const std::string& before, const std::string& text) {
+      main.insert(main.find(before) + before.size(), text);
+    };
+    insert("10.1.0.0/16]", ", certificates: [{ directory: tenants.d/a/certs }]" + limits);
+    insert("10.2.0.0/16]", ", certificates: [{ directory: tenants.d/b/certs }]");
+    write("edgemux.yaml", main + "certificates: [{ directory: certs }]\n");
+  }
+  // Links to one pair cost nothing.
+  void link(const std::string& stem, const std::string& cert, const std::string& key) const {
+    fs::create_hard_link(path(cert), path(stem + ".pem"));
+    fs::create_hard_link(path(key), path(stem + ".key"));
+  }
+  Compiled compile() {
+    CompilerOptions with = options();
+    with.files = files_;
+    if (compiler_ == nullptr) compiler_ = std::make_unique<Compiler>(path("edgemux.yaml"), with);
+    return compiler_->compile();
+  }
+  static std::size_t pairs_of(const Compiled& c, const std::string& where) {
+    const auto& pairs = c.snapshot->certificates->pairs();
+    return static_cast<std::size_t>(std::count_if(pairs.begin(), pairs.end(), [&](const core::CertifiedKeyPtr& one) {
+      return one->cert_file.find(where) != std::string::npos;
+    }));
+  }
+
+  std::shared_ptr<CountingFiles> files_ = std::make_shared<CountingFiles>();
+  std::unique_ptr<Compiler> compiler_;
+};
+
+TEST_F(PairBoundsTest, ATenantHasSoManyPairsAndThePlatformAsManyAsItLikes) {
+  for (int n = 1000; n < 2030; ++n) {
+    link("tenants.d/a/certs/" + std::to_string(n), "good.pem", "good.key");
+    link("certs/" + std::to_string(n), "good.pem", "good.key");
+  }
+  const auto c = compile();
+  EXPECT_EQ(pairs_of(c, "tenants.d/a/certs"), 1024U);
+  EXPECT_EQ(pairs_of(c, "/certs/") - pairs_of(c, "tenants.d"), 1031U);
+  EXPECT_EQ(pairs_of(c, "tenants.d/b/certs"), 1U);
+  EXPECT_EQ(c.errors(), 1U);
+  EXPECT_THAT(text(c), HasSubstr("edgemux.yaml:5:"));
+  EXPECT_THAT(text(c), HasSubstr("error: tenant 'a' has more than 1024 certificate pairs with those in "
+                                 "tenants.d/a/certs: tenants.d/a/certs/2024.pem is left out, with 5 others; remove "
+                                 "pairs that no host needs, or put more names into a certificate"));
+  for (int n = 2024; n < 2030; ++n) fs::remove(path("tenants.d/a/certs/" + std::to_string(n) + ".key"));
+  EXPECT_EQ(text(compile()), "");
+}
+
+TEST_F(PairBoundsTest, TheBytesOfATenantsPairsAreBounded) {
+  limit_a(", limits: { config_size: 8KiB }");
+  for (const char* name : {"1", "2", "4"}) link(std::string("tenants.d/a/certs/") + name, "good.pem", "good.key");
+  write("tenants.d/a/certs/3.pem", std::string(8000, '\n'));
+  write("tenants.d/a/certs/3.key", "");
+  const auto c = compile();
+  EXPECT_EQ(pairs_of(c, "tenants.d/a/certs"), 3U) << "what fits is loaded";
+  EXPECT_EQ(c.errors(), 1U) << text(c);
+  EXPECT_THAT(text(c), HasSubstr("the certificate pairs of tenant 'a' take more than 8KiB together with those in "
+                                 "tenants.d/a/certs: tenants.d/a/certs/3.pem is left out; make them smaller, or set "
+                                 "limits.config_size of the tenant in the main file"));
+  const auto b = edgemux::test::make_certificate({.names = {"a.example"}});
+  write("tenants.d/a/certs/3.pem", b.cert_pem());
+  write("tenants.d/a/certs/3.key", b.key_pem());
+  ::chmod(path("tenants.d/a/certs/3.key").c_str(), 0600);
+  EXPECT_EQ(text(compile()), "");
+}
+
+TEST_F(PairBoundsTest, APairThatFailedIsLoadedAgainForAnotherStampOnly) {
+  for (int n = 10; n < 40; ++n) {  // no links, which share their stamp
+    fs::copy_file(path("good.pem"), path("tenants.d/a/certs/" + std::to_string(n) + ".pem"));
+    fs::copy_file(path("other.key"), path("tenants.d/a/certs/" + std::to_string(n) + ".key"));
+  }
+  const auto first = compile();
+  EXPECT_EQ(files_->take_loads(), 32);
+  EXPECT_EQ(pairs_of(first, "tenants.d/b/certs"), 1U);
+  EXPECT_THAT(text(first), HasSubstr("tenants.d/a/certs/29.pem"));
+  EXPECT_THAT(text(first), Not(HasSubstr("tenants.d/a/certs/30.pem")));
+  EXPECT_THAT(text(first), HasSubstr("there are problems with 10 more certificate pairs of tenant 'a'"));
+
+  write("tenants.d/a/certs/x.key", "");  // any name: everything is compiled
+  EXPECT_EQ(text(compile()).substr(0, 100), text(first).substr(0, 100));
+  EXPECT_EQ(files_->take_loads(), 1) << "what cannot be read, as there is no certificate";
+
+  fs::remove(path("tenants.d/a/certs/10.key"));
+  fs::copy_file(path("good.key"), path("tenants.d/a/certs/10.key"));
+  EXPECT_EQ(pairs_of(compile(), "tenants.d/a/certs"), 1U);
+  EXPECT_EQ(files_->take_loads(), 2) << "that, and the mended one";
 }
 
 }  // namespace

@@ -416,7 +416,7 @@ TEST_F(TenantsTest, ARefusedTableGivesUpNoLastGoodVersion) {
   write("tenants.d/a/x.yaml", "routes: 7\n");
   ASSERT_EQ(owner(it->compile(), "a.example"), "a: a.example");
   with_limit("limits: { config_size: 10B }, ");
-  const auto refused = it->compile(Touched::everything(), [](const routing::Snapshot&) { return "no"; });
+  const auto refused = it->compile(Touched::everything(), [](const Compiled&) { return "no"; });
   EXPECT_EQ(refused.refused, "no");
   EXPECT_EQ(owner(refused, "a.example"), "") << "it is what would be in force";
   with_limit("");

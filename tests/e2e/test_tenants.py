@@ -1,6 +1,9 @@
 """Tenants of one process: none gets another's names, certificates, tokens or share of the machine."""
 
+import contextlib
 import multiprocessing
+import os
+import re
 import select
 import ssl
 import statistics
@@ -85,6 +88,100 @@ def test_a_broken_file_touches_nobody_else_and_keeps_its_last_good_bytes_over_a_
     house.certify("a", "other.example.test", stem="more")
     until(lambda: house.ask("other.example.test") == (200, "a3"), "the repaired file is in force")
     until(lambda: edge.metrics().total("edgemux_config_files_set_aside") == 0, "nothing is set aside")
+
+
+@contextlib.contextmanager
+def rewriting(write):
+    """Calls `write(n)` all the time, once a millisecond at the most."""
+    done = threading.Event()
+
+    def work():
+        n = 0
+        while not done.wait(0.001):
+            n += 1
+            write(n)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def test_a_tenant_that_keeps_rewriting_its_files_stops_nobody(house):
+    """Nor the operator, who takes its names away; what was good before serves meanwhile, and the last word when it has settled."""
+    edge = house.edge
+    house.write("a", [says("a.example.test", "a1")])
+    house.write("b", [says("b.example.test", "b1")])
+    house.start()
+    path = house.folder("a") / "routes.yaml"
+    whole = path.read_text()
+
+    def churn(n):
+        path.write_text(whole.replace("a1", f"a{n}") + "#" * (n % 1000) + "\n")
+
+    with rewriting(churn):
+        edge.wait_log(r"tenants\.d/a/routes\.yaml: error: cannot read .*: it keeps changing while it is read")
+        house.write("b", [says("b.example.test", "b2")])
+        until(lambda: house.ask("b.example.test") == (200, "b2"), "the change of b is in force")
+        assert house.ask("a.example.test")[1].startswith("a"), "good bytes serve"
+        house.tenants["a"]["hosts"] = ["other.example.test"]
+        edge.reload(**house.config())
+        assert house.ask("a.example.test") is None
+        house.tenants["a"]["hosts"] = ["a.example.test"]
+        edge.reload(**house.config())
+    house.write("a", [says("a.example.test", "settled")])
+    until(lambda: house.ask("a.example.test") == (200, "settled"), "its last word is in force")
+    until(lambda: edge.metrics().total("edgemux_config_files_set_aside") == 0, "nothing is set aside")
+
+
+def test_a_certificate_that_is_rewritten_all_the_time_stops_nobody(house):
+    edge = house.edge
+    house.write("a", [says("a.example.test", "a1")])
+    house.write("b", [says("b.example.test", "b1")])
+    house.start()
+    cert = house.folder("a") / "certs" / "own.pem"
+    whole = cert.read_bytes()
+    with rewriting(lambda n: cert.write_bytes(whole + b"\n" * (n % 1000))):
+        edge.wait_log(r"certs/own\.pem: it keeps changing while it is read")
+        house.write("b", [says("b.example.test", "b2")])
+        until(lambda: house.ask("b.example.test") == (200, "b2"), "the change of b is in force")
+        assert house.ask("a.example.test") == (200, "a1"), "the pair that was loaded before is in use"
+    edge.wait_log(r"solved: .*certs/own\.pem: it keeps changing")
+
+
+def test_a_tenants_certificates_are_bounded_and_broken_ones_cost_the_others_nothing(house, tmp_path):
+    """Links to one large file beside a key that does not fit it: each was parsed as a whole, at every change of anybody."""
+    edge = house.edge
+    house.write("a", [says("a.example.test", "a1")])
+    house.write("b", [says("b.example.test", "b1")])
+    certs = house.folder("a") / "certs"
+    foreign, own = house.authority.issue("stranger.example.test"), certs / "own.pem"
+    large = tmp_path / "large.pem"
+    large.write_bytes(own.read_bytes() * ((64 << 10) // own.stat().st_size))
+    for n in range(1100):
+        os.link(large, certs / f"p{n:04}.pem")
+        os.link(foreign.key, certs / f"p{n:04}.key")
+    house.start()
+    folder = re.escape(str(certs))
+    edge.wait_log(rf"edgemux\.yaml:\d+:\d+: error: the certificate pairs of tenant 'a' take more than 16MiB together with those in "
+                  rf"{folder}: {folder}/p0\d+\.pem is left out, with \d+ others; make them smaller, or set limits\.config_size")
+    assert house.ask("a.example.test") == (200, "a1"), "the pairs that fit serve"
+    assert house.ask("b.example.test") == (200, "b1")
+    house.tenants["a"]["limits"] = {"config_size": 0}
+    edge.reload(**house.config())
+    edge.wait_log(rf"edgemux\.yaml:\d+:\d+: error: tenant 'a' has more than 1024 certificate pairs with those in {folder}: "
+                  rf"{folder}/p1023\.pem is left out, with 76 others; remove pairs that no host needs")
+    # Whatever a does to its folder: what was broken is not parsed again.
+    (certs / "q.key").write_bytes(b"")
+    house.write("b", [says("b.example.test", "b2")])
+    until(lambda: house.ask("b.example.test") == (200, "b2"), "the change of b is in force", within=5.0)
+    assert house.ask("a.example.test") == (200, "a1")
+    for path in certs.glob("[pq]*"):
+        path.unlink()
+    edge.wait_log(r"solved: .*tenant 'a' has more than 1024 certificate pairs")
 
 
 def test_check_reports_each_tenants_faults(house):

@@ -124,6 +124,23 @@ TEST_F(CertificateFiles, ErrorsSayWhatIsWrong) {
   EXPECT_EQ(error("a.pem", "ed.key"), "ed.key: the key is neither RSA nor ECDSA");
 }
 
+TEST_F(CertificateFiles, TheKeyIsComparedBeforeTheChainIsReadWhichIsBounded) {
+  const Identity ca = make_certificate({.names = {}, .common_name = "ca", .ca = true});
+  const Identity one = make_certificate({.issuer = &ca});
+  std::string chain = one.cert_pem();
+  for (int n = 1; n < kMostCertificates; ++n) chain += ca.cert_pem();
+  put("most.pem", chain);
+  put("beyond.pem", chain + ca.cert_pem() + "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+  put("a.key", one.key_pem());
+  put("b.key", make_certificate({}).key_pem());
+  EXPECT_EQ(error("most.pem", "a.key"), "loaded");
+  EXPECT_EQ(error("beyond.pem", "a.key"),
+            "beyond.pem: more than 16 certificates; keep the host's own and those between it and its root");
+  EXPECT_TRUE(error("beyond.pem", "b.key").starts_with("b.key: the key does not match the certificate beyond.pem;"));
+  EXPECT_FALSE(load_pair(at("beyond.pem"), at("b.key")).error().retryable);
+  EXPECT_TRUE(load_pair(at("most.pem"), at("none.key")).error().retryable);
+}
+
 TEST_F(CertificateFiles, AnUnreadableKeySaysWhoLacksWhat) {
   const Identity one = make_certificate({});
   put("a.pem", one.cert_pem(), 0644);
