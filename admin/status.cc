@@ -17,7 +17,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 // The upstreams are told in full up to here; a large table would make a page of megabytes.
-constexpr std::size_t kMaxUpstreams = 1000;
+constexpr std::size_t kMaxUpstreams = 1000;  // of the platform, and of tenants together
 constexpr std::size_t kMaxUpstreamsOfTenant = 100;
 constexpr std::size_t kMaxTenants = 1000;
 constexpr std::size_t kMaxDiagnostics = 100;
@@ -62,13 +62,14 @@ Json listeners_of(const StatusView& view) {
   return list;
 }
 
-// The platform's come first, and nobody takes the place of all others.
+// The platform's come first. Nobody takes the place of all others.
 std::vector<const routing::Upstream*> shown_upstreams(const routing::Snapshot& snapshot) {
   std::vector<const routing::Upstream*> shown;
   std::map<const routing::TenantState*, std::size_t> of_tenant;
   for (const bool tenants : {false, true}) {
+    const std::size_t most = shown.size() + kMaxUpstreams;
     for (const auto& upstream : snapshot.upstreams) {
-      if (shown.size() == kMaxUpstreams) return shown;
+      if (shown.size() == most) break;
       const routing::Tenant* tenant = upstream->tenant.get();
       if (tenants != (tenant != nullptr) || (tenants && ++of_tenant[tenant->state.get()] > kMaxUpstreamsOfTenant))
         continue;

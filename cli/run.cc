@@ -93,6 +93,7 @@ class Process {
   core::Timer heartbeat_;
   std::uint64_t began_ = 0;
   bool publishing_ = false;
+  bool listens_ = true;   // admin does, where the table says
   bool hung_up_ = false;  // systemd waits to hear that the reload is over
   bool ready_ = false;
   int terminations_ = 0;
@@ -140,6 +141,11 @@ bool Process::start() {
 
 void Process::live() {
   publishing_ = false;
+  if (!std::exchange(listens_, true)) {
+    if (auto listening = admin_->listen(server_->snapshot()->admin); !listening) {
+      core::log_error("admin stays as it was: {}", listening.error().message);
+    }
+  }
   report_certificates();
   if (!ready_) {
     ready_ = true;
@@ -162,7 +168,7 @@ void Process::publish(const routing::SnapshotPtr& snapshot) {
     waiting_ = snapshot;
     return;
   }
-  // A port may go from one to the other.
+  // A port may go from one to the other: from admin's now, to it once it is free; see live().
   const auto listening = admin_->listen(snapshot->admin);
   snapshot->judge_by_its_listeners();
   discovery_->update(snapshot->upstreams);
@@ -194,7 +200,7 @@ void Process::publish(const routing::SnapshotPtr& snapshot) {
   if (snapshot->workers != metrics_->workers()) {
     core::log_warn("workers: {} takes effect after a restart; {} are running", snapshot->workers, metrics_->workers());
   }
-  if (!listening) core::log_error("admin stays as it was: {}", listening.error().message);
+  listens_ = listening.has_value();
   reloader_->rejected(nullptr);
   metrics_->reloads_ok.fetch_add(1);
 }

@@ -281,7 +281,9 @@ void Exchange::count_kept() {
   if (now != kept_) session_->keeps(std::exchange(kept_, now), now);
 }
 
-std::size_t Exchange::upstream_read_limit() const { return session_->read_limit(stream_); }
+std::size_t Exchange::upstream_read_limit() const {
+  return std::min(session_->read_limit(stream_), allowance_.left(payers()));
+}
 
 std::size_t Exchange::upstream_window() { return session_->grant(stream_, granted_); }
 
@@ -322,9 +324,9 @@ void Exchange::retry(bool fresh, const routing::EndpointState* avoid) {
 
 bool Exchange::pay_for_retry() { return upstream_->state->runtime().retries.take(); }
 
-void Exchange::retry_later() {
-  // A kept connection may be too old; one that others share, with an answer just come on it, is not.
-  retry_fresh_ = !upstream_stream_.shared();
+// A kept connection may be too old; one that is shared, and alive, is not.
+void Exchange::retry_later(bool alive) {
+  retry_fresh_ = !alive;
   release_upstream();
   if (stage_ == Stage::over) return;
   stage_ = Stage::connecting;
@@ -335,10 +337,11 @@ void Exchange::retry_later() {
 void Exchange::on_next_try() { retry(retry_fresh_, upstream_stream_.endpoint_state()); }
 
 void Exchange::on_try_timeout() {
+  const bool shared = upstream_stream_.shared();  // it is asked for a sign of life, and lent once it has given one
   give_up_upstream(rule_->filters->try_timeout);
   if (stage_ == Stage::over) return;
   const UpstreamFailure failure{UpstreamFailure::Kind::timeout, "no answer within timeouts.try"};
-  if (tries_.follows(failure) && pay_for_retry()) return retry_later();
+  if (tries_.follows(failure) && pay_for_retry()) return retry_later(shared);
   fail_upstream(failure);
 }
 
@@ -352,7 +355,7 @@ void Exchange::on_request_body(std::span<const char> data, bool end) {
   pace_.add(data.size(), worker_.now());
   bytes_in_ += data.size();
   unconsumed_ += data.size();
-  charge_bandwidth(data.size());
+  spend_bandwidth(data.size());
   if (end) {
     request_done_ = true;
     body_deadline_.cancel();
@@ -479,9 +482,7 @@ void Exchange::on_upstream_response(core::ResponseHead& head, bool end) {
     session_->codec().send_informational(stream_, head);
     return;
   }
-  if (tries_.follows(head.status) && pay_for_retry()) {
-    return retry_later();
-  }
+  if (tries_.follows(head.status) && pay_for_retry()) return retry_later(upstream_stream_.shared());
   tries_.answered();
   continue_body();
   // Over HTTP/2 it would tell the client that the tunnel stands (RFC 8441 5).
@@ -517,7 +518,7 @@ void Exchange::too_many_fields() {
 void Exchange::on_upstream_body(std::span<const char> data, bool end) {
   if (stage_ == Stage::over) return;
   bytes_out_ += data.size();
-  charge_bandwidth(data.size());
+  spend_bandwidth(data.size());
   session_->codec().send_body(stream_, data);
   if (!end || stage_ == Stage::over) return;  // a client that floods is lost by writing to it
   session_->codec().send_end(stream_);
@@ -579,7 +580,7 @@ void Exchange::on_upstream_failed(const UpstreamFailure& failure) {
     if (stale && repeats) return retry(true, nullptr);  // the endpoint may be as well as ever
     if (untouched) return retry(true, upstream_stream_.endpoint_state());
   }
-  if (!head_sent_ && tries_.follows(failure) && pay_for_retry()) return retry_later();
+  if (!head_sent_ && tries_.follows(failure) && pay_for_retry()) return retry_later(failure.alive);
   fail_upstream(failure);
 }
 

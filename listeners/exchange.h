@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "core/http/codec.h"
+#include "listeners/allowance.h"
 #include "listeners/close_reason.h"
 #include "listeners/forwarding.h"
 #include "listeners/mirror.h"
@@ -101,7 +102,7 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   void too_many_fields();
   void retry(bool fresh, const routing::EndpointState* avoid);
   // Gives this try up; the next one comes after a pause.
-  void retry_later();
+  void retry_later(bool alive);
   // Retries are at most a fifth of the upstream's requests; see retry_budget.h.
   bool pay_for_retry();
   // Keeps a copy, unless it is that.
@@ -120,7 +121,7 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   [[nodiscard]] Payers payers() const;
   // Null: nobody's limits count.
   [[nodiscard]] routing::TenantState* tenant() const;
-  void charge_bandwidth(std::size_t bytes);
+  void spend_bandwidth(std::size_t bytes);
   // Holds both directions up where the tenant's or the client's bandwidth is used up.
   void throttle();
   void unthrottle();
@@ -185,7 +186,8 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   std::string forwarding_text_;
   core::SocketAddress client_;  // as trusted proxies say
   core::Timer body_deadline_;
-  core::Timer throttle_;          // armed: nothing is moved until then
+  core::Timer throttle_;  // armed: nothing is moved until then
+  Allowance allowance_;
   Exchange* next_fed_ = nullptr;  // in the session's list
   Text host_, method_, path_, user_agent_, referer_, origin_;
   std::string_view protocol_;

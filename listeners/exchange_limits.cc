@@ -51,12 +51,12 @@ void Exchange::too_many(CloseReason reason, std::string_view why) {
 
 Payers Exchange::payers() const { return {worker_.shared().sources, client_, tenant()}; }
 
-void Exchange::charge_bandwidth(std::size_t bytes) { payers().charge(bytes, worker_.now()); }
+void Exchange::spend_bandwidth(std::size_t bytes) { allowance_.spend(payers(), bytes); }
 
 void Exchange::throttle() {
   if (stage_ == Stage::over) return;
   if (!throttle_.armed()) {
-    const std::uint64_t wait = payers().wait(worker_.now());
+    const std::uint64_t wait = allowance_.wait(payers(), worker_.now());
     if (wait == 0) return;
     worker_.loop().timers().arm(throttle_, worker_.now() + wait);
   }
@@ -66,6 +66,8 @@ void Exchange::throttle() {
 void Exchange::unthrottle() {
   if (stage_ == Stage::over) return;
   pace_.restart(worker_.now());  // it was not the client that was slow
+  throttle();
+  if (throttle_.armed()) return;
   if (session_->pending(stream_) == 0) upstream_stream_.resume();
   give_back_window();
   session_->resume_reading();
@@ -73,6 +75,7 @@ void Exchange::unthrottle() {
 
 void Exchange::count_for_tenant() {
   throttle_.cancel();
+  allowance_.give_back(payers(), worker_.now());
   routing::TenantState* state = tenant();
   if (state == nullptr) return;
   auto& figures = state->figures(worker_.index());

@@ -28,7 +28,9 @@ void Listener::update(std::shared_ptr<const routing::Listener> table, const std:
   for (const auto& [listener, descriptor] : sockets) {
     const auto has_it = [&wanted = descriptor](const Socket& socket) { return socket.descriptor == wanted; };
     if (listener != name_ || std::any_of(sockets_.begin(), sockets_.end(), has_it)) continue;
-    auto on_accept = [this](int accepted, const core::SocketAddress& client) { accept(accepted, client); };
+    auto on_accept = [this, on = descriptor.get()](int accepted, const core::SocketAddress& client) {
+      on->hidden() ? worker_.accept_by_address(accepted, client) : accept(accepted, client);
+    };
     sockets_.push_back(
         {descriptor, std::make_unique<core::Acceptor>(worker_.loop(), descriptor->fd(), std::move(on_accept))});
   }

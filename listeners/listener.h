@@ -15,7 +15,8 @@ namespace edgemux::listeners {
 class Worker;
 
 // One open socket of one listener, for one worker. Whoever lets it go last closes it: the worker, so that nobody comes
-// between its last accept and that.
+// between its last accept and that. One that is hidden is nobody's any more: of those who come to it each is the
+// listener's that is bound to where they connected to.
 struct WorkerSocket {
   std::string listener;
   std::shared_ptr<const core::ListeningDescriptor> descriptor;
@@ -40,6 +41,8 @@ class Listener {
   // Accepts what is queued, then nothing more.
   void stop_accepting() { keep_only({}); }
 
+  // A client that has connected to `fd`, which the listener owns from now on.
+  void accept(int fd, const core::SocketAddress& client);
   // A connection that counts already: the session that its protocol asks for. `destination`: what the client connected
   // to, where a PROXY header said so, else invalid.
   void begin(const core::SocketAddress& client, const core::SocketAddress& destination,
@@ -62,7 +65,6 @@ class Listener {
     std::shared_ptr<const core::ListeningDescriptor> descriptor;
     std::unique_ptr<core::Acceptor> acceptor;
   };
-  void accept(int fd, const core::SocketAddress& client);
 
   Worker& worker_;
   std::string name_;

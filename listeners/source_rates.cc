@@ -41,7 +41,16 @@ void SourceRates::configure(const routing::Limits& limits) {
     table_.store(made_.get(), std::memory_order_release);
   }
   requests_.store(limits.requests_per_second_per_source, std::memory_order_relaxed);
+  // What is owed is time: under another rate it would be other bytes.
+  if (limits.bandwidth_per_source != bandwidth() && made_ != nullptr) forget_bandwidths();
   bandwidth_.store(limits.bandwidth_per_source, std::memory_order_relaxed);
+}
+
+void SourceRates::forget_bandwidths() {
+  for (std::size_t number = 0; number < made_->sets.size(); ++number) {
+    const std::lock_guard lock(made_->locks[number % made_->locks.size()]);
+    for (Slot& slot : made_->sets[number]) slot.bandwidth = 0;
+  }
 }
 
 template <class Use>
@@ -88,8 +97,10 @@ void SourceRates::charge_bandwidth(const core::SocketAddress& client, std::uint6
             [&](Slot& slot, std::uint64_t ns) { slot.bandwidth = rate.charge(slot.bandwidth, bytes, ns); });
 }
 
-std::size_t SourceRates::bandwidth_step() const {
-  return std::clamp<std::size_t>(bandwidth_.load(std::memory_order_relaxed) / 100, 4 * 1024, 4 * 1024 * 1024);
+void SourceRates::give_back_bandwidth(const core::SocketAddress& client, std::uint64_t bytes, std::uint64_t now) {
+  const core::Rate rate{bandwidth_.load(std::memory_order_relaxed), kBandwidthWindow};
+  with_slot(client, now, true,
+            [&](Slot& slot, std::uint64_t ns) { slot.bandwidth = rate.give_back(slot.bandwidth, bytes, ns); });
 }
 
 }  // namespace edgemux::listeners

@@ -34,12 +34,14 @@ class SourceRates {
   // `now` in milliseconds of one clock for all workers. A client that is no IP address has no limits.
   bool take_request(const core::SocketAddress& client, std::uint64_t now);
 
-  [[nodiscard]] bool bandwidth_limited() const { return bandwidth_.load(std::memory_order_relaxed) != 0; }
+  // Bytes a second; 0 = no limit.
+  [[nodiscard]] std::uint64_t bandwidth() const { return bandwidth_.load(std::memory_order_relaxed); }
+  [[nodiscard]] bool bandwidth_limited() const { return bandwidth() != 0; }
   // Milliseconds to wait before more of its bytes are moved; 0 = none.
   std::uint64_t bandwidth_wait(const core::SocketAddress& client, std::uint64_t now);
   void charge_bandwidth(const core::SocketAddress& client, std::uint64_t bytes, std::uint64_t now);
-  // How much one connection may move in one go, so that the debt of all of a source stays small.
-  [[nodiscard]] std::size_t bandwidth_step() const;
+  // Of what was charged and not used.
+  void give_back_bandwidth(const core::SocketAddress& client, std::uint64_t bytes, std::uint64_t now);
 
  private:
   struct Slot {
@@ -53,6 +55,7 @@ class SourceRates {
     std::array<std::array<Slot, kSlotsOfSource>, kSources / kSlotsOfSource> sets;
   };
   // Calls `use` with the source's slot under its lock; `known`: not for one that has none.
+  void forget_bandwidths();
   template <class Use>
   void with_slot(const core::SocketAddress& client, std::uint64_t now, bool known, Use use);
 

@@ -58,8 +58,9 @@ bool Tunnel::half_closed() const { return up_.state() == Relay::State::done || d
 void Tunnel::on_ready(core::Stream&) { pump(); }
 
 bool Tunnel::may_move(const Payers& payers) {
-  const std::uint64_t wait = payers.wait(worker_.now());
+  const std::uint64_t wait = allowance_.wait(payers, worker_.now());
   if (wait == 0) return true;
+  await_bytes();
   if (pause_ == nullptr) {
     pause_ = std::make_unique<core::Timer>([](void* self) { static_cast<Tunnel*>(self)->pump(); }, this);
   }
@@ -70,9 +71,9 @@ bool Tunnel::may_move(const Payers& payers) {
 void Tunnel::pump() {
   if (stopped_) return;
   const Payers payers{worker_.shared().sources, *source_, tenant_};
-  const bool limited = payers.limited();
-  if (limited && !may_move(payers)) return;
-  const std::size_t budget = limited ? payers.step() : core::Relay::kBudget;
+  if (!may_move(payers)) return;
+  const std::size_t budget = std::min(allowance_.left(payers), core::Relay::kBudget);
+  const std::uint64_t before = up_.bytes() + down_.bytes();
   bool again = false;
   Relay::State up = Relay::State::open;
   Relay::State down = Relay::State::open;
@@ -86,11 +87,7 @@ void Tunnel::pump() {
     up = up_.pump(client_, upstream_, again, budget);
     down = down_.pump(upstream_, client_, again, std::min(budget, observer_.tunnel_read_limit()));
   }
-  if (limited) {
-    const std::uint64_t moved = up_.bytes() + down_.bytes();
-    payers.charge(moved - charged_, worker_.now());
-    charged_ = moved;
-  }
+  allowance_.spend(payers, up_.bytes() + down_.bytes() - before);
   const auto lost = [](Relay::State state) {
     return state == Relay::State::source_lost || state == Relay::State::sink_lost;
   };
@@ -111,13 +108,19 @@ void Tunnel::pump() {
       return;
     }
   }
-  const auto& timeouts = worker_.snapshot().timeouts;
-  const auto silence = half_closed() ? timeouts.half_closed : timeouts.tunnel_idle;
-  worker_.loop().timers().arm(deadline_, worker_.now() + static_cast<std::uint64_t>(silence.count()));
+  await_bytes();
   if (again) again_.request();
 }
 
+void Tunnel::await_bytes() {
+  const auto& timeouts = worker_.snapshot().timeouts;
+  const auto silence = half_closed() ? timeouts.half_closed : timeouts.tunnel_idle;
+  worker_.loop().timers().arm(deadline_, worker_.now() + static_cast<std::uint64_t>(silence.count()));
+}
+
 void Tunnel::stop() {
+  if (!stopped_ && source_ != nullptr)
+    allowance_.give_back({worker_.shared().sources, *source_, tenant_}, worker_.now());
   stopped_ = true;
   again_.cancel();
   deadline_.cancel();

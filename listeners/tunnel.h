@@ -16,6 +16,7 @@
 #include "core/io/event_loop.h"
 #include "core/io/relay.h"
 #include "core/io/stream.h"
+#include "listeners/allowance.h"
 #include "listeners/close_reason.h"
 #include "listeners/payers.h"
 
@@ -68,8 +69,10 @@ class Tunnel final : private core::StreamObserver {
  private:
   void on_ready(core::Stream& stream) override;
   void pump();
-  // False: somebody's bandwidth is used up for now; the tunnel goes on by itself.
+  // False: it is not its turn in somebody's bandwidth yet; the tunnel goes on by itself.
   bool may_move(const Payers& payers);
+  // Silence counts from now on.
+  void await_bytes();
   void timed_out();
   [[nodiscard]] bool half_closed() const;
 
@@ -84,7 +87,7 @@ class Tunnel final : private core::StreamObserver {
   core::Deferred again_;
   const core::SocketAddress* source_ = nullptr;
   routing::TenantState* tenant_ = nullptr;
-  std::uint64_t charged_ = 0;  // bytes that were charged to bandwidths
+  Allowance allowance_;
   bool stopped_ = false;
   std::unique_ptr<core::Timer> pause_;  // made where the bandwidth was used up once
 };

@@ -2,12 +2,15 @@
 
 #include <pthread.h>
 #include <sys/random.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
 
 #include "core/base/log.h"
 #include "listeners/exchange.h"
+#include "routing/table/binds.h"
 
 namespace edgemux::listeners {
 
@@ -106,6 +109,22 @@ routing::SnapshotPtr Worker::adopt(routing::SnapshotPtr snapshot, const std::vec
 
 void Worker::keep_only(const std::vector<WorkerSocket>& sockets) {
   for (auto& listener : listeners_) listener->keep_only(sockets);
+}
+
+void Worker::accept_by_address(int fd, const core::SocketAddress& client) {
+  sockaddr_storage storage{};
+  socklen_t size = sizeof storage;
+  getsockname(fd, reinterpret_cast<sockaddr*>(&storage), &size);
+  const auto local = core::SocketAddress::from(reinterpret_cast<const sockaddr*>(&storage), size);
+  Listener* wide = nullptr;
+  for (const auto& listener : listeners_) {
+    if (listener->removed()) continue;
+    for (const routing::Bind& bind : listener->spec().binds) {
+      if (bind.address == local) return listener->accept(fd, client);
+      if (bind.address.port() == local.port() && routing::covers(bind, {local, false, {}})) wide = listener.get();
+    }
+  }
+  wide != nullptr ? wide->accept(fd, client) : static_cast<void>(close(fd));
 }
 
 void Worker::drain_sessions(const Listener& listener) {

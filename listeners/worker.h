@@ -60,6 +60,9 @@ class Worker {
   routing::SnapshotPtr adopt(routing::SnapshotPtr snapshot, const std::vector<WorkerSocket>& sockets);
   // Lets go all sockets but these, which it has.
   void keep_only(const std::vector<WorkerSocket>& sockets);
+  // For the listener that is bound to the address that the client connected to, the most exact one; without one it is
+  // closed.
+  void accept_by_address(int fd, const core::SocketAddress& client);
   // Stops accepting, lets sessions finish.
   void drain();
   // Closes everything that is left.

@@ -4,7 +4,7 @@
 // time stamps elsewhere: one that is not in the future means a full bucket.
 //
 // A bucket holds `window` worth of units: after a pause that many may come at once. The rate may change at any time;
-// what was taken before stays taken. Times are nanoseconds of a clock that starts at 0 or later.
+// what was taken before stays taken, as so much time. Times are nanoseconds of a clock that starts at 0 or later.
 
 #include <algorithm>
 #include <atomic>
@@ -36,6 +36,15 @@ struct Rate {
     __extension__ using Wide = unsigned __int128;
     const auto cost = static_cast<std::uint64_t>((static_cast<Wide>(units) * kSecond + per_second - 1) / per_second);
     return std::max(full, now) + cost;
+  }
+
+  // The same after units that were charged and not used.
+  [[nodiscard]] std::uint64_t give_back(std::uint64_t full, std::uint64_t units, std::uint64_t now) const {
+    if (per_second == 0 || full <= now) return full;
+    // Rounded down: nothing comes of giving back.
+    __extension__ using Wide = unsigned __int128;
+    const auto worth = static_cast<Wide>(units) * kSecond / per_second;
+    return worth >= full - now ? now : full - static_cast<std::uint64_t>(worth);
   }
 
   // Nanoseconds until a unit can be had; 0 = now.
@@ -78,6 +87,17 @@ class RateBucket {
     while (!full_at_.compare_exchange_weak(full, rate.charge(full, units, now), std::memory_order_relaxed)) {
     }
   }
+
+  // Of what was charged and not used.
+  void give_back(std::uint64_t units, std::uint64_t now) {
+    const Rate rate{this->rate(), window_};
+    std::uint64_t full = full_at_.load(std::memory_order_relaxed);
+    while (!full_at_.compare_exchange_weak(full, rate.give_back(full, units, now), std::memory_order_relaxed)) {
+    }
+  }
+
+  // Nothing is owed, and the bucket is full.
+  void forget() { full_at_.store(0, std::memory_order_relaxed); }
 
   // Nanoseconds until a unit can be had; 0 = now.
   [[nodiscard]] std::uint64_t wait(std::uint64_t now) const {

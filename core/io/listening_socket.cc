@@ -89,6 +89,7 @@ ListeningDescriptor& ListeningDescriptor::operator=(ListeningDescriptor&& other)
 }
 
 void ListeningDescriptor::hide() const {
+  hidden_.store(true, std::memory_order_relaxed);
   // The kernel looks for the listener of a SYN by its device, and for that of a handshake's end by the handshake.
   const int none = INT_MAX;
   setsockopt(fd_, SOL_SOCKET, SO_BINDTOIFINDEX, &none, sizeof none);

@@ -2,6 +2,7 @@
 // ListeningSocket: bind and accept. Sockets of one address are opened once per worker with SO_REUSEPORT, so that
 // workers share nothing; they outlive reloads, and may be handed over by descriptor.
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
@@ -25,17 +26,21 @@ class ListeningDescriptor {
   // `first` checks that nobody else listens there: SO_REUSEPORT alone would silently share the port with another
   // process of the same user.
   static Result<ListeningDescriptor> open(const SocketAddress& address, const ListenOptions& options, bool first);
-  ListeningDescriptor(ListeningDescriptor&& other) noexcept : fd_(other.fd_) { other.fd_ = -1; }
+  ListeningDescriptor(ListeningDescriptor&& other) noexcept : fd_(other.fd_) {
+    other.fd_ = -1;
+  }  // not once it is shared
   ListeningDescriptor& operator=(ListeningDescriptor&& other) noexcept;
   ~ListeningDescriptor();
   [[nodiscard]] int fd() const { return fd_; }
   // For good: new clients find another socket that stands for their address, or none. Those whose handshake has begun
-  // still come to this one.
+  // still come to this one. Thread safe, as is hidden().
   void hide() const;
+  [[nodiscard]] bool hidden() const { return hidden_.load(std::memory_order_relaxed); }
 
  private:
   explicit ListeningDescriptor(int fd) : fd_(fd) {}
   int fd_;
+  mutable std::atomic<bool> hidden_{false};
 };
 
 // Accepts on one loop. Every accepted descriptor is non-blocking, close-on-exec, and owned by the callee.

@@ -46,6 +46,8 @@ class TenantState {
     most_connections_.store(limits.connections, std::memory_order_relaxed);
     new_connections_.set_rate(limits.new_connections_per_second);
     requests_.set_rate(limits.requests_per_second);
+    // What is owed is time: under another rate it would be other bytes.
+    if (limits.bandwidth != bandwidth()) bandwidth_.forget();
     bandwidth_.set_rate(limits.bandwidth);
   }
 
@@ -65,16 +67,16 @@ class TenantState {
 
   bool take_request(std::uint64_t now) { return requests_.take(now * kMs); }
 
-  [[nodiscard]] bool bandwidth_limited() const { return bandwidth_.rate() != 0; }
+  // Bytes a second; 0 = no limit.
+  [[nodiscard]] std::uint64_t bandwidth() const { return bandwidth_.rate(); }
+  [[nodiscard]] bool bandwidth_limited() const { return bandwidth() != 0; }
   // Milliseconds to wait before more bytes are moved; 0 = none.
   [[nodiscard]] std::uint64_t bandwidth_wait(std::uint64_t now) const {
     return (bandwidth_.wait(now * kMs) + kMs - 1) / kMs;
   }
-  // How much one connection may move in one go, so that the debt of all stays small.
-  [[nodiscard]] std::size_t bandwidth_step() const {
-    return std::clamp<std::size_t>(bandwidth_.rate() / 100, 4 * 1024, 4 * 1024 * 1024);
-  }
   void charge_bandwidth(std::uint64_t bytes, std::uint64_t now) { bandwidth_.charge(bytes, now * kMs); }
+  // Of what was charged and not used.
+  void give_back_bandwidth(std::uint64_t bytes, std::uint64_t now) { bandwidth_.give_back(bytes, now * kMs); }
 
   // Figures, in some cells so that workers seldom meet.
   struct alignas(64) Figures {

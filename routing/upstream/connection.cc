@@ -422,7 +422,7 @@ void UpstreamConnection::on_bad_response(core::StreamId id, const char* reason) 
   if (!codec_->multiplexed() || id == 0) return fail(UpstreamFailure::Kind::bad_response, reason);
   UpstreamStream* stream = stream_of(id);
   if (stream == nullptr) return;
-  fail_stream(*stream, {UpstreamFailure::Kind::bad_response, reason, stream->reused_, stream->answered_, false});
+  fail_stream(*stream, {UpstreamFailure::Kind::bad_response, reason, stream->reused_, stream->answered_});
 }
 
 void UpstreamConnection::on_capacity() { room_ = true; }
@@ -430,6 +430,7 @@ void UpstreamConnection::on_capacity() { room_ = true; }
 void UpstreamConnection::fail_stream(UpstreamStream& stream, UpstreamFailure failure) {
   if (!codec_->multiplexed()) return fail(failure.kind, failure.detail);
   judge(failure.kind, stream.answered_ || failure.unprocessed, false);
+  failure.alive = !doubted_;
   failure.detail = endpoint_->text + ": " + failure.detail;
   auto& observer = stream.observer_;
   detach(stream);
@@ -437,7 +438,7 @@ void UpstreamConnection::fail_stream(UpstreamStream& stream, UpstreamFailure fai
 }
 
 void UpstreamConnection::fail(UpstreamFailure::Kind kind, const std::string& detail) {
-  UpstreamFailure failure{kind, detail, false, false, false};
+  UpstreamFailure failure{kind, detail};
   if (in_use_ > 0) {
     const bool answered = std::all_of(streams_.begin(), streams_.end(),
                                       [](const UpstreamStream* s) { return s == nullptr || s->answered_; });

@@ -184,9 +184,10 @@ UpstreamPool::Acquired UpstreamPool::acquire(UpstreamStream& stream, const Wish&
   if (!upstream_->transport.refused.empty()) return Acquired::refused;
   if (!lease_request(stream)) return overflow("limits.requests is reached");
   stream.source_ = source_of(wish);
+  stream.avoid_ = wish.avoid;
   // Nobody overtakes those that wait.
   if (!waiting_.empty()) return wait_for_place(stream);
-  Pick choice = pick(stream.source_, wish.avoid);
+  Pick choice = pick(stream.source_, stream.avoid_);
   if (!wish.fresh) {
     if (UpstreamConnection* connection = find_room(choice.first); connection != nullptr) {
       lend(*connection, stream);
@@ -274,7 +275,7 @@ UpstreamConnection* UpstreamPool::find_in_the_making(const Pick& choice) const {
 void UpstreamPool::move_on(UpstreamStream& stream) {
   auto& others = stream.connection_->waiting_;
   others.erase(std::find(others.begin(), others.end(), &stream));
-  Pick choice = pick(stream.source_, nullptr);
+  Pick choice = pick(stream.source_, stream.avoid_);
   if (UpstreamConnection* connection = find_in_the_making(choice); connection != nullptr) {
     return connection->expect(stream);
   }
@@ -315,7 +316,7 @@ void UpstreamPool::serve_waiting() {
       continue;
     }
     refresh();
-    const std::size_t turn = balancer_.pick(first.stream->source_);
+    const std::size_t turn = balancer_.pick(first.stream->source_, first.stream->avoid_);
     UpstreamConnection* connection = find_room(turn);
     if (connection == nullptr && lease()) {
       stop_waiting(*first.stream);

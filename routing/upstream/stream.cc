@@ -128,11 +128,11 @@ void UpstreamStream::timed_out() {
   }
   if (paused_ || (!awaiting_ && waiting == 0)) return touch();  // the client is slow, not the upstream
   const std::string time = std::to_string(silence()) + " ms";
-  connection_->doubt(awaiting_ ? asked_at_ : connection_->took_at_);
+  connection_->doubt(loop.now() - silence());
   connection_->fail_stream(
-      *this, {UpstreamFailure::Kind::timeout,
-              awaiting_ ? "no answer within " + time : "it took nothing of the request for " + time, reused_, answered_,
-              false});
+      *this,
+      {UpstreamFailure::Kind::timeout,
+       awaiting_ ? "no answer within " + time : "it took nothing of the request for " + time, reused_, answered_});
 }
 
 UpstreamStream::Counts UpstreamStream::take_counts() {

@@ -53,6 +53,7 @@ struct UpstreamFailure {
   bool reused = false;       // the connection had served requests before: it may simply have been too old
   bool answered = false;     // the final head had come
   bool unprocessed = false;  // the upstream said that it did nothing with the request, or never got any of it
+  bool alive = false;        // the connection is, and may carry the next try
 };
 
 // A connection that was taken out of its pool still has its place in limits.connections; this gives it back.
@@ -175,8 +176,9 @@ class UpstreamStream {
   UpstreamPool* pool_ = nullptr;  // while queued
   core::Timer deadline_;
   std::optional<std::chrono::milliseconds> silence_;
-  std::uint64_t asked_at_ = 0;  // when the request was complete
-  std::uint64_t source_ = 0;    // source_hash() of the client, where the upstream's balance asks for it
+  std::uint64_t asked_at_ = 0;            // when the request was complete
+  std::uint64_t source_ = 0;              // source_hash() of the client, where the upstream's balance asks for it
+  const EndpointState* avoid_ = nullptr;  // compared only
   std::string_view endpoint_text_;
   const EndpointState* endpoint_state_ = nullptr;
   std::size_t kept_back_ = 0;

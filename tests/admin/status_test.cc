@@ -152,13 +152,13 @@ TEST_F(StatusTest, NoTenantTakesThePlaceOfOthersUpstreams) {
   }
   std::vector<routing::UpstreamPtr> all(5'000, many);
   all.push_back(few);
-  all.insert(all.end(), snapshot_.upstreams.begin(), snapshot_.upstreams.end());
+  all.insert(all.end(), 2'000, *snapshot_.upstreams.begin());
   snapshot_.upstreams = std::move(all);
   const auto got = status()["upstreams"];
-  ASSERT_EQ(2U + 100U + 1U, got.size());
+  ASSERT_EQ(1'000U + 100U + 1U, got.size());
   EXPECT_FALSE(got[0].contains("tenant"));
-  EXPECT_EQ("gone", got[1]["name"]);
-  EXPECT_EQ("many", got[2]["tenant"]);
+  EXPECT_FALSE(got[999].contains("tenant"));
+  EXPECT_EQ("many", got[1'000]["tenant"]);
   EXPECT_EQ("few", got.back()["tenant"]);
 }
 

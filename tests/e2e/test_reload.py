@@ -1,9 +1,12 @@
 """Reloads of every kind of change to files, under load: what is new holds at once, what was stays whole."""
 
+import contextlib
 import os
 import re
 import signal
 import socket
+import threading
+from collections import Counter
 
 import pytest
 from support.broken import broken_configurations, good_text
@@ -305,6 +308,40 @@ def test_who_waits_at_a_socket_that_goes_is_served(site):
     assert load.bad == []
 
 
+def test_who_waits_at_a_socket_that_goes_gets_the_listener_of_their_address(site):
+    """One bind for all addresses becomes two listeners: nobody comes to the one at an address that they did not ask."""
+    edge = site.edge
+
+    def table(split):
+        inner = {"name": "inner", "bind": [f"127.0.0.1:{edge.http}"], "protocol": "http"}
+        outer = {"name": "outer", "bind": [f"127.0.0.2:{edge.http}" if split else f"0.0.0.0:{edge.http}"], "protocol": "http"}
+        routes = [says("outer", listeners=["outer"]), says("inner", listeners=["inner"])]
+        return edge.base(listeners=[inner, outer] if split else [outer], routes=routes if split else routes[:1])
+
+    edge.start(as_yaml(table(False)))
+    seen, stop = Counter(), threading.Event()
+
+    def ask():
+        while not stop.is_set():
+            with contextlib.suppress(OSError, AssertionError):
+                with Wire.connect(edge.http, host="127.0.0.2") as wire:
+                    seen[wire.ask("/", HOST).body] += 1
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    try:
+        for number in range(20):
+            generation = edge.generation()
+            edge.write(table(number % 2 == 0))
+            edge.wait_generation(generation + 1)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert set(seen) == {b"outer"} and seen[b"outer"] > 100
+
+
 def test_a_port_goes_from_the_probes_to_a_listener(edge):
     edge.start(routes=[says("1")])
     fresh = free_port()
@@ -315,6 +352,20 @@ def test_a_port_goes_from_the_probes_to_a_listener(edge):
     until(lambda: answer(edge, port=edge.probes) == "2", "the listener has it")
     with Wire.connect(fresh) as wire:
         assert wire.ask("/healthz", "localhost").status == 200
+
+
+def test_a_port_goes_from_a_listener_to_the_probes(edge):
+    other = free_port()
+    http = {"name": "http", "bind": [f"127.0.0.1:{edge.http}", f"127.0.0.1:{other}"], "protocol": "http"}
+    edge.start(as_yaml(edge.base(listeners=[http], routes=[says("1")])))
+    assert answer(edge, port=other) == "1"
+    edge.write(edge.base(routes=[says("2")], admin={"bind": f"unix:{edge.short}/admin.sock", "probes": f"127.0.0.1:{other}"}))
+
+    def healthy():
+        with contextlib.suppress(OSError), Wire.connect(other) as wire:
+            return wire.ask("/healthz", "localhost").status == 200
+
+    until(healthy, "the probes have it")
 
 
 @pytest.mark.sanitizer

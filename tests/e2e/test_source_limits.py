@@ -1,14 +1,17 @@
 """Limits per client address: a source that asks or takes too much is held to its share, over all workers, and nobody else."""
 
+import select
 import threading
 import time
 
 import pytest
 from support import pp
 from support.hello import hello
+from support.ports import free_port
 from support.site import HOST
 from support.waiting import patience, until
-from support.wire import Wire
+from support.wire import Wire, request
+from support.written import as_yaml
 
 GREEDY, MODEST = "203.0.113.9", "203.0.113.10"
 
@@ -177,3 +180,51 @@ def test_bandwidth_of_a_source_is_of_all_its_connections(site, origin):
     took = time.monotonic() - began
     assert took > 0.5 * 4 * size / rate, f"{took:.2f} s"
     until(lambda: site.edge.metrics().total("edgemux_connections_active") == 0, "all are closed")
+
+
+def shared(site, raw, limits):
+    """One source: over http, and through tunnels of a tcp listener."""
+    edge = site.edge
+    return edge.base(routes=[site.route()], certificates=site.certificates, workers=1, limits=limits, listeners=[
+        {"name": "http", "bind": [f"127.0.0.1:{edge.http}"], "protocol": "http"},
+        {"name": "raw", "bind": [f"127.0.0.1:{raw}"], "protocol": "tcp", "upstream": {"endpoints": [site.origin.address]}}])
+
+
+def test_requests_and_tunnels_of_a_source_take_turns(site):
+    raw, rate, seconds = free_port(), 1 << 20, 4
+    site.edge.start(as_yaml(shared(site, raw, {"bandwidth_per_source": rate})))
+    wires = [Wire.connect(port) for port in [site.edge.http, raw] * 4]
+    for wire in wires:
+        wire.send(request(f"/bytes/{50 << 20}", HOST))
+        wire.sock.setblocking(False)
+    moved = dict.fromkeys((wire.sock for wire in wires), 0)
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        for sock in select.select(list(moved), [], [], left)[0]:
+            moved[sock] += len(sock.recv(1 << 20))
+    for wire in wires:
+        wire.close()
+    assert sum(moved.values()) <= 1.5 * rate * seconds
+    assert min(moved.values()) >= max(moved.values()) / 2, moved.values()
+
+
+@pytest.mark.parametrize("before", [None, 1024])
+def test_a_bandwidth_counts_from_when_it_was_written(site, before):
+    """What was moved without one is not owed, and what was owed under a slip of the pen is forgotten with it."""
+    raw = free_port()
+    limits = {"bandwidth_per_source": before} if before else {}
+    site.edge.start(as_yaml(shared(site, raw, limits)))
+    tunnels = [Wire.connect(raw) for _ in range(4)]
+    for tunnel in tunnels:
+        tunnel.send(request(f"/bytes/{20 << 20}", HOST))
+        tunnel.take(4000 if before else 20 << 20)
+    generation = site.edge.generation()
+    site.edge.write(shared(site, raw, {"bandwidth_per_source": 1 << 20}))
+    site.edge.wait_generation(generation + 1)
+    began = time.monotonic()
+    for tunnel in tunnels[1:] if before else ():
+        tunnel.close()  # one is left that waits since before
+    tunnels[0].send(request("/bytes/10", HOST))
+    assert site.ask("/bytes/100000").status == 200
+    tunnels[0].take(100_000 if before else 10)
+    assert time.monotonic() - began < patience(5)

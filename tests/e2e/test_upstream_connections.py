@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 from support.frames import (
-    ACK, END_HEADERS, END_STREAM, HEADERS, HEADERS_200, PING, SETTINGS, WINDOW_UPDATE, Listening, answer, frame, http2_upstream, take,
+    ACK, END_HEADERS, END_STREAM, HEADERS, HEADERS_200, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE, Listening, answer, frame, http2_upstream, take,
 )
 from support.load import Load
 from support.ports import free_port
@@ -60,9 +60,10 @@ def test_half_a_head_is_no_answer(site, origins, end):
 
     bad, good = origins("bad"), origins("good")
     bad.scripts["/who"] = half
-    start(site, app(bad, good), timeouts={"try": "300ms"}, retry={"attempts": 1, "on": ["reset", "timeout"]})
-    assert [site.ask("/who").status for _ in range(4)] == [200] * 4
-    assert len(bad.requests) >= 2
+    start(site, app(bad, good, outlier={"consecutive_failures": 2, "eject_for": "60s"}),
+          timeouts={"try": "300ms"}, retry={"attempts": 1, "on": ["reset", "timeout"]})
+    assert [site.ask("/who").status for _ in range(6)] == [200] * 6
+    assert len(bad.requests) == 2 and ejected(site) == 1
 
 
 def test_a_try_that_ends_before_a_connection_stands_goes_elsewhere(site, origins, authority, blackhole):
@@ -94,6 +95,32 @@ def test_a_retry_shares_the_connection(site, h2, closing):
     start(site, app(upstream, protocol="h2"), retry={"attempts": 1, "on": [503]})
     assert [site.ask("/").status for _ in range(5)] == [200] * 5
     assert len(statuses) == 10 and upstream.accepted == 1
+
+
+@pytest.mark.parametrize("bad", ["silent", "resets"])
+def test_a_retry_at_another_endpoint_shares_its_connection(site, closing, bad):
+    """Also where no status says so: a try's time is over, or its stream was reset."""
+    def on_request(sock, stream, _):
+        if bad == "resets":
+            sock.sendall(frame(RST_STREAM, 0, stream, (2).to_bytes(4, "big")))
+
+    broken = closing(Listening(free_port(), http2_upstream(on_request)))
+    good = closing(Listening(free_port(), http2_upstream(lambda sock, stream, _: sock.sendall(answer(stream, b"here")))))
+    start(site, app(broken, good, protocol="h2"), timeouts={"try": "100ms"}, retry={"attempts": 1, "on": ["reset", "timeout"]})
+    assert [site.ask("/").status for _ in range(10)] == [200] * 10
+    assert good.accepted <= 2, "a try that found its connection still in the making may have made another"
+
+
+@pytest.mark.parametrize("protocol", ["auto", "http1"])
+def test_a_retry_goes_elsewhere_also_when_it_moves_on(site, h2, origins, authority, protocol):
+    """`auto`, and the endpoint speaks HTTP/1.1: who waited for the connection gets one of its own, and not to where it failed."""
+    context = authority.server_context(authority.issue("app.example.com"))
+    bad, good = (origins(name, tls=context) for name in ("bad", "good"))
+    bad.scripts["/who"] = lambda call: call.answer(503) or True
+    site.start(site.route({"path": "/", "upstream": "app", "retry": {"attempts": 1, "on": [503]}}), workers=1, upstreams=app(
+        bad, good, protocol=protocol, tls={"ca": str(authority.path), "server_name": "app.example.com"}))
+    client = h2()
+    assert [one.status for one in client.wait(*[client.ask("/who") for _ in range(8)])] == [200] * 8
 
 
 # ---- clients stay where they are
@@ -155,6 +182,19 @@ def test_a_slow_upstream_keeps_its_connection(site, closing):
         assert site.ask("/").status == 504
         until(lambda n=number: len(pings) >= n, "it was asked for a sign of life")
     assert upstream.accepted <= 2  # the answer to a PING may be on its way yet
+
+
+def test_a_connection_that_falls_silent_in_an_answer_gets_no_more_requests(site, closing):
+    def on_request(sock, stream, _):
+        whole = upstream.accepted > 1
+        sock.sendall(answer(stream, b"here") if whole else frame(HEADERS, END_HEADERS, stream, HEADERS_200))
+
+    upstream = closing(Listening(free_port(), http2_upstream(on_request)))
+    start(site, app(upstream, protocol="h2"), timeouts={"response": "500ms"})
+    with site.wire() as wire:
+        wire.send(request("/", HOST))
+        assert wire.rest_or_reset().startswith(b"HTTP/1.1 200")
+    assert [site.ask("/").status for _ in range(2)] == [200, 200]
 
 
 def test_a_slow_answer_beside_others_leaves_the_connection(site, h2, closing):
