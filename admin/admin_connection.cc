@@ -10,11 +10,12 @@
 
 namespace edgemux::admin {
 
-AdminConnection::AdminConnection(core::EventLoop& loop, int fd, bool trusted, const Owner& owner)
+AdminConnection::AdminConnection(core::EventLoop& loop, int fd, bool trusted, const Owner& owner, std::uint64_t number)
     : loop_(loop),
       fd_(fd),
       trusted_(trusted),
       owner_(owner),
+      number_(number),
       deadline_(
           [](void* self) {
             auto& connection = *static_cast<AdminConnection*>(self);

@@ -28,8 +28,9 @@ class AdminConnection final : public core::Retirable, private core::Watcher {
     std::function<void(AdminConnection&)> gone;
   };
 
-  // Owns `fd`, which is non-blocking. `trusted` = came over the Unix socket. The owner outlives the connection.
-  AdminConnection(core::EventLoop& loop, int fd, bool trusted, const Owner& owner);
+  // Owns `fd`, which is non-blocking. `trusted` = came over the Unix socket. The owner outlives the connection, and
+  // numbers its connections.
+  AdminConnection(core::EventLoop& loop, int fd, bool trusted, const Owner& owner, std::uint64_t number);
   ~AdminConnection() override;
 
   // False: the loop cannot watch it; destroy it.
@@ -38,6 +39,8 @@ class AdminConnection final : public core::Retirable, private core::Watcher {
   void close();
 
   [[nodiscard]] bool trusted() const { return trusted_; }
+  [[nodiscard]] std::uint64_t number() const { return number_; }
+  [[nodiscard]] bool answering() const { return stage_ == Stage::writing; }
 
  private:
   enum class Stage : std::uint8_t { reading, writing, lingering };
@@ -54,6 +57,7 @@ class AdminConnection final : public core::Retirable, private core::Watcher {
   int fd_;
   const bool trusted_;
   const Owner& owner_;
+  const std::uint64_t number_;
   Stage stage_ = Stage::reading;
   core::Timer deadline_;
   core::HeadScanner scanner_{kMaxHead};

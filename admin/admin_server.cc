@@ -74,15 +74,28 @@ struct AdminServer::Shared {
                                      [trusted](const auto& entry) { return entry.second->trusted() == trusted; });
     if (static_cast<std::size_t>(there) >= kMaxConnections) {
       core::log_limited(core::LogLevel::warn, trusted ? "admin" : "probes",
-                        "{}: {} connections are open; another one was closed", trusted ? "admin.bind" : "admin.probes",
-                        there);
-      ::close(client);
-      return;
+                        "{}: {} connections are open; one was closed", trusted ? "admin.bind" : "admin.probes", there);
+      if (!make_room(trusted)) {
+        ::close(client);
+        return;
+      }
     }
-    auto connection = std::make_unique<AdminConnection>(loop, client, trusted, owner);
+    auto connection = std::make_unique<AdminConnection>(loop, client, trusted, owner, ++number);
     if (!connection->start()) return;
     auto* key = connection.get();
     connections.emplace(key, std::move(connection));
+  }
+
+  // Who comes and asks at once is not kept out by those that say nothing: the oldest of them goes. False: all are being
+  // answered.
+  bool make_room(bool trusted) {
+    AdminConnection* oldest = nullptr;
+    for (const auto& [connection, owned] : connections) {
+      if (connection->trusted() != trusted || connection->answering()) continue;
+      if (oldest == nullptr || connection->number() < oldest->number()) oldest = connection;
+    }
+    if (oldest != nullptr) retire(*oldest);
+    return oldest != nullptr;
   }
 
   void retire(AdminConnection& connection) {
@@ -121,6 +134,7 @@ struct AdminServer::Shared {
   core::EventLoop& loop;
   AdminSources sources;
   AdminConnection::Owner owner;
+  std::uint64_t number = 0;  // of the latest connection
   std::optional<Door<UnixListener>> api;
   std::optional<Door<core::ListeningDescriptor>> probes;
   std::unordered_map<AdminConnection*, std::unique_ptr<AdminConnection>> connections;

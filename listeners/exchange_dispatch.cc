@@ -29,7 +29,7 @@ void Exchange::dispatch_tls(core::RequestHead& head, std::string_view path, bool
     return refuse(421, CloseReason::misdirected, "this connection was made for another host");
   }
   if (!route_->refused.empty()) return refuse(503, CloseReason::refused, "the host's security settings are broken");
-  if (!within_rate()) return;
+  if (!within_connections() || !within_rate()) return;
   serve(head, path, end);
 }
 

@@ -455,7 +455,8 @@ void HttpSession::upgrade(Exchange& exchange, routing::UpstreamStream::Upgraded 
 }
 
 bool HttpSession::count_for(const routing::TenantPtr& tenant) {
-  if (secure()) return true;
+  // Over TLS the server name has told; but the name may be somebody else's since.
+  if (secure() && tenant_state() == (tenant == nullptr ? nullptr : tenant->state.get())) return true;
   const auto been_with = [this](const routing::TenantState* state) {
     return std::find(left_.begin(), left_.end(), state) != left_.end();
   };

@@ -604,6 +604,28 @@ def test_one_tenant_saturated_leaves_the_others_alone(house, nginx, authority, r
     assert ratio <= 1.2
 
 
+def test_kept_connections_go_with_a_host_that_changes_hands(house):
+    """Over TLS, too: they count for whom they ask now, and its limits hold."""
+    house.write("a", [says("a.example.test", "a")])
+    house.start()
+    context = house.authority.client_context()
+    wires = [Wire.connect(house.edge.https, tls=context, name="a.example.test") for _ in range(3)]
+    assert [wire.ask("/", "a.example.test").body for wire in wires] == [b"a"] * 3
+    house.tenants["a"]["hosts"], house.tenants["b"]["hosts"] = ["*.a.example.test"], ["b.example.test", "a.example.test"]
+    house.tenants["b"]["limits"] = {"connections": 2}
+    house.certify("b", "a.example.test", stem="more")
+    house.write("a", [])
+    house.write("b", [says("a.example.test", "b")])
+    house.edge.reload(**house.config())
+    until(lambda: house.plain("/", "a.example.test").body == b"b", "b has it")
+    until(lambda: house.edge.metrics().total("edgemux_tenant_connections_active", tenant="b") == 0, "nobody else is there")
+    assert [wire.ask("/", "a.example.test").status for wire in wires] == [200, 200, 429]
+    assert house.edge.metrics().total("edgemux_tenant_connections_active", tenant="a") == 0
+    assert house.edge.metrics().total("edgemux_tenant_connections_active", tenant="b") == 2
+    for wire in wires:
+        wire.close()
+
+
 def test_a_tenants_silent_mirror_leaves_room_for_others(house, origins):
     hung, fine, backend = origins("hung"), origins("fine"), origins("backend")
     hung.scripts["/"] = lambda call: call.gate("never")
