@@ -290,6 +290,10 @@ ParseResult parse_request(std::span<char> input, RequestHead& head) {
     head.framing = Framing::length;
   }
   head.expect_continue = facts.expect_continue && head.minor == 1 && head.framing != Framing::none;
+  if (facts.expect_continue &&
+      head.minor == 0) {  // an upstream would take it for an HTTP/1.1 client's (RFC 9110 10.1.1)
+    for (Field& field : head.fields) field.hop_by_hop |= field.id == FieldId::expect;
+  }
   // With a body to come, the bytes behind the head are not the new protocol's: such an upgrade is ignored.
   head.upgrade = head.framing == Framing::none && upgrades(facts, head.minor);
   if (head.upgrade) head.upgrade_protocol = facts.upgrade->value;

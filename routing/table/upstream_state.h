@@ -23,6 +23,11 @@ class UpstreamRuntime {
  public:
   // The state of the endpoint at `address`, made when there is none. `now`: when it came; 0 = it was there first.
   std::shared_ptr<EndpointState> endpoint(const core::SocketAddress& address, std::uint64_t now);
+  // Some were in use.
+  [[nodiscard]] bool knows_endpoints() const {
+    const std::lock_guard lock(mutex_);
+    return !endpoints_.empty();
+  }
   // Forgets endpoints that nobody holds, once they are many more than `wanted`.
   void forget_unused(std::size_t wanted);
 
@@ -39,7 +44,7 @@ class UpstreamRuntime {
   PlaceBoard places;  // of pools whose connections are limited
 
  private:
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::unordered_map<std::string, std::shared_ptr<EndpointState>> endpoints_;
 };
 
@@ -48,7 +53,9 @@ class UpstreamState {
   UpstreamState() = default;
   // Goes on with the runtime of the upstream that this one replaces.
   explicit UpstreamState(std::shared_ptr<UpstreamRuntime> runtime)
-      : runtime_(std::move(runtime)), runtime_made_(runtime_.get()) {}
+      : runtime_(std::move(runtime)),
+        runtime_made_(runtime_.get()),
+        ever_used_(runtime_ != nullptr && runtime_->knows_endpoints()) {}
 
   // The current set, never null, every endpoint with its state. Readers compare `version()` first, so that the mutex is
   // taken only after a change.
@@ -81,7 +88,7 @@ class UpstreamState {
   std::atomic<std::uint64_t> version_{1};
   std::uint64_t came_ = 0;  // when endpoints of the set came that have no state yet
   bool used_ = false;       // endpoints_ has states
-  bool ever_used_ = false;
+  bool ever_used_ = false;  // it, or the upstream that it replaces
 
   static const std::shared_ptr<const EndpointSet>& none();
 };

@@ -39,6 +39,7 @@ std::uint64_t Balancer::random() {
 }
 
 void Balancer::rebuild(std::shared_ptr<const EndpointSet> set, const BalancePolicy& policy, std::uint64_t now) {
+  const auto waits = waits_for_turns();
   kind_ = policy.kind;
   if (kind_ == Balance::source_hash) {
     build_table(set);
@@ -50,7 +51,7 @@ void Balancer::rebuild(std::shared_ptr<const EndpointSet> set, const BalancePoli
   turns_.clear();
   cycle_.clear();
   alias_.clear();
-  if (kind_ == Balance::round_robin && !equal_) build_turns();
+  if (kind_ == Balance::round_robin && !equal_) build_turns(waits);
   if (kind_ == Balance::random_two && !equal_) build_alias();
 }
 
@@ -116,11 +117,16 @@ void Balancer::build_weights(const BalancePolicy& policy, std::uint64_t now) {
 // ---- round_robin ----
 
 // Earliest deadline first: each endpoint's deadlines are 1/weight apart. Where the weights are small numbers the whole
-// cycle is written down, and a pick is one load.
-void Balancer::build_turns() {
+// cycle is written down, and a pick is one load. Elsewhere the steps of a slow start leave everybody's place between
+// two turns as it is: who has few of them would never come to the first one.
+void Balancer::build_turns(const Waits& waits) {
+  clock_ = 0;
   for (std::uint32_t i = 0; i < states_.size(); ++i) {
     const double spread = static_cast<double>(i + 1 + next_ % states_.size()) * kGolden;
-    turns_.push_back({(spread - static_cast<double>(static_cast<std::uint64_t>(spread))) * weighted_[i], i});
+    const auto kept = waits.find(states_[i]);
+    const double wait =
+        kept != waits.end() ? kept->second : spread - static_cast<double>(static_cast<std::uint64_t>(spread));
+    turns_.push_back({wait * weighted_[i], i});
   }
   for (std::size_t i = turns_.size() / 2; i-- > 0;) sift_down(i);
   if (next_step_ != 0) return;  // a slow start's weights are no whole numbers
@@ -134,6 +140,12 @@ void Balancer::build_turns() {
   cycle_.reserve(sum / divisor);
   for (std::uint64_t i = 0; i < sum / divisor; ++i) cycle_.push_back(earliest());
   turns_.clear();
+}
+
+Balancer::Waits Balancer::waits_for_turns() const {
+  Waits waits;
+  for (const Turn& turn : turns_) waits[states_[turn.index]] = (turn.deadline - clock_) / weighted_[turn.index];
+  return waits;
 }
 
 void Balancer::sift_down(std::size_t at) {
@@ -153,6 +165,7 @@ void Balancer::sift_down(std::size_t at) {
 std::uint32_t Balancer::earliest() {
   Turn& first = turns_.front();
   const std::uint32_t chosen = first.index;
+  clock_ = first.deadline;
   first.deadline += weighted_[chosen];
   sift_down(0);
   return chosen;

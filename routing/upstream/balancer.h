@@ -23,6 +23,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <unordered_map>
 #include <vector>
 
 #include "core/base/address.h"
@@ -60,7 +61,10 @@ class Balancer {
 
   void build_rotation(const std::shared_ptr<const EndpointSet>& set, const BalancePolicy& policy);
   void build_weights(const BalancePolicy& policy, std::uint64_t now);
-  void build_turns();
+  // How long each has to wait for its next turn, of the time between two of them.
+  using Waits = std::unordered_map<const EndpointState*, double>;
+  [[nodiscard]] Waits waits_for_turns() const;
+  void build_turns(const Waits& waits);
   void build_alias();
   void build_table(const std::shared_ptr<const EndpointSet>& set);
   [[nodiscard]] std::size_t choose(std::uint64_t hash);
@@ -90,6 +94,7 @@ class Balancer {
   // Of round_robin with weights: the cycle, or where that would be too long the heap that makes it.
   std::vector<std::uint32_t> cycle_;
   std::vector<Turn> turns_;
+  double clock_ = 0;  // the deadline of the latest turn
 
   // Of random_two (Walker's alias method): keep an index with probability `keep`, else take `other`.
   struct Alias {

@@ -47,6 +47,18 @@ TEST(UpstreamState, OnlyWhoComesLaterStartsSlowly) {
   EXPECT_NE(set->endpoints[2].state->ramp_begins, 0U);
 }
 
+TEST(UpstreamState, WhoComesWithAChangedConfigurationStartsSlowlyToo) {
+  UpstreamState before;
+  before.publish(set_of({"10.0.0.1"}));
+  UpstreamState unused(before.shared_runtime());
+  unused.publish(set_of({"10.0.0.1", "10.0.0.9"}));
+  EXPECT_EQ(unused.endpoints()->endpoints[1].state->ramp_begins, 0U);
+  UpstreamState after(before.shared_runtime());
+  after.publish(set_of({"10.0.0.1", "10.0.0.2"}));
+  EXPECT_EQ(after.endpoints()->endpoints[0].state->ramp_begins, 0U);
+  EXPECT_NE(after.endpoints()->endpoints[1].state->ramp_begins, 0U);
+}
+
 TEST(UpstreamState, WhatNobodyUsesHasNoStates) {
   UpstreamState state;
   state.publish(set_of({"10.0.0.1"}));

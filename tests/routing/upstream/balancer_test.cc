@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <set>
 #include <string>
@@ -339,6 +340,35 @@ TEST(SlowStart, GrowsFromATenthToAll) {
     EXPECT_NEAR(share(6'000), 0.5 / 1.5, 0.02);
     EXPECT_NEAR(share(11'000), 0.5, 0.02);
   }
+}
+
+// A worker that has few requests between two steps.
+TEST(SlowStart, GivesItsShareAlsoWhereRequestsAreFew) {
+  auto with = policy(Balance::round_robin);
+  with.slow_start = milliseconds(20'000);
+  const auto set = equal(4);
+  set->endpoints[3].state->ramp_begins = 1'000;
+  Balancer balancer(1);
+  std::size_t first_half = 0;
+  std::size_t all = 0;
+  std::vector<std::size_t> others(3);
+  for (std::uint64_t now = 1'000; now < 21'000; now += 333) {  // three a second
+    if (now == 1'000 || balancer.due(now)) balancer.rebuild(set, with, now);
+    const std::size_t chosen = balancer.pick();
+    if (chosen < 3) {
+      ++others[chosen];
+    } else {
+      ++all;
+      if (now < 11'000) ++first_half;
+    }
+  }
+  // Of 61: by the weights some 2 in the first half and 6 in the second.
+  EXPECT_GE(first_half, 1U);
+  EXPECT_LE(first_half, 4U);
+  EXPECT_GE(all, 5U);
+  EXPECT_LE(all, 12U);
+  const auto [least, most] = std::minmax_element(others.begin(), others.end());
+  EXPECT_LE(*most - *least, 3U);
 }
 
 TEST(SlowStart, SaysWhenTheNextStepIsDue) {
