@@ -3,7 +3,10 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <csignal>
+#include <cstring>
+#include <exception>
 #include <functional>
 #include <iostream>
 #include <memory>
@@ -32,6 +35,24 @@ namespace edgemux::cli {
 
 namespace {
 
+// What to raise where a problem is, in the system's words, that a limit was reached.
+std::string remedy(const std::string& problem) {
+  const auto says = [&](int error) { return problem.find(std::strerror(error)) != std::string::npos; };
+  if (says(ENFILE)) return "; raise fs.file-max";
+  if (says(EMFILE)) {
+    rlimit files{};
+    getrlimit(RLIMIT_NOFILE, &files);
+    return "; raise LimitNOFILE (ulimit -n), which is " + std::to_string(files.rlim_cur);
+  }
+  if (says(EAGAIN)) return "; raise TasksMax or LimitNPROC (ulimit -u)";  // a thread
+  return {};
+}
+
+bool not_started(const std::string& problem) {
+  core::log_error("{}{}", problem, remedy(problem));
+  return false;
+}
+
 core::LogLevel level_of(routing::LogLevel level) { return static_cast<core::LogLevel>(level); }
 
 config::CompilerOptions compiler_options() {
@@ -58,10 +79,11 @@ class Process {
             [this] { compiler_.unpublished(); }})),
         heartbeat_([](void* self) { static_cast<Process*>(self)->beat(); }, this) {}
 
+  // False: it was said why, and the process ends.
+  bool start();
   int run();
 
  private:
-  bool start();
   void reloaded(config::Reload reload);
   void publish(const routing::SnapshotPtr& snapshot);
   void live();
@@ -102,9 +124,13 @@ class Process {
 
 bool Process::start() {
   config::Compiled first = reloader_->load();
-  for (const auto& diagnostic : first.diagnostics) std::cerr << diagnostic.render() << '\n';
+  std::string raise;
+  for (const auto& diagnostic : first.diagnostics) {
+    std::cerr << diagnostic.render() << '\n';
+    if (raise.empty()) raise = remedy(diagnostic.message);
+  }
   if (first.snapshot == nullptr) {
-    std::cerr << "edgemux: the configuration has errors; nothing was started\n";
+    std::cerr << "edgemux: the configuration has errors; nothing was started" << raise << '\n';
     return false;
   }
   const routing::SnapshotPtr snapshot = first.snapshot;
@@ -114,8 +140,7 @@ bool Process::start() {
   metrics_->sources_set_aside.store(first.set_aside.size());
   access_log_ = std::make_unique<listeners::AccessLog>(snapshot->workers);
   if (auto configured = access_log_->configure(snapshot->log.access); !configured) {
-    core::log_error("{}", configured.error().message);
-    return false;
+    return not_started(configured.error().message);
   }
   diagnostics_ = std::move(first.diagnostics);
   set_aside_ = std::move(first.set_aside);
@@ -124,15 +149,13 @@ bool Process::start() {
   server_ = std::make_unique<listeners::Server>(loop_, *metrics_, *access_log_);
   discovery_->update(snapshot->upstreams);
   if (auto started = server_->start(snapshot, [this] { live(); }); !started) {
-    core::log_error("{}", started.error().message);
-    return false;
+    return not_started(started.error().message);
   }
   compiler_.published();
   publishing_ = true;
   admin_ = std::make_unique<admin::AdminServer>(loop_, sources());
   if (auto listening = admin_->listen(snapshot->admin); !listening) {
-    core::log_error("{}", listening.error().message);
-    return false;
+    return not_started(listening.error().message);
   }
   reloader_->start();
   beat();
@@ -297,11 +320,6 @@ void Process::terminate() {
 }
 
 int Process::run() {
-  if (!start()) {
-    discovery_.reset();
-    core::stop_log();
-    return 1;
-  }
   const auto on = [this](int number, std::function<void()> act) {
     signals_.push_back(std::make_unique<core::SignalWatch>(loop_, number, std::move(act)));
   };
@@ -340,8 +358,17 @@ int run(const std::string& config) {
   for (const int asked : {SIGHUP, SIGUSR1, SIGUSR2}) std::signal(asked, SIG_IGN);
   raise_file_limit();
   core::install_tls_allocator();
-  Process process(config);
-  return process.run();
+  std::optional<Process> process;
+  bool started = false;
+  try {
+    started = process.emplace(config).start();
+  } catch (const std::exception& error) {  // no descriptor, thread or memory to be had
+    not_started(std::string("cannot start: ") + error.what());
+  }
+  if (started) return process->run();
+  process.reset();
+  core::stop_log();
+  return 1;
 }
 
 }  // namespace edgemux::cli

@@ -168,6 +168,7 @@ class HttpSession final : public Session,
   void say_goodbye();
   // Ends a connection that is broken, so that the client gets to see why.
   void cut(CloseReason reason);
+  [[nodiscard]] bool ends_whole(CloseReason reason) const;
   Exchange* exchange_of(core::StreamId stream) {
     return stream <= exchanges_.size() ? exchanges_[stream - 1].get() : nullptr;
   }

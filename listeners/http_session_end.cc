@@ -192,6 +192,14 @@ void HttpSession::drain() {
   if (at_rest()) close(CloseReason::draining);
 }
 
+// Whether close_notify may say that what the client has is all (RFC 8446 6.1). An answer that was given whole is, also
+// one that refuses; what timeouts.drain cuts is not.
+bool HttpSession::ends_whole(CloseReason reason) const {
+  if (std::holds_alternative<Serving>(stage_)) return !busy() && unsent() == 0;
+  const bool upgraded = std::holds_alternative<std::unique_ptr<Upgraded>>(stage_);
+  return !is_failure(reason) && !(upgraded && reason == CloseReason::draining);
+}
+
 void HttpSession::close(CloseReason reason) {
   if (closed_) return;
   closed_ = true;
@@ -199,9 +207,7 @@ void HttpSession::close(CloseReason reason) {
   // A line for the connection itself: where no request has one, and where it was the connection's fault.
   const bool own = reason == CloseReason::flood ||
                    (!busy() && requests_ == 0 && !std::holds_alternative<std::unique_ptr<Upgraded>>(stage_));
-  // What timeouts.drain cuts has not ended: without close_notify nothing looks whole.
-  const bool cut =
-      reason == CloseReason::draining && (busy() || std::holds_alternative<std::unique_ptr<Upgraded>>(stage_));
+  const bool whole = ends_whole(reason);
   codec_->stop();
   deadline_.cancel();
   early_.reset();
@@ -231,7 +237,7 @@ void HttpSession::close(CloseReason reason) {
       worker().log(line);
     }
   }
-  if (tls_ != nullptr && !is_failure(reason) && !cut) stream_->shutdown_write();
+  if (tls_ != nullptr && whole) stream_->shutdown_write();
   stream_->set_observer(nullptr);
   retire();
 }

@@ -294,9 +294,15 @@ int Http2Connection::header(nghttp2_rcbuf* name, nghttp2_rcbuf* value, bool neve
 int Http2Connection::data_chunk(std::int32_t id, std::span<const char> data) {
   hand_over(false);
   if (stopped_) return NGHTTP2_ERR_CALLBACK_FAILURE;
+  if (side_ == Side::client) nghttp2_session_consume_connection(session_, data.size());
   Http2Stream* stream = find(id);
   if (stream == nullptr || stream->drop_input || stream->abandoned) {
-    nghttp2_session_consume(session_, id, data.size());
+    consume(id, data.size());
+    return 0;
+  }
+  if (side_ == Side::client && unconsumed_ + data.size() > kUpstreamWindow) {
+    // Until it has acknowledged our SETTINGS, nghttp2 takes the streams' windows for larger than they are.
+    nghttp2_session_terminate_session(session_, NGHTTP2_FLOW_CONTROL_ERROR);
     return 0;
   }
   stream->unconsumed += data.size();
@@ -380,7 +386,7 @@ int Http2Connection::stream_closed(std::int32_t id, std::uint32_t error) {
   Http2Stream* stream = find(id);
   if (stream == nullptr) return 0;
   if (chunk_.stream == stream) chunk_ = {};
-  if (stream->unconsumed > 0) nghttp2_session_consume_connection(session_, stream->unconsumed);
+  if (stream->unconsumed > 0) consume(id, stream->unconsumed, true);
   unconsumed_ -= stream->unconsumed;
   const bool whole = stream->input_ended && stream->end_sent;
   if (whole) {
@@ -401,11 +407,12 @@ void Http2Connection::give_back(Http2Stream& stream, std::size_t bytes) {
   stream.unconsumed -= bytes;
   unconsumed_ -= bytes;
   if (bytes == 0 || broken_) return;
-  if (stream.input_ended) {
-    nghttp2_session_consume_connection(session_, bytes);
-  } else {
-    nghttp2_session_consume(session_, stream.id, bytes);
-  }
+  consume(stream.id, bytes, stream.input_ended);
+}
+
+void Http2Connection::consume(std::int32_t id, std::size_t bytes, bool over) {
+  if (side_ == Side::server) nghttp2_session_consume_connection(session_, bytes);
+  if (!over) nghttp2_session_consume_stream(session_, id, bytes);
 }
 
 nghttp2_data_provider Http2Connection::provider(Http2Stream& stream) {

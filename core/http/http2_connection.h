@@ -46,8 +46,8 @@ class Http2Connection {
   static constexpr std::uint32_t kStreamWindow = 64 * 1024;
   static constexpr std::int32_t kConnectionWindow = 64 * 1024;
   // An upstream's connection is shared by clients: one that does not read must not hold the others' answers up, so only
-  // the streams' windows bind. They begin little, because a client may ask for a hundred answers and take none of them;
-  // widen() is for who can afford more.
+  // the streams' windows bind, and the connection's is given back as the bytes come. They begin little, because a
+  // client may ask for a hundred answers and take none of them; widen() is for who can afford more.
   static constexpr std::uint32_t kLeastWindow = 256;
   static constexpr std::int32_t kUpstreamWindow = static_cast<std::int32_t>(kMaxUpstreamStreams * kStreamWindow);
 
@@ -141,6 +141,9 @@ class Http2Connection {
 
   void after_received();
   void hand_over(bool end);
+  // Gives the windows back that wait for the bytes to be taken: not the connection's of an upstream, nor that of a
+  // stream whose input is over.
+  void consume(std::int32_t id, std::size_t bytes, bool over = false);
   void pump();
   void settle();
   void tell_writable();

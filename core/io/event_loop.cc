@@ -1,5 +1,6 @@
 #include "core/io/event_loop.h"
 
+#include <fcntl.h>
 #include <sys/epoll.h>
 #include <time.h>
 #include <unistd.h>
@@ -47,6 +48,19 @@ void prefetch(std::span<const epoll_event> events) {
   if (events.size() > 1 && events[1].data.ptr != nullptr) static_cast<const Watcher*>(events[1].data.ptr)->prefetch();
 }
 
+// What keeps us from opening what a first loop opens, 0 if nothing does: libuv aborts where there is no pipe for
+// signals.
+int missing_descriptors() {
+  std::array<int, 2> first{};
+  std::array<int, 2> second{};
+  if (pipe2(first.data(), O_CLOEXEC) != 0) return errno;
+  const int missing = pipe2(second.data(), O_CLOEXEC) != 0 ? errno : 0;
+  for (const int fd : first) close(fd);
+  if (missing != 0) return missing;
+  for (const int fd : second) close(fd);
+  return 0;
+}
+
 }  // namespace
 
 struct EventLoop::Wakeup {
@@ -54,20 +68,24 @@ struct EventLoop::Wakeup {
 };
 
 EventLoop::EventLoop() : uv_(std::make_unique<uv_loop_s>()), wakeup_(std::make_unique<Wakeup>()) {
-  const int failed = uv_loop_init(uv_.get());
+  const auto refuse = [](int error) {
+    throw std::system_error(error, std::generic_category(), "cannot make an event loop");
+  };
+  if (const int missing = missing_descriptors(); missing != 0) refuse(missing);
+  if (const int failed = uv_loop_init(uv_.get()); failed != 0) refuse(-failed);
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.ptr = nullptr;  // stands for libuv
   epoll_ = epoll_create1(EPOLL_CLOEXEC);
-  if (failed != 0 || epoll_ < 0) {
-    throw std::system_error(failed != 0 ? -failed : errno, std::generic_category(), "cannot make an event loop");
+  if (epoll_ < 0 || epoll_ctl(epoll_, EPOLL_CTL_ADD, uv_backend_fd(uv_.get()), &event) != 0) {
+    const int error = errno;
+    if (epoll_ >= 0) close(epoll_);
+    uv_loop_close(uv_.get());
+    refuse(error);
   }
   uv_async_init(uv_.get(), &wakeup_->async,
                 [](uv_async_t* async) { static_cast<EventLoop*>(async->data)->run_posted(); });
   wakeup_->async.data = this;
-  epoll_event event{};
-  event.events = EPOLLIN;
-  event.data.ptr = nullptr;  // stands for libuv
-  if (epoll_ctl(epoll_, EPOLL_CTL_ADD, uv_backend_fd(uv_.get()), &event) != 0) {
-    throw std::system_error(errno, std::generic_category(), "cannot watch libuv's descriptor");
-  }
   for (auto* list : {&ready_, &ready_now_}) list->reserve(kExpected);
   retired_.reserve(kExpected);
   now_ = monotonic_ms();

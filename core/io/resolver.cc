@@ -21,9 +21,10 @@ namespace edgemux::core {
 // not.
 struct Resolver::Lookup {
   Channel* channel;
-  Query* query = nullptr;  // null = cancelled
   Callback callback;
-  std::optional<Result<Answer>> outcome;
+  Query* query = nullptr;      // null = cancelled
+  Servers* servers = nullptr;  // who is asked
+  std::optional<Result<Answer>> outcome{};
 };
 
 namespace {
@@ -85,18 +86,105 @@ struct FileVersion {
 
 }  // namespace
 
-// The c-ares channel, its sockets and its timer. c-ares is never entered from inside one of its own calls: what it
-// reports is collected, and delivered from the loop.
+// What one version of resolv.conf says: a c-ares channel, its sockets and its timer.
+class Resolver::Servers {
+ public:
+  Servers(EventLoop& loop, Options& options)
+      : loop_(loop), timer_(on_timer, this), version_(FileVersion::of(options.resolv_conf)) {
+    ares_options how{};
+    how.timeout = static_cast<int>(options.timeout.count());
+    how.tries = options.tries;
+    how.sock_state_cb = on_socket;
+    how.sock_state_cb_data = this;
+    how.socket_receive_buffer_size = 1 << 20;  // the answers to a burst of questions
+    std::string lookups = options.hosts_file ? "fb" : "b";
+    how.lookups = lookups.data();
+    how.resolvconf_path = options.resolv_conf.data();
+    const int mask = ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB | ARES_OPT_LOOKUPS |
+                     ARES_OPT_RESOLVCONF | ARES_OPT_SOCK_RCVBUF;
+    init_status_ = ares_init_options(&channel_, &how, mask);
+    if (init_status_ != ARES_SUCCESS) {
+      channel_ = nullptr;
+      return;
+    }
+    if (options.servers.empty()) return;
+    init_status_ = ares_set_servers_ports_csv(channel_, options.servers.c_str());
+    if (init_status_ != ARES_SUCCESS) close();
+  }
+  ~Servers() { close(); }
+  Servers(const Servers&) = delete;
+  Servers& operator=(const Servers&) = delete;
+
+  // Null: nobody can be asked, because of init_status().
+  [[nodiscard]] ares_channel channel() const { return channel_; }
+  [[nodiscard]] int init_status() const { return init_status_; }
+  [[nodiscard]] const FileVersion& version() const { return version_; }
+
+  // After a question.
+  void rearm() {
+    timeval left{};
+    if (ares_timeout(channel_, nullptr, &left) == nullptr) {
+      timer_.cancel();
+      return;
+    }
+    const auto milliseconds =
+        static_cast<std::uint64_t>(left.tv_sec) * 1000 + static_cast<std::uint64_t>(left.tv_usec + 999) / 1000;
+    loop_.timers().arm(timer_, loop_.now() + milliseconds);
+  }
+
+  std::size_t under_way = 0;  // lookups that c-ares holds
+
+ private:
+  void close() {
+    if (channel_ == nullptr) return;
+    ares_destroy(channel_);
+    channel_ = nullptr;
+    sockets_.clear();
+  }
+
+  static void on_socket(void* argument, int fd, int readable, int writable) {
+    auto& servers = *static_cast<Servers*>(argument);
+    if (readable == 0 && writable == 0) {
+      servers.sockets_.erase(fd);
+      return;
+    }
+    auto& watch = servers.sockets_[fd];
+    if (watch == nullptr) {
+      watch = std::make_unique<DescriptorWatch>(servers.loop_, fd,
+                                                [&servers, fd](std::uint32_t ready) { servers.process(fd, ready); });
+    }
+    watch->update((readable != 0 ? kReadable : 0U) | (writable != 0 ? kWritable : 0U));
+  }
+
+  static void on_timer(void* argument) { static_cast<Servers*>(argument)->process(ARES_SOCKET_BAD, 0); }
+
+  void process(int fd, std::uint32_t ready) {
+    ares_process_fd(channel_, (ready & kReadable) != 0 ? fd : ARES_SOCKET_BAD,
+                    (ready & kWritable) != 0 ? fd : ARES_SOCKET_BAD);
+    rearm();
+  }
+
+  EventLoop& loop_;
+  Timer timer_;
+  FileVersion version_;
+  ares_channel channel_ = nullptr;
+  int init_status_ = ARES_SUCCESS;
+  std::unordered_map<int, std::unique_ptr<DescriptorWatch>> sockets_;
+};
+
+// c-ares is never entered from inside one of its own calls: what it reports is collected, and delivered from the loop.
 class Resolver::Channel final : public Watcher {
  public:
-  Channel(EventLoop& loop, Options options) : loop_(loop), options_(std::move(options)), timer_(on_timer, this) {
+  Channel(EventLoop& loop, Options options) : loop_(loop), options_(std::move(options)) {
     static std::once_flag once;
     std::call_once(once, [] { ares_library_init(ARES_LIB_INIT_ALL); });
-    open();
+    servers_ = std::make_unique<Servers>(loop_, options_);
   }
 
   ~Channel() {
-    close();
+    closing_ = true;
+    servers_.reset();
+    former_.clear();
     loop_.forget(*this);
     for (auto& [lookup, owner] : lookups_) {
       if (lookup->query != nullptr) lookup->query->lookup_ = nullptr;
@@ -105,16 +193,11 @@ class Resolver::Channel final : public Watcher {
 
   Lookup* start_service(const std::string& name, Callback callback) {
     Lookup* lookup = add(std::move(callback));
-    reopen_if_changed();
-    if (channel_ == nullptr) {
-      finish(*lookup, tl::unexpected<Error>(error_of(init_status_)));
-      return lookup;
-    }
-    ++under_way_;
+    if (!find_servers(*lookup)) return lookup;
     constexpr int kInternet = 1;
     constexpr int kSrv = 33;
-    ares_search(channel_, name.c_str(), kInternet, kSrv, on_service, lookup);
-    rearm();
+    ares_search(servers_->channel(), name.c_str(), kInternet, kSrv, on_service, lookup);
+    servers_->rearm();
     return lookup;
   }
 
@@ -124,18 +207,13 @@ class Resolver::Channel final : public Watcher {
       finish(*lookup, Answer{{*address}, std::chrono::seconds(0)});
       return lookup;
     }
-    reopen_if_changed();
-    if (channel_ == nullptr) {
-      finish(*lookup, tl::unexpected<Error>(error_of(init_status_)));
-      return lookup;
-    }
+    if (!find_servers(*lookup)) return lookup;
     ares_addrinfo_hints hints{};
     hints.ai_family = family == Family::any ? AF_UNSPEC : family == Family::v4 ? AF_INET : AF_INET6;
     hints.ai_socktype = SOCK_STREAM;
     hints.ai_flags = ARES_AI_NOSORT;
-    ++under_way_;
-    ares_getaddrinfo(channel_, name.c_str(), nullptr, &hints, on_result, lookup);
-    rearm();
+    ares_getaddrinfo(servers_->channel(), name.c_str(), nullptr, &hints, on_result, lookup);
+    servers_->rearm();
     return lookup;
   }
 
@@ -143,6 +221,7 @@ class Resolver::Channel final : public Watcher {
     Lookup* lookup = finished_.front();
     finished_.pop_front();
     if (!finished_.empty()) loop_.wake(*this);
+    std::erase_if(former_, [](const auto& servers) { return servers->under_way == 0; });
     const auto node = lookups_.extract(lookup);
     if (lookup->query == nullptr) return;
     lookup->query->lookup_ = nullptr;
@@ -150,48 +229,28 @@ class Resolver::Channel final : public Watcher {
   }
 
  private:
-  void open() {
-    ares_options options{};
-    options.timeout = static_cast<int>(options_.timeout.count());
-    options.tries = options_.tries;
-    options.sock_state_cb = on_socket;
-    options.sock_state_cb_data = this;
-    options.socket_receive_buffer_size = 1 << 20;  // the answers to a burst of questions
-    std::string lookups = options_.hosts_file ? "fb" : "b";
-    options.lookups = lookups.data();
-    options.resolvconf_path = options_.resolv_conf.data();
-    const int mask = ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB | ARES_OPT_LOOKUPS |
-                     ARES_OPT_RESOLVCONF | ARES_OPT_SOCK_RCVBUF;
-    version_ = FileVersion::of(options_.resolv_conf);
-    init_status_ = ares_init_options(&channel_, &options, mask);
-    if (init_status_ != ARES_SUCCESS) {
-      channel_ = nullptr;
-      return;
-    }
-    if (options_.servers.empty()) return;
-    init_status_ = ares_set_servers_ports_csv(channel_, options_.servers.c_str());
-    if (init_status_ != ARES_SUCCESS) close();
-  }
-
-  void close() {
-    if (channel_ == nullptr) return;
-    closing_ = true;
-    ares_destroy(channel_);
-    closing_ = false;
-    channel_ = nullptr;
-    sockets_.clear();
-    timer_.cancel();
-  }
-
-  // A gateway runs for years; its name servers change.
+  // A gateway runs for years; its name servers change. There are always questions under way where some names are
+  // silent, so the old servers stay for theirs: never more of them than questions.
   void reopen_if_changed() {
-    if (under_way_ != 0 || version_ == FileVersion::of(options_.resolv_conf)) return;
-    close();
-    open();
+    if (servers_->version() == FileVersion::of(options_.resolv_conf)) return;
+    if (servers_->under_way > 0) former_.push_back(std::move(servers_));
+    servers_ = std::make_unique<Servers>(loop_, options_);
+  }
+
+  // False: there are none, and the lookup is over.
+  bool find_servers(Lookup& lookup) {
+    reopen_if_changed();
+    if (servers_->channel() == nullptr) {
+      finish(lookup, tl::unexpected<Error>(error_of(servers_->init_status())));
+      return false;
+    }
+    lookup.servers = servers_.get();
+    ++servers_->under_way;
+    return true;
   }
 
   Lookup* add(Callback callback) {
-    auto owner = std::make_unique<Lookup>(Lookup{this, nullptr, std::move(callback), std::nullopt});
+    auto owner = std::make_unique<Lookup>(Lookup{this, std::move(callback)});
     Lookup* lookup = owner.get();
     lookups_.emplace(lookup, std::move(owner));
     return lookup;
@@ -206,7 +265,7 @@ class Resolver::Channel final : public Watcher {
   static void on_result(void* argument, int status, int /*timeouts*/, ares_addrinfo* info) {
     auto& lookup = *static_cast<Lookup*>(argument);
     auto& channel = *lookup.channel;
-    --channel.under_way_;
+    --lookup.servers->under_way;
     if (!channel.closing_) {
       channel.finish(lookup, status == ARES_SUCCESS && info != nullptr ? answer_of(*info)
                                                                        : tl::unexpected<Error>(error_of(status)));
@@ -217,7 +276,7 @@ class Resolver::Channel final : public Watcher {
   static void on_service(void* argument, int status, int /*timeouts*/, unsigned char* bytes, int length) {
     auto& lookup = *static_cast<Lookup*>(argument);
     auto& channel = *lookup.channel;
-    --channel.under_way_;
+    --lookup.servers->under_way;
     if (channel.closing_) return;
     ares_srv_reply* list = nullptr;
     if (status == ARES_SUCCESS) status = ares_parse_srv_reply(bytes, length, &list);
@@ -231,50 +290,13 @@ class Resolver::Channel final : public Watcher {
     if (list != nullptr) ares_free_data(list);
   }
 
-  static void on_socket(void* argument, int fd, int readable, int writable) {
-    auto& channel = *static_cast<Channel*>(argument);
-    if (readable == 0 && writable == 0) {
-      channel.sockets_.erase(fd);
-      return;
-    }
-    auto& watch = channel.sockets_[fd];
-    if (watch == nullptr) {
-      watch = std::make_unique<DescriptorWatch>(channel.loop_, fd,
-                                                [&channel, fd](std::uint32_t ready) { channel.process(fd, ready); });
-    }
-    watch->update((readable != 0 ? kReadable : 0U) | (writable != 0 ? kWritable : 0U));
-  }
-
-  static void on_timer(void* argument) { static_cast<Channel*>(argument)->process(ARES_SOCKET_BAD, 0); }
-
-  void process(int fd, std::uint32_t ready) {
-    ares_process_fd(channel_, (ready & kReadable) != 0 ? fd : ARES_SOCKET_BAD,
-                    (ready & kWritable) != 0 ? fd : ARES_SOCKET_BAD);
-    rearm();
-  }
-
-  void rearm() {
-    timeval left{};
-    if (ares_timeout(channel_, nullptr, &left) == nullptr) {
-      timer_.cancel();
-      return;
-    }
-    const auto milliseconds =
-        static_cast<std::uint64_t>(left.tv_sec) * 1000 + static_cast<std::uint64_t>(left.tv_usec + 999) / 1000;
-    loop_.timers().arm(timer_, loop_.now() + milliseconds);
-  }
-
   EventLoop& loop_;
   Options options_;
-  Timer timer_;
-  ares_channel channel_ = nullptr;
-  int init_status_ = ARES_SUCCESS;
   bool closing_ = false;
-  std::size_t under_way_ = 0;  // lookups that c-ares holds
-  FileVersion version_;
-  std::unordered_map<int, std::unique_ptr<DescriptorWatch>> sockets_;
   std::unordered_map<Lookup*, std::unique_ptr<Lookup>> lookups_;
   std::deque<Lookup*> finished_;
+  std::unique_ptr<Servers> servers_;
+  std::vector<std::unique_ptr<Servers>> former_;  // some question to them is under way
 };
 
 Resolver::Query::Query(Lookup* lookup) : lookup_(lookup) { lookup->query = this; }

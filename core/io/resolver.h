@@ -32,7 +32,7 @@ class Resolver {
     std::string servers{};
     std::chrono::milliseconds timeout{2'000};  // of the first try; it doubles with every round over the servers
     int tries = 2;                             // rounds over the servers
-    // Read again before the next query when it has changed and none is under way.
+    // Read again before the next query when it has changed; those under way go on with what they began with.
     std::string resolv_conf = "/etc/resolv.conf";
     bool hosts_file = true;  // false: /etc/hosts is not looked at
   };
@@ -58,6 +58,7 @@ class Resolver {
 
  private:
   class Channel;
+  class Servers;
   struct Lookup;
 
  public:

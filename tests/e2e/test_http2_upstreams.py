@@ -12,6 +12,7 @@ from support.origin import pattern
 from support.ports import free_port
 from support.site import HOST
 from support.waiting import until
+from support.wire import request
 
 
 # ---- upstreams that speak HTTP/2
@@ -160,6 +161,22 @@ def test_a_slow_reader_stops_an_http2_upstream(site, h2, h2_origin):
     client.flush()
     client.wait(streams[0], streams[-1])
     assert bytes(client.streams[streams[-1]].body) == pattern(size)
+
+
+@pytest.mark.sanitizer
+def test_many_slow_readers_leave_an_http2_upstream_to_the_others(site, h2_origin):
+    """Each holds what its own stream lets come; the connection's window is for all of them, and for others."""
+    size, many = 5 << 20, 80
+    site.start(site.route(to_h2(h2_origin)), workers=1)
+    slow = [site.wire(rcvbuf=4096) for _ in range(many)]
+    for wire in slow:
+        wire.send(request(f"/bytes/{size}", HOST))
+    until(lambda: len(h2_origin.requests) == many, "all have asked")
+    for _ in range(3):
+        assert site.ask(f"/bytes/{3 << 20}").body == pattern(3 << 20)
+    assert h2_origin.connections == 1
+    for wire in slow:
+        wire.close()
 
 
 # ---- WebSocket over a stream (RFC 8441), and bytes that must not wait

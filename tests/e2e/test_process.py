@@ -157,10 +157,10 @@ def as_nobody(edge, authority):
     edge.access_path = edge.short / "access.log"
     binary = edge.short / "edgemux"
 
-    def run(*arguments, within=20.0):
+    def run(*arguments, within=20.0, limits=()):
         shutil.copy(BINARY, binary)
         binary.chmod(0o755)
-        return subprocess.run([*NOBODY, str(binary), *map(str, arguments)], capture_output=True, text=True,
+        return subprocess.run([*NOBODY, *limits, str(binary), *map(str, arguments)], capture_output=True, text=True,
                               timeout=patience(within), cwd=edge.short)
 
     return run
@@ -450,6 +450,35 @@ def test_it_starts_again_over_what_a_killed_one_left(edge):
     edge.wait_ready()
     with Wire.connect(edge.http) as wire:
         assert wire.ask("/", HOST).status == 200
+
+
+@pytest.mark.sanitizer
+def test_too_few_fds_for_a_start_are_an_error_that_says_so(edge):
+    """Wherever it runs out: at the configuration, the loops, the sockets, the admin socket."""
+    admin = edge.short / "few.sock"
+    edge.write(edge.base(routes=[says("x")], workers=2, admin={"bind": f"unix:{admin}", "probes": "off"}))
+    failed = set()
+    for most in range(8, 200, 2):
+        command = ("prlimit", f"--nofile={most}:{most}", BINARY, "run", "--config", edge.path)
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+            lines = []
+            for line in process.stderr:
+                lines.append(line)
+                if " is ready" in line:
+                    process.terminate()
+            status = process.wait(timeout=patience(20))
+        assert not admin.exists()
+        if any(" is ready" in line for line in lines):
+            break
+        assert status == 1 and f"raise LimitNOFILE (ulimit -n), which is {most}\n" in lines[-1], (most, status, lines)
+        failed.add(re.search("event loop|cannot listen|cannot read|$", "".join(lines))[0])
+    assert status == 0 and failed >= {"event loop", "cannot listen"}, (most, failed)
+
+
+def test_too_few_threads_for_a_start_are_an_error_that_says_so(edge, as_nobody):
+    edge.write(edge.base(routes=[says("x")], state_dir=None, admin=None))
+    done = as_nobody("run", "--config", edge.path, limits=("prlimit", "--nproc=2:2"))
+    assert done.returncode == 1 and "LimitNPROC" in done.stderr.splitlines()[-1], done.stderr
 
 
 def test_fds_run_out_and_come_back(site):

@@ -7,8 +7,10 @@ import subprocess
 import pytest
 from support.curl import curl, curl_ok, s_client
 from support.hello import hello
+from support.ports import free_port
+from support.terminated import cut, rest
 from support.waiting import until
-from support.wire import Wire
+from support.wire import Wire, request
 
 
 def says(text, **more):
@@ -345,3 +347,38 @@ def test_close_notify_ends_the_connection(edge, authority):
         input=b"GET / HTTP/1.1\r\nHost: own.example.com\r\nConnection: close\r\n\r\n", capture_output=True, timeout=30)
     assert done.stdout.endswith(b"own\n")
     assert b"unexpected eof" not in done.stderr
+
+
+@pytest.mark.sanitizer
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("how", [("HTTP/1.1", [("Connection", "close")]), ("HTTP/1.0", [])], ids=["close", "1.0"])
+def test_a_whole_answer_ends_with_close_notify_whatever_it_says(secure, method, how):
+    version, headers = how
+    secure.start(
+        {"host": "own.example.com", "rules": [
+            {"path": "/page", "respond": {"status": 200, "body": "page\n"}},
+            {"path": "/gone", "upstream": f"127.0.0.1:{free_port()}"}]},
+        {"host": "alone.example.com", "passthrough": f"127.0.0.1:{free_port()}"},
+    )
+    for host, path, status in (
+        ("own.example.com", "/page", 200), ("own.example.com", "/", 404), ("own.example.com", "/gone", 502),
+        ("nobody.example.org", "/", 404), ("alone.example.com", "/", 421),
+    ):
+        with secure.connect("own.example.com", alpn=["http/1.1"]) as wire:
+            assert wire.ask(path, host, method, headers, version=version).status == status
+            assert rest(wire) == b"", (host, path)
+
+
+@pytest.mark.sanitizer
+@pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/1.0"])
+def test_an_answer_that_is_cut_has_no_close_notify(secure, tap, version):
+    secure.start({"host": "own.example.com", "rules": [{"path": "/", "upstream": tap.address}]})
+    with secure.connect("own.example.com", alpn=["http/1.1"]) as wire:
+        wire.send(request("/", "own.example.com", headers=[("Connection", "close")], version=version))
+        backend = tap.accept()
+        backend.take_through(b"\r\n\r\n")
+        backend.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhalf\n\r\n")
+        wire.take_through(b"half\n")
+        backend.close()
+        assert cut(wire).strip() == b""
+    secure.edge.wait_access(reason="upstream_closed")

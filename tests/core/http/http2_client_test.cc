@@ -1,4 +1,6 @@
 // Http2Client as conversations: requests and frames in, calls seen, frames out.
+#include <sstream>
+
 #include "tests/core/http/http2_conversation.h"
 
 namespace edgemux::core {
@@ -219,6 +221,50 @@ TEST(Http2Client, ReturnsTheWindowOnlyForWhatHasGoneOn) {
   EXPECT_EQ(c.sent(), "");
   c.codec.consumed(1, 2 * piece.size());
   EXPECT_EQ(c.sent(), "WINDOW_UPDATE 1 32768");
+}
+
+// Of a hundred answers 99 stand still with their windows used up, and the last one gets through.
+TEST(Http2Client, AnswersThatStandStillLeaveTheConnectionToTheOthers) {
+  Http2ClientTalk c;
+  c.take_all = false;
+  c.window = 65'536;
+  c.greet();
+  const std::string piece(16'384, 'd');
+  std::int64_t room = 100 * 65'536;  // in the connection's window, as the upstream sees it
+  const auto sends = [&](std::uint32_t id) {
+    room -= static_cast<std::int64_t>(piece.size());
+    EXPECT_GE(room, 0);
+    c.server_sends(data(id, piece));
+    (void)c.seen();
+    std::istringstream frames(c.sent());
+    for (std::string line; std::getline(frames, line);) {
+      if (line.starts_with("WINDOW_UPDATE 0 ")) room += std::stoll(line.substr(16));
+    }
+    EXPECT_LE(room, 100 * 65'536) << "given back twice";
+  };
+  for (std::uint32_t i = 0; i < 100; ++i) c.request();
+  (void)c.sent();
+  for (std::uint32_t i = 0; i < 100; ++i) c.server_sends(headers(2 * i + 1, status("200"), false));
+  for (std::uint32_t i = 0; i < 99; ++i) {
+    for (int n = 0; n < 4; ++n) sends(2 * i + 1);
+  }
+  for (int n = 0; n < 2000; ++n) {
+    sends(199);
+    c.codec.consumed(100, piece.size());
+  }
+  // What is given up, dropped or late has been given back as it came.
+  for (std::uint32_t i = 0; i < 33; ++i) c.codec.cancel(i + 1);
+  for (std::uint32_t i = 33; i < 66; ++i) c.server_sends(rst_stream(2 * i + 1, kCancel));
+  for (std::uint32_t i = 66; i < 99; ++i) {
+    c.codec.consumed(i + 1, 4 * piece.size());
+    c.server_sends(data(2 * i + 1, "", true));
+  }
+  for (int n = 0; n < 2000; ++n) {
+    if (n < 33) sends(static_cast<std::uint32_t>(2 * n + 1));
+    sends(199);
+    c.codec.consumed(100, piece.size());
+  }
+  EXPECT_GE(room, 50 * 65'536);
 }
 
 TEST(Http2Client, AllowsLittleAtFirstAndMoreWhenTold) {

@@ -324,5 +324,47 @@ TEST_F(ResolverTest, TheSearchListAppliesAndAChangeOfItIsRead) {
   EXPECT_THAT(seen, ElementsAre("10.0.0.1", "10.0.0.2"));
 }
 
+// Some name is silent at any time.
+TEST_F(ResolverTest, AChangeIsReadWhileQuestionsAreUnderWay) {
+  server.set("a.one.test", {.v4 = {"10.0.0.1"}});
+  server.set("a.two.test", {.v4 = {"10.0.0.2"}});
+  server.set("silent.one.test", {.mode = Mode::silent});
+  server.set("silent.two.test", {.v4 = {"10.0.0.4"}});
+  auto with = options();
+  with.timeout = milliseconds(500);
+  with.resolv_conf = testing::TempDir() + "resolver_test_" + std::to_string(getpid()) + ".conf";
+  const auto write_conf = [&](const std::string& text) {
+    std::ofstream(with.resolv_conf + ".new") << text;
+    ASSERT_EQ(std::rename((with.resolv_conf + ".new").c_str(), with.resolv_conf.c_str()), 0);
+  };
+  write_conf("search one.test\n");
+  BoundedLoop loop;
+  Resolver resolver(loop, with);
+  std::vector<std::string> seen;
+  Resolver::Query query;
+  const auto silent = resolver.resolve("silent", [&](const Outcome& outcome) {
+    seen.push_back("silent " + texts(outcome).front());
+    loop.stop();
+  });
+  const auto dropped = std::make_unique<Resolver::Query>(
+      resolver.resolve("silent", [&](const Outcome&) { seen.emplace_back("dropped"); }));
+  std::function<void(Outcome)> next = [&](const Outcome& outcome) {
+    seen.push_back(texts(outcome).front());
+    if (seen.size() % 2 == 1) {
+      write_conf("search two.test\n");
+    } else if (seen.size() == 2) {
+      write_conf("search one.test\n");
+    } else {
+      dropped->cancel();
+      return server.set("silent.one.test", {.v4 = {"10.0.0.3"}});  // to the next try
+    }
+    query = resolver.resolve("a", next);
+  };
+  query = resolver.resolve("a", next);
+  loop.run_bounded();
+  std::remove(with.resolv_conf.c_str());
+  EXPECT_THAT(seen, ElementsAre("10.0.0.1", "10.0.0.2", "10.0.0.1", "10.0.0.2", "silent 10.0.0.3"));
+}
+
 }  // namespace
 }  // namespace edgemux::core
