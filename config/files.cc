@@ -166,9 +166,9 @@ class DiskFiles final : public Files {
     return core::list_pairs(directory);
   }
 
-  core::Result<core::LoadedPair> load_pair(const core::PairFiles& names, const core::PairFiles& folders) override {
+  core::Result<core::PairText> read_pair(const core::PairFiles& names, const core::PairFiles& folders) override {
     for (const auto& path : {names.cert, names.key}) read_[path] = {path, stat_signature(path)};
-    return core::load_pair(names.cert, names.key, [&](const std::string& path) {
+    return core::read_pair(names, [&](const std::string& path) {
       return open_file(path, path == names.cert ? folders.cert : folders.key);
     });
   }
@@ -358,7 +358,7 @@ class MemoryFiles final : public Files {
   core::Result<std::vector<core::PairFiles>> list_pairs(const std::string&) override {
     return core::fail(reason(ENOENT));
   }
-  core::Result<core::LoadedPair> load_pair(const core::PairFiles& names, const core::PairFiles&) override {
+  core::Result<core::PairText> read_pair(const core::PairFiles& names, const core::PairFiles&) override {
     return core::fail(names.cert + ": " + reason(ENOENT));
   }
   Stamp stamp(const std::string& path) override {

@@ -74,7 +74,7 @@ class Files {
 
   virtual core::Result<std::vector<core::PairFiles>> list_pairs(const std::string& directory) = 0;
   // `folders`: where each of the two must lie, as for read().
-  virtual core::Result<core::LoadedPair> load_pair(const core::PairFiles& names, const core::PairFiles& folders) = 0;
+  virtual core::Result<core::PairText> read_pair(const core::PairFiles& names, const core::PairFiles& folders) = 0;
 
   virtual Stamp stamp(const std::string& path) = 0;
   // What is in the folder, but for names that begin with a dot; sorted. Empty where there is none.

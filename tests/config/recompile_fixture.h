@@ -42,9 +42,9 @@ class CountingFiles final : public Files {
   core::Result<std::vector<core::PairFiles>> list_pairs(const std::string& directory) override {
     return disk_->list_pairs(directory);
   }
-  core::Result<core::LoadedPair> load_pair(const core::PairFiles& names, const core::PairFiles& folders) override {
+  core::Result<core::PairText> read_pair(const core::PairFiles& names, const core::PairFiles& folders) override {
     ++loads_;
-    return disk_->load_pair(names, folders);
+    return disk_->read_pair(names, folders);
   }
   Stamp stamp(const std::string& path) override {
     Stamp stamp = disk_->stamp(path);
