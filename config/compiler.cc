@@ -247,7 +247,7 @@ void Compiler::State::take(const Listing& listing, Parsing& parsing) {
     file.folders = files_->folders(file.path);
     file.barred = listed.barred;
     file.barred_hint = listed.barred_hint;
-    if (listed.missing) file.unreadable.clear();  // its place in the main file says it better
+    if (listed.told) file.unreadable.clear();
   }
   const bool help = !serving_ && parsing.size() >= 4 * most_parsers;
   if (help) parsing.start(std::min<std::size_t>(most_parsers, auto_workers()) - 1);

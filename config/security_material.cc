@@ -71,10 +71,10 @@ void CertificatePairs::load_all(const std::vector<CertificateEntry>& entries, co
     std::vector<core::PairFiles> pairs{{entry.cert, entry.key}};
     if (!entry.directory.empty()) {
       inputs.watch_folders(entry.directory + "/.");
-      auto listed = inputs.files().list_pairs(entry.directory);
+      auto listed = inputs.files().list_pairs(entry.directory, owner.tenant.empty() ? SIZE_MAX : max_tenant_names);
       if (!listed) {
         inputs.note(listed.error().message);
-        problems.flaw(entry.place, listed.error().message);
+        problems.flaw(entry.place, listed.error().message, "no certificate in it is used");
         continue;
       }
       if (listed->empty()) problems.warning(entry.place, "there is no certificate in " + entry.directory + " yet");

@@ -346,13 +346,14 @@ void add_fixed(const fs::path& folder, std::vector<PairFiles>& pairs) {
 
 }  // namespace
 
-Result<std::vector<PairFiles>> list_pairs(const std::string& directory) {
+Result<std::vector<PairFiles>> list_pairs(const std::string& directory, std::size_t most) {
   std::error_code error;
   fs::directory_iterator entries(directory, error);
   if (error) return cannot_read(directory, error.value());
   std::vector<PairFiles> pairs;
   const fs::path folder(directory);
-  for (; entries != fs::directory_iterator(); entries.increment(error)) {
+  for (std::size_t seen = 0; entries != fs::directory_iterator(); entries.increment(error)) {
+    if (++seen > most) return fail(fmt::format("there are more than {} names in {}", most, directory));
     const fs::path& path = entries->path();
     const std::string name = path.filename().string();
     std::error_code ignored;

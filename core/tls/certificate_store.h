@@ -8,6 +8,7 @@
 //
 // A stored pair is DER, a few KiB; a worker decodes it in its own library context when the first handshake asks for it.
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -87,7 +88,8 @@ Result<LoadedPair> load_pair(const std::string& cert_file, const std::string& ke
 // privkey.pem (certbot), and the last two directly in the directory (a mounted Kubernetes secret). Files that begin
 // with a dot are passed over, links are followed; a certificate without a key is no pair (chain.pem); a key without its
 // certificate is listed, so that loading it says what is missing. Lists names only, sorted; nothing is read.
-Result<std::vector<PairFiles>> list_pairs(const std::string& directory);
+// A directory with more than `most` names is an error.
+Result<std::vector<PairFiles>> list_pairs(const std::string& directory, std::size_t most = SIZE_MAX);
 
 // A pair that serves the names of one owner only, or of everybody where `scope` is empty.
 struct ScopedPair {

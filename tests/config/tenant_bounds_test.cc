@@ -319,5 +319,52 @@ TEST_F(TenantsTest, ACaIsParsedOnceForAllWhoNameIt) {
   EXPECT_THAT(text(it->compile()), HasSubstr("ca.pem is broken: certificate 2 does not parse: "));
 }
 
+TEST_F(PairBoundsTest, AFolderOfPairsWithVeryManyNamesIsNotReadThrough) {
+  pair("tenants.d/a/certs/good", {"a.example"});
+  EXPECT_EQ(pairs_of(compile(), "tenants.d/a/certs"), 1U);
+  for (std::size_t n = 2; n < max_tenant_names; ++n) write("tenants.d/a/certs/" + std::to_string(n), "");
+  EXPECT_EQ(pairs_of(compile(), "tenants.d/a/certs"), 1U);
+  write("tenants.d/a/certs/more", "");
+  const auto c = compile();
+  EXPECT_EQ(c.errors(), 1U);
+  EXPECT_THAT(text(c), HasSubstr("error: there are more than 16384 names in tenants.d/a/certs; no certificate in it is "
+                                 "used"));
+  EXPECT_EQ(pairs_of(c, "tenants.d/b/certs"), 1U);
+  fs::remove(path("tenants.d/a/certs/more"));
+  EXPECT_EQ(pairs_of(compile(), "tenants.d/a/certs"), 1U);
+}
+
+TEST_F(TenantsTest, AFolderWithVeryManyNamesIsNotReadThroughAndItsGoodFilesStay) {
+  const auto routes = [](const std::string& host, int net) {
+    return "routes: [{ host: " + host + ", passthrough: \"10." + std::to_string(net) + ".0.1:443\" }]\n";
+  };
+  write("tenants.d/a/x.yaml", routes("a.example", 1));
+  write("tenants.d/b/x.yaml", routes("b.example", 2));
+  auto it = compiler();
+  EXPECT_EQ(text(it->compile()), "");
+  for (std::size_t n = 0; n < max_tenant_names; ++n) write("tenants.d/a/" + std::to_string(n), "");
+  write("tenants.d/a/y.yaml", routes("y.a.example", 1));
+  for (const bool restarted : {false, true}) {
+    if (restarted) it = compiler();
+    const auto c = it->compile();
+    EXPECT_EQ(text(c),
+              "tenants.d/a: error: there are more than 16384 names in it; no new file in it is read, and the "
+              "last good versions stay; remove what is no configuration\n");
+    EXPECT_EQ(owner(c, "a.example"), "a: a.example");
+    EXPECT_EQ(owner(c, "y.a.example"), "");
+    EXPECT_EQ(owner(c, "b.example"), "b: b.example");
+  }
+  // Others' changes come, and its own, of files that are known.
+  write("tenants.d/b/y.yaml", routes("y.b.a.example", 2));
+  write("tenants.d/a/x.yaml", routes("x.a.example", 1));
+  const auto changed = it->compile();
+  EXPECT_EQ(owner(changed, "y.b.a.example"), "b: y.b.a.example");
+  EXPECT_EQ(owner(changed, "x.a.example"), "a: x.a.example");
+  for (int n = 0; n < 10; ++n) fs::remove(path("tenants.d/a/" + std::to_string(n)));
+  const auto c = it->compile();
+  EXPECT_EQ(text(c), "");
+  EXPECT_EQ(owner(c, "y.a.example"), "a: y.a.example");
+}
+
 }  // namespace
 }  // namespace edgemux::config
