@@ -211,7 +211,7 @@ Listing Compiler::State::list(const Settings& settings, Inputs& inputs, Problems
 }
 
 Unit& Compiler::State::unit_of(const std::string& tenant) {
-  return units_.try_emplace(tenant, tenant, policy_seals_, upstream_seals_).first->second;
+  return units_.try_emplace(tenant, tenant, seals_).first->second;
 }
 
 Unit::Context Compiler::State::context(const Settings& settings, const core::CertificateStore& certificates,
@@ -247,7 +247,7 @@ void Compiler::State::take(const Listing& listing, Parsing& parsing) {
     file.folders = files_->folders(file.path);
     file.barred = listed.barred;
     file.barred_hint = listed.barred_hint;
-    if (listed.missing) file.unreadable.clear();  // its place in the main file says it better
+    if (listed.told) file.unreadable.clear();
   }
   const bool help = !serving_ && parsing.size() >= 4 * most_parsers;
   if (help) parsing.start(std::min<std::size_t>(most_parsers, auto_workers()) - 1);
@@ -261,8 +261,7 @@ Compiled Compiler::State::compile_all() {
   watched_.reset();
   tenancy_ = {};
   general_ = {};
-  policy_seals_.sweep();
-  upstream_seals_.sweep();
+  seals_.sweep();
   SourceFile& main = known_file(main_path_);
   look_at(main);
   read(main, true);

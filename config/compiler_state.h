@@ -133,8 +133,7 @@ class Compiler::State {
 
   std::map<std::string, SourceFile> known_;  // by path; the main file too
   CertificatePairs pairs_;
-  TlsPolicies::Seals policy_seals_;
-  UpstreamTls::Seals upstream_seals_;
+  TlsSeals seals_;
   UpstreamRegistry registry_;
   TenantRegistry tenants_;
   LastGood last_good_;

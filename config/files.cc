@@ -109,11 +109,12 @@ class DiskFiles final : public Files {
   bool exists(const std::string& path) override { return ::access(path.c_str(), F_OK) == 0; }
 
   // Not glob(3), which takes a folder that it cannot look into for an empty one, but for the last wildcard's.
-  Globbed glob(const std::string& pattern) override {
+  Globbed glob(const std::string& pattern, std::size_t bounded) override {
     Globbed out;
     std::vector<std::string> matching{""};
-    bool wild = false;  // the component at hand
-    for (std::size_t begin = 1; begin <= pattern.size();) {
+    bool wild = false;          // the component at hand
+    std::size_t component = 0;  // that `matching` stands for, from 1
+    for (std::size_t begin = 1; begin <= pattern.size(); ++component) {
       const auto end = std::min(pattern.find('/', begin), pattern.size());
       const std::string part = pattern.substr(begin, end - begin);
       begin = end + 1;
@@ -121,7 +122,8 @@ class DiskFiles final : public Files {
       std::vector<std::string> next;
       for (const auto& folder : matching) {
         if (wild) {
-          list_matching(folder, part, pattern.size() == end && part.ends_with('*'), next, out);
+          list_matching(folder, part, {component >= bounded ? max_tenant_names : SIZE_MAX, end == pattern.size()}, next,
+                        out);
         } else {
           next.emplace_back(folder).append("/").append(part);
         }
@@ -162,13 +164,13 @@ class DiskFiles final : public Files {
     return {out.begin(), out.end()};
   }
 
-  core::Result<std::vector<core::PairFiles>> list_pairs(const std::string& directory) override {
-    return core::list_pairs(directory);
+  core::Result<std::vector<core::PairFiles>> list_pairs(const std::string& directory, std::size_t most) override {
+    return core::list_pairs(directory, most);
   }
 
-  core::Result<core::LoadedPair> load_pair(const core::PairFiles& names, const core::PairFiles& folders) override {
+  core::Result<core::PairText> read_pair(const core::PairFiles& names, const core::PairFiles& folders) override {
     for (const auto& path : {names.cert, names.key}) read_[path] = {path, stat_signature(path)};
-    return core::load_pair(names.cert, names.key, [&](const std::string& path) {
+    return core::read_pair(names, [&](const std::string& path) {
       return open_file(path, path == names.cert ? folders.cert : folders.key);
     });
   }
@@ -213,12 +215,24 @@ class DiskFiles final : public Files {
     return static_cast<int>(fd);
   }
 
-  static void list_matching(const std::string& folder, const std::string& part, bool files_only,
+  struct Listed {
+    std::size_t most;  // names
+    bool last;         // component of the pattern
+  };
+  static void list_matching(const std::string& folder, const std::string& part, const Listed& what,
                             std::vector<std::string>& to, Globbed& out) {
+    const bool files_only = what.last && part.ends_with('*');
+    const std::size_t before = to.size();
+    std::size_t seen = 0;
     const std::unique_ptr<DIR, int (*)(DIR*)> open(::opendir((folder + "/").c_str()), ::closedir);
     if (open == nullptr) return note_closed(folder, errno, out);
     errno = 0;
     while (const dirent* entry = ::readdir(open.get())) {
+      if (++seen > what.most) {
+        to.resize(before);
+        out.closed.push_back({folder, "there are more than " + std::to_string(what.most) + " names in it", true});
+        return;
+      }
       if (::fnmatch(part.c_str(), entry->d_name, FNM_PERIOD) != 0) continue;
       auto path = folder + "/" + entry->d_name;
       std::error_code error;
@@ -233,7 +247,7 @@ class DiskFiles final : public Files {
     if (error == ENOTDIR) return;
     // Absent is empty; a link to nothing is no less there than a file that is one.
     if (error == ENOENT && (::lstat(folder.c_str(), &info) != 0 || ::stat(folder.c_str(), &info) == 0)) return;
-    out.closed.push_back({folder, reason(error)});
+    out.closed.push_back({folder, reason(error), false});
   }
 
   static std::string stat_signature(const std::string& path) {
@@ -347,7 +361,7 @@ class MemoryFiles final : public Files {
     return found->second;
   }
   bool exists(const std::string& path) override { return contents_.count(path) != 0; }
-  Globbed glob(const std::string& pattern) override {
+  Globbed glob(const std::string& pattern, std::size_t /*bounded*/) override {
     Globbed out;
     for (const auto& [path, bytes] : contents_) {
       if (::fnmatch(pattern.c_str(), path.c_str(), FNM_PATHNAME | FNM_PERIOD) == 0) out.paths.push_back(path);
@@ -355,10 +369,10 @@ class MemoryFiles final : public Files {
     return out;
   }
   std::vector<std::string> folders(const std::string&) override { return {}; }
-  core::Result<std::vector<core::PairFiles>> list_pairs(const std::string&) override {
+  core::Result<std::vector<core::PairFiles>> list_pairs(const std::string&, std::size_t) override {
     return core::fail(reason(ENOENT));
   }
-  core::Result<core::LoadedPair> load_pair(const core::PairFiles& names, const core::PairFiles&) override {
+  core::Result<core::PairText> read_pair(const core::PairFiles& names, const core::PairFiles&) override {
     return core::fail(names.cert + ": " + reason(ENOENT));
   }
   Stamp stamp(const std::string& path) override {

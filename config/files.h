@@ -38,6 +38,7 @@ struct Globbed {
   struct Closed {
     std::string folder;
     std::string reason;
+    bool crowded = false;  // it can be looked into, and has too many names
   };
   std::vector<std::string> paths;  // sorted by name
   std::vector<Closed> closed;      // folders that are there and cannot be looked into: what they hold is not known
@@ -66,18 +67,21 @@ class Files {
   // Whether the path exists (a dangling link does not).
   virtual bool exists(const std::string& path) = 0;
   // What matches; names that begin with a dot are passed over, and folders where the pattern ends in '*': under a name
-  // like x.yaml a file was meant, and reading it says what is wrong. Nothing matches: empty.
-  virtual Globbed glob(const std::string& pattern) = 0;
+  // like x.yaml a file was meant, and reading it says what is wrong. Nothing matches: empty. Of folders that stand for
+  // the pattern's component `bounded`, counted from 1, or a later one, those with more than max_tenant_names are not
+  // looked through.
+  virtual Globbed glob(const std::string& pattern, std::size_t bounded = SIZE_MAX) = 0;
   // The folders to watch for this path or pattern: those that exist on the way to what it names, and those of the
   // targets of links.
   virtual std::vector<std::string> folders(const std::string& path) = 0;
 
-  virtual core::Result<std::vector<core::PairFiles>> list_pairs(const std::string& directory) = 0;
+  // With more than `most` names in it: an error.
+  virtual core::Result<std::vector<core::PairFiles>> list_pairs(const std::string& directory, std::size_t most) = 0;
   // `folders`: where each of the two must lie, as for read().
-  virtual core::Result<core::LoadedPair> load_pair(const core::PairFiles& names, const core::PairFiles& folders) = 0;
+  virtual core::Result<core::PairText> read_pair(const core::PairFiles& names, const core::PairFiles& folders) = 0;
 
   virtual Stamp stamp(const std::string& path) = 0;
-  // What is in the folder, but for names that begin with a dot; sorted. Empty where there is none.
+  // As names_in() says.
   virtual std::vector<std::string> names(const std::string& folder) = 0;
   // Something since begin() was read from a Kubernetes volume.
   [[nodiscard]] virtual bool met_volume() const = 0;
@@ -88,6 +92,7 @@ class Files {
   std::set<std::string> held_;
 };
 
+constexpr std::size_t max_tenant_names = 16384;  // in one folder of a tenant
 constexpr std::size_t max_file_size = 64UL * 1024 * 1024;
 
 std::shared_ptr<Files> disk_files();

@@ -39,8 +39,15 @@ std::vector<std::string> names_in(const std::string& path) {
   std::vector<std::string> names;
   const std::unique_ptr<DIR, CloseFolder> folder(::opendir(path.c_str()));
   if (folder == nullptr) return names;
+  // Before the names: what changes while they are read makes another text.
+  struct stat status {};
+  ::fstat(::dirfd(folder.get()), &status);
+  const std::string changed =
+      "as of " + std::to_string(status.st_ctim.tv_sec) + "." + std::to_string(status.st_ctim.tv_nsec);
   while (const dirent* entry = ::readdir(folder.get())) {
-    if (entry->d_name[0] != '.') names.emplace_back(entry->d_name);
+    if (entry->d_name[0] == '.') continue;
+    if (names.size() == max_names) return {changed};
+    names.emplace_back(entry->d_name);
   }
   std::sort(names.begin(), names.end());
   return names;

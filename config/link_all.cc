@@ -42,8 +42,17 @@ std::shared_ptr<routing::Snapshot> Compiler::State::link(const Settings& setting
     if (directory.text.empty() || files_->exists(directory.text)) return;
     problems.warning(directory.place, "the directory " + directory.text + " does not exist");
   };
-  remind_of_missing(settings.tokens_dir);
-  for (const auto& tenant : settings.tenants) remind_of_missing(tenant.tokens_dir);
+  const bool any_http = !settings.sound.listeners ||
+                        std::any_of(settings.listeners.begin(), settings.listeners.end(),
+                                    [](const auto& listener) { return listener.protocol == routing::Protocol::http; });
+  const auto remind_of_tokens = [&](const Name& directory) {
+    remind_of_missing(directory);
+    if (any_http || directory.text.empty()) return;
+    problems.warning(directory.place, "'tokens_dir' has no effect: there is no http listener",
+                     "add one on port 80, where certificate authorities ask for the tokens");
+  };
+  remind_of_tokens(settings.tokens_dir);
+  for (const auto& tenant : settings.tenants) remind_of_tokens(tenant.tokens_dir);
   const auto last = std::exchange(last_, nullptr);
   const auto before = std::exchange(linked_, {});
   Since since{last.get(), *snapshot->certificates};

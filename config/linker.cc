@@ -45,8 +45,9 @@ bool Linker::admit_upstreams(const FileSpec& file, const Scope& scope, Problems&
   for (const auto& upstream : file.upstreams) {
     check_networks(upstream, scope.tenant.get(), upstream.name.place, problems);
     named_.emplace(upstream.name.text,
-                   Named{&upstream, problems.origin(upstream.name.place), folder_of(scope), nullptr});
+                   Named{&upstream, problems.origin(upstream.name.place), folder_of(scope), nullptr, false});
     report(upstream, folder_of(scope), problems);
+    if (scope.tenant != nullptr) remind_of_short_ttls(upstream, problems);
   }
   return true;
 }
@@ -84,15 +85,16 @@ void Linker::refuse_tls(const routing::UpstreamPtr& upstream, std::string_view w
                             " has 'tls' and cannot be used here");
 }
 
-routing::UpstreamPtr Linker::resolve(const TargetSpec& target, Problems& problems) {
+routing::UpstreamPtr Linker::resolve(const TargetSpec& target, Traffic traffic, Problems& problems) {
   if (target.inline_upstream != nullptr) {
     check_networks(*target.inline_upstream, tenant_.get(), target.name.place, problems);
-    inline_.push_back(target.inline_upstream.get());
+    inline_.push_back({target.inline_upstream.get(), tenant_ != nullptr, traffic});
     return make(*target.inline_upstream, problems.origin(target.name.place), tenant_, {}, folder_of(*scope_));
   }
   const auto& name = target.name.text;
   if (const auto found = named_.find(name); found != named_.end()) {
     auto& named = found->second;
+    named.has_requests = named.has_requests || traffic == Traffic::requests;
     if (named.made == nullptr) {
       const auto& owner = scope_->tenant;  // of the file, not of a route that the main file writes for a tenant
       named.made =
@@ -200,11 +202,11 @@ routing::Rule Linker::make_rule(const RuleSpec& spec, Problems& problems) {
   routing::Rule rule = spec.value;
   rule.origin = problems.origin(spec.place);
   if (auto* forward = std::get_if<routing::Forward>(&rule.action); forward != nullptr && !spec.targets.empty()) {
-    forward->upstream = resolve(spec.targets.front(), problems);
+    forward->upstream = resolve(spec.targets.front(), Traffic::requests, problems);
   }
   if (auto* split = std::get_if<routing::Split>(&rule.action)) {
     for (std::size_t i = 0; i < spec.targets.size(); ++i) {
-      split->parts[i].upstream = resolve(spec.targets[i], problems);
+      split->parts[i].upstream = resolve(spec.targets[i], Traffic::requests, problems);
     }
   }
   auto place = spec.patterns.begin();
@@ -224,7 +226,7 @@ routing::Rule Linker::make_rule(const RuleSpec& spec, Problems& problems) {
   if (spec.mirrors.empty()) return rule;
   auto filters = std::make_shared<routing::Filters>(*rule.filters);
   for (const auto& mirror : spec.mirrors) {
-    filters->mirrors.push_back({resolve(mirror.target, problems), mirror.share});
+    filters->mirrors.push_back({resolve(mirror.target, Traffic::requests, problems), mirror.share});
   }
   rule.filters = std::move(filters);
   return rule;
@@ -268,7 +270,7 @@ std::shared_ptr<const routing::Route> Linker::make_route(const RouteSpec& spec, 
   route->access = spec.access;
   route->on_http = spec.on_http;
   if (spec.target) {
-    auto upstream = resolve(*spec.target, problems);
+    auto upstream = resolve(*spec.target, Traffic::tunnels, problems);
     refuse_tls(upstream, quote(spec.key()), spec.target->name.place, problems);
     if (spec.kind == RouteSpec::Kind::passthrough) {
       route->action = routing::Passthrough{std::move(upstream)};
@@ -282,7 +284,7 @@ std::shared_ptr<const routing::Route> Linker::make_route(const RouteSpec& spec, 
     route->solver_origin = problems.origin(spec.solver_place);
     const auto* backend = std::get_if<routing::Passthrough>(&route->action);
     if (spec.solver->inline_upstream != nullptr) {
-      route->acme_solver = resolve(*spec.solver, problems);
+      route->acme_solver = resolve(*spec.solver, Traffic::requests, problems);
     } else if (backend != nullptr && backend->upstream != nullptr) {
       route->acme_solver = backend_solver(*backend->upstream, route->solver_origin);
     }
@@ -414,6 +416,10 @@ void Linker::remind(const RouteSpec& spec, const routing::Route& route, std::uin
   if (spec.solver && (listeners & http_mask_) == 0) {
     problems.warning(spec.solver_place, "'acme_solver' has no effect: this route is on no http listener");
   }
+  if (spec.on_http == routing::OnHttp::serve && (listeners & http_mask_) == 0 && shared_.settings.sound.listeners) {
+    problems.warning(spec.on_http_place, "'on_http: serve' has no effect: this route is on no http listener",
+                     "leave it out, or add an http listener");
+  }
   report_refused(spec, route.refused, problems);
   remind_of_unreachable(spec, (listeners & tls_mask_) != 0, (listeners & http_mask_) != 0, problems);
   if (spec.kind == RouteSpec::Kind::passthrough || (listeners & tls_mask_) == 0) return;
@@ -452,7 +458,7 @@ bool Linker::admit_routes(const FileSpec& file, const Scope& scope, Problems& pr
   inline_.clear();
   tenant_ = scope.tenant;
   for (const auto& tcp : file.tcp_listeners) {
-    auto upstream = resolve(tcp.target, problems);
+    auto upstream = resolve(tcp.target, Traffic::tunnels, problems);
     refuse_tls(upstream, "a tcp listener", tcp.target.name.place, problems);
     use(upstream);
     made_.tcp_upstreams.insert_or_assign(tcp.listener, std::move(upstream));
@@ -469,7 +475,11 @@ bool Linker::admit_routes(const FileSpec& file, const Scope& scope, Problems& pr
     shared_.patterns.withdraw(first_pattern);
     return false;
   }
-  for (const UpstreamSpec* spec : inline_) report(*spec, folder_of(*scope_), problems);
+  for (const auto& [spec, of_tenant, traffic] : inline_) {
+    report(*spec, folder_of(*scope_), problems);
+    if (of_tenant) remind_of_short_ttls(*spec, problems);
+    if (traffic == Traffic::tunnels) remind_of_tunnels_only(*spec, problems);
+  }
   for (std::size_t i = 0; i < file.routes.size(); ++i) {
     if (made_.routes[first_route + i] == nullptr) continue;
     const auto& route = *made_.routes[first_route + i];

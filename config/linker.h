@@ -93,7 +93,8 @@ class Linker {
   // Admits nothing, but for what is said of the files examined after it. After the routes of all files.
   // Returns whether it could be admitted beside those that are.
   bool examine(const FileSpec& file, const Scope& scope, Problems& problems);
-  // After the routes of all files: upstreams of this one that none of them uses (reminders.cc).
+  // After the routes of all files: upstreams of this one that none of them uses, or not for what they say
+  // (reminders.cc).
   void remind_of_unused(const FileSpec& file, Problems& problems) const;
   [[nodiscard]] LinkedPtr take(std::vector<std::shared_ptr<const Parsed>> sources);
 
@@ -103,6 +104,7 @@ class Linker {
     routing::Origin origin;
     std::string folder;  // that its files must lie in; empty = anywhere
     routing::UpstreamPtr made;
+    bool has_requests = false;  // not tunnels alone
   };
   // Where the files must lie that a file of that scope names.
   [[nodiscard]] static const std::string& folder_of(const Scope& scope) {
@@ -118,7 +120,8 @@ class Linker {
   void check_networks(const UpstreamSpec& spec, const routing::Tenant* tenant, Place place, Problems& problems) const;
   routing::UpstreamPtr make(const UpstreamSpec& spec, const routing::Origin& origin, const routing::TenantPtr& tenant,
                             std::string_view lineage, const std::string& folder);
-  routing::UpstreamPtr resolve(const TargetSpec& target, Problems& problems);
+  enum class Traffic : std::uint8_t { requests, tunnels };
+  routing::UpstreamPtr resolve(const TargetSpec& target, Traffic traffic, Problems& problems);
   void report_unknown(const TargetSpec& target, Problems& problems) const;
   void examine_target(const TargetSpec& target, bool material, Problems& problems);
   void examine_route(const RouteSpec& route, bool material, Problems& problems);
@@ -170,9 +173,14 @@ class Linker {
   std::vector<routing::UpstreamPtr> upstreams_;
   std::unordered_set<std::uint32_t> upstream_ids_;
   std::unordered_map<std::string, routing::UpstreamPtr> solvers_;  // of backends, by what they have of those
-  std::vector<const UpstreamSpec*> inline_;                        // of the file at hand
-  std::unordered_map<std::string_view, Had> had_;                  // by file
-  std::shared_ptr<const std::string> main_;                        // the main file, once it is admitted
+  struct Inline {
+    const UpstreamSpec* spec;
+    bool of_tenant;
+    Traffic traffic;
+  };
+  std::vector<Inline> inline_;                     // of the file at hand
+  std::unordered_map<std::string_view, Had> had_;  // by file
+  std::shared_ptr<const std::string> main_;        // the main file, once it is admitted
   bool examining_ = false;
   std::size_t among_examined_ = 0;  // clashes of the file at hand with those that are not admitted either
   // Of those that were admitted, behind which the examined ones stand.

@@ -26,8 +26,10 @@ class Lister {
   void add(const IncludeEntry& include) {
     inputs_.watch_folders(include.pattern);
     if (include.literal()) return add_named(include);
-    auto found = inputs_.files().glob(include.pattern);
-    for (const auto& closed : found.closed) add_closed(closed, include, found.paths);
+    auto found = inputs_.files().glob(include.pattern, first_of_tenant(include));
+    for (const auto& closed : found.closed) {
+      closed.crowded ? add_crowded(closed, include, found.paths) : add_closed(closed, include, found.paths);
+    }
     std::sort(found.paths.begin(), found.paths.end());
     for (const auto& path : found.paths) take(resolve_path(path, path), include);
   }
@@ -44,6 +46,27 @@ class Lister {
  private:
   static constexpr std::size_t main_file = SIZE_MAX;
 
+  // The first component of the pattern whose folders are the tenant's; SIZE_MAX: none are.
+  static std::size_t first_of_tenant(const IncludeEntry& include) {
+    if (!include.tenant.empty()) return 0;
+    return include.tenant_component == 0 ? SIZE_MAX : include.tenant_component;
+  }
+
+  // The tenant's own doing: it is told as one of its files would be, and nobody else is concerned.
+  void add_crowded(const Globbed::Closed& closed, const IncludeEntry& include, std::vector<std::string>& paths) {
+    keep(closed.folder, include, paths);
+    if (!seen_.try_emplace(closed.folder, out_.files.size()).second) return;
+    out_.files.push_back({closed.folder, binding_of(include, closed.folder + "/"), closed.reason,
+                          "no new file in it is read, and the last good versions stay; remove what is no configuration",
+                          true});
+  }
+
+  void keep(const std::string& folder, const IncludeEntry& include, std::vector<std::string>& paths) const {
+    for (auto& path : hooks_.kept(folder)) {
+      if (::fnmatch(include.pattern.c_str(), path.c_str(), FNM_PATHNAME | FNM_PERIOD) == 0) paths.push_back(path);
+    }
+  }
+
   void add_closed(const Globbed::Closed& closed, const IncludeEntry& include, std::vector<std::string>& paths) {
     const auto depth = static_cast<std::size_t>(std::count(closed.folder.begin(), closed.folder.end(), '/'));
     // Nothing in the folder of nobody would be served: a lost+found, say.
@@ -55,9 +78,7 @@ class Lister {
     problems_.error(
         include.place, "cannot list " + display(closed.folder) + ": " + closed.reason,
         "until it can be read, the last good versions of its files stay; a folder that is to go is deleted");
-    for (auto& path : hooks_.kept(closed.folder)) {
-      if (::fnmatch(include.pattern.c_str(), path.c_str(), FNM_PATHNAME | FNM_PERIOD) == 0) paths.push_back(path);
-    }
+    keep(closed.folder, include, paths);
   }
 
   [[nodiscard]] std::string display(const std::string& path) const { return hooks_.display(path); }
@@ -119,7 +140,7 @@ class Lister {
       inputs_.note("missing " + include.pattern);
     }
     take(include.pattern, include);
-    if (missing) out_.files.back().missing = true;
+    if (missing) out_.files.back().told = true;
   }
 
   void take(const std::string& path, const IncludeEntry& include) {

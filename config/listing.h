@@ -20,7 +20,7 @@ struct Listing {
     Binding binding;
     std::string barred;  // not empty: why no version of it may be used
     std::string barred_hint;
-    bool missing = false;  // it is named, and not there: said at its place in the main file
+    bool told = false;  // why it cannot be read is said already
     friend bool operator==(const File&, const File&) = default;
   };
   std::vector<File> files;
@@ -37,7 +37,8 @@ struct ListingHooks {
 };
 
 // Problems are those of the main file. A folder that cannot be looked into is one; the files that were good in it
-// before are listed, as if they could not be read.
+// before are listed, as if they could not be read. So are those of a tenant's folder with too many names, which stands
+// in the list itself, barred.
 Listing list_includes(const Settings& settings, const std::string& main_path, const ListingHooks& hooks, Inputs& inputs,
                       Problems& problems);
 

@@ -63,6 +63,13 @@ routing::ListenerSpec read_listener(const Node& node, Problems& problems) {
   if (!tcp_listener && upstream != nullptr) {
     problems.error(upstream->place, "'upstream' is for tcp listeners; here the routes say where a request goes");
   }
+  const Node* port = node.get("redirect_port");
+  const auto number = number_or(port, 0);
+  const bool is_port = number > 0 && number <= UINT16_MAX;  // else it is an error already
+  if (spec.protocol == routing::Protocol::tls && is_port) {
+    problems.warning(port->place, "'redirect_port' has no effect: nothing is redirected on a tls listener",
+                     "say it at the http listener that redirects to this one");
+  }
   read_networks(node.get("accept_proxy_protocol"), spec.accept_proxy_protocol, problems);
   read_networks(node.get("trusted_proxies"), spec.trusted_proxies, problems);
   spec.redirect_port = static_cast<std::uint16_t>(number_or(node.get("redirect_port"), spec.redirect_port));

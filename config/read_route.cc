@@ -232,6 +232,7 @@ RouteSpec read_route(const Node& node, const std::string& path, Patterns& patter
   }
   route.tls = read_route_tls(node.get("tls"), path, route.kind == RouteSpec::Kind::terminate, problems);
   if (const Node* on_http = node.get("on_http")) {
+    route.on_http_place = on_http->place;
     route.on_http = on_http->text == "serve" ? routing::OnHttp::serve
                     : on_http->text == "off" ? routing::OnHttp::off
                                              : routing::OnHttp::redirect;

@@ -119,7 +119,9 @@ std::shared_ptr<UpstreamSpec> read_upstream(const Node& node, Name name, Problem
   }
   upstream.name = spec->name.text;
   read_balance(node, upstream, problems);
+  if (const Node* dns = node.get("dns")) spec->dns_place = dns->place;
   if (const Node* keepalive = node.get("keepalive")) {
+    spec->keepalive_place = keepalive->place;
     auto& k = upstream.keepalive;
     k.idle = duration_or(keepalive->get("idle"), k.idle);
     k.max_age = duration_or(keepalive->get("max_age"), k.max_age);

@@ -244,8 +244,7 @@ void Compiler::State::settle_changed(std::string& problem) {
     if (problem.empty()) write(known_.at(path), problem);
   }
   registry_.prune_soon();
-  if (policy_seals_.full()) policy_seals_.sweep();
-  if (upstream_seals_.full()) upstream_seals_.sweep();
+  seals_.sweep_full();
 }
 
 }  // namespace edgemux::config

@@ -44,6 +44,23 @@ void remind_of_unreachable(const RouteSpec& spec, bool on_tls, bool on_http, Pro
   }
 }
 
+void remind_of_tunnels_only(const UpstreamSpec& spec, Problems& problems) {
+  if (spec.keepalive_place.line == 0) return;
+  problems.warning(spec.keepalive_place,
+                   "upstream " + quote(spec.name.text) + ": 'keepalive' has no effect: only tunnels use it",
+                   "leave it out; each tunnel has a connection of its own");
+}
+
+void remind_of_short_ttls(const UpstreamSpec& spec, Problems& problems) {
+  constexpr routing::milliseconds shortest{1000};
+  const auto counts_as_more = [&](routing::milliseconds bound) { return bound.count() != 0 && bound < shortest; };
+  const auto& dns = spec.value.dns;
+  if (!counts_as_more(dns.min_ttl) && !counts_as_more(dns.max_ttl)) return;
+  problems.warning(spec.dns_place,
+                   "upstream " + quote(spec.name.text) + ": what 'dns' says below 1s counts as 1s for a tenant",
+                   "write 1s or more");
+}
+
 std::string name_to_serve(const std::string& host) {
   // No certificate names this very label.
   return host.front() == '*' ? "any-name-of-a-wildcard" + host.substr(1) : host;
@@ -53,7 +70,11 @@ void Linker::remind_of_unused(const FileSpec& file, Problems& problems) const {
   std::size_t found = 0;
   for (const auto& upstream : file.upstreams) {
     const auto at = named_.find(upstream.name.text);
-    if (at == named_.end() || at->second.spec != &upstream || at->second.made != nullptr) continue;
+    if (at == named_.end() || at->second.spec != &upstream) continue;
+    if (at->second.made != nullptr) {
+      if (!at->second.has_requests) remind_of_tunnels_only(upstream, problems);
+      continue;
+    }
     if (found++ < max_unused) {
       problems.warning(upstream.name.place, "no route uses the upstream " + quote(upstream.name.text));
     }

@@ -18,6 +18,12 @@ bool remind_of_expiry(const core::CertifiedKey& pair, Place place, std::int64_t 
 // Parts of a route that no listener ever reaches.
 void remind_of_unreachable(const RouteSpec& spec, bool on_tls, bool on_http, Problems& problems);
 
+// Of an upstream that tunnels alone use: what it says for requests.
+void remind_of_tunnels_only(const UpstreamSpec& spec, Problems& problems);
+
+// Of an upstream of a tenant: names of tenants are asked for at most once a second.
+void remind_of_short_ttls(const UpstreamSpec& spec, Problems& problems);
+
 // A host name that stands for `host` when certificates are looked for: itself, or some name that a wildcard covers.
 std::string name_to_serve(const std::string& host);
 

@@ -1,12 +1,15 @@
 #pragma once
 // SealCache: policies that were sealed already, by what they say, so that equal demands share one policy over tenants
-// and over compiles. What only the cache holds is forgotten by sweep().
+// and over compiles; CA bundles, by their bytes, in the same way. What only the cache holds is forgotten by sweep().
 
 #include <functional>
 #include <string>
 #include <unordered_map>
 
 #include "core/base/result.h"
+#include "core/tls/ca_bundle.h"
+#include "core/tls/client_policy.h"
+#include "core/tls/policy.h"
 
 namespace edgemux::config {
 
@@ -31,6 +34,25 @@ class SealCache {
  private:
   std::unordered_map<std::string, Sealed> sealed_;
   std::size_t swept_ = 0;
+};
+
+// Keys must not be had by two different demands: tenants share what is found.
+struct TlsSeals {
+  SealCache<core::TlsPolicyPtr> policies;
+  SealCache<core::TlsClientPolicyPtr> upstreams;
+  SealCache<core::CaBundlePtr> bundles;
+
+  // Policies first: they hold bundles.
+  void sweep() {
+    policies.sweep();
+    upstreams.sweep();
+    bundles.sweep();
+  }
+  void sweep_full() {
+    if (policies.full()) policies.sweep();
+    if (upstreams.full()) upstreams.sweep();
+    if (bundles.full()) bundles.sweep();
+  }
 };
 
 }  // namespace edgemux::config

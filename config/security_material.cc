@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <ctime>
+#include <utility>
 
 #include "config/reminders.h"
 #include "config/values.h"
@@ -23,9 +24,7 @@ core::TlsPolicy overlay(core::TlsPolicy policy, const TlsSpec& spec) {
   return policy;
 }
 
-std::string key_of(const core::TlsPolicy& policy, std::string_view ca) {
-  Digest bytes;
-  bytes.add(ca);
+std::string key_of(const core::TlsPolicy& policy) {
   std::string key = policy.min_version == core::TlsVersion::tls1_3 ? "3" : "2";
   for (const auto* list : {&policy.ciphers, &policy.curves, &policy.alpn}) {
     key += ';';
@@ -33,7 +32,7 @@ std::string key_of(const core::TlsPolicy& policy, std::string_view ca) {
   }
   key += policy.opaque ? ";o" : ";";
   key += std::to_string(static_cast<int>(policy.client_auth));
-  if (!ca.empty()) key += ';' + std::to_string(ca.size()) + bytes.hex();
+  if (policy.client_ca != nullptr) key += ';' + policy.client_ca->fingerprint();
   return key;
 }
 
@@ -72,10 +71,10 @@ void CertificatePairs::load_all(const std::vector<CertificateEntry>& entries, co
     std::vector<core::PairFiles> pairs{{entry.cert, entry.key}};
     if (!entry.directory.empty()) {
       inputs.watch_folders(entry.directory + "/.");
-      auto listed = inputs.files().list_pairs(entry.directory);
+      auto listed = inputs.files().list_pairs(entry.directory, owner.tenant.empty() ? SIZE_MAX : max_tenant_names);
       if (!listed) {
         inputs.note(listed.error().message);
-        problems.flaw(entry.place, listed.error().message);
+        problems.flaw(entry.place, listed.error().message, "no certificate in it is used");
         continue;
       }
       if (listed->empty()) problems.warning(entry.place, "there is no certificate in " + entry.directory + " yet");
@@ -194,28 +193,33 @@ const PairCache::Pair& PairCache::load(const core::PairFiles& names, const core:
   return pair;
 }
 
-// What its stamps tell to be the same is not loaded again, good or not.
+// What its stamps tell to be the same is not read again, what its bytes tell to be the same is not parsed again, good
+// or not.
 void PairCache::look(Pair& pair, const core::PairFiles& names, const core::PairFiles& folders, Files& files) {
   for (const auto& path : {names.cert, names.key}) {
     if (!files.held(path)) continue;
     pair.error = path + ": " + keeps_changing;
     pair.good = pair.settled;
     pair.sure = false;
+    pair.text.clear();
     return;
   }
   const timespec began = files.now();
   const std::array<Stamp, 2> stamps{files.stamp(names.cert), files.stamp(names.key)};
   if (pair.sure && stamps == pair.stamps) return;
-  auto loaded = files.load_pair(names, folders);
+  const auto text = files.read_pair(names, folders);
   pair.stamps = stamps;
-  pair.sure = stamps[0].before(began) && stamps[1].before(began) && (loaded || !loaded.error().retryable);
+  pair.sure = stamps[0].before(began) && stamps[1].before(began) && (text || !text.error().retryable);
+  const std::string before = std::exchange(pair.text, text ? text->fingerprint() : std::string());
+  if (text && pair.text == before) return;
+  auto loaded = text ? core::parse_pair(*text) : tl::unexpected<core::Error>(text.error());
   pair.error = loaded ? std::string() : loaded.error().message;
   pair.warnings = loaded ? std::move(loaded->warnings) : std::vector<std::string>{};
   if (loaded) pair.good = std::move(loaded->pair);
 }
 
 void TlsPolicies::begin(const TlsSpec& defaults, Problems& problems) {
-  bundles_.clear();
+  bundles_.begin();
   answers_.clear();
   defaults_ = overlay(core::TlsPolicy{}, defaults);
   if (const auto& base = sealed(defaults_); !base) {
@@ -225,25 +229,16 @@ void TlsPolicies::begin(const TlsSpec& defaults, Problems& problems) {
 }
 
 const core::Result<core::TlsPolicyPtr>& TlsPolicies::sealed(const core::TlsPolicy& policy) {
-  return seals_.get(key_of(policy, policy.client_ca_pem), [&] { return core::seal(policy); });
-}
-
-const TlsPolicies::Bundle& TlsPolicies::bundle(const std::string& path, const std::string& folder, Inputs& inputs) {
-  const auto [at, fresh] = bundles_.try_emplace(folder + '\n' + path);
-  if (fresh) {
-    auto bytes = inputs.read(path, folder);
-    at->second = {bytes.has_value(), bytes ? std::move(*bytes) : bytes.error().message};
-  }
-  return at->second;
+  return seals_.get(key_of(policy), [&] { return core::seal(policy); });
 }
 
 const TlsPolicies::Answer& TlsPolicies::get(const TlsSpec* spec, const std::string& folder, Inputs& inputs) {
   auto policy = spec == nullptr ? defaults_ : overlay(defaults_, *spec);
   const bool client_ca = spec != nullptr && !spec->client_ca.text.empty();
   const std::string key =
-      key_of(policy, "") + (client_ca ? ";" + folder + ";" + spec->client_ca.text +
-                                            (spec->client_auth == core::ClientAuth::optional ? "?" : "!")
-                                      : "");
+      key_of(policy) + (client_ca ? ";" + folder + ";" + spec->client_ca.text +
+                                        (spec->client_auth == core::ClientAuth::optional ? "?" : "!")
+                                  : "");
   const auto [at, fresh] = answers_.try_emplace(key);
   Answer& answer = at->second;
   if (!fresh) return answer;
@@ -254,18 +249,19 @@ const TlsPolicies::Answer& TlsPolicies::get(const TlsSpec* spec, const std::stri
   }
   answer.policy = *base;
   if (!client_ca) return answer;
-  const auto& ca = bundle(spec->client_ca.text, folder, inputs);
-  if (!ca.ok) {
-    answer.refused = "cannot read the client CA " + spec->client_ca.text + ": " + ca.bytes;
+  const auto& ca = bundles_.get(spec->client_ca.text, folder, inputs);
+  if (ca.bundle == nullptr) {
+    answer.refused = ca.unreadable ? "cannot read the client CA " + spec->client_ca.text + ": " + ca.problem
+                                   : "the client CA " + spec->client_ca.text + " is broken: " + ca.problem;
     return answer;
   }
   policy.client_auth = spec->client_auth.value_or(core::ClientAuth::require);
-  policy.client_ca_pem = ca.bytes;
+  policy.client_ca = ca.bundle;
   const auto& whole = sealed(policy);
   if (whole) {
     answer.policy = *whole;
   } else {
-    answer.refused = "the client CA " + spec->client_ca.text + " is broken: " + whole.error().message;
+    answer.refused = "bad 'tls': " + whole.error().message;
   }
   return answer;
 }

@@ -8,6 +8,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "config/ca_bundles.h"
 #include "config/inputs.h"
 #include "config/problems.h"
 #include "config/seal_cache.h"
@@ -18,7 +19,8 @@
 namespace edgemux::config {
 
 // Certificate pairs by their files: loaded again when a file changes, with the last good pair kept meanwhile. One that
-// does not parse is parsed once; what cannot be read is tried again.
+// does not parse is parsed once; what cannot be read is tried again. Files that are written again with the same bytes
+// are not parsed again.
 class PairCache {
  public:
   struct Pair {
@@ -27,6 +29,7 @@ class PairCache {
     core::CertifiedKeyPtr good;     // null: none was ever good
     core::CertifiedKeyPtr settled;  // what of it was put in force
     std::string error;              // of the latest load
+    std::string text;               // core::PairText::fingerprint() of the latest load; empty: it could not be read
     std::vector<std::string> warnings;
     bool used = false;
   };
@@ -34,7 +37,7 @@ class PairCache {
   void begin();
   // What was loaded is put in force.
   void settle();
-  // `folders`: as for Files::load_pair().
+  // `folders`: as for Files::read_pair().
   const Pair& load(const core::PairFiles& names, const core::PairFiles& folders, Inputs& inputs);
   [[nodiscard]] bool used(const core::PairFiles& names, const core::PairFiles& folders) const;
 
@@ -108,9 +111,7 @@ class TlsPolicies {
     std::string error;          // ciphers or curves that the library does not take
     std::string refused;        // the client CA is broken: `policy` is one without it, and must not be served
   };
-  using Seals = SealCache<core::TlsPolicyPtr>;
-
-  explicit TlsPolicies(Seals& seals) : seals_(seals) {}
+  explicit TlsPolicies(TlsSeals& seals) : seals_(seals.policies), bundles_(seals.bundles) {}
 
   // Starts a linking. Problems of the defaults are reported.
   void begin(const TlsSpec& defaults, Problems& problems);
@@ -119,16 +120,11 @@ class TlsPolicies {
   const Answer& get(const TlsSpec* spec, const std::string& folder, Inputs& inputs);
 
  private:
-  struct Bundle {
-    bool ok = false;
-    std::string bytes;  // or the reason
-  };
-  const Bundle& bundle(const std::string& path, const std::string& folder, Inputs& inputs);
   const core::Result<core::TlsPolicyPtr>& sealed(const core::TlsPolicy& policy);
 
-  Seals& seals_;
+  SealCache<core::TlsPolicyPtr>& seals_;
+  CaBundles bundles_;
   core::TlsPolicy defaults_;
-  std::unordered_map<std::string, Bundle> bundles_;  // of this linking
   std::unordered_map<std::string, Answer> answers_;  // of this linking
 };
 

@@ -42,6 +42,8 @@ struct UpstreamSpec {
   routing::Upstream value;                     // without origin, identity, id and state
   std::shared_ptr<const UpstreamTlsSpec> tls;  // null = none; few have one
   Place source_place;                          // of value.transport.source_address
+  Place keepalive_place;                       // line 0: not said
+  Place dns_place;                             // the same
 };
 
 // Where a route or a rule sends its traffic.
@@ -92,6 +94,7 @@ struct RouteSpec {
   std::shared_ptr<const TlsSpec> tls;  // null = none; few have one
   Kind kind = Kind::rules;
   routing::OnHttp on_http = routing::OnHttp::redirect;
+  Place on_http_place;
   routing::AccessList access;
   std::uint64_t max_request_body = 0;
   std::optional<TargetSpec> solver;

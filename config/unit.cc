@@ -28,8 +28,7 @@ bool broken(const SourceFile& file) { return file.current == nullptr || !file.cu
 
 }  // namespace
 
-Unit::Unit(std::string tenant, TlsPolicies::Seals& policies, UpstreamTls::Seals& upstream_tls)
-    : tenant_(std::move(tenant)), policies_(policies), upstream_tls_(upstream_tls) {}
+Unit::Unit(std::string tenant, TlsSeals& seals) : tenant_(std::move(tenant)), policies_(seals), upstream_tls_(seals) {}
 
 void Unit::report_own(SourceFile& file) {
   if (file.current != nullptr) file.found = file.current->diagnostics;

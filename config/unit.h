@@ -36,7 +36,7 @@ class Unit {
     bool first;              // nothing is in force yet but what was when the process before ended
   };
 
-  Unit(std::string tenant, TlsPolicies::Seals& policies, UpstreamTls::Seals& upstream_tls);
+  Unit(std::string tenant, TlsSeals& seals);
 
   // The unit's files, in the order of precedence. Their contents are read already.
   std::vector<SourceFile*> files;

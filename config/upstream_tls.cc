@@ -11,19 +11,20 @@ std::string key_of(const UpstreamTlsSpec& spec) {
 }
 
 std::string content_of(const core::TlsClientPolicy& policy) {
-  Digest digest;
-  digest.add(policy.server_name);
-  digest.add(policy.ca_pem);
-  digest.add(policy.certificate != nullptr ? policy.certificate->fingerprint : "");
-  digest.add(policy.verify ? "1" : "0");
-  for (const auto& protocol : policy.alpn) digest.add(protocol);
-  return digest.hex();
+  std::string key = policy.verify ? "verify" : "any";
+  const auto add = [&key](const std::string& field) { key += ';' + std::to_string(field.size()) + ':' + field; };
+  add(policy.server_name);
+  add(policy.ca != nullptr ? policy.ca->fingerprint() : std::string());
+  add(policy.certificate != nullptr ? policy.certificate->fingerprint : std::string());
+  for (const auto& protocol : policy.alpn) add(protocol);
+  return key;
 }
 
 }  // namespace
 
 void UpstreamTls::begin() {
   answers_.clear();
+  bundles_.begin();
   pairs_.begin();
 }
 
@@ -65,25 +66,21 @@ UpstreamTls::Answer UpstreamTls::make(const UpstreamTlsSpec& spec, const std::st
                                  "with 'insecure_skip_verify: true' whoever answers is taken for the upstream");
   }
   if (!spec.ca.text.empty()) {
-    auto bytes = inputs.read(spec.ca.text, folder);
+    const auto& ca = bundles_.get(spec.ca.text, folder, inputs);
     answer.place = spec.ca.place;
-    if (!bytes) {
-      answer.refused = "cannot read the CA " + spec.ca.text + ": " + bytes.error().message;
+    if (ca.bundle == nullptr && (ca.unreadable || spec.verify)) {
+      answer.refused = ca.unreadable ? "cannot read the CA " + spec.ca.text + ": " + ca.problem
+                                     : "the CA " + spec.ca.text + " is broken: " + ca.problem;
       return answer;
     }
-    policy.ca_pem = std::move(*bytes);
-    // Empty would mean the system's store.
-    if (policy.ca_pem.empty()) {
-      answer.refused = "the CA " + spec.ca.text + " is empty";
-      return answer;
-    }
+    policy.ca = ca.bundle;
   }
   if (!spec.cert.text.empty() && !add_pair(spec, folder, inputs, policy, answer)) return answer;
   const auto& sealed = seals_.get(content_of(policy), [&] { return core::seal(policy); });
   if (sealed) {
     answer.policy = *sealed;
   } else {
-    answer.refused = (spec.ca.text.empty() ? "bad 'tls': " : spec.ca.text + ": ") + sealed.error().message;
+    answer.refused = "bad 'tls': " + sealed.error().message;
   }
   return answer;
 }

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "config/ca_bundles.h"
 #include "config/inputs.h"
 #include "config/security_material.h"
 #include "config/spec.h"
@@ -25,9 +26,7 @@ class UpstreamTls {
     std::vector<std::pair<Place, std::string>> warnings;
   };
 
-  using Seals = SealCache<core::TlsClientPolicyPtr>;
-
-  explicit UpstreamTls(Seals& seals) : seals_(seals) {}
+  explicit UpstreamTls(TlsSeals& seals) : seals_(seals.upstreams), bundles_(seals.bundles) {}
 
   // Starts a linking.
   void begin();
@@ -40,7 +39,8 @@ class UpstreamTls {
   bool add_pair(const UpstreamTlsSpec& spec, const std::string& folder, Inputs& inputs, core::TlsClientPolicy& policy,
                 Answer& answer);
 
-  Seals& seals_;
+  SealCache<core::TlsClientPolicyPtr>& seals_;
+  CaBundles bundles_;
   PairCache pairs_;
   std::unordered_map<std::string, Answer> answers_;  // of this linking
 };

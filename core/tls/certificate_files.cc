@@ -255,22 +255,29 @@ void find_warnings(LoadedPair& loaded, const CertifiedKey& pair, const STACK_OF(
 
 }  // namespace
 
-Result<LoadedPair> load_pair(const std::string& cert_file, const std::string& key_file, const FileOpener& open) {
-  auto cert_text = read_file(cert_file, open);
-  if (!cert_text) return tl::unexpected<Error>(cert_text.error());
-  auto key_text = read_file(key_file, open);
-  if (!key_text) return tl::unexpected<Error>(key_text.error());
-  CertificateReader certificates(cert_text->text, nullptr);
+PairText::~PairText() { OPENSSL_cleanse(key.data(), key.size()); }
+
+std::string PairText::fingerprint() const { return sha256_hex(cert) + sha256_hex(key) + (open_to_others ? "o" : "-"); }
+
+Result<PairText> read_pair(const PairFiles& files, const FileOpener& open) {
+  auto cert = read_file(files.cert, open);
+  if (!cert) return tl::unexpected<Error>(cert.error());
+  auto key = read_file(files.key, open);
+  if (!key) return tl::unexpected<Error>(key.error());
+  return PairText{files, std::move(cert->text), std::move(key->text), key->open_to_others};
+}
+
+Result<LoadedPair> parse_pair(const PairText& text) {
+  const auto& [cert_file, key_file] = text.files;
+  CertificateReader certificates(text.cert);
   const CertificatesPtr chain(sk_X509_new_null());
-  if (auto first = certificates.read(*chain, 1); !first) {
+  if (auto first = certificates.read(*chain, 1, nullptr); !first) {
     return fail(fmt::format("{}: {}", cert_file, first.error().message));
   }
   if (sk_X509_num(chain.get()) == 0) return fail(cert_file + ": no certificate in it");
   const X509& leaf = *sk_X509_value(chain.get(), 0);
   const EVP_PKEY* public_key = X509_get0_pubkey(&leaf);
-  auto key =
-      parse_key(key_file, key_text->text, public_key != nullptr ? EVP_PKEY_get_base_id(public_key) : EVP_PKEY_EC);
-  OPENSSL_cleanse(key_text->text.data(), key_text->text.size());
+  auto key = parse_key(key_file, text.key, public_key != nullptr ? EVP_PKEY_get_base_id(public_key) : EVP_PKEY_EC);
   if (!key) return tl::unexpected<Error>(key.error());
 
   const int type = EVP_PKEY_get_base_id(key->key.get());
@@ -280,10 +287,11 @@ Result<LoadedPair> load_pair(const std::string& cert_file, const std::string& ke
         fmt::format("{}: the key has {} bits, too few for any client", key_file, EVP_PKEY_get_bits(key->key.get())));
   }
   if (!matches(leaf, *key->key)) {
-    static_cast<void>(certificates.read(*chain, kSearched));
+    static_cast<void>(certificates.read(*chain, kSearched, nullptr));
     return fail(why_no_match(key_file, cert_file, chain.get(), *key->key));
   }
-  if (auto rest = certificates.read(*chain, kMostCertificates + 1); !rest) {
+  // Nobody here needs the keys of the others.
+  if (auto rest = certificates.read(*chain, kMostCertificates + 1, no_algorithms()); !rest) {
     return fail(fmt::format("{}: {}", cert_file, rest.error().message));
   }
   if (sk_X509_num(chain.get()) > kMostCertificates) {
@@ -311,9 +319,15 @@ Result<LoadedPair> load_pair(const std::string& cert_file, const std::string& ke
   pair->not_after = unix_seconds(X509_get0_notAfter(&leaf));
 
   LoadedPair loaded;
-  find_warnings(loaded, *pair, chain.get(), key_text->open_to_others);
+  find_warnings(loaded, *pair, chain.get(), text.open_to_others);
   loaded.pair = std::move(pair);
   return loaded;
+}
+
+Result<LoadedPair> load_pair(const std::string& cert_file, const std::string& key_file, const FileOpener& open) {
+  const auto text = read_pair({cert_file, key_file}, open);
+  if (!text) return tl::unexpected<Error>(text.error());
+  return parse_pair(*text);
 }
 
 namespace {
@@ -332,13 +346,14 @@ void add_fixed(const fs::path& folder, std::vector<PairFiles>& pairs) {
 
 }  // namespace
 
-Result<std::vector<PairFiles>> list_pairs(const std::string& directory) {
+Result<std::vector<PairFiles>> list_pairs(const std::string& directory, std::size_t most) {
   std::error_code error;
   fs::directory_iterator entries(directory, error);
   if (error) return cannot_read(directory, error.value());
   std::vector<PairFiles> pairs;
   const fs::path folder(directory);
-  for (; entries != fs::directory_iterator(); entries.increment(error)) {
+  for (std::size_t seen = 0; entries != fs::directory_iterator(); entries.increment(error)) {
+    if (++seen > most) return fail(fmt::format("there are more than {} names in {}", most, directory));
     const fs::path& path = entries->path();
     const std::string name = path.filename().string();
     std::error_code ignored;

@@ -8,6 +8,7 @@
 //
 // A stored pair is DER, a few KiB; a worker decodes it in its own library context when the first handshake asks for it.
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -45,29 +46,50 @@ struct CertificateChoice {
 // Of one pair's file. A client in Java takes ten.
 inline constexpr int kMostCertificates = 16;
 
-// Reads and verifies one pair. Errors: file missing or unreadable (says who lacks what), no certificate or key in it,
-// an encrypted key, a key that does not match or that the library would refuse, a chain that does not parse or is
-// longer than kMostCertificates. Warnings:
-// expired, not valid yet, no name in it, a chain out of order, a key file that others can read. An error is retryable
-// where a file could not be read; of the others equal bytes give the same again.
+struct PairFiles {
+  std::string cert;
+  std::string key;
+};
+
+// What stands in the two files. The key is wiped in the end.
+struct PairText {
+  PairFiles files;
+  std::string cert;
+  std::string key;
+  bool open_to_others = false;  // every user can read the key
+
+  PairText(PairFiles names, std::string cert_text, std::string key_text, bool open)
+      : files(std::move(names)), cert(std::move(cert_text)), key(std::move(key_text)), open_to_others(open) {}
+  PairText(PairText&&) = default;
+  PairText& operator=(PairText&&) = delete;
+  ~PairText();
+  // SHA-256 of all but the names: with an equal one parse_pair() comes to the same.
+  [[nodiscard]] std::string fingerprint() const;
+};
+
+// `open`: gives a descriptor to read from, or -1 and errno, EXDEV where a link leads out of the folder that the file
+// must lie in; absent = open(2).
+using FileOpener = std::function<int(const std::string& path)>;
+// Errors: a file is missing or unreadable (says who lacks what), and retryable then; it is no file, empty or too large.
+Result<PairText> read_pair(const PairFiles& files, const FileOpener& open = {});
+
+// Verifies one pair. Errors, none of them retryable: no certificate or key in it, an encrypted key, a key that does not
+// match or that the library would refuse, a chain that does not parse or is longer than kMostCertificates. Warnings:
+// expired, not valid yet, no name in it, a chain out of order, a key file that others can read.
 struct LoadedPair {
   CertifiedKeyPtr pair;
   std::vector<std::string> warnings;
 };
-// `open`: gives a descriptor to read from, or -1 and errno, EXDEV where a link leads out of the folder that the file
-// must lie in; absent = open(2).
-using FileOpener = std::function<int(const std::string& path)>;
+Result<LoadedPair> parse_pair(const PairText& text);
+// Both.
 Result<LoadedPair> load_pair(const std::string& cert_file, const std::string& key_file, const FileOpener& open = {});
 
 // The pairs of a directory, in every layout: NAME.pem|crt + NAME.key, NAME/tls.crt + tls.key, NAME/fullchain.pem +
 // privkey.pem (certbot), and the last two directly in the directory (a mounted Kubernetes secret). Files that begin
 // with a dot are passed over, links are followed; a certificate without a key is no pair (chain.pem); a key without its
 // certificate is listed, so that loading it says what is missing. Lists names only, sorted; nothing is read.
-struct PairFiles {
-  std::string cert;
-  std::string key;
-};
-Result<std::vector<PairFiles>> list_pairs(const std::string& directory);
+// A directory with more than `most` names is an error.
+Result<std::vector<PairFiles>> list_pairs(const std::string& directory, std::size_t most = SIZE_MAX);
 
 // A pair that serves the names of one owner only, or of everybody where `scope` is empty.
 struct ScopedPair {

@@ -52,7 +52,7 @@ struct TlsClientCallbacks {
     const auto* ssl = static_cast<const SSL*>(X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx()));
     TlsStream* stream = TlsBio::stream_of(ssl);
     if (stream->pending_ && stream->pending_->note.empty()) {
-      const bool own_ca = !stream->client_->context->policy->ca_pem.empty();
+      const bool own_ca = stream->client_->context->policy->ca != nullptr;
       stream->pending_->note = why_not_trusted(*store, stream->pending_->server_name, own_ca);
     }
     return 0;

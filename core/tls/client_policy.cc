@@ -10,29 +10,18 @@ namespace {
 
 constexpr const char* kCurves = "X25519:P-256:P-384:P-521";
 
-Result<void> trust(SSL_CTX& context, const TlsClientPolicy& policy, OSSL_LIB_CTX* library) {
+Result<void> trust_anchors(SSL_CTX& context, const TlsClientPolicy& policy, OSSL_LIB_CTX* library) {
   if (!policy.verify) return {};
-  if (policy.ca_pem.empty()) {
-    // Looked up when a chain is built; SSL_CERT_FILE and SSL_CERT_DIR are honoured.
-    if (SSL_CTX_set_default_verify_paths(&context) != 1) return fail("no system CA store: " + take_library_error());
-    return {};
-  }
-  auto bundle = read_certificates(policy.ca_pem, library);
-  if (!bundle) return fail("ca: " + bundle.error().message);
-  X509_STORE* trusted = SSL_CTX_get_cert_store(&context);
-  for (int i = 0; i < sk_X509_num(bundle->get()); ++i) {
-    if (X509_STORE_add_cert(trusted, sk_X509_value(bundle->get(), i)) != 1) {
-      return fail("ca: the library refuses a certificate: " + take_library_error());
-    }
-  }
-  X509_STORE_set_flags(trusted, X509_V_FLAG_PARTIAL_CHAIN);
+  if (policy.ca) return trust(context, policy.ca, library);
+  // Looked up when a chain is built; SSL_CERT_FILE and SSL_CERT_DIR are honoured.
+  if (SSL_CTX_set_default_verify_paths(&context) != 1) return fail("no system CA store: " + take_library_error());
   return {};
 }
 
 std::string identity_of(const TlsClientPolicy& policy) {
   std::string text;
   append_field(text, policy.server_name);
-  append_field(text, policy.ca_pem);
+  append_field(text, policy.ca ? policy.ca->fingerprint() : "");
   append_field(text, policy.certificate ? policy.certificate->fingerprint : "");
   append_fields(text, policy.alpn);
   append_field(text, policy.verify ? "verify" : "");
@@ -59,7 +48,7 @@ Result<void> configure(SSL_CTX& context, const TlsClientPolicy& policy, OSSL_LIB
   if (!wire.empty() && SSL_CTX_set_alpn_protos(&context, as_bytes(wire), static_cast<unsigned>(wire.size())) != 0) {
     return fail("the library refuses the protocols: " + take_library_error());
   }
-  return trust(context, policy, library);
+  return trust_anchors(context, policy, library);
 }
 
 Result<TlsClientPolicyPtr> seal(TlsClientPolicy policy) {

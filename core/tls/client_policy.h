@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/base/result.h"
+#include "core/tls/ca_bundle.h"
 #include "core/tls/certificate_store.h"
 
 namespace edgemux::core {
@@ -15,7 +16,7 @@ struct TlsClientPolicy {
   // What is asked for (SNI) and must stand in the certificate; an IP address is compared with the addresses in it and
   // is not asked for (RFC 6066 3). Empty = the host of the endpoint as it was written.
   std::string server_name{};
-  std::string ca_pem{};             // who is trusted: the bytes of a bundle; empty = the system's store
+  CaBundlePtr ca{};                 // who is trusted; null = the system's store
   CertifiedKeyPtr certificate{};    // ours, where the upstream asks for one; null = none
   std::vector<std::string> alpn{};  // offered, by preference; empty = none
   bool verify = true;               // false: whoever answers is taken for the upstream
@@ -26,9 +27,8 @@ struct TlsClientPolicy {
 
 using TlsClientPolicyPtr = std::shared_ptr<const TlsClientPolicy>;
 
-// Checks that the library takes the CA bundle, the pair and the names, computes `identity` and makes the value
-// immutable. Every certificate of the bundle is trusted as it stands, an intermediate or a server's own too. The error
-// names what was refused. Any thread, off the loops.
+// Checks that the library takes the names, computes `identity` and makes the value immutable. The error names what was
+// refused. Any thread, off the loops.
 Result<TlsClientPolicyPtr> seal(TlsClientPolicy policy);
 
 }  // namespace edgemux::core

@@ -24,11 +24,11 @@ struct ssl_st;
 
 namespace edgemux::core {
 
-// Checks that the library takes every cipher, curve, protocol name and the CA bundle, computes `identity` and makes the
-// value immutable. The error names the element that was refused. Any thread, off the loops.
+// Checks that the library takes every cipher, curve and protocol name, computes `identity` and makes the value
+// immutable. The error names the element that was refused. Any thread, off the loops.
 //
 // `ciphers` is the whole list: without a TLS 1.3 name in it TLS 1.3 is not offered, with nothing else in it TLS 1.2 is
-// not. Every certificate of the CA bundle is trusted as it stands, an intermediate one too.
+// not.
 Result<TlsPolicyPtr> seal(TlsPolicy policy);
 
 // One per worker thread, and of that thread alone. Owns its library context (OpenSSL 3.0 locks are contended between

@@ -1,17 +1,6 @@
 #include "core/tls/key_cache.h"
 
 namespace edgemux::core {
-namespace {
-
-CertificatePtr decode_certificate(const std::string& der, OSSL_LIB_CTX* library) {
-  X509* slot = X509_new_ex(library, nullptr);
-  const unsigned char* at = as_bytes(der);
-  // On failure d2i frees what it was given.
-  return CertificatePtr(d2i_X509(&slot, &at, static_cast<long>(der.size())));
-}
-
-}  // namespace
-
 Result<const TlsWorker::KeyCache::Decoded*> TlsWorker::KeyCache::find(const CertifiedKey& pair, std::uint64_t epoch) {
   if (const auto found = index.find(pair.fingerprint); found != index.end()) {
     recent.splice(recent.begin(), recent, found->second);

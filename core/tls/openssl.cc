@@ -47,40 +47,62 @@ void append_fields(std::string& to, const std::vector<std::string>& list) {
   for (const std::string& field : list) append_field(to, field);
 }
 
-CertificateReader::CertificateReader(std::string_view pem, OSSL_LIB_CTX* library)
-    : library_(library),
-      bio_(pem.size() > INT_MAX ? nullptr : BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size()))) {}
+OSSL_LIB_CTX* no_algorithms() {
+  // Lives as long as the process.
+  static OSSL_LIB_CTX* const kLibrary = [] {
+    OSSL_LIB_CTX* library = OSSL_LIB_CTX_new();
+    // Without a provider the library would load its default one.
+    if (library != nullptr) OSSL_PROVIDER_load(library, "null");
+    return library;
+  }();
+  return kLibrary;
+}
 
-Result<void> CertificateReader::read(STACK_OF(X509) & to, int most) {
+CertificatePtr decode_certificate(std::string_view der, OSSL_LIB_CTX* library) {
+  X509* slot = X509_new_ex(library, nullptr);
+  const unsigned char* at = as_bytes(der);
+  // On failure d2i frees what it was given.
+  return CertificatePtr(d2i_X509(&slot, &at, static_cast<long>(der.size())));
+}
+
+CertificateReader::CertificateReader(std::string_view pem)
+    : bio_(pem.size() > INT_MAX ? nullptr : BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size()))) {}
+
+Result<std::string> CertificateReader::next_der() {
   if (!bio_) return fail("too long");
   ERR_clear_error();
+  unsigned char* data = nullptr;
+  long size = 0;
+  ++read_;
+  if (PEM_bytes_read_bio(&data, &size, nullptr, PEM_STRING_X509, bio_.get(), nullptr, nullptr) != 1) {
+    // PEM reads on until no BEGIN line is left: anything else is damage.
+    const unsigned long code = ERR_peek_last_error();
+    const bool ended = ERR_GET_LIB(code) == ERR_LIB_PEM && ERR_GET_REASON(code) == PEM_R_NO_START_LINE;
+    if (!ended) return broken();
+    ERR_clear_error();
+    return std::string();
+  }
+  std::string der(reinterpret_cast<const char*>(data), static_cast<std::size_t>(size));
+  OPENSSL_free(data);
+  if (der.empty()) return broken();
+  return der;
+}
+
+tl::unexpected<Error> CertificateReader::broken() const {
+  return fail(fmt::format("certificate {} does not parse: {}", read_, take_library_error()));
+}
+
+Result<void> CertificateReader::read(STACK_OF(X509) & to, int most, OSSL_LIB_CTX* library) {
   while (sk_X509_num(&to) < most) {
-    X509* slot = X509_new_ex(library_, nullptr);
-    const bool got = PEM_read_bio_X509(bio_.get(), &slot, nullptr, nullptr) != nullptr;
-    CertificatePtr certificate(slot);
-    if (!got) {
-      // PEM reads on until no BEGIN line is left: anything else is damage.
-      const unsigned long code = ERR_peek_last_error();
-      const bool ended = ERR_GET_LIB(code) == ERR_LIB_PEM && ERR_GET_REASON(code) == PEM_R_NO_START_LINE;
-      if (!ended) {
-        return fail(fmt::format("certificate {} does not parse: {}", sk_X509_num(&to) + 1, take_library_error()));
-      }
-      ERR_clear_error();
-      return {};
-    }
+    const auto der = next_der();
+    if (!der) return tl::unexpected<Error>(der.error());
+    if (der->empty()) return {};
+    CertificatePtr certificate = decode_certificate(*der, library);
+    if (!certificate) return broken();
     if (sk_X509_push(&to, certificate.get()) == 0) return fail("out of memory");
     static_cast<void>(certificate.release());
   }
   return {};
-}
-
-Result<CertificatesPtr> read_certificates(std::string_view pem, OSSL_LIB_CTX* library) {
-  CertificatesPtr chain(sk_X509_new_null());
-  if (auto read = CertificateReader(pem, library).read(*chain, INT_MAX); !read) {
-    return tl::unexpected<Error>(read.error());
-  }
-  if (sk_X509_num(chain.get()) == 0) return fail("no certificate in it");
-  return chain;
 }
 
 }  // namespace edgemux::core

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "core/base/result.h"
+#include "core/tls/ca_bundle.h"
 #include "core/tls/client_policy.h"
 #include "core/tls/policy.h"
 
@@ -27,6 +28,7 @@ struct FreeWith {
   }
 };
 inline void free_certificates(STACK_OF(X509) * chain) { sk_X509_pop_free(chain, X509_free); }
+inline void free_names(STACK_OF(X509_NAME) * names) { sk_X509_NAME_pop_free(names, X509_NAME_free); }
 
 using BioPtr = std::unique_ptr<BIO, FreeWith<BIO_free_all>>;
 using BioMethodPtr = std::unique_ptr<BIO_METHOD, FreeWith<BIO_meth_free>>;
@@ -50,20 +52,33 @@ std::string take_library_error();
 // Lower-case hex of the SHA-256 of `bytes`.
 std::string sha256_hex(std::string_view bytes);
 
+// A library context without any algorithm. What is parsed in it is checked for its structure alone, which takes a
+// fraction of the time: most of it goes into public keys. Any thread.
+OSSL_LIB_CTX* no_algorithms();
+
+// Null: it does not parse, and the library's queue says why.
+CertificatePtr decode_certificate(std::string_view der, OSSL_LIB_CTX* library);
+
 // Reads the certificates of a PEM text, which outlives it, one after the other.
 class CertificateReader {
  public:
-  CertificateReader(std::string_view pem, OSSL_LIB_CTX* library);
-  // Adds the next ones until `to` has `most`, or none is left. The error says what is wrong with which.
-  Result<void> read(STACK_OF(X509) & to, int most);
+  explicit CertificateReader(std::string_view pem);
+  // The next one's block; empty: none is left. The error says what is wrong with which.
+  Result<std::string> next_der();
+  // Adds the next ones until `to` has `most`, or none is left.
+  Result<void> read(STACK_OF(X509) & to, int most, OSSL_LIB_CTX* library);
+  // The latest one does not parse, as the library says.
+  [[nodiscard]] tl::unexpected<Error> broken() const;
 
  private:
-  OSSL_LIB_CTX* library_;
   BioPtr bio_;  // null: the text is too long
+  std::size_t read_ = 0;
 };
 
-// Every certificate of a PEM text, in its order, at least one. The error says what is wrong with which.
-Result<CertificatesPtr> read_certificates(std::string_view pem, OSSL_LIB_CTX* library);
+// Makes a fresh context, of this library, trust the certificates of a bundle.
+Result<void> trust(SSL_CTX& context, const CaBundlePtr& bundle, OSSL_LIB_CTX* library);
+// Names them to clients, as those whose certificates are accepted.
+Result<void> ask_for(SSL_CTX& context, const CaBundle& bundle);
 
 // Applies a policy to a fresh context of a server: versions, ciphers, curves, client certificates, and the fixed
 // options. The error names the element that the library refuses.

@@ -97,16 +97,9 @@ Result<void> set_curves(SSL_CTX& context, const TlsPolicy& policy) {
 
 Result<void> set_client_auth(SSL_CTX& context, const TlsPolicy& policy, OSSL_LIB_CTX* library) {
   if (policy.client_auth == ClientAuth::none) return {};
-  auto bundle = read_certificates(policy.client_ca_pem, library);
-  if (!bundle) return fail("client_ca: " + bundle.error().message);
-  X509_STORE* trusted = SSL_CTX_get_cert_store(&context);
-  for (int i = 0; i < sk_X509_num(bundle->get()); ++i) {
-    X509* certificate = sk_X509_value(bundle->get(), i);
-    if (X509_STORE_add_cert(trusted, certificate) != 1 || SSL_CTX_add_client_CA(&context, certificate) != 1) {
-      return fail("client_ca: the library refuses a certificate: " + take_library_error());
-    }
-  }
-  X509_STORE_set_flags(trusted, X509_V_FLAG_PARTIAL_CHAIN);
+  if (!policy.client_ca) return fail("client_ca: no certificate in it");
+  if (auto trusted = trust(context, policy.client_ca, library); !trusted) return trusted;
+  if (auto named = ask_for(context, *policy.client_ca); !named) return named;
   SSL_CTX_set_verify(
       &context, SSL_VERIFY_PEER | (policy.client_auth == ClientAuth::require ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0),
       nullptr);
@@ -120,7 +113,7 @@ std::string identity_of(const TlsPolicy& policy) {
   append_fields(text, policy.curves);
   append_fields(text, policy.alpn);
   append_field(text, std::to_string(static_cast<int>(policy.client_auth)));
-  append_field(text, policy.client_ca_pem);
+  append_field(text, policy.client_ca ? policy.client_ca->fingerprint() : "");
   append_field(text, policy.opaque ? "opaque" : "");
   return sha256_hex(text);
 }
@@ -150,7 +143,7 @@ Result<TlsPolicyPtr> seal(TlsPolicy policy) {
     if (protocol.empty() || protocol.size() > 255) return fail("alpn: a protocol name has 1 to 255 bytes");
     if (protocol == "acme-tls/1") return fail("alpn: acme-tls/1 is never served; it passes through to its host");
   }
-  if (policy.client_auth == ClientAuth::none) policy.client_ca_pem.clear();
+  if (policy.client_auth == ClientAuth::none) policy.client_ca.reset();
   const SslContextPtr context(SSL_CTX_new_ex(nullptr, nullptr, TLS_server_method()));
   if (!context) return fail("no TLS context: " + take_library_error());
   if (auto taken = configure(*context, policy, nullptr); !taken) return tl::unexpected<Error>(taken.error());

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "core/tls/ca_bundle.h"
+
 namespace edgemux::core {
 
 enum class TlsVersion : std::uint8_t { tls1_2, tls1_3 };
@@ -20,7 +22,7 @@ struct TlsPolicy {
   std::vector<std::string> alpn{"h2", "http/1.1"};  // by preference; protocols that no codec serves yet are left out
   bool opaque = false;                              // what is inside goes on as it is: any protocol may be agreed on
   ClientAuth client_auth = ClientAuth::none;
-  std::string client_ca_pem{};  // the CA bundle's bytes, when client_auth is not none
+  CaBundlePtr client_ca{};  // whose certificates clients show, when client_auth is not none
 
   // SHA-256 over all of the above, in hex; set by seal(), compared instead of the fields.
   std::string identity{};
@@ -28,7 +30,7 @@ struct TlsPolicy {
 
 using TlsPolicyPtr = std::shared_ptr<const TlsPolicy>;
 
-// Checks that the library takes every cipher, curve and the CA bundle, computes `identity` and makes the value
+// Checks that the library takes every cipher and curve, computes `identity` and makes the value
 // immutable. The error names the element that was refused. (declared in core/tls/context.h, where OpenSSL is known)
 
 }  // namespace edgemux::core

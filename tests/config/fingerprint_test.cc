@@ -95,5 +95,21 @@ TEST_F(FingerprintTest, NothingThereHasNotChanged) {
   EXPECT_THAT(Fingerprint().changed_since(Fingerprint::now()), IsEmpty());
 }
 
+TEST_F(FingerprintTest, AFolderWithVeryManyNamesIsToldByItsStatus) {
+  folder("d");
+  const auto make = [this](std::size_t n) { write("d/" + std::to_string(n), ""); };
+  for (std::size_t n = 0; n < max_names; ++n) make(n);
+  EXPECT_EQ(names_in(path("d")).size(), max_names);
+  make(max_names);
+  const auto many = names_in(path("d"));
+  EXPECT_EQ(many.size(), 1U);
+  EXPECT_EQ(names_in(path("d")), many);
+  const auto before = taken();
+  next_tick();
+  make(max_names + 1);
+  EXPECT_NE(names_in(path("d")), many);
+  EXPECT_FALSE(taken() == before);
+}
+
 }  // namespace
 }  // namespace edgemux::config

@@ -31,20 +31,20 @@ class CountingFiles final : public Files {
     return disk_->read(path, folder);
   }
   bool exists(const std::string& path) override { return disk_->exists(path); }
-  Globbed glob(const std::string& pattern) override {
-    auto out = disk_->glob(pattern);
+  Globbed glob(const std::string& pattern, std::size_t bounded) override {
+    auto out = disk_->glob(pattern, bounded);
     if (closed_.empty()) return out;
     std::erase_if(out.paths, [this](const std::string& path) { return path.starts_with(closed_ + "/"); });
-    out.closed.push_back({closed_, "user nobody may not read it (permission denied)"});
+    out.closed.push_back({closed_, "user nobody may not read it (permission denied)", false});
     return out;
   }
   std::vector<std::string> folders(const std::string& path) override { return disk_->folders(path); }
-  core::Result<std::vector<core::PairFiles>> list_pairs(const std::string& directory) override {
-    return disk_->list_pairs(directory);
+  core::Result<std::vector<core::PairFiles>> list_pairs(const std::string& directory, std::size_t most) override {
+    return disk_->list_pairs(directory, most);
   }
-  core::Result<core::LoadedPair> load_pair(const core::PairFiles& names, const core::PairFiles& folders) override {
+  core::Result<core::PairText> read_pair(const core::PairFiles& names, const core::PairFiles& folders) override {
     ++loads_;
-    return disk_->load_pair(names, folders);
+    return disk_->read_pair(names, folders);
   }
   Stamp stamp(const std::string& path) override {
     Stamp stamp = disk_->stamp(path);

@@ -268,5 +268,103 @@ TEST_F(PairBoundsTest, APairThatFailedIsLoadedAgainForAnotherStampOnly) {
   EXPECT_EQ(files_->take_loads(), 2) << "that, and the mended one";
 }
 
+TEST_F(PairBoundsTest, EqualBytesAreParsedOnce) {
+  link("tenants.d/a/certs/1", "good.pem", "good.key");
+  fs::copy_file(path("good.pem"), path("tenants.d/a/certs/2.pem"));
+  fs::copy_file(path("other.key"), path("tenants.d/a/certs/2.key"));
+  const auto pair_of_a = [](const Compiled& c) { return c.snapshot->certificates->find("a.example", "a").ecdsa; };
+  const auto first = compile();
+  ASSERT_NE(pair_of_a(first), nullptr);
+  EXPECT_EQ(first.errors(), 1U) << text(first);
+  for (const char* name : {"1", "2"}) {
+    const std::string cert = std::string("tenants.d/a/certs/") + name + ".pem";
+    fs::remove(path(cert));
+    fs::copy_file(path("good.pem"), path(cert));
+  }
+  files_->take_loads();
+  const auto again = compile();
+  EXPECT_EQ(files_->take_loads(), 2) << "they are read";
+  EXPECT_EQ(*pair_of_a(again), *pair_of_a(first)) << "but stay what they are";
+  EXPECT_EQ(text(again), text(first));
+  // What is told of a pair is not in its bytes alone.
+  ::chmod(path("tenants.d/a/certs/1.key").c_str(), 0604);
+  EXPECT_THAT(text(compile()), HasSubstr("1.key: every user can read the key; chmod o-r it"));
+}
+
+TEST_F(TenantsTest, ACaIsParsedOnceForAllWhoNameIt) {
+  const auto authority = edgemux::test::make_certificate({.names = {}, .common_name = "ca", .ca = true});
+  write("tenants.d/a/ca.pem", authority.cert_pem());
+  write("tenants.d/b/same.pem", authority.cert_pem());
+  const auto routes = [](const std::string& host, const std::string& tls) {
+    return "  - { host: " + host + ", rules: [{ upstream: { endpoints: [\"10." + (host[0] == 'a' ? "1" : "2") +
+           ".0.1:443\"], tls: { " + tls + " } } }] }\n";
+  };
+  const auto of_a = [&](const char* version) {
+    return "routes:\n" + routes("a.example", std::string("ca: ca.pem, server_name: one") + version) +
+           routes("a.a.example", std::string("ca: ca.pem, server_name: two") + version);
+  };
+  write("tenants.d/a/x.yaml", of_a("a"));
+  write("tenants.d/b/x.yaml", "routes:\n" + routes("b.example", "ca: same.pem"));
+  auto it = compiler();
+  const auto c = it->compile();
+  const auto ca = [](const Compiled& from, const char* host) { return transport(from, host).tls->ca; };
+  ASSERT_NE(ca(c, "a.example"), nullptr) << text(c);
+  EXPECT_EQ(ca(c, "a.example"), ca(c, "a.a.example"));
+  EXPECT_EQ(ca(c, "a.example"), ca(c, "b.example"));
+  EXPECT_NE(transport(c, "a.example").tls->identity, transport(c, "a.a.example").tls->identity);
+  write("tenants.d/a/x.yaml", of_a("b"));
+  EXPECT_EQ(ca(it->compile(), "a.example"), ca(c, "a.example")) << "over compiles";
+
+  write("tenants.d/a/ca.pem", authority.cert_pem() + "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n");
+  EXPECT_THAT(text(it->compile()), HasSubstr("ca.pem is broken: certificate 2 does not parse: "));
+}
+
+TEST_F(PairBoundsTest, AFolderOfPairsWithVeryManyNamesIsNotReadThrough) {
+  pair("tenants.d/a/certs/good", {"a.example"});
+  EXPECT_EQ(pairs_of(compile(), "tenants.d/a/certs"), 1U);
+  for (std::size_t n = 2; n < max_tenant_names; ++n) write("tenants.d/a/certs/" + std::to_string(n), "");
+  EXPECT_EQ(pairs_of(compile(), "tenants.d/a/certs"), 1U);
+  write("tenants.d/a/certs/more", "");
+  const auto c = compile();
+  EXPECT_EQ(c.errors(), 1U);
+  EXPECT_THAT(text(c), HasSubstr("error: there are more than 16384 names in tenants.d/a/certs; no certificate in it is "
+                                 "used"));
+  EXPECT_EQ(pairs_of(c, "tenants.d/b/certs"), 1U);
+  fs::remove(path("tenants.d/a/certs/more"));
+  EXPECT_EQ(pairs_of(compile(), "tenants.d/a/certs"), 1U);
+}
+
+TEST_F(TenantsTest, AFolderWithVeryManyNamesIsNotReadThroughAndItsGoodFilesStay) {
+  const auto routes = [](const std::string& host, int net) {
+    return "routes: [{ host: " + host + ", passthrough: \"10." + std::to_string(net) + ".0.1:443\" }]\n";
+  };
+  write("tenants.d/a/x.yaml", routes("a.example", 1));
+  write("tenants.d/b/x.yaml", routes("b.example", 2));
+  auto it = compiler();
+  EXPECT_EQ(text(it->compile()), "");
+  for (std::size_t n = 0; n < max_tenant_names; ++n) write("tenants.d/a/" + std::to_string(n), "");
+  write("tenants.d/a/y.yaml", routes("y.a.example", 1));
+  for (const bool restarted : {false, true}) {
+    if (restarted) it = compiler();
+    const auto c = it->compile();
+    EXPECT_EQ(text(c),
+              "tenants.d/a: error: there are more than 16384 names in it; no new file in it is read, and the "
+              "last good versions stay; remove what is no configuration\n");
+    EXPECT_EQ(owner(c, "a.example"), "a: a.example");
+    EXPECT_EQ(owner(c, "y.a.example"), "");
+    EXPECT_EQ(owner(c, "b.example"), "b: b.example");
+  }
+  // Others' changes come, and its own, of files that are known.
+  write("tenants.d/b/y.yaml", routes("y.b.a.example", 2));
+  write("tenants.d/a/x.yaml", routes("x.a.example", 1));
+  const auto changed = it->compile();
+  EXPECT_EQ(owner(changed, "y.b.a.example"), "b: y.b.a.example");
+  EXPECT_EQ(owner(changed, "x.a.example"), "a: x.a.example");
+  for (int n = 0; n < 10; ++n) fs::remove(path("tenants.d/a/" + std::to_string(n)));
+  const auto c = it->compile();
+  EXPECT_EQ(text(c), "");
+  EXPECT_EQ(owner(c, "y.a.example"), "a: y.a.example");
+}
+
 }  // namespace
 }  // namespace edgemux::config

@@ -26,6 +26,9 @@ CertifiedKeyPtr stored(const Identity& identity, std::vector<std::string> names)
 
 TlsPolicyPtr sealed(TlsPolicy policy);
 
+// Throws what is wrong with it.
+CaBundlePtr bundle(std::string_view pem);
+
 // Drives the server's side the way its owner does: handshake until done, then reads until `again`.
 class ServerSide final : public StreamObserver {
  public:

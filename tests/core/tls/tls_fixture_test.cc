@@ -39,6 +39,12 @@ CertifiedKeyPtr stored(const Identity& identity, std::vector<std::string> names)
   return pair;
 }
 
+CaBundlePtr bundle(std::string_view pem) {
+  auto parsed = CaBundle::parse(pem);
+  if (!parsed) throw std::runtime_error(parsed.error().message);
+  return *parsed;
+}
+
 TlsPolicyPtr sealed(TlsPolicy policy) {
   auto made = seal(std::move(policy));
   if (!made) {
