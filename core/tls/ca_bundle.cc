@@ -52,7 +52,9 @@ int find_trusted(X509_LOOKUP* lookup, X509_LOOKUP_TYPE type, const X509_NAME* na
     if (!certificate || X509_STORE_add_cert(X509_LOOKUP_get_store(lookup), certificate.get()) != 1) return 0;
     if (!first) first = std::move(certificate);
   }
-  return first && X509_OBJECT_set1_X509(found, first.get()) == 1 ? 1 : 0;
+  if (!first || X509_OBJECT_set1_X509(found, first.get()) != 1) return 0;
+  X509_free(first.get());  // the library takes what is found for the store's own, which it is, and never frees it
+  return 1;
 }
 
 void free_source(X509_LOOKUP* lookup) { delete static_cast<TrustSource*>(X509_LOOKUP_get_method_data(lookup)); }
