@@ -92,7 +92,7 @@ class Files {
   std::set<std::string> held_;
 };
 
-constexpr std::size_t max_tenant_names = 16384;  // in one folder of a tenant
+constexpr std::size_t max_tenant_names = 4096;  // in one folder of a tenant: twice its pairs, and as much again
 constexpr std::size_t max_file_size = 64UL * 1024 * 1024;
 
 std::shared_ptr<Files> disk_files();

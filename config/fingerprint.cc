@@ -35,7 +35,7 @@ struct CloseFolder {
 
 }  // namespace
 
-std::vector<std::string> names_in(const std::string& path) {
+std::vector<std::string> names_in(const std::string& path, std::size_t most) {
   std::vector<std::string> names;
   const std::unique_ptr<DIR, CloseFolder> folder(::opendir(path.c_str()));
   if (folder == nullptr) return names;
@@ -46,7 +46,7 @@ std::vector<std::string> names_in(const std::string& path) {
       "as of " + std::to_string(status.st_ctim.tv_sec) + "." + std::to_string(status.st_ctim.tv_nsec);
   while (const dirent* entry = ::readdir(folder.get())) {
     if (entry->d_name[0] == '.') continue;
-    if (names.size() == max_names) return {changed};
+    if (names.size() == most) return {changed};
     names.emplace_back(entry->d_name);
   }
   std::sort(names.begin(), names.end());

@@ -18,9 +18,8 @@
 namespace edgemux::config {
 
 // What is in the folder, but for names that begin with a dot; sorted. Empty where there is none. Of a folder with more
-// than max_names a single text, which differs whenever the folder's status has changed.
-constexpr std::size_t max_names = 65536;
-std::vector<std::string> names_in(const std::string& folder);
+// than `most` a single text, which differs whenever the folder's status has changed.
+std::vector<std::string> names_in(const std::string& folder, std::size_t most = 65536);
 
 class Fingerprint {
  public:

@@ -48,14 +48,13 @@ void append_fields(std::string& to, const std::vector<std::string>& list) {
 }
 
 OSSL_LIB_CTX* no_algorithms() {
-  // Lives as long as the process.
-  static OSSL_LIB_CTX* const kLibrary = [] {
-    OSSL_LIB_CTX* library = OSSL_LIB_CTX_new();
+  struct Library {
+    LibraryPtr context{OSSL_LIB_CTX_new()};
     // Without a provider the library would load its default one.
-    if (library != nullptr) OSSL_PROVIDER_load(library, "null");
-    return library;
-  }();
-  return kLibrary;
+    ProviderPtr none{context ? OSSL_PROVIDER_load(context.get(), "null") : nullptr};
+  };
+  static const Library kLibrary;
+  return kLibrary.context.get();
 }
 
 CertificatePtr decode_certificate(std::string_view der, OSSL_LIB_CTX* library) {

@@ -327,7 +327,7 @@ TEST_F(PairBoundsTest, AFolderOfPairsWithVeryManyNamesIsNotReadThrough) {
   write("tenants.d/a/certs/more", "");
   const auto c = compile();
   EXPECT_EQ(c.errors(), 1U);
-  EXPECT_THAT(text(c), HasSubstr("error: there are more than 16384 names in tenants.d/a/certs; no certificate in it is "
+  EXPECT_THAT(text(c), HasSubstr("error: there are more than 4096 names in tenants.d/a/certs; no certificate in it is "
                                  "used"));
   EXPECT_EQ(pairs_of(c, "tenants.d/b/certs"), 1U);
   fs::remove(path("tenants.d/a/certs/more"));
@@ -348,7 +348,7 @@ TEST_F(TenantsTest, AFolderWithVeryManyNamesIsNotReadThroughAndItsGoodFilesStay)
     if (restarted) it = compiler();
     const auto c = it->compile();
     EXPECT_EQ(text(c),
-              "tenants.d/a: error: there are more than 16384 names in it; no new file in it is read, and the "
+              "tenants.d/a: error: there are more than 4096 names in it; no new file in it is read, and the "
               "last good versions stay; remove what is no configuration\n");
     EXPECT_EQ(owner(c, "a.example"), "a: a.example");
     EXPECT_EQ(owner(c, "y.a.example"), "");

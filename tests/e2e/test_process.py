@@ -452,7 +452,7 @@ def test_it_starts_again_over_what_a_killed_one_left(edge):
         assert wire.ask("/", HOST).status == 200
 
 
-@pytest.mark.sanitizer
+# Not with sanitizers, which need descriptors to look at memory.
 def test_too_few_fds_for_a_start_are_an_error_that_says_so(edge):
     """Wherever it runs out: at the configuration, the loops, the sockets, the admin socket."""
     admin = edge.short / "few.sock"
