@@ -83,8 +83,8 @@ class HttpSession final : public Session,
   // The exchange agreed on an upgrade and is over: from now on bytes.
   void upgrade(Exchange& exchange, routing::UpstreamStream::Upgraded upstream);
   // Counts the connection for the tenant whose host its latest request named. Where there is TLS the server name has
-  // said whose it is, and only a name that has changed hands since makes a difference. Null = the platform. False: a limit of the tenant is reached, and this connection ends with its
-  // answer.
+  // said whose it is, and only a name that has changed hands since makes a difference. Null = the platform. False: a
+  // limit of the tenant is reached, and this connection ends with its answer.
   bool count_for(const routing::TenantPtr& tenant);
   // For stream tunnels: it is over and may be taken apart.
   void stream_tunnel_done(StreamTunnel& tunnel, CloseReason reason, std::string_view detail);

@@ -28,21 +28,30 @@ UpstreamPtr checked(const core::SocketAddress& address, HealthCheck check) {
 
 Health health(const UpstreamPtr& upstream) { return upstream->state->endpoints()->endpoints[0].state->health.load(); }
 
+// Connects, soon and again.
+HealthCheck fast() {
+  HealthCheck check;
+  check.interval = 10ms;
+  return check;
+}
+
+// Waits for an answer as long as the test takes.
+HealthCheck slow() {
+  HealthCheck check = fast();
+  check.kind = HealthCheck::Kind::http;
+  check.path = "/";
+  check.timeout = 60s;
+  return check;
+}
+
 // The places of checks that are under way go to those that wait when the table drops them.
 TEST(HealthChecks, WhoWaitsIsAskedWhenThoseUnderWayAreGone) {
   core::EventLoop loop;
   HealthChecks checks(loop, 1);
   edgemux::test::LoopbackListener silent;
   edgemux::test::LoopbackListener good;
-  HealthCheck slow;
-  slow.kind = HealthCheck::Kind::http;
-  slow.path = "/";
-  slow.interval = 10ms;
-  slow.timeout = 60s;
-  HealthCheck fast;
-  fast.interval = 10ms;
-  const UpstreamPtr first = checked(silent.address(), slow);
-  const UpstreamPtr second = checked(good.address(), fast);
+  const UpstreamPtr first = checked(silent.address(), slow());
+  const UpstreamPtr second = checked(good.address(), fast());
   checks.track({first});
   const std::uint64_t began = loop.now();
   int step = 0;
@@ -77,21 +86,14 @@ TEST(HealthChecks, AnotherTenantsChecksDoNotWaitForThoseThatNeverEnd) {
   HealthChecks checks(loop, 8);
   edgemux::test::LoopbackListener silent;
   edgemux::test::LoopbackListener good;
-  HealthCheck slow;
-  slow.kind = HealthCheck::Kind::http;
-  slow.path = "/";
-  slow.interval = 10ms;
-  slow.timeout = 60s;
-  HealthCheck fast;
-  fast.interval = 10ms;
   std::vector<UpstreamPtr> upstreams;
   const auto greedy = tenant("greedy");
-  for (int i = 0; i < 40; ++i) upstreams.push_back(of_tenant(greedy, checked(silent.address(), slow)));
+  for (int i = 0; i < 40; ++i) upstreams.push_back(of_tenant(greedy, checked(silent.address(), slow())));
   checks.track(upstreams);
   const std::uint64_t began = loop.now();
   bool told = false;
-  const UpstreamPtr of_other = of_tenant(tenant("other"), checked(good.address(), fast));
-  const UpstreamPtr of_platform = checked(good.address(), fast);
+  const UpstreamPtr of_other = of_tenant(tenant("other"), checked(good.address(), fast()));
+  const UpstreamPtr of_platform = checked(good.address(), fast());
   edgemux::test::LoopDriver(loop).run_until([&] {
     if (!told && loop.now() > began + 100) {  // places are held, and others of the tenant wait for more
       told = true;
@@ -133,11 +135,10 @@ TEST(HealthChecks, EndInTheMiddleOfAHandshake) {
   edgemux::test::LoopbackListener silent;
   fcntl(silent.fd(), F_SETFL, O_NONBLOCK);
   HealthChecks checks(loop);
-  HealthCheck slow;
-  slow.kind = HealthCheck::Kind::tls;
-  slow.interval = 10ms;
-  slow.timeout = 60s;
-  checks.track({checked(silent.address(), slow)});
+  HealthCheck never_over = fast();
+  never_over.kind = HealthCheck::Kind::tls;
+  never_over.timeout = 60s;
+  checks.track({checked(silent.address(), never_over)});
   int peer = -1;
   edgemux::test::LoopDriver(loop).run_until([&] {
     if (peer < 0) peer = accept4(silent.fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
