@@ -138,7 +138,7 @@ Result<PrivateKey> parse_key(const std::string& path, const std::string& pem, in
       const bool none = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
       const std::string why = take_library_error();
       return fail(none ? path + ": no private key in it (PEM, \"BEGIN PRIVATE KEY\")"
-                       : path + ": the key does not parse: " + why);
+                       : fmt::format("{}: the key does not parse: {}", path, why));
     }
     const std::string_view name = block.name;
     if (!name.ends_with("PRIVATE KEY")) continue;

@@ -130,8 +130,8 @@ Result<void> configure(SSL_CTX& context, const TlsPolicy& policy, OSSL_LIB_CTX* 
   SSL_CTX_set_session_cache_mode(&context, SSL_SESS_CACHE_OFF);
   SSL_CTX_set_timeout(&context, kSessionLifetime);
   SSL_CTX_set_num_tickets(&context, 1);
-  const auto ciphers = set_ciphers(context, policy);
-  const auto curves = set_curves(context, policy);
+  auto ciphers = set_ciphers(context, policy);
+  auto curves = set_curves(context, policy);
   if (!ciphers && !curves) return fail(ciphers.error().message + "; " + curves.error().message);
   if (!ciphers) return ciphers;
   if (!curves) return curves;
