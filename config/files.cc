@@ -3,7 +3,6 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <fnmatch.h>
-#include <glob.h>
 #include <linux/openat2.h>
 #include <pwd.h>
 #include <sys/stat.h>
@@ -111,56 +110,36 @@ class DiskFiles final : public Files {
   // Not glob(3), which takes a folder that it cannot look into for an empty one, but for the last wildcard's.
   Globbed glob(const std::string& pattern, std::size_t bounded) override {
     Globbed out;
-    std::vector<std::string> matching{""};
+    std::vector<Match> matching{{}};
+    std::vector<Bounded> roots;
     bool wild = false;          // the component at hand
     std::size_t component = 0;  // that `matching` stands for, from 1
     for (std::size_t begin = 1; begin <= pattern.size(); ++component) {
       const auto end = std::min(pattern.find('/', begin), pattern.size());
-      const std::string part = pattern.substr(begin, end - begin);
+      const Component next{pattern.substr(begin, end - begin), end == pattern.size()};
       begin = end + 1;
-      wild = part.find_first_of("*?[\\") != std::string::npos;
-      std::vector<std::string> next;
-      for (const auto& folder : matching) {
-        if (wild) {
-          list_matching(folder, part, {component >= bounded ? max_tenant_names : SIZE_MAX, end == pattern.size()}, next,
-                        out);
-        } else {
-          next.emplace_back(folder).append("/").append(part);
+      wild = next.part.find_first_of("*?[\\") != std::string::npos;
+      if (wild && component >= bounded && roots.empty()) {
+        for (auto& folder : matching) {
+          folder.root = roots.size();
+          roots.push_back({folder.path});
         }
       }
-      matching = std::move(next);
+      if (wild || !out.folders.empty()) {
+        for (const auto& folder : matching) out.folders.push_back(folder.path);
+      }
+      matching = wild ? list_all(matching, next, roots, out) : step(std::move(matching), next);
     }
-    if (!wild) {
-      std::erase_if(matching, [&](const std::string& path) {
-        struct stat info {};
-        if (::lstat(path.c_str(), &info) == 0) return false;
-        note_closed(path.substr(0, path.rfind('/')), errno, out);
-        return true;
-      });
+    for (const auto& match : matching) {
+      if (!hidden(match.path) && (wild || is_there(match.path, out))) out.paths.push_back(match.path);
     }
-    std::erase_if(matching, hidden);
-    out.paths = std::move(matching);
     std::sort(out.paths.begin(), out.paths.end());
     return out;
   }
 
   std::vector<std::string> folders(const std::string& path) override {
     std::set<std::string> out;
-    const auto wild = path.find_first_of("*?[");
-    if (wild == std::string::npos) {
-      follow(path, out);
-    } else {
-      // Every folder that matches the pattern's first components, wildcard by wildcard.
-      for (auto slash = path.find('/', wild);; slash = path.find('/', slash + 1)) {
-        const auto begin = slash == std::string::npos ? path.rfind('/') : slash;
-        glob_t found{};
-        ::glob(path.substr(0, begin).c_str(), GLOB_NOSORT, nullptr, &found);
-        for (std::size_t i = 0; i < found.gl_pathc; ++i) follow(std::string(found.gl_pathv[i]) + "/.", out);
-        ::globfree(&found);
-        if (slash == std::string::npos) break;
-      }
-      follow(path.substr(0, path.rfind('/', wild)) + "/.", out);
-    }
+    follow(path, out);
     return {out.begin(), out.end()};
   }
 
@@ -215,31 +194,67 @@ class DiskFiles final : public Files {
     return static_cast<int>(fd);
   }
 
-  struct Listed {
-    std::size_t most;  // names
-    bool last;         // component of the pattern
+  // A path that matches a pattern's components so far, and the bounded folder that it lies in.
+  struct Match {
+    std::string path;
+    std::size_t root = SIZE_MAX;
   };
-  static void list_matching(const std::string& folder, const std::string& part, const Listed& what,
-                            std::vector<std::string>& to, Globbed& out) {
-    const bool files_only = what.last && part.ends_with('*');
-    const std::size_t before = to.size();
-    std::size_t seen = 0;
-    const std::unique_ptr<DIR, int (*)(DIR*)> open(::opendir((folder + "/").c_str()), ::closedir);
-    if (open == nullptr) return note_closed(folder, errno, out);
+  struct Bounded {
+    std::string folder;
+    std::size_t names = 0;  // seen in it, and in the folders in it that the pattern leads to
+    [[nodiscard]] bool crowded() const { return names > max_tenant_names; }
+  };
+  struct Component {
+    std::string part;
+    bool last;  // of the pattern
+  };
+
+  static std::vector<Match> step(std::vector<Match> matching, const Component& next) {
+    for (auto& folder : matching) folder.path.append("/").append(next.part);
+    return matching;
+  }
+
+  static std::vector<Match> list_all(const std::vector<Match>& matching, const Component& next,
+                                     std::vector<Bounded>& roots, Globbed& out) {
+    std::vector<Match> to;
+    for (const auto& folder : matching) {
+      Bounded* root = folder.root < roots.size() ? &roots[folder.root] : nullptr;
+      if (root != nullptr && root->crowded()) continue;
+      list_matching(folder, next, root, to, out);
+      if (root == nullptr || !root->crowded()) continue;
+      std::erase_if(to, [&](const Match& one) { return one.root == folder.root; });
+      const char* where = root->folder == folder.path ? " names in it" : " names in it and its folders";
+      out.closed.push_back({root->folder, "there are more than " + std::to_string(max_tenant_names) + where, true});
+    }
+    return to;
+  }
+
+  static void list_matching(const Match& folder, const Component& next, Bounded* root, std::vector<Match>& to,
+                            Globbed& out) {
+    const bool files_only = next.last && next.part.ends_with('*');
+    const std::unique_ptr<DIR, int (*)(DIR*)> open(::opendir((folder.path + "/").c_str()), ::closedir);
+    if (open == nullptr) return note_closed(folder.path, errno, out);
     errno = 0;
     while (const dirent* entry = ::readdir(open.get())) {
-      if (++seen > what.most) {
-        to.resize(before);
-        out.closed.push_back({folder, "there are more than " + std::to_string(what.most) + " names in it", true});
-        return;
-      }
-      if (::fnmatch(part.c_str(), entry->d_name, FNM_PERIOD) != 0) continue;
-      auto path = folder + "/" + entry->d_name;
+      const std::string_view name = entry->d_name;
+      if (name == "." || name == "..") continue;
+      if (root != nullptr && ++root->names > max_tenant_names) return;
+      if (::fnmatch(next.part.c_str(), entry->d_name, FNM_PERIOD) != 0) continue;
+      auto path = folder.path + "/" + entry->d_name;
       std::error_code error;
-      if (!files_only || entry->d_type == DT_REG || !fs::is_directory(path, error)) to.push_back(std::move(path));
+      if (!files_only || entry->d_type == DT_REG || !fs::is_directory(path, error)) {
+        to.push_back({std::move(path), folder.root});
+      }
       errno = 0;
     }
-    if (errno != 0) note_closed(folder, errno, out);
+    if (errno != 0) note_closed(folder.path, errno, out);
+  }
+
+  static bool is_there(const std::string& path, Globbed& out) {
+    struct stat info {};
+    if (::lstat(path.c_str(), &info) == 0) return true;
+    note_closed(path.substr(0, path.rfind('/')), errno, out);
+    return false;
   }
 
   static void note_closed(const std::string& folder, int error, Globbed& out) {

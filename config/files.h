@@ -42,6 +42,8 @@ struct Globbed {
   };
   std::vector<std::string> paths;  // sorted by name
   std::vector<Closed> closed;      // folders that are there and cannot be looked into: what they hold is not known
+  std::vector<std::string>
+      folders;  // to watch: those whose names the pattern's wildcards stand for, and what is in them
 };
 
 // Why a file that is held cannot be read.
@@ -67,12 +69,12 @@ class Files {
   // Whether the path exists (a dangling link does not).
   virtual bool exists(const std::string& path) = 0;
   // What matches; names that begin with a dot are passed over, and folders where the pattern ends in '*': under a name
-  // like x.yaml a file was meant, and reading it says what is wrong. Nothing matches: empty. Of folders that stand for
-  // the pattern's component `bounded`, counted from 1, or a later one, those with more than max_tenant_names are not
-  // looked through.
+  // like x.yaml a file was meant, and reading it says what is wrong. Nothing matches: empty. `bounded`: a component of
+  // the pattern, counted from 1. Where the first wildcard behind it begins, a folder with more than max_tenant_names in
+  // all that the pattern leads through is not looked through.
   virtual Globbed glob(const std::string& pattern, std::size_t bounded = SIZE_MAX) = 0;
-  // The folders to watch for this path or pattern: those that exist on the way to what it names, and those of the
-  // targets of links.
+  // The folders to watch for this path: those that exist on the way to what it names, and those of the targets of
+  // links.
   virtual std::vector<std::string> folders(const std::string& path) = 0;
 
   // With more than `most` names in it: an error.
@@ -92,7 +94,7 @@ class Files {
   std::set<std::string> held_;
 };
 
-constexpr std::size_t max_tenant_names = 4096;  // in one folder of a tenant: twice its pairs, and as much again
+constexpr std::size_t max_tenant_names = 4096;  // in a folder of a tenant: twice its pairs, and as much again
 constexpr std::size_t max_file_size = 64UL * 1024 * 1024;
 
 std::shared_ptr<Files> disk_files();

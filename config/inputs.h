@@ -33,7 +33,6 @@ class Inputs {
     if (!paths_.insert(path).second) return;
     watch_folders(path);
   }
-  // Of a path or a pattern.
   void watch_folders(const std::string& path) {
     for (auto& folder : files_.folders(path)) folders_.insert(std::move(folder));
   }

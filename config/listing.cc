@@ -24,9 +24,9 @@ class Lister {
   }
 
   void add(const IncludeEntry& include) {
-    inputs_.watch_folders(include.pattern);
     if (include.literal()) return add_named(include);
     auto found = inputs_.files().glob(include.pattern, first_of_tenant(include));
+    for (const auto& folder : found.folders) inputs_.watch_folders(folder + "/.");
     for (const auto& closed : found.closed) {
       closed.crowded ? add_crowded(closed, include, found.paths) : add_closed(closed, include, found.paths);
     }
@@ -133,6 +133,7 @@ class Lister {
   }
 
   void add_named(const IncludeEntry& include) {
+    inputs_.watch_folders(include.pattern);
     const bool missing = seen_.count(include.pattern) == 0 && !inputs_.files().exists(include.pattern);
     if (missing) {
       problems_.error(include.place, "included file " + quote(include.text) + " does not exist");

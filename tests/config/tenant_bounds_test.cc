@@ -366,5 +366,32 @@ TEST_F(TenantsTest, AFolderWithVeryManyNamesIsNotReadThroughAndItsGoodFilesStay)
   EXPECT_EQ(owner(c, "y.a.example"), "a: y.a.example");
 }
 
+TEST_F(TenantsTest, FoldersInATenantsFolderCountTogether) {
+  write("edgemux.yaml", kMain + "  - { files: \"tenants.d/{tenant}/*/*.yaml\" }\n");
+  const auto app = [](std::size_t n) { return "tenants.d/a/" + std::to_string(n); };
+  const auto fill = [&](std::size_t n) {
+    folder(app(n));
+    for (std::size_t name = 0; name < max_tenant_names / 4; ++name) write(app(n) + "/" + std::to_string(name), "");
+  };
+  const std::string rest = ", passthrough: \"10.1.0.1:443\" }]\n";
+  for (std::size_t n = 0; n < 3; ++n) fill(n);
+  write(app(0) + "/x.yaml", "routes: [{ host: a.example" + rest);
+  folder("tenants.d/b/app");
+  write("tenants.d/b/app/x.yaml", "routes: [{ host: b.example, passthrough: \"10.2.0.1:443\" }]\n");
+  auto it = compiler();
+  const auto first = it->compile();
+  EXPECT_EQ(text(first), "");
+  EXPECT_THAT(first.directories, testing::Contains(path(app(2))));
+  fill(3);
+  write("tenants.d/b/app/y.yaml", "routes: [{ host: y.b.a.example, passthrough: \"10.2.0.1:443\" }]\n");
+  const auto c = it->compile();
+  EXPECT_EQ(text(c),
+            "tenants.d/a: error: there are more than 4096 names in it and its folders; no new file in it is read, and "
+            "the last good versions stay; remove what is no configuration\n");
+  EXPECT_EQ(owner(c, "a.example"), "a: a.example");
+  EXPECT_EQ(owner(c, "y.b.a.example"), "b: y.b.a.example") << "others' changes come";
+  EXPECT_THAT(c.directories, testing::Contains(path("tenants.d/a"))) << "to see when it is mended";
+}
+
 }  // namespace
 }  // namespace edgemux::config
