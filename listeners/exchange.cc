@@ -207,7 +207,7 @@ void Exchange::forward(core::RequestHead& head, std::string_view path, const rou
     silence().count() == 0 ? body_deadline_.cancel() : await_body(silence());
   }
   tries_.begin(filters, head.method, worker_.now());
-  send(request, {&client_});
+  send(request, {&client_, false, nullptr, wants_upgrade_});
   if (request_done_) feed_mirrors({}, true);  // none, if the exchange is over
 }
 
@@ -317,7 +317,7 @@ void Exchange::feed_mirrors(std::span<const char> data, bool end) {
 void Exchange::retry(bool fresh, const routing::EndpointState* avoid) {
   worker_.metrics().upstream_retries.add();
   std::vector<Field> fields;
-  send(saved_->request(fields), {&client_, fresh, avoid});
+  send(saved_->request(fields), {&client_, fresh, avoid, wants_upgrade_});
   upstream_stream_.flush();
   throttle();
 }

@@ -105,13 +105,21 @@ Result<std::shared_ptr<TlsWorker::ClientContext>> TlsWorker::client_context(cons
 }
 
 Result<std::unique_ptr<TlsStream>> TlsWorker::connect(std::unique_ptr<Stream> inner, const TlsClientPolicyPtr& policy,
-                                                      std::string_view host, std::string_view endpoint) {
+                                                      std::string_view host, std::string_view endpoint,
+                                                      std::string_view only_protocol) {
   ERR_clear_error();
   auto used = client_context(policy);
   if (!used) return tl::unexpected<Error>(used.error());
   SslPtr ssl(SSL_new((*used)->ssl.get()));
   if (!ssl) return fail("no TLS connection: " + take_library_error());
   SSL_set_connect_state(ssl.get());
+  if (!only_protocol.empty()) {
+    std::string wire(1, static_cast<char>(only_protocol.size()));
+    wire += only_protocol;
+    if (SSL_set_alpn_protos(ssl.get(), as_bytes(wire), static_cast<unsigned>(wire.size())) != 0) {
+      return fail("no TLS connection: " + take_library_error());
+    }
+  }
 
   std::string name(policy->server_name.empty() ? host : std::string_view(policy->server_name));
   const auto address = SocketAddress::parse_ip(name, 0);

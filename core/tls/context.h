@@ -62,11 +62,13 @@ class TlsWorker {
 
   // Makes the client's side of a connection to an upstream; nothing is sent before handshake(). `host` is what the
   // endpoint was written as, and counts where the policy has no server name; `endpoint` tells endpoints apart, for the
-  // sessions to be resumed. The handshake fails, with failure() saying why, unless the server's certificate is valid,
-  // carries the name and leads to somebody trusted. Which protocol was agreed on, if any, is the caller's to look at
-  // (alpn()). The error is internal, or a name that is none: the connection is gone with `inner`.
+  // sessions to be resumed; `only_protocol` is offered in place of the policy's protocols. The handshake fails, with
+  // failure() saying why, unless the server's certificate is valid, carries the name and leads to somebody trusted.
+  // Which protocol was agreed on, if any, is the caller's to look at (alpn()). The error is internal, or a name that is
+  // none: the connection is gone with `inner`.
   Result<std::unique_ptr<TlsStream>> connect(std::unique_ptr<Stream> inner, const TlsClientPolicyPtr& policy,
-                                             std::string_view host, std::string_view endpoint);
+                                             std::string_view host, std::string_view endpoint,
+                                             std::string_view only_protocol = {});
 
   // Drops contexts and pairs that nobody has used since the call before. For a slow timer (hourly). Connections keep
   // what they have.

@@ -12,14 +12,15 @@
 namespace edgemux::routing {
 
 UpstreamConnection::UpstreamConnection(UpstreamPool& pool, UpstreamContext& context,
-                                       std::shared_ptr<const EndpointSet> endpoints, std::size_t first)
+                                       std::shared_ptr<const EndpointSet> endpoints, std::size_t first, bool http1_only)
     : pool_(pool),
       context_(context),
       output_(context.blocks),
       endpoints_(std::move(endpoints)),
       deadline_([](void* self) { static_cast<UpstreamConnection*>(self)->timed_out(); }, this),
       again_(
-          context.loop, [](void* self) { static_cast<UpstreamConnection*>(self)->read(); }, this) {
+          context.loop, [](void* self) { static_cast<UpstreamConnection*>(self)->read(); }, this),
+      http1_only_(http1_only) {
   if (!endpoints_->endpoints.empty()) {
     expected_ = &endpoints_->endpoints[first];
     pool_.charge(*expected_);
@@ -143,7 +144,8 @@ void UpstreamConnection::on_connected(std::unique_ptr<core::TcpStream> stream, c
     return open();
   }
   if (context_.tls == nullptr) return unsecured(ConnectFailure::Kind::tls, "TLS is not available here");
-  auto secured = context_.tls->connect(std::move(stream_), transport.tls, endpoint.host, endpoint.text);
+  auto secured = context_.tls->connect(std::move(stream_), transport.tls, endpoint.host, endpoint.text,
+                                       http1_only_ ? "http/1.1" : "");
   if (!secured) return unsecured(ConnectFailure::Kind::tls, secured.error().message);
   tls_ = secured->get();
   stream_ = std::move(*secured);

@@ -46,8 +46,9 @@ class UpstreamConnection final : public core::Retirable,
                                  private Connector::Observer,
                                  private core::ClientCodec::Observer {
  public:
+  // `http1_only`: where TLS decides about the version, nothing else is offered.
   UpstreamConnection(UpstreamPool& pool, UpstreamContext& context, std::shared_ptr<const EndpointSet> endpoints,
-                     std::size_t first);
+                     std::size_t first, bool http1_only);
   ~UpstreamConnection() override;
 
   // Loop milliseconds when the connection stood; 0 = not yet.
@@ -159,6 +160,7 @@ class UpstreamConnection final : public core::Retirable,
   std::size_t slot_ = SIZE_MAX;                  // of its endpoint in the pool's present set; SIZE_MAX = not in it
   unsigned attempts_ = 0;
   State state_ = State::connecting;
+  const bool http1_only_;
   bool mute_ = false;          // HTTP/2: timeouts.connect went by without its SETTINGS
   bool doubted_ = false;       // see doubt()
   bool proven_ = false;        // an answer has begun on it

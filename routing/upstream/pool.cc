@@ -95,11 +95,15 @@ std::size_t UpstreamPool::slot_of(const UpstreamConnection& connection) const {
   return found == endpoints.end() ? kNoSlot : static_cast<std::size_t>(found - endpoints.begin());
 }
 
-UpstreamConnection* UpstreamPool::find_room(std::size_t turn) {
+bool UpstreamPool::suits(const UpstreamConnection& connection, const UpstreamStream& stream) {
+  return connection.lendable() && !(stream.needs_http1_ && connection.codec_->multiplexed());
+}
+
+UpstreamConnection* UpstreamPool::find_room(std::size_t turn, const UpstreamStream& stream) {
   if (turn >= slots_.size()) return nullptr;
   const auto& slot = slots_[turn];
   UpstreamConnection* one = slot.last();
-  while (one != nullptr && !one->lendable()) one = slot.before(*one);
+  while (one != nullptr && !suits(*one, stream)) one = slot.before(*one);
   return one;
 }
 
@@ -185,11 +189,12 @@ UpstreamPool::Acquired UpstreamPool::acquire(UpstreamStream& stream, const Wish&
   if (!lease_request(stream)) return overflow("limits.requests is reached");
   stream.source_ = source_of(wish);
   stream.avoid_ = wish.avoid;
+  stream.needs_http1_ = wish.upgrade && tls_decides();
   // Nobody overtakes those that wait.
   if (!waiting_.empty()) return wait_for_place(stream);
   Pick choice = pick(stream.source_, stream.avoid_);
   if (!wish.fresh) {
-    if (UpstreamConnection* connection = find_room(choice.first); connection != nullptr) {
+    if (UpstreamConnection* connection = find_room(choice.first, stream); connection != nullptr) {
       lend(*connection, stream);
       return Acquired::ready;
     }
@@ -197,12 +202,12 @@ UpstreamPool::Acquired UpstreamPool::acquire(UpstreamStream& stream, const Wish&
   if (const std::size_t first = first_choice(*choice.endpoints, choice.first, context_.loop.now());
       first != choice.first) {
     choice.first = first;
-    if (UpstreamConnection* connection = wish.fresh ? nullptr : find_room(first); connection != nullptr) {
+    if (UpstreamConnection* connection = wish.fresh ? nullptr : find_room(first, stream); connection != nullptr) {
       lend(*connection, stream);
       return Acquired::ready;
     }
   }
-  if (UpstreamConnection* connection = find_in_the_making(choice); connection != nullptr) {
+  if (UpstreamConnection* connection = find_in_the_making(choice, stream); connection != nullptr) {
     connection->expect(stream);
     return Acquired::waiting;
   }
@@ -219,7 +224,8 @@ void UpstreamPool::lend(UpstreamConnection& connection, UpstreamStream& stream) 
 }
 
 void UpstreamPool::connect(UpstreamStream& stream, Pick choice) {
-  auto made = std::make_unique<UpstreamConnection>(*this, context_, std::move(choice.endpoints), choice.first);
+  auto made = std::make_unique<UpstreamConnection>(*this, context_, std::move(choice.endpoints), choice.first,
+                                                   stream.needs_http1_);
   UpstreamConnection* connection = made.get();
   connection->leased_ = upstream_->max_connections != 0;
   connection->index_ = all_.size();
@@ -256,15 +262,15 @@ void UpstreamPool::queue(const Waiting& one) {
   serve_.request();
 }
 
-UpstreamConnection* UpstreamPool::find_in_the_making(const Pick& choice) const {
+UpstreamConnection* UpstreamPool::find_in_the_making(const Pick& choice, const UpstreamStream& stream) const {
   const UpstreamTransport& transport = upstream_->transport;
-  const bool may_share = transport.version == HttpVersion::http2 ||
-                         (transport.version == HttpVersion::automatic && transport.tls != nullptr);
+  const bool may_share = transport.version == HttpVersion::http2 || (tls_decides() && !stream.needs_http1_);
   if (!may_share || transport.proxy_protocol != core::ProxyVersion::off) return nullptr;
   if (choice.first >= choice.endpoints->endpoints.size()) return nullptr;
   const core::SocketAddress& address = choice.endpoints->endpoints[choice.first].address;
   for (const auto& connection : all_) {
-    if (!connection->in_the_making() || connection->waiting_.size() >= kMostWaiting) continue;
+    if (!connection->in_the_making() || connection->http1_only_ || connection->waiting_.size() >= kMostWaiting)
+      continue;
     // It may go on to others of the endpoints that it knows: those have to be today's.
     if (connection->endpoints_ != choice.endpoints && connection->state_ != UpstreamConnection::State::open) continue;
     if (const Endpoint* aim = connection->aim(); aim != nullptr && aim->address == address) return connection.get();
@@ -276,7 +282,7 @@ void UpstreamPool::move_on(UpstreamStream& stream) {
   auto& others = stream.connection_->waiting_;
   others.erase(std::find(others.begin(), others.end(), &stream));
   Pick choice = pick(stream.source_, stream.avoid_);
-  if (UpstreamConnection* connection = find_in_the_making(choice); connection != nullptr) {
+  if (UpstreamConnection* connection = find_in_the_making(choice, stream); connection != nullptr) {
     return connection->expect(stream);
   }
   if (lease()) return connect(stream, std::move(choice));
@@ -317,13 +323,13 @@ void UpstreamPool::serve_waiting() {
     }
     refresh();
     const std::size_t turn = balancer_.pick(first.stream->source_, first.stream->avoid_);
-    UpstreamConnection* connection = find_room(turn);
+    UpstreamConnection* connection = find_room(turn, *first.stream);
     if (connection == nullptr && lease()) {
       stop_waiting(*first.stream);
       connect(*first.stream, {endpoints_, turn});
       continue;
     }
-    // At the limit any connection will do.
+    // At the limit any connection will do, and over a shared one an Upgrade is ignored: all the others wait behind it.
     if (connection == nullptr) {
       connection = room_.last();
       while (connection != nullptr && !connection->lendable()) connection = room_.before(*connection);

@@ -34,6 +34,7 @@ class UpstreamPool final : private PlaceBoard::Member {
     const core::SocketAddress* client = nullptr;  // for source_hash
     bool fresh = false;                           // only on a connection that is made for it
     const EndpointState* avoid = nullptr;         // it has just failed
+    bool upgrade = false;                         // where TLS decides, on a connection that speaks HTTP/1.1
   };
   // See stream.h. Of `limit` limit_reason() says which one.
   Acquired acquire(UpstreamStream& stream, const Wish& wish);
@@ -94,11 +95,15 @@ class UpstreamPool final : private PlaceBoard::Member {
   [[nodiscard]] std::size_t slot_of(const UpstreamConnection& connection) const;
   static constexpr std::size_t kMostWaiting = 100;  // requests for one connection in the making
   // A connection to that endpoint which is being made and may turn out to be shared.
-  UpstreamConnection* find_in_the_making(const Pick& choice) const;
+  UpstreamConnection* find_in_the_making(const Pick& choice, const UpstreamStream& stream) const;
   // It waited for a connection that has no room for it: it gets one of its own.
   void move_on(UpstreamStream& stream);
-  // A connection with room to the endpoint whose turn it is.
-  UpstreamConnection* find_room(std::size_t turn);
+  [[nodiscard]] bool tls_decides() const {
+    return upstream_->transport.version == HttpVersion::automatic && upstream_->transport.tls != nullptr;
+  }
+  [[nodiscard]] static bool suits(const UpstreamConnection& connection, const UpstreamStream& stream);
+  // A connection with room for the stream, to the endpoint whose turn it is.
+  UpstreamConnection* find_room(std::size_t turn, const UpstreamStream& stream);
   // A new set of endpoints: connections find their places in it; those that idle and have none are closed.
   void sort_anew();
   void list(UpstreamConnection& connection);

@@ -191,9 +191,10 @@ class UpstreamStream {
   bool awaiting_ = false;  // the request is complete
   bool answered_ = false;  // the final head has come
   bool reused_ = false;
-  bool complete_ = false;  // the answer is
-  bool touched_ = false;   // got something in this event
-  bool counted_ = false;   // in UpstreamRuntime::requests
+  bool complete_ = false;     // the answer is
+  bool touched_ = false;      // got something in this event
+  bool counted_ = false;      // in UpstreamRuntime::requests
+  bool needs_http1_ = false;  // see UpstreamPool::Wish::upgrade
 };
 
 }  // namespace edgemux::routing

@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 from support.frames import (
     ACK, END_HEADERS, END_STREAM, HEADERS, HEADERS_200, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE, Listening, answer, frame, http2_upstream, take,
+    websocket_upstream,
 )
 from support.load import Load
 from support.ports import free_port
@@ -50,6 +51,29 @@ def test_a_websocket_on_a_connection_that_was_just_closed_is_asked_again(site):
     assert site.ask("/once").status == 200
     assert switch(site) == 101
     assert [seen.connection for seen in site.origin.requests] == [1, 1, 2]
+
+
+@pytest.mark.parametrize("first", ["page", "socket"])
+def test_a_websocket_goes_over_http1_where_the_server_speaks_both(site, closing, authority, first):
+    """`auto`: pages share a connection over HTTP/2, and a WebSocket gets one that offers HTTP/1.1 alone."""
+    context = authority.server_context(authority.issue("app.example.com"))
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    page = http2_upstream(lambda sock, stream, _: sock.sendall(answer(stream, b"page")))
+    socket_ = websocket_upstream(lambda sock: sock.sendall(sock.recv(100)))
+    spoken = []
+
+    def serve(sock):
+        sock = context.wrap_socket(sock, server_side=True)
+        spoken.append(sock.selected_alpn_protocol())
+        (page if spoken[-1] == "h2" else socket_)(sock)
+
+    upstream = closing(Listening(free_port(), serve))
+    start(site, app(upstream, protocol="auto", tls={"ca": str(authority.path), "server_name": "app.example.com"}))
+    asked = [lambda: site.ask("/").status == 200, lambda: switch(site) == 101]
+    for ask in asked if first == "page" else asked[::-1]:
+        assert ask()
+    assert switch(site) == 101 and site.ask("/").body == b"page"
+    assert sorted(spoken) == ["h2", "http/1.1", "http/1.1"]
 
 
 @pytest.mark.parametrize("end", ["reset", "stall"])
