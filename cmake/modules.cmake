@@ -42,7 +42,7 @@ function(edgemux_link target)
   endforeach()
 endfunction()
 
-# The release and sanitizer presets compile the files of a folder together, eight at a time (CMAKE_UNITY_BUILD): most of a
+# The release and sanitizer presets compile the files of a folder together, eight or sixteen at a time (CMAKE_UNITY_BUILD): most of a
 # compile is headers. So names in anonymous namespaces differ within a folder, but for files that stand alone.
 set(EDGEMUX_ALONE config/schema.cc)
 
