@@ -86,6 +86,24 @@ def test_explain_asks_the_running_process(edge, origin):
     assert result == {"action": "refuse", "status": 404, "reason": "unknown_host", "listener": "http"}
 
 
+def test_explain_ends_as_a_request_does_where_no_endpoint_is_there(edge):
+    upstream = {"endpoints": ["no-such-name.invalid:80"]}
+    edge.start(routes=[{"host": "a.example", "on_http": "serve", "rules": [{"path": "/", "upstream": upstream}]}])
+
+    def explained():
+        code, out, err = edgemux("explain", "-c", edge.path, "--running", "--listener", "http", "--format", "json",
+                                 "http://a.example/")
+        assert code == 0, err
+        return json.loads(out)
+
+    def end():
+        result = explained()["result"]
+        return result["action"], result.get("status"), result.get("reason")
+
+    until(lambda: end() == ("refuse", 503, "no_endpoint"), lambda: f"nothing is forwarded; it is {explained()}")
+    until(lambda: "no-such-name.invalid" in explained()["summary"].split(": ", 2)[2], lambda: explained()["summary"])
+
+
 def test_explain_says_why_nobody_answers(tmp_path):
     path = tmp_path / "edgemux.yaml"
     path.write_text(MAIN + f"admin: {{ bind: 'unix:{tmp_path}/no.sock' }}\n")
