@@ -84,14 +84,25 @@ class Explainer {
 
   const routing::Listener* find_listener() {
     const auto& listeners = view_.snapshot.listeners;
-    const auto wanted = question_.tls ? Protocol::tls : Protocol::http;
+    const auto asked = question_.tls ? Protocol::tls : Protocol::http;
     const char* word = question_.tls ? "tls" : "http";
     auto& found = step("listener", "");
+    const auto on_port = [&](const routing::ListenerSpec& spec) {
+      return std::any_of(spec.binds.begin(), spec.binds.end(),
+                         [&](const auto& bind) { return bind.address.port() == question_.port; });
+    };
+    const bool spoken = std::any_of(listeners.begin(), listeners.end(), [&](const auto& listener) {
+      return listener->spec.protocol == asked && on_port(listener->spec);
+    });
+    const bool passed_on = std::any_of(listeners.begin(), listeners.end(), [&](const auto& listener) {
+      return listener->spec.protocol == Protocol::tcp && on_port(listener->spec);
+    });
+    // A tcp listener takes whatever is spoken.
+    const auto wanted = !spoken && passed_on ? Protocol::tcp : asked;
     const routing::Listener* chosen = nullptr;
     for (const auto& listener : listeners) {
       const auto& spec = listener->spec;
-      const bool port = std::any_of(spec.binds.begin(), spec.binds.end(),
-                                    [&](const auto& bind) { return bind.address.port() == question_.port; });
+      const bool port = on_port(spec);
       const bool fits = question_.listener.empty() ? spec.protocol == wanted && port : spec.name == question_.listener;
       if (fits && chosen == nullptr) {
         chosen = listener.get();
@@ -119,7 +130,7 @@ class Explainer {
     found.text = chosen->spec.name + ": " + std::string(routing::protocol_name(chosen->spec.protocol)) + " on " +
                  binds_of(*chosen);
     found.at = chosen->spec.origin;
-    if (chosen->spec.protocol != wanted && chosen->spec.protocol != Protocol::tcp) {
+    if (chosen->spec.protocol != asked && chosen->spec.protocol != Protocol::tcp) {
       found.text += question_.tls ? ", asked with TLS" : ", asked without TLS";
       end("none", "the listener '" + chosen->spec.name + "' does not speak " + (question_.tls ? "TLS" : "plain HTTP"));
       return nullptr;
@@ -144,10 +155,18 @@ class Explainer {
       add_candidate(found, candidates[i], i == 0 ? nullptr : &candidates.front());
     }
     if (route == nullptr) {
-      found.text = candidates.empty() ? "nobody owns '" + std::string(name) + "' on this listener"
-                                      : "'" + candidates.front().name +
-                                            "' is owned, but not attached to this listener; "
-                                            "it never falls to another's wildcard";
+      if (candidates.empty()) {
+        found.text = "nobody owns '" + std::string(name) + "' on this listener";
+      } else if (const auto* claim = view_.snapshot.claims->find(candidates.front().name);
+                 claim != nullptr && candidates.front().stand_in) {
+        found.text = "'" + candidates.front().name + "' is claimed by tenant " + claim->tenant->name +
+                     ", which has no route for it; it never falls to another's wildcard";
+        found.at = claim->origin;
+        out_.tenant = claim->tenant->name;
+      } else {
+        found.text = "'" + candidates.front().name +
+                     "' is owned, but not attached to this listener; it never falls to another's wildcard";
+      }
       if (candidates.empty()) add_other_listeners(found, name);
       add_set_aside();
       return nullptr;
@@ -202,8 +221,8 @@ class Explainer {
     if (route.origin.file == nullptr) return;
     const auto broken =
         std::find_if(view_.diagnostics.begin(), view_.diagnostics.end(), [&](const config::Diagnostic& diagnostic) {
-          return diagnostic.severity == config::Severity::error && diagnostic.origin.file != nullptr &&
-                 *diagnostic.origin.file == *route.origin.file &&
+          return diagnostic.severity == config::Severity::error && !diagnostic.flaw &&
+                 diagnostic.origin.file != nullptr && *diagnostic.origin.file == *route.origin.file &&
                  std::find(view_.set_aside.begin(), view_.set_aside.end(), *route.origin.file) != view_.set_aside.end();
         });
     if (broken == view_.diagnostics.end()) return;
@@ -239,14 +258,20 @@ class Explainer {
     return admits;
   }
 
+  // False: no endpoint of it can be used.
+  bool reaches(const routing::Upstream& upstream) {
+    out_.upstream = upstream.name;
+    const auto why = add_upstream(out_, upstream, view_.running);
+    if (!why.empty()) close(CloseReason::no_endpoint, "upstream " + upstream.name + ": " + why);
+    return why.empty();
+  }
+
   // ---- plain TCP ----
 
   void tcp() {
     const auto& upstream = *listener_->upstream;
     step("tcp", "every connection goes to one upstream; nothing is looked at", listener_->spec.origin);
-    out_.upstream = upstream.name;
-    add_upstream(out_, upstream, view_.running);
-    end("passthrough", "passed through to upstream " + upstream.name);
+    if (reaches(upstream)) end("passthrough", "passed through to upstream " + upstream.name);
   }
 
   // ---- TLS ----
@@ -293,8 +318,7 @@ class Explainer {
     } else if (!handshake(route, *terminate->tls)) {
       return;
     }
-    out_.upstream = upstream.name;
-    add_upstream(out_, upstream, view_.running);
+    if (!reaches(upstream)) return;
     if (terminate == nullptr) return end("passthrough", "passed through to upstream " + upstream.name);
     end("terminate", "TLS ends here, the bytes inside go as they are to upstream " + upstream.name);
   }
@@ -454,7 +478,8 @@ class Explainer {
     const auto& solver = *(*answer.route)->acme_solver;
     step("solver", "the host's acme_solver gets it, path and Host untouched", (*answer.route)->solver_origin);
     out_.upstream = solver.name;
-    add_upstream(out_, solver, view_.running);
+    const auto why = add_upstream(out_, solver, view_.running);
+    if (!why.empty()) return refuse(503, CloseReason::no_endpoint, "the solver " + solver.name + ": " + why);
     end("challenge", "forwarded to the solver " + solver.name);
   }
 

@@ -151,6 +151,13 @@ void explain_filters(Explanation& out, const Rule& rule, const ActionView& view)
   }
 }
 
+void refuse(Explanation& out, int status, listeners::CloseReason reason, std::string summary) {
+  out.action = "refuse";
+  out.status = status;
+  out.reason = listeners::close_reason_name(reason);
+  out.summary = std::to_string(status) + ": " + std::move(summary);
+}
+
 void explain_split(Explanation& out, const Rule& rule, const routing::Split& split, const ActionView& view) {
   std::uint64_t sum = 0;
   std::uint64_t sent = 0;  // of it, to upstreams that there are
@@ -177,15 +184,18 @@ void explain_split(Explanation& out, const Rule& rule, const routing::Split& spl
     say("of answers from ", part.headers->response);
   }
   if (sent == 0) {
-    out.action = "refuse";
-    out.status = 500;
-    out.reason = listeners::close_reason_name(listeners::CloseReason::no_upstream);
-    out.summary = sum == 0 ? "500: every weight of this rule's split is 0"
-                           : "500: no upstream of this rule's split with a weight is defined";
-    return;
+    return refuse(out, 500, listeners::CloseReason::no_upstream,
+                  sum == 0 ? "every weight of this rule's split is 0"
+                           : "no upstream of this rule's split with a weight is defined");
   }
+  std::uint64_t unreachable = 0;  // of `sent`
   for (const auto& part : split.parts) {
-    if (part.upstream != nullptr && !part.upstream->missing) add_upstream(out, *part.upstream, view.running);
+    if (part.upstream == nullptr || part.upstream->missing) continue;
+    if (!add_upstream(out, *part.upstream, view.running).empty()) unreachable += part.weight;
+  }
+  if (unreachable == sum) {
+    return refuse(out, 503, listeners::CloseReason::no_endpoint,
+                  "no upstream of this rule's split with a weight has an endpoint that can be used");
   }
   out.action = "split";
   out.summary = "split: " + text;
@@ -241,14 +251,12 @@ void explain_action(Explanation& out, const Rule& rule, const ActionView& view) 
   if (const auto* forward = std::get_if<routing::Forward>(&rule.action)) {
     out.action = "forward";
     if (forward->upstream == nullptr || forward->upstream->missing) {
-      out.action = "refuse";
-      out.status = 500;
-      out.reason = listeners::close_reason_name(listeners::CloseReason::no_upstream);
-      out.summary = "500: the rule's upstream is not defined";
-      return;
+      return refuse(out, 500, listeners::CloseReason::no_upstream, "the rule's upstream is not defined");
     }
     out.upstream = forward->upstream->name;
-    add_upstream(out, *forward->upstream, view.running);
+    if (const auto why = add_upstream(out, *forward->upstream, view.running); !why.empty()) {
+      return refuse(out, 503, listeners::CloseReason::no_endpoint, "upstream " + out.upstream + ": " + why);
+    }
     out.summary = "forwarded to upstream " + out.upstream;
     return;
   }
@@ -283,9 +291,41 @@ routing::Origin place_of(const routing::Endpoint& endpoint, const routing::Upstr
   return spec == upstream.endpoints.end() ? upstream.origin : place_of(*spec, upstream);
 }
 
+// Null: it may be dialled, as far as is known before it is resolved.
+const char* refusal(const routing::EndpointSpec& endpoint, const routing::Upstream& upstream) {
+  return endpoint.address && upstream.tenant != nullptr ? upstream.tenant->refuses(*endpoint.address) : nullptr;
+}
+
+constexpr const char* kNone = "it has no endpoint";
+constexpr const char* kAllDrained = "every endpoint has weight 0";
+
+std::string why_none(const routing::Upstream& upstream) {
+  const auto& all = upstream.endpoints;
+  if (all.empty()) return kNone;
+  if (std::all_of(all.begin(), all.end(), [](const auto& one) { return one.weight == 0; })) return kAllDrained;
+  for (const auto& endpoint : all) {
+    if (endpoint.weight != 0 && refusal(endpoint, upstream) == nullptr) return {};
+  }
+  const auto& first = *std::find_if(all.begin(), all.end(), [](const auto& one) { return one.weight != 0; });
+  return "tenant " + upstream.tenant->name + " may not use endpoint " + first.text + ", which " +
+         refusal(first, upstream);
+}
+
+// As the balancer chooses.
+std::string why_none(const routing::EndpointSet& set, const routing::Upstream& upstream) {
+  const auto& all = set.endpoints;
+  if (all.empty()) return set.problem.empty() ? kNone : set.problem;
+  if (std::all_of(all.begin(), all.end(), [](const auto& one) { return one.weight == 0; })) return kAllDrained;
+  const bool any = upstream.balance.panic_threshold != 0 || std::any_of(all.begin(), all.end(), [](const auto& one) {
+                     return one.weight != 0 && (one.state == nullptr || one.state->usable());
+                   });
+  return any ? "" : "no endpoint is healthy";
+}
+
 }  // namespace
 
-void add_upstream(Explanation& out, const routing::Upstream& upstream, bool running) {
+std::string add_upstream(Explanation& out, const routing::Upstream& upstream, bool running) {
+  std::string none;
   Explanation::Step step;
   step.topic = "upstream";
   step.text = upstream.name;
@@ -296,10 +336,15 @@ void add_upstream(Explanation& out, const routing::Upstream& upstream, bool runn
       std::string text = "endpoint " + endpoint.text;
       if (upstream.endpoints.size() > 1 && endpoint.weight != 1) text += ", weight " + std::to_string(endpoint.weight);
       if (!endpoint.address) text += ", resolved when edgemux runs";
+      if (const char* why = refusal(endpoint, upstream)) {
+        text += std::string(", which ") + why + ": tenant " + upstream.tenant->name + " may not use it";
+      }
       step.candidates.push_back({std::move(text), place_of(endpoint, upstream), false});
     }
+    none = why_none(upstream);
   } else {
     const auto set = upstream.state->published();
+    none = why_none(*set, upstream);
     if (!set->problem.empty()) step.text += "; " + set->problem;
     for (const auto& endpoint : set->endpoints) {
       if (step.candidates.size() == kMaxEndpoints) break;
@@ -310,6 +355,7 @@ void add_upstream(Explanation& out, const routing::Upstream& upstream, bool runn
   }
   if (step.candidates.empty()) step.text += "; without endpoints (503)";
   out.steps.push_back(std::move(step));
+  return none;
 }
 
 std::string joined(const std::vector<std::string>& words) {

@@ -20,8 +20,8 @@ struct ActionView {
 bool is_preflight(const routing::Rule& rule, const routing::RequestFacts& request);
 void explain_action(Explanation& out, const routing::Rule& rule, const ActionView& view);
 
-// A step for an upstream and its endpoints.
-void add_upstream(Explanation& out, const routing::Upstream& upstream, bool running);
+// A step for an upstream and its endpoints. Why none of them can be used, or empty.
+std::string add_upstream(Explanation& out, const routing::Upstream& upstream, bool running);
 
 // "a, b, c"
 std::string joined(const std::vector<std::string>& words);

@@ -33,6 +33,7 @@ std::string place(const routing::Origin& at) { return at.file == nullptr ? "" : 
 
 std::string describe(const Difference::Host& host) {
   return host.kind + (host.upstream.empty() ? "" : " to " + host.upstream) +
+         (host.wildcard.empty() ? "" : " by " + host.wildcard) +
          (host.tenant.empty() ? "" : ", tenant " + host.tenant) + ", on " + host.listeners + "  (" + place(host.at) +
          ")";
 }
@@ -53,8 +54,8 @@ void print_text(const Difference& d, std::ostream& out) {
   for (const auto& host : d.appear) out << "+ " << host.name << ": " << describe(host) << "\n";
   for (const auto& host : d.vanish) out << "- " << host.name << ": " << describe(host) << "\n";
   for (const auto& change : d.change) {
-    out << "~ " << change.name << ": " << change.what << " " << shown(change.before) << " -> " << shown(change.after)
-        << places(change) << "\n";
+    out << "~ " << change.name << (change.listeners.empty() ? "" : " on " + change.listeners) << ": " << change.what
+        << " " << shown(change.before) << " -> " << shown(change.after) << places(change) << "\n";
   }
   if (d.none()) {
     out << "no host and no listener differs\n";
@@ -78,21 +79,33 @@ Json json_of(const std::vector<Difference::Host>& hosts) {
                    {"tenant", host.tenant},
                    {"kind", host.kind},
                    {"upstream", host.upstream},
+                   {"wildcard", host.wildcard},
                    {"at", json_of(host.at)}});
   }
   return out;
 }
 
-Json json_of(const std::vector<Difference::Change>& changes, const char* key) {
+Json json_of(const Difference::Change& change, const char* key) {
+  return {{key, change.name},
+          {"what", change.what},
+          {"before", change.before},
+          {"after", change.after},
+          {"at_before", json_of(change.at_before)},
+          {"at_after", json_of(change.at_after)}};
+}
+
+Json json_of_hosts(const std::vector<Difference::Change>& changes) {
   Json out = Json::array();
   for (const auto& change : changes) {
-    out.push_back({{key, change.name},
-                   {"what", change.what},
-                   {"before", change.before},
-                   {"after", change.after},
-                   {"at_before", json_of(change.at_before)},
-                   {"at_after", json_of(change.at_after)}});
+    out.push_back(json_of(change, "host"));
+    out.back()["listeners"] = change.listeners;
   }
+  return out;
+}
+
+Json json_of_listeners(const std::vector<Difference::Change>& changes) {
+  Json out = Json::array();
+  for (const auto& change : changes) out.push_back(json_of(change, "listener"));
   return out;
 }
 
@@ -107,8 +120,8 @@ int diff(const DiffOptions& options, std::ostream& out, std::ostream& err) {
     const Json whole{{"same", d.none()},
                      {"appear", json_of(d.appear)},
                      {"vanish", json_of(d.vanish)},
-                     {"change", json_of(d.change, "host")},
-                     {"listeners", json_of(d.listeners, "listener")}};
+                     {"change", json_of_hosts(d.change)},
+                     {"listeners", json_of_listeners(d.listeners)}};
     out << whole.dump(2, ' ', false, Json::error_handler_t::replace) << "\n";
   } else {
     print_text(d, out);

@@ -59,6 +59,7 @@ int explain(const ExplainOptions& options, std::ostream& out, std::ostream& err)
     err << "edgemux explain: there is no listener '" << question->listener << "'\n";
     return 2;
   }
+  compiled.snapshot->judge_by_its_listeners();  // as if it were in force
   const auto explanation =
       admin::explain({*compiled.snapshot, compiled.diagnostics, compiled.set_aside_named}, *question);
   out << (options.json ? admin::to_json(explanation) : admin::to_text(explanation));

@@ -275,6 +275,7 @@ Compiled Compiler::State::compile_all() {
   if (readable) {
     last_good_.set_directory(state_dir(*main.current->settings));
     general_.listing = list(*main.current->settings, listed, problems);
+    for (const auto& one : general_.listing.reminders) problems.warning(one.place, one.message, one.hint);
   }
   Parsing parsing;
   take(general_.listing, parsing);

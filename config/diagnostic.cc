@@ -126,11 +126,29 @@ std::string did_you_mean(std::string_view word, const std::vector<std::string_vi
   return "did you mean '" + std::string(found) + "'?";
 }
 
-void Problems::add(Severity severity, Place place, std::string message, std::string hint) {
+std::string Problems::uses_of(Place place) const {
+  constexpr std::size_t most = 3;
+  std::size_t found = 0;
+  std::string out;
+  for (const Alias& alias : aliases_) {
+    if (place <= alias.begin || alias.end < place || ++found > most) continue;
+    out += (out.empty() ? " (used at " : ", ") + std::to_string(alias.at.line) + ":" + std::to_string(alias.at.column);
+  }
+  if (found > most) out += " and " + std::to_string(found - most) + " more";
+  return out.empty() ? out : out + ", too)";
+}
+
+bool Problems::add(Severity severity, Place place, std::string message, std::string hint) {
   if (severity == Severity::error) ++errors_;
+  message += uses_of(place);
+  const bool again = std::any_of(diagnostics_.begin(), diagnostics_.end(), [&](const Diagnostic& one) {
+    return place.line != 0 && one.origin.line == place.line && one.origin.column == place.column &&
+           one.severity == severity && one.message == message && one.hint == hint;
+  });
+  if (again) return false;
   if (diagnostics_.size() >= max_reported) {
     if (severity == Severity::error) ++unreported_;
-    return;
+    return false;
   }
   Diagnostic d;
   d.severity = severity;
@@ -139,6 +157,7 @@ void Problems::add(Severity severity, Place place, std::string message, std::str
   d.hint = std::move(hint);
   if (bytes_ != nullptr && place.line != 0) d.show(line_of(*bytes_, place.line));
   diagnostics_.push_back(std::move(d));
+  return true;
 }
 
 bool Problems::sound_between(Place from, Place to) const {

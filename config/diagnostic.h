@@ -28,6 +28,7 @@ struct Diagnostic {
   std::size_t source_column{};  // in that, from 1
   std::string tenant = {};      // whose file it is in; empty = the platform's
   std::size_t rest = 0;  // of its file, that it stands for and that are not listed; then it is the file's last one
+  bool flaw = false;     // an error that costs its own part only: no file is set aside for it
 
   friend bool operator==(const Diagnostic&, const Diagnostic&) = default;
 

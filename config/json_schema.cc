@@ -33,18 +33,20 @@ Json words_of(const Type& type) {
   return {{"enum", std::move(words)}};
 }
 
-std::string pattern_of(Kind kind) {
-  switch (kind) {
+// Of a quantity that is written as a text. That it is more than 0 can be told; other bounds cannot.
+std::string pattern_of(const Type& type) {
+  const std::string digits = type.min > 0 ? "0*[1-9][0-9]*" : "[0-9]+";
+  switch (type.kind) {
     case Kind::number:
-      return "^[0-9]+$";
+      return "^" + digits + "$";
     case Kind::duration:
-      return "^([0-9]+ ?(ms|s|m|h)|0)$";
+      return "^(" + digits + " ?(ms|s|m|h)" + (type.min > 0 ? "" : "|0") + ")$";
     case Kind::decimal:
       return R"(^[0-9]+(\.[0-9]{1,3})?$)";
     case Kind::percent:
-      return "^(100|[0-9]{1,2})%$";
+      return "^0*(100|[0-9]{1,2}) ?%$";
     default:
-      return "^[0-9]+ ?(B|KiB|MiB|GiB)?$";
+      return "^" + digits + " ?(B|KiB|MiB|GiB)?$";
   }
 }
 
@@ -83,7 +85,7 @@ class Writer {
     }
   }
 
-  [[nodiscard]] bool hidden(const Field& field) const { return include_ && field.main_only; }
+  [[nodiscard]] bool hidden(const Field& field) const { return include_ ? field.main_only : field.include_only; }
 
   Json value(const Type& type) {
     if (const auto found = names_.find(&type); found != names_.end()) return {{"$ref", "#/$defs/" + found->second}};
@@ -134,7 +136,7 @@ class Writer {
     } else if (type.kind == Kind::duration && type.min == 0) {
       choices.push_back({{"const", 0}});
     }
-    choices.push_back({{"type", "string"}, {"pattern", pattern_of(type.kind)}});
+    choices.push_back({{"type", "string"}, {"pattern", pattern_of(type)}});
     if (!type.words.empty()) choices.push_back(words_of(type));
     return {{"anyOf", std::move(choices)}};
   }

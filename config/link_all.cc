@@ -76,7 +76,10 @@ std::shared_ptr<routing::Snapshot> Compiler::State::link(const Settings& setting
   } else {
     assembly.build(*snapshot);
   }
-  if (main().current->spec.routes.empty() && snapshot->host_count == 0) {
+  const bool knows_hosts =
+      std::any_of(settings.listeners.begin(), settings.listeners.end(),
+                  [](const routing::ListenerSpec& spec) { return spec.protocol != routing::Protocol::tcp; });
+  if (knows_hosts && main().current->spec.routes.empty() && snapshot->host_count == 0) {
     problems.warning({}, "there are no routes: every host is unknown");
   }
   fill(settings, *snapshot);

@@ -17,7 +17,7 @@ class Lister {
  public:
   Lister(const Settings& settings, const std::string& main_path, const ListingHooks& hooks, Inputs& inputs,
          Problems& problems)
-      : hooks_(hooks), inputs_(inputs), problems_(problems) {
+      : hooks_(hooks), inputs_(inputs), problems_(problems), sound_(settings.sound.includes) {
     for (const auto& tenant : settings.tenants) tenants_.insert(tenant.name.text);
     seen_.emplace(main_path, main_file);
     out_.folders.add(main_path.substr(0, main_path.rfind('/')), "");
@@ -30,6 +30,7 @@ class Lister {
     for (const auto& closed : found.closed) {
       closed.crowded ? add_crowded(closed, include, found.paths) : add_closed(closed, include, found.paths);
     }
+    if (sound_ && found.paths.empty() && found.closed.empty()) remind_of_nothing(include);
     std::sort(found.paths.begin(), found.paths.end());
     for (const auto& path : found.paths) take(resolve_path(path, path), include);
   }
@@ -65,6 +66,29 @@ class Lister {
     for (auto& path : hooks_.kept(folder)) {
       if (::fnmatch(include.pattern.c_str(), path.c_str(), FNM_PATHNAME | FNM_PERIOD) == 0) paths.push_back(path);
     }
+  }
+
+  // A folder that is not mounted, or a slip of the pen.
+  void remind_of_nothing(const IncludeEntry& include) {
+    const auto wild = include.pattern.find_first_of("*?[");
+    const std::string folder = include.pattern.substr(0, include.pattern.rfind('/', wild));
+    if (!inputs_.files().exists(folder + "/.")) {
+      out_.reminders.push_back({include.place, "there is no folder " + display(folder) + " for " + quote(include.text),
+                                "nothing is included until there is"});
+    } else if (unclosed(include.pattern)) {
+      out_.reminders.push_back({include.place, quote(include.text) + " has a '[' without a ']' behind it",
+                                "it stands for itself there; nothing is included"});
+    }
+  }
+
+  static bool unclosed(const std::string& pattern) {
+    for (auto open = pattern.find('['); open != std::string::npos; open = pattern.find('[', open + 1)) {
+      // A ']' that comes first is one of the characters.
+      const auto close = pattern.find_first_of("/]", open + 2);
+      if (close == std::string::npos || pattern[close] == '/') return true;
+      open = close;
+    }
+    return false;
   }
 
   void add_closed(const Globbed::Closed& closed, const IncludeEntry& include, std::vector<std::string>& paths) {
@@ -172,6 +196,7 @@ class Lister {
   const ListingHooks& hooks_;
   Inputs& inputs_;
   Problems& problems_;
+  bool sound_;  // no entry of include is wrong in itself
   std::unordered_set<std::string_view> tenants_;
   std::unordered_map<std::string, std::size_t> seen_;  // into out_.files
   Listing out_;

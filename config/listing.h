@@ -23,7 +23,15 @@ struct Listing {
     bool told = false;  // why it cannot be read is said already
     friend bool operator==(const File&, const File&) = default;
   };
+  // An entry that can name no file.
+  struct Reminder {
+    Place place;
+    std::string message;
+    std::string hint;
+    friend bool operator==(const Reminder&, const Reminder&) = default;
+  };
   std::vector<File> files;
+  std::vector<Reminder> reminders;  // to be told as warnings
   FolderOwners folders;
   bool closed = false;  // some folder could not be looked into
   friend bool operator==(const Listing&, const Listing&) = default;

@@ -27,7 +27,7 @@ class Problems {
   }
   // An error that costs its own part only: the file goes on without it, and errors() does not count it.
   void flaw(Place place, std::string message, std::string hint = {}) {
-    add(Severity::error, place, std::move(message), std::move(hint));
+    if (add(Severity::error, place, std::move(message), std::move(hint))) diagnostics_.back().flaw = true;
     --errors_;
   }
   void warning(Place place, std::string message, std::string hint = {}) {
@@ -41,6 +41,9 @@ class Problems {
     diagnostics_.back().rest = count;
   }
 
+  // From now on, what is wrong behind `begin` up to `end` is wrong where the alias `at` stands for it, too.
+  void note_alias(Place at, Place begin, Place end) { aliases_.push_back({at, begin, end}); }
+
   [[nodiscard]] routing::Origin origin(Place place) const { return {file_, place.line, place.column}; }
   [[nodiscard]] std::size_t errors() const { return errors_; }
   // False also when there are more than are kept: nobody knows where those stand.
@@ -50,12 +53,22 @@ class Problems {
   [[nodiscard]] std::vector<Diagnostic> take();
 
  private:
-  void add(Severity severity, Place place, std::string message, std::string hint);
+  // False: it is counted only, or stands here already, as what an alias stands for is told of once.
+  bool add(Severity severity, Place place, std::string message, std::string hint);
+
+  struct Alias {
+    Place at;
+    Place begin;
+    Place end;
+  };
+  // " (used at 5:9, too)", or empty.
+  [[nodiscard]] std::string uses_of(Place place) const;
 
   std::shared_ptr<const std::string> file_;
   std::shared_ptr<const std::string> bytes_;
   std::string path_;
   std::vector<Diagnostic> diagnostics_;
+  std::vector<Alias> aliases_;
   std::size_t errors_ = 0;
   std::size_t unreported_ = 0;
 };

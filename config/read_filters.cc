@@ -52,6 +52,16 @@ void read_named_values(const Node* node, bool request, routing::NamedValues& out
   }
 }
 
+// Browsers leave it out (RFC 6454 6.2).
+std::string_view without_default_port(std::string_view origin, std::string_view scheme) {
+  for (const auto& [of, port] : {std::pair{"http", ":80"}, std::pair{"https", ":443"}}) {
+    if (core::equal_ignoring_case(scheme, of) && origin.ends_with(port)) {
+      origin.remove_suffix(std::string_view(port).size());
+    }
+  }
+  return origin;
+}
+
 void read_origin(const Node& node, routing::Cors& cors, Problems& problems) {
   if (!node.is_scalar()) return;
   const std::string_view text = node.text;
@@ -69,12 +79,13 @@ void read_origin(const Node& node, routing::Cors& cors, Problems& problems) {
     return refuse("an origin is scheme, host and port, without a path");
   }
   const auto star = text.find('*');
+  const std::string_view origin = without_default_port(text, text.substr(0, scheme));
   if (star == std::string_view::npos) {
-    cors.origins.push_back({std::string(text), {}, false});
+    cors.origins.push_back({std::string(origin), {}, false});
   } else if (star != scheme + 3 || !host.starts_with("*.") || host.find('*', 1) != std::string_view::npos) {
     refuse("a wildcard stands alone in front of the host, like https://*.a.example");
   } else {
-    cors.origins.push_back({std::string(text.substr(0, star)), std::string(text.substr(star + 1)), true});
+    cors.origins.push_back({std::string(origin.substr(0, star)), std::string(origin.substr(star + 1)), true});
   }
 }
 
@@ -113,7 +124,9 @@ routing::Cors read_cors(const Node& node, Problems& problems) {
     problems.warning(node.get("expose")->place,
                      "with 'credentials', browsers take this '*' for a name; list the names");
   }
-  cors.max_age = std::to_string(duration_or(node.get("max_age"), routing::milliseconds(5'000)).count() / 1000);
+  const auto max_age = duration_or(node.get("max_age"), routing::milliseconds(5'000));
+  if (max_age.count() % 1000 != 0) problems.error(node.get("max_age")->place, "'max_age' counts in whole seconds");
+  cors.max_age = std::to_string(max_age.count() / 1000);
   return cors;
 }
 

@@ -70,8 +70,8 @@ bool Compiler::State::look_at_listing(Changes& changes) {
   Inputs inputs(*files_);
   Problems problems(main().display, main().current->bytes);
   Listing now = list(*main().current->settings, inputs, problems);
-  if (!(now.folders == general_.listing.folders) || inputs.folders() != general_.folders || !inputs.paths().empty() ||
-      !problems.take().empty()) {
+  if (!(now.folders == general_.listing.folders) || now.reminders != general_.listing.reminders ||
+      inputs.folders() != general_.folders || !inputs.paths().empty() || !problems.take().empty()) {
     return false;
   }
   std::map<std::string_view, const Listing::File*> before;

@@ -26,7 +26,8 @@ struct Field {
   const Type* type = nullptr;
   std::string_view help = {};  // what it says, in one line, for the JSON Schema
   Need need = Need::optional;
-  bool main_only = false;  // refused in includes
+  bool main_only = false;     // refused in includes
+  bool include_only = false;  // refused in the main file, by whoever reads the tree
 };
 
 struct Type {

@@ -126,7 +126,11 @@ class Checker {
 
   void scalar(const Node& node, const Type& type, Label name) {
     if (!node.is_scalar()) return wrong(node, name, expected(type));
-    if (node.is_null() && !is_word(type, node.text)) return wrong(node, name, expected(type));
+    // Where the empty text is a word, nothing is one, too, however it is written.
+    if (node.is_null()) {
+      if (!is_word(type, "")) wrong(node, name, expected(type));
+      return;
+    }
     if (type.kind != Kind::choice && type.kind != Kind::text && is_word(type, node.text)) return;
     switch (type.kind) {
       case Kind::number:

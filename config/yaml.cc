@@ -210,9 +210,15 @@ class Builder {
 
   bool alias(fy_event* event) {
     const auto name = token_text(event->alias.anchor);
-    const Place at = place(fy_event_start_mark(event));
+    const fy_mark* mark = fy_event_start_mark(event);
+    Place at = place(mark);
+    // The mark is behind the star.
+    if (mark != nullptr && mark->column > 0) --at.column;
     const auto found = anchors_.find(name);
-    if (found == anchors_.end()) return stop(at, "unknown alias " + quote(name));
+    if (found == anchors_.end()) {
+      return stop(at, "unknown alias " + quote(name),
+                  name.starts_with('.') ? "a wildcard is quoted: \"*" + std::string(name) + "\"" : "");
+    }
     if (++aliases_ > max_yaml_aliases) {
       return stop(at, "more than " + std::to_string(max_yaml_aliases) + " aliases in one file");
     }
@@ -222,7 +228,15 @@ class Builder {
                           " values or nest too deeply");
     }
     copy->place = at;
+    problems_.note_alias(at, found->second->place, last_place(*found->second));
     return add(copy);
+  }
+
+  static Place last_place(const Node& node) {
+    Place last = node.place;
+    for (const Node* child = node.first; child != nullptr; child = child->next)
+      last = std::max(last, last_place(*child));
+    return last;
   }
 
   Node* expand(const Node& from, std::size_t depth) {

@@ -123,9 +123,32 @@ WRONG = {
     "a size of another unit": "listeners: [{ name: a, bind: [':1'], protocol: http }]\nlimits: { request_head: 64kB }",
     "routes as a map": "listeners: [{ name: a, bind: [':1'], protocol: http }]\nroutes: {}",
     "workers none": "listeners: [{ name: a, bind: [':1'], protocol: http }]\nworkers: 0",
+    "no time": "listeners: [{ name: a, bind: [':1'], protocol: http }]\ntimeouts: { idle: 0s }",
+    "no size": "listeners: [{ name: a, bind: [':1'], protocol: http }]\nlimits: { request_head: 0KiB }",
+    "the main file for a tenant": "listeners: [{ name: a, bind: [':1'], protocol: http }]\ntenant: a",
+}
+
+RIGHT = {
+    "no admin": "listeners: [{ name: a, bind: [':1'], protocol: http }]\nadmin: { bind: null, probes: ~ }",
+    "shares as people write them": "listeners: [{ name: a, bind: [':1'], protocol: http }]\nreload: { max_removed: 020 % }",
+    "numbers with zeros": "listeners: [{ name: a, bind: [':1'], protocol: http }]\ntimeouts: { idle: 05s }",
 }
 
 
 @pytest.mark.parametrize("text", WRONG.values(), ids=WRONG.keys())
 def test_wrong_ones_are_refused(validators, text):
     assert problems(validators["main"], text) != []
+
+
+@pytest.mark.parametrize("text", RIGHT.values(), ids=RIGHT.keys())
+def test_right_ones_are_taken(validators, text, tmp_path):
+    assert problems(validators["main"], text) == []
+    (tmp_path / "edgemux.yaml").write_text(text)
+    checked = subprocess.run([BINARY, "check", "-c", tmp_path / "edgemux.yaml"], capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout
+
+
+@pytest.mark.parametrize("text", WRONG.values(), ids=WRONG.keys())
+def test_check_refuses_the_wrong_ones_too(text, tmp_path):
+    (tmp_path / "edgemux.yaml").write_text(text)
+    assert subprocess.run([BINARY, "check", "-c", tmp_path / "edgemux.yaml"], capture_output=True).returncode == 1

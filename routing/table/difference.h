@@ -1,5 +1,6 @@
 #pragma once
-// What two tables do differently, by host: which appear, which vanish, which change hands. Pure. For `edgemux diff`;
+// What two tables do differently, by host and listener: which appear, which vanish, which change hands. A name that is
+// claimed, but has no route, vanishes where a wildcard covered it before. Pure. For `edgemux diff`;
 // and lost_hosts() for `reload.max_removed`.
 
 #include <string>
@@ -19,6 +20,8 @@ struct Difference {
     std::string upstream;  // name and endpoints, of all rules: "shop [10.0.0.7:80] (h2, TLS)"
     std::string identity;  // of the same upstreams: everything that was written of them
     std::string solver;    // that gets HTTP-01 challenges: the same as of an upstream
+    // That covers it on these listeners, in place of a route of its own; empty = it has one.
+    std::string wildcard;
     Origin at;
   };
   struct Change {
@@ -28,6 +31,7 @@ struct Difference {
     std::string after;
     Origin at_before;
     Origin at_after;
+    std::string listeners;  // of the host's, those that it is about; empty = all
   };
   std::vector<Host> appear;  // each sorted by name
   std::vector<Host> vanish;

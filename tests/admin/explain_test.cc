@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "config/compiler.h"
@@ -230,6 +231,69 @@ TEST_F(ExplainTest, ATcpListenerHasOneUpstream) {
   EXPECT_EQ(e.upstream, "10.0.0.11:5432");
 }
 
+TEST_F(ExplainTest, ATcpListenerTakesWhateverIsSpokenOnItsPort) {
+  for (const char* url : {"http://whoever.example:5432/", "https://whoever.example:5432/"}) {
+    const auto e = ask({.url = url});
+    EXPECT_EQ(e.listener, "db") << url;
+    EXPECT_EQ(e.summary, "passed through to upstream 10.0.0.11:5432") << url;
+  }
+}
+
+TEST_F(ExplainTest, NothingIsForwardedWhereNoEndpointCanBeUsed) {
+  compile_files({{"/e/edgemux.yaml", R"(listeners:
+  - { name: http, bind: [":80"], protocol: http }
+  - { name: https, bind: [":443"], protocol: tls }
+tenants: { t: { hosts: ["*.t.example"], networks: [10.9.0.0/16] } }
+include: [{ files: "{tenant}/*.yaml" }]
+)"},
+                 {"/e/t/r.yaml", R"(upstreams:
+  out: { endpoints: ["192.0.2.1:80", "192.0.2.2:80"] }
+  some: { endpoints: ["192.0.2.1:80", "10.9.0.1:80"] }
+  drained: { endpoints: [{ address: "10.9.0.1:80", weight: 0 }] }
+routes:
+  - host: a.t.example
+    on_http: serve
+    rules:
+      - { path: /out, upstream: out }
+      - { path: /some, upstream: some }
+      - { path: /drained, upstream: drained }
+      - { path: /split, split: [{ upstream: out }, { upstream: some, weight: 0 }] }
+      - { path: /half, split: [{ upstream: out }, { upstream: some }] }
+  - { host: b.t.example, passthrough: out }
+)"}});
+  const auto out = ask({.url = "http://a.t.example/out"});
+  EXPECT_EQ(out.action, "refuse");
+  EXPECT_EQ(out.status, 503);
+  EXPECT_EQ(out.reason, "no_endpoint");
+  EXPECT_EQ(out.summary,
+            "503: upstream out: tenant t may not use endpoint 192.0.2.1:80, which is outside its networks");
+  const auto some = text({.url = "http://a.t.example/some"});
+  EXPECT_NE(some.find("- endpoint 192.0.2.1:80, which is outside its networks: tenant t may not use it  (t/r.yaml:3:"),
+            std::string::npos)
+      << some;
+  EXPECT_NE(some.find("=> forwarded to upstream some\n"), std::string::npos) << some;
+  EXPECT_EQ(summary({.url = "http://a.t.example/drained"}), "503: upstream drained: every endpoint has weight 0");
+  EXPECT_EQ(ask({.url = "http://a.t.example/split"}).status, 503);
+  EXPECT_EQ(ask({.url = "http://a.t.example/half"}).action, "split");
+  const auto passed = ask({.sni = "b.t.example"});
+  EXPECT_EQ(passed.action, "close");
+  EXPECT_EQ(passed.reason, "no_endpoint");
+}
+
+TEST_F(ExplainTest, NothingIsForwardedWhereNoEndpointOfTheProcessIsThere) {
+  compile();
+  running_ = true;
+  const auto route = compiled_.snapshot->listeners[1]->hosts.candidates("shop.example.com").front().route;
+  const auto& upstream =
+      std::get<routing::Forward>(std::get<routing::VirtualHost>(route->action).rules[2].action).upstream;
+  upstream->state->publish(
+      std::make_shared<routing::EndpointSet>(routing::EndpointSet{{}, "shop.svc does not resolve: no such name"}));
+  const auto e = ask({.url = "https://shop.example.com/cart"});
+  EXPECT_EQ(e.status, 503);
+  EXPECT_EQ(e.reason, "no_endpoint");
+  EXPECT_EQ(e.summary, "503: upstream shop: shop.svc does not resolve: no such name");
+}
+
 TEST_F(ExplainTest, HandshakesThatFailAreTold) {
   compile();
   EXPECT_EQ(summary({.url = "https://[::1]/"}),
@@ -261,6 +325,43 @@ include: [{ files: "tenants.d/{tenant}/*.yaml" }]
   EXPECT_NE(out.find("  tenant       a, by its claim on *.a.example  (edgemux.yaml:5:"), std::string::npos) << out;
   const auto challenge = text({.url = "http://y.a.example/.well-known/acme-challenge/token"});
   EXPECT_NE(challenge.find("no such token in tenants.d/a/tokens of tenant a"), std::string::npos) << challenge;
+}
+
+TEST_F(ExplainTest, AClaimWithoutARouteIsNamed) {
+  compile_files({{"/e/edgemux.yaml", R"(listeners: [{ name: https, bind: [":443"], protocol: tls }]
+tenants: { t: { hosts: [x.w.example], networks: [10.0.0.0/8] } }
+routes: [{ host: "*.w.example", passthrough: "10.0.0.1:443" }]
+)"}});
+  const auto out = text({.sni = "x.w.example"});
+  EXPECT_NE(
+      out.find("  host         'x.w.example' is claimed by tenant t, which has no route for it; it never falls to "
+               "another's wildcard  (edgemux.yaml:2:25)\n"),
+      std::string::npos)
+      << out;
+  EXPECT_EQ(ask({.sni = "x.w.example"}).tenant, "t");
+}
+
+// What sets a file aside is told, not what costs a part of it only.
+TEST_F(ExplainTest, TheErrorThatSetAFileAsideIsNamed) {
+  compile_files({{"/e/edgemux.yaml", R"(listeners: [{ name: https, bind: [":443"], protocol: tls }]
+tenants:
+  a: { hosts: ["*.a.example"], networks: [10.0.0.0/8] }
+  b: { hosts: ["*.b.example"], networks: [10.0.0.0/8] }
+include: [{ files: "{tenant}/*.yaml" }]
+)"},
+                 {"/e/a/r.yaml", "routes: [{ hosts: [x.a.example, y.b.example], passthrough: \"10.0.0.1:443\" }]\n"}});
+  auto& told = compiled_.diagnostics;
+  const auto foreign = std::find_if(told.begin(), told.end(), [](const auto& one) {
+    return one.severity == config::Severity::error && one.message.find("y.b.example") != std::string::npos;
+  });
+  ASSERT_NE(foreign, told.end());
+  config::Diagnostic broken;
+  broken.origin = foreign->origin;
+  broken.message = "bad path 'x'";
+  told.push_back(broken);
+  compiled_.set_aside_named = {*broken.origin.file};
+  const auto out = text({.sni = "x.a.example"});
+  EXPECT_NE(out.find("which is set aside: bad path 'x'"), std::string::npos) << out;
 }
 
 TEST_F(ExplainTest, AFileThatIsSetAsideIsNamed) {

@@ -4,6 +4,7 @@
 #include <ctime>
 
 #include "config/source_file.h"
+#include "routing/table/cors.h"
 #include "tests/config/compiler_fixture.h"
 
 namespace edgemux::config {
@@ -13,6 +14,7 @@ using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 
 TEST_F(CompilerTest, HostsStandOnTheListenersOfTheirRoute) {
   main_file(
@@ -475,6 +477,39 @@ TEST_F(CompilerTest, IncludesAreTakenByNameAndHiddenOnesPassedOver) {
   const auto c = compiler()->compile();
   EXPECT_THAT(c.set_aside, ElementsAre(path("x/two/a.yaml")));
   for (const char* name : {"x", "x/one", "x/two"}) EXPECT_THAT(c.directories, Contains(path(name)));
+}
+
+TEST_F(CompilerTest, APatternThatCannotNameAFileIsToldUntilItCan) {
+  const auto it = compiler();
+  folder("a.d");
+  main_file("include: [\"routes.d/*.yaml\", \"a.d/[ab.yaml\", \"a.d/[]].yaml\", \"a.d/*.yaml\"]\nroutes: []\n");
+  const auto none = text(it->compile());
+  EXPECT_THAT(none, HasSubstr("warning: there is no folder " + path("routes.d") + " for 'routes.d/*.yaml'"));
+  EXPECT_THAT(none, HasSubstr("warning: 'a.d/[ab.yaml' has a '[' without a ']' behind it"));
+  EXPECT_THAT(none, Not(HasSubstr("for 'a.d")));
+  EXPECT_THAT(none, Not(HasSubstr("'a.d/[]].yaml' has")));
+  folder("routes.d");
+  EXPECT_THAT(text(it->compile()), Not(HasSubstr("there is no folder")));
+  fs::remove(path("routes.d"));
+  EXPECT_THAT(text(it->compile()), HasSubstr("there is no folder"));
+}
+
+TEST_F(CompilerTest, ADefaultPortIsLeftOutOfAnOrigin) {
+  main_file(R"(routes:
+  - host: a.example.com
+    rules:
+      - path: /
+        respond: {}
+        cors: { origins: ["https://c.test:443", "http://c.test:80", "https://*.d.test:443", "https://e.test:80"] }
+)");
+  const auto c = compiler()->compile();
+  ASSERT_NE(c.snapshot, nullptr) << text(c);
+  const auto& route = **c.snapshot->listeners[1]->hosts.find("a.example.com");
+  const auto& cors = *std::get<routing::VirtualHost>(route.action).rules[0].filters->cors;
+  for (const char* origin : {"https://c.test", "http://c.test", "https://x.d.test", "https://e.test:80"}) {
+    EXPECT_TRUE(routing::admits_origin(cors, origin)) << origin;
+  }
+  EXPECT_FALSE(routing::admits_origin(cors, "https://e.test"));
 }
 
 TEST_F(CompilerTest, TheExamplesOfTheRepositoryCompile) {

@@ -86,6 +86,24 @@ def test_explain_asks_the_running_process(edge, origin):
     assert result == {"action": "refuse", "status": 404, "reason": "unknown_host", "listener": "http"}
 
 
+def test_explain_ends_as_a_request_does_where_no_endpoint_is_there(edge):
+    upstream = {"endpoints": ["no-such-name.invalid:80"]}
+    edge.start(routes=[{"host": "a.example", "on_http": "serve", "rules": [{"path": "/", "upstream": upstream}]}])
+
+    def explained():
+        code, out, err = edgemux("explain", "-c", edge.path, "--running", "--listener", "http", "--format", "json",
+                                 "http://a.example/")
+        assert code == 0, err
+        return json.loads(out)
+
+    def end():
+        result = explained()["result"]
+        return result["action"], result.get("status"), result.get("reason")
+
+    until(lambda: end() == ("refuse", 503, "no_endpoint"), lambda: f"nothing is forwarded; it is {explained()}")
+    until(lambda: "no-such-name.invalid" in explained()["summary"].split(": ", 2)[2], lambda: explained()["summary"])
+
+
 def test_explain_says_why_nobody_answers(tmp_path):
     path = tmp_path / "edgemux.yaml"
     path.write_text(MAIN + f"admin: {{ bind: 'unix:{tmp_path}/no.sock' }}\n")
@@ -157,8 +175,40 @@ hosts: 1 appear, 0 vanish, 1 change
     told = json.loads(out)
     assert code == 1 and not told["same"]
     assert told["vanish"] == [{"host": "new.example.com", "listeners": "http, https", "tenant": "", "kind": "passthrough",
-                               "upstream": "10.0.0.1:443", "at": {"file": "new.yaml", "line": 8, "column": 5}}]
-    assert [change["what"] for change in told["change"]] == ["upstream"]
+                               "upstream": "10.0.0.1:443", "wildcard": "",
+                               "at": {"file": "new.yaml", "line": 8, "column": 5}}]
+    assert [(change["what"], change["listeners"]) for change in told["change"]] == [("upstream", "")]
+
+
+THREE = """\
+listeners:
+  - { name: aa, bind: ["127.0.0.1:1"], protocol: tls }
+  - { name: bb, bind: ["127.0.0.1:2"], protocol: tls }
+  - { name: cc, bind: ["127.0.0.1:3"], protocol: tls }
+"""
+
+
+def test_diff_tells_which_listener_gets_another_route(tmp_path):
+    routes = "routes:\n" + "  - {{ host: a.test, listeners: [{}], passthrough: '127.0.0.1:{}' }}\n" * 2
+    (tmp_path / "old.yaml").write_text(THREE + routes.format("aa, cc", 1, "bb", 2))
+    (tmp_path / "new.yaml").write_text(THREE + routes.format("aa", 1, "bb, cc", 2))
+    code, out, _ = edgemux("diff", "old.yaml", "new.yaml", cwd=tmp_path)
+    assert (code, out) == (1, """\
+~ a.test on cc: upstream 127.0.0.1:1 -> 127.0.0.1:2  (old.yaml:6:5 -> new.yaml:7:5)
+hosts: 0 appear, 0 vanish, 1 change
+""")
+
+
+def test_diff_tells_what_a_claim_takes_from_a_wildcard(tmp_path):
+    routes = "routes: [{ host: '*.w.test', passthrough: '127.0.0.1:1' }]\n"
+    (tmp_path / "old.yaml").write_text(THREE + routes)
+    (tmp_path / "new.yaml").write_text(THREE + routes + "tenants: { t: { hosts: [x.w.test], networks: [10.0.0.0/8] } }\n")
+    code, out, _ = edgemux("diff", "old.yaml", "new.yaml", cwd=tmp_path)
+    assert (code, out) == (1, """\
+- x.w.test: passthrough to 127.0.0.1:1 by *.w.test, on aa, bb, cc  (old.yaml:5:10)
+hosts: 0 appear, 1 vanish, 0 change
+""")
+    assert edgemux("diff", "new.yaml", "new.yaml", cwd=tmp_path)[0] == 0
 
 
 def test_diff_of_what_cannot_be_compiled_is_trouble(tmp_path):

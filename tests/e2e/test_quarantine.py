@@ -142,7 +142,7 @@ ODD = {
     "nothing": (content(b""), r"the file is empty; a file without routes says 'routes: \[\]'"),
     "UTF-16": (content("\ufeffroutes: []\n".encode("utf-16-le")), r":1:1: error: the file is not valid UTF-8; save it"),
     "NUL": (content(b"routes:\r\n  - \0\r\n"), r":2:5: error: the file holds a NUL byte"),
-    "an anchor in itself": (content(b"routes: &a [*a]\n"), r":1:14: error: unknown alias 'a'"),
+    "an anchor in itself": (content(b"routes: &a [*a]\n"), r":1:13: error: unknown alias 'a'"),
     "a key twice": (content(b"\xef\xbb\xbfroutes: []\r\nroutes: []\r\n"), r":2:1: error: duplicate key 'routes'"),
     "deep": (content(b"routes: " + b"[" * 10_000), r":1:40: error: nested deeper than 32 levels"),
     "a long line": (content(b"routes: [" + b"{ host: q q, rules: [] }, " * 10_000 + b"]"), r":1:30: error: 'rules' must not be empty"),

@@ -52,12 +52,17 @@ class DifferenceTest : public testing::Test {
     listener->hosts = HostTable(std::move(hosts));
     to.listeners.push_back(std::move(listener));
   }
+  static std::string by(const Difference::Host& host) {
+    return host.wildcard.empty() ? "" : " by " + host.wildcard + " on " + host.listeners;
+  }
   std::string told() const {
     const auto d = compare(before_, after_);
     std::string out;
-    for (const auto& host : d.appear) out += "+" + host.name + " " + host.kind + " " + host.upstream + "\n";
-    for (const auto& host : d.vanish) out += "-" + host.name + " " + host.kind + " " + host.upstream + "\n";
-    for (const auto& c : d.change) out += "~" + c.name + " " + c.what + " " + c.before + " -> " + c.after + "\n";
+    for (const auto& host : d.appear) out += "+" + host.name + " " + host.kind + " " + host.upstream + by(host) + "\n";
+    for (const auto& host : d.vanish) out += "-" + host.name + " " + host.kind + " " + host.upstream + by(host) + "\n";
+    for (const auto& c : d.change)
+      out += "~" + c.name + (c.listeners.empty() ? "" : " on " + c.listeners) + " " + c.what + " " + c.before + " -> " +
+             c.after + "\n";
     for (const auto& c : d.listeners) out += "l " + c.name + " " + c.what + "\n";
     EXPECT_EQ(out.empty(), d.none());
     return out;
@@ -212,6 +217,84 @@ TEST_F(DifferenceTest, DetachingAHostFromAListenerIsAChange) {
   add(after_, "https", {{"a.example", nullptr}});
   add(after_, "kube-api", {{"a.example", route}});
   EXPECT_EQ(told(), "~a.example listeners https, kube-api -> kube-api\n");
+}
+
+TEST_F(DifferenceTest, AListenerThatGetsAnotherOfAHostsRoutesIsAChange) {
+  const auto one = [] { return passthrough(upstream("10.0.0.1:1", {"10.0.0.1:1"})); };
+  const auto two = [] { return passthrough(upstream("10.0.0.1:2", {"10.0.0.1:2"})); };
+  add(before_, "aa", {{"a.example", one()}});
+  add(before_, "bb", {{"a.example", two()}});
+  add(before_, "cc", {{"a.example", one()}});
+  add(after_, "aa", {{"a.example", one()}});
+  add(after_, "bb", {{"a.example", two()}});
+  add(after_, "cc", {{"a.example", two()}});
+  EXPECT_EQ(told(), "~a.example on cc upstream 10.0.0.1:1 -> 10.0.0.1:2\n");
+}
+
+TEST_F(DifferenceTest, OneRouteForEachListenerIsNoChangeWhereAllDoTheSame) {
+  const auto app = upstream("app", {"10.0.0.7:80"});
+  const auto both = rules({app});
+  add(before_, "aa", {{"a.example", both}});
+  add(before_, "bb", {{"a.example", both}});
+  add(after_, "aa", {{"a.example", rules({app})}});
+  add(after_, "bb", {{"a.example", rules({app})}});
+  EXPECT_EQ(told(), "");
+}
+
+TEST_F(DifferenceTest, ARouteOnAnotherListenerIsComparedToo) {
+  const auto one = passthrough(upstream("10.0.0.1:1", {"10.0.0.1:1"}));
+  const auto two = passthrough(upstream("10.0.0.1:2", {"10.0.0.1:2"}));
+  add(before_, "aa", {{"moves.example", one}, {"grows.example", one}, {"shrinks.example", one}});
+  add(before_, "bb", {{"shrinks.example", two}});
+  add(after_, "aa", {{"grows.example", one}, {"shrinks.example", one}});
+  add(after_, "bb", {{"moves.example", two}, {"grows.example", two}});
+  EXPECT_EQ(told(), R"(~grows.example on bb upstream 10.0.0.1:1 -> 10.0.0.1:2
+~grows.example listeners aa -> aa, bb
+~moves.example upstream 10.0.0.1:1 -> 10.0.0.1:2
+~moves.example listeners aa -> bb
+~shrinks.example listeners aa, bb -> aa
+)");
+}
+
+TEST_F(DifferenceTest, ANameThatAClaimTakesFromAWildcardVanishes) {
+  const auto wide = passthrough(upstream("x", {"10.0.0.1:443"}));
+  const auto own = passthrough(upstream("y", {"10.0.0.2:443"}), "t");
+  for (const char* listener : {"aa", "bb"}) {
+    add(before_, listener, {{"*.example", wide}});
+    add(after_, listener, {{"*.example", wide}, {"x.example", nullptr, true}, {"*.z.example", nullptr, true}});
+  }
+  // It has a route on one listener: on the other it is cut off from the wildcard.
+  add(before_, "cc", {{"*.example", wide}});
+  add(after_, "cc", {{"*.example", wide}, {"x.example", own}});
+  EXPECT_EQ(told(), R"(+x.example passthrough y [10.0.0.2:443]
+-*.z.example passthrough x [10.0.0.1:443] by *.example on aa, bb
+-x.example passthrough x [10.0.0.1:443] by *.example on aa, bb
+)");
+  std::swap(before_, after_);
+  EXPECT_EQ(told(), R"(+*.z.example passthrough x [10.0.0.1:443] by *.example on aa, bb
++x.example passthrough x [10.0.0.1:443] by *.example on aa, bb
+-x.example passthrough y [10.0.0.2:443]
+)");
+}
+
+TEST_F(DifferenceTest, WhatBecomesOfAWildcardIsToldOnce) {
+  const auto wide = passthrough(upstream("x", {"10.0.0.1:443"}), "t");
+  const auto other = passthrough(upstream("y", {"10.0.0.2:443"}), "t");
+  add(before_, "aa", {{"*.t.example", wide}, {"a.t.example", wide, true}, {"*.u.example", wide}});
+  add(after_, "aa", {{"*.t.example", other}, {"a.t.example", other, true}, {"a.u.example", nullptr, true}});
+  EXPECT_EQ(told(), R"(-*.u.example passthrough x [10.0.0.1:443]
+~*.t.example upstream x [10.0.0.1:443] -> y [10.0.0.2:443]
+)");
+}
+
+TEST_F(DifferenceTest, AClaimMayMoveANameToAnotherWildcard) {
+  const auto wide = passthrough(upstream("x", {"10.0.0.1:443"}), "t");
+  const auto narrow = passthrough(upstream("y", {"10.0.0.2:443"}), "u");
+  add(before_, "aa", {{"*.example", wide}, {"*.b.example", narrow}});
+  add(after_, "aa", {{"*.example", wide}, {"*.b.example", narrow}, {"a.b.example", wide, true}});
+  EXPECT_EQ(told(), R"(~a.b.example on aa tenant u -> t
+~a.b.example on aa upstream y [10.0.0.2:443] -> x [10.0.0.1:443]
+)");
 }
 
 TEST_F(DifferenceTest, TheSameUpstreamInAnotherRuleIsNoChange) {
