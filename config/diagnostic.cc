@@ -140,16 +140,16 @@ std::string Problems::uses_of(Place place) const {
 
 bool Problems::add(Severity severity, Place place, std::string message, std::string hint) {
   if (severity == Severity::error) ++errors_;
+  if (full()) {
+    if (severity == Severity::error) ++unreported_;
+    return false;
+  }
   message += uses_of(place);
   const bool again = std::any_of(diagnostics_.begin(), diagnostics_.end(), [&](const Diagnostic& one) {
     return place.line != 0 && one.origin.line == place.line && one.origin.column == place.column &&
            one.severity == severity && one.message == message && one.hint == hint;
   });
   if (again) return false;
-  if (diagnostics_.size() >= max_reported) {
-    if (severity == Severity::error) ++unreported_;
-    return false;
-  }
   Diagnostic d;
   d.severity = severity;
   d.origin = origin(place);
