@@ -78,19 +78,18 @@ void read_origin(const Node& node, routing::Cors& cors, Problems& problems) {
   }
 }
 
-// "GET, PUT"; `any` where one of them is '*'.
-std::string joined(const Node* node, bool* any, Problems& problems) {
+// "GET, PUT"; `any` where one of them is '*', which stands among them.
+std::string joined(const Node* node, bool& any, Problems& problems) {
   std::string out;
   if (node == nullptr || !node->is_list()) return out;
   for (const Node* item = node->first; item != nullptr; item = item->next) {
     if (!item->is_scalar()) continue;
-    if (item->text == "*" && any != nullptr) {
-      *any = true;
-    } else if (!core::is_token(item->text)) {
+    if (!core::is_token(item->text)) {
       problems.error(item->place, quote(item->text) + " cannot stand here; write one name per entry");
-    } else {
-      out += (out.empty() ? "" : ", ") + std::string(item->text);
+      continue;
     }
+    any = any || item->text == "*";
+    out += (out.empty() ? "" : ", ") + std::string(item->text);
   }
   return out;
 }
@@ -100,11 +99,10 @@ routing::Cors read_cors(const Node& node, Problems& problems) {
   if (const Node* origins = node.get("origins"); origins != nullptr && origins->is_list()) {
     for (const Node* item = origins->first; item != nullptr; item = item->next) read_origin(*item, cors, problems);
   }
-  cors.methods = joined(node.get("methods"), &cors.any_method, problems);
-  cors.headers = joined(node.get("headers"), &cors.any_header, problems);
+  cors.methods = joined(node.get("methods"), cors.any_method, problems);
+  cors.headers = joined(node.get("headers"), cors.any_header, problems);
   bool expose_any = false;
-  cors.expose = joined(node.get("expose"), &expose_any, problems);
-  if (expose_any) cors.expose = "*";
+  cors.expose = joined(node.get("expose"), expose_any, problems);
   if (const Node* credentials = node.get("credentials")) cors.credentials = credentials->text == "true";
   if (cors.credentials && cors.any_origin) {
     problems.warning(node.get("origins")->place, "with 'credentials', any site may act here as the user who visits it");
