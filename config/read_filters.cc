@@ -40,11 +40,14 @@ bool check_modified(const Node& name, bool request, Problems& problems) {
   return false;
 }
 
-void read_named_values(const Node* node, bool request, routing::NamedValues& out, Problems& problems) {
+// `room`: how many more there may be.
+void read_named_values(const Node* node, bool request, std::size_t& room, routing::NamedValues& out,
+                       Problems& problems) {
   if (node == nullptr || !node->is_map()) return;
   for (const Node* key = node->first; key != nullptr; key = key->next->next) {
     if (!check_modified(*key, request, problems) || !check_header(*key, *key->next, problems)) continue;
-    if (out.size() == max_rule_entries) return too_many(key->place, "headers", problems);
+    if (room == 0) return too_many_changes(key->place, problems);
+    --room;
     std::string name = lower_case(key->text);
     const bool twice = std::any_of(out.begin(), out.end(), [&](const auto& other) { return other.first == name; });
     if (twice) problems.error(key->place, "header " + quote(key->text) + " stands here twice");
@@ -195,8 +198,9 @@ std::string read_prefix(const Node& node, routing::Rule::Kind kind, Problems& pr
 
 routing::HeaderModifier read_headers(const Node& node, bool request, Problems& problems) {
   routing::HeaderModifier change;
-  read_named_values(node.get("set"), request, change.set, problems);
-  read_named_values(node.get("add"), request, change.add, problems);
+  std::size_t room = max_changed_headers;
+  read_named_values(node.get("set"), request, room, change.set, problems);
+  read_named_values(node.get("add"), request, room, change.add, problems);
   const Node* remove = node.get("remove");
   if (remove == nullptr || !remove->is_list()) return change;
   for (const Node* item = remove->first; item != nullptr; item = item->next) {
