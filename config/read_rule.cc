@@ -17,7 +17,7 @@ routing::Respond read_respond(const Node& node, Problems& problems) {
   routing::Respond respond;
   respond.status = static_cast<std::uint16_t>(number_or(node.get("status"), 200));
   if (const Node* body = node.get("body"); body != nullptr && body->is_scalar()) respond.body = std::string(body->text);
-  if (!respond.body.empty() && (respond.status == 204 || respond.status == 304)) {
+  if (!respond.body.empty() && (respond.status == 204 || respond.status == 205 || respond.status == 304)) {
     problems.error(node.get("body")->place, "an answer with status " + std::to_string(respond.status) + " has no body");
   }
   const Node* headers = node.get("headers");
