@@ -402,6 +402,7 @@ class Explainer {
       return refuse(parsed.status == 0 ? 400 : parsed.status,
                     parsed.status == 431 ? CloseReason::head_too_large : CloseReason::bad_request, why);
     }
+    find_sender(head.fields);
     std::string scratch(head.path.size(), '\0');
     core::NormalPath normal{nullptr, head.path};
     if (head.path != "*") normal = core::normalize_path(head.path, scratch);
@@ -424,7 +425,8 @@ class Explainer {
         step("tls", route.refused, route.origin);
         return refuse(503, CloseReason::refused, "the host's security material is broken");
       }
-      switch (route.on_http) {
+      const auto becomes = routing::on_plain_http(route, by_https_);
+      switch (becomes) {
         case routing::OnHttp::redirect: {
           step("on_http", "redirect: plain HTTP leads to https", route.origin);
           const auto target = listeners::https_redirect(head, head.host, listener_->spec.redirect_port);
@@ -436,7 +438,10 @@ class Explainer {
           step("on_http", "off: plain HTTP is not served", route.origin);
           return refuse(404, CloseReason::done, "this host is not served over http");
         case routing::OnHttp::serve:
-          step("on_http", "serve: the rules hold for plain HTTP too", route.origin);
+          step("on_http",
+               route.on_http == becomes ? "serve: the rules hold for plain HTTP too"
+                                        : "redirect, but the trusted proxy was asked by https: the rules hold",
+               route.origin);
           if (!std::holds_alternative<routing::VirtualHost>(route.action)) {
             return refuse(404, CloseReason::done, "this host is not served over http");
           }
@@ -483,28 +488,34 @@ class Explainer {
     end("challenge", "forwarded to the solver " + solver.name);
   }
 
-  // The client behind a proxy that the listener trusts. `trusted` tells whether there is one.
-  std::optional<core::SocketAddress> client_of(const core::FieldList& fields, bool& trusted) {
+  [[nodiscard]] bool secure() const { return listener_->spec.protocol == Protocol::tls; }
+
+  // The client, and the scheme that it used: of one behind a proxy that the listener trusts, too.
+  void find_sender(const core::FieldList& fields) {
     const auto& networks = listener_->spec.trusted_proxies;
-    trusted = question_.client && listeners::contains(networks, *question_.client);
-    if (!trusted) return question_.client;
-    const auto client = listeners::client_behind(fields, *question_.client, networks);
-    step("client", question_.client->ip() + " is one of trusted_proxies; the client is " + client.ip(),
+    client_ = question_.client;
+    by_https_ = secure();
+    trusted_ = client_ && listeners::contains(networks, *client_);
+    if (!trusted_) return;
+    const auto sender = listeners::sender_behind(fields, {*client_, secure()}, networks);
+    step("client", client_->ip() + " is one of trusted_proxies; the client is " + sender.address.ip(),
          listener_->spec.origin);
-    return client;
+    if (sender.secure != secure()) {
+      step("scheme", std::string("the proxy says that it was asked by ") + (sender.secure ? "https" : "http"),
+           listener_->spec.origin);
+    }
+    client_ = sender.address;
+    by_https_ = sender.secure;
   }
 
   void serve(const routing::Route& route, const core::RequestHead& head, std::string_view path) {
-    bool trusted = false;
-    const auto client = client_of(head.fields, trusted);
-    if (!admitted(route, client))
+    if (!admitted(route, client_))
       return refuse(403, CloseReason::access_denied, "the client's network is not admitted");
     const auto& host = std::get<routing::VirtualHost>(route.action);
     core::FieldList fields = head.fields;
     std::string forwarding;
-    const bool secure = listener_->spec.protocol == Protocol::tls;
     const auto peer = question_.client.value_or(core::SocketAddress());
-    listeners::make_forwarding(fields, {peer, trusted, secure, head.authority}, forwarding);
+    listeners::make_forwarding(fields, {peer, trusted_, secure(), by_https_, head.authority}, forwarding);
     const std::string_view matched = path == "*" ? std::string_view("/") : path;
     routing::MatchWork work;
     static_cast<void>(host.match({matched, head.method, head.method_text, &fields, head.query, &work}));
@@ -520,12 +531,15 @@ class Explainer {
       step("body", "larger than max_request_body, " + std::to_string(host.max_request_body) + " bytes", route.origin);
       return refuse(413, CloseReason::body_too_large, "the body is larger than this host takes");
     }
-    explain_action(out_, *rule, {head, facts, listener_->spec.protocol == Protocol::tls, view_.running});
+    explain_action(out_, *rule, {head, facts, by_https_, view_.running});
   }
 
   const ExplainView& view_;
   const Question& question_;
   const routing::Listener* listener_ = nullptr;
+  std::optional<core::SocketAddress> client_;  // as trusted proxies say, like the scheme
+  bool trusted_ = false;                       // the peer is
+  bool by_https_ = false;
   Explanation out_;
 };
 

@@ -264,7 +264,7 @@ void explain_action(Explanation& out, const Rule& rule, const ActionView& view) 
   if (const auto* redirect = std::get_if<routing::Redirect>(&rule.action)) {
     out.action = "redirect";
     out.status = redirect->status;
-    out.location = listeners::rule_redirect(*redirect, rule, view.secure ? "https" : "http", view.head.host,
+    out.location = listeners::rule_redirect(*redirect, rule, view.by_https ? "https" : "http", view.head.host,
                                             view.head.port, view.request.path, view.head.has_query, view.head.query);
     out.summary = std::to_string(out.status) + " to " + out.location;
     return;

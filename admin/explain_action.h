@@ -13,7 +13,7 @@ const routing::Rule* explain_rules(Explanation& out, const routing::VirtualHost&
 struct ActionView {
   const core::RequestHead& head;
   const routing::RequestFacts& request;
-  bool secure;   // came over TLS
+  bool by_https;
   bool running;  // endpoints have states
 };
 // Answered with 204, whatever the rule does with others.

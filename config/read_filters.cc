@@ -40,11 +40,14 @@ bool check_modified(const Node& name, bool request, Problems& problems) {
   return false;
 }
 
-void read_named_values(const Node* node, bool request, routing::NamedValues& out, Problems& problems) {
+// `room`: how many more there may be.
+void read_named_values(const Node* node, bool request, std::size_t& room, routing::NamedValues& out,
+                       Problems& problems) {
   if (node == nullptr || !node->is_map()) return;
   for (const Node* key = node->first; key != nullptr; key = key->next->next) {
     if (!check_modified(*key, request, problems) || !check_header(*key, *key->next, problems)) continue;
-    if (out.size() == max_rule_entries) return too_many(key->place, "headers", problems);
+    if (room == 0) return too_many_changes(key->place, problems);
+    --room;
     std::string name = lower_case(key->text);
     const bool twice = std::any_of(out.begin(), out.end(), [&](const auto& other) { return other.first == name; });
     if (twice) problems.error(key->place, "header " + quote(key->text) + " stands here twice");
@@ -89,19 +92,18 @@ void read_origin(const Node& node, routing::Cors& cors, Problems& problems) {
   }
 }
 
-// "GET, PUT"; `any` where one of them is '*'.
-std::string joined(const Node* node, bool* any, Problems& problems) {
+// "GET, PUT"; `any` where one of them is '*', which stands among them.
+std::string joined(const Node* node, bool& any, Problems& problems) {
   std::string out;
   if (node == nullptr || !node->is_list()) return out;
   for (const Node* item = node->first; item != nullptr; item = item->next) {
     if (!item->is_scalar()) continue;
-    if (item->text == "*" && any != nullptr) {
-      *any = true;
-    } else if (!core::is_token(item->text)) {
+    if (!core::is_token(item->text)) {
       problems.error(item->place, quote(item->text) + " cannot stand here; write one name per entry");
-    } else {
-      out += (out.empty() ? "" : ", ") + std::string(item->text);
+      continue;
     }
+    any = any || item->text == "*";
+    out += (out.empty() ? "" : ", ") + std::string(item->text);
   }
   return out;
 }
@@ -111,11 +113,10 @@ routing::Cors read_cors(const Node& node, Problems& problems) {
   if (const Node* origins = node.get("origins"); origins != nullptr && origins->is_list()) {
     for (const Node* item = origins->first; item != nullptr; item = item->next) read_origin(*item, cors, problems);
   }
-  cors.methods = joined(node.get("methods"), &cors.any_method, problems);
-  cors.headers = joined(node.get("headers"), &cors.any_header, problems);
+  cors.methods = joined(node.get("methods"), cors.any_method, problems);
+  cors.headers = joined(node.get("headers"), cors.any_header, problems);
   bool expose_any = false;
-  cors.expose = joined(node.get("expose"), &expose_any, problems);
-  if (expose_any) cors.expose = "*";
+  cors.expose = joined(node.get("expose"), expose_any, problems);
   if (const Node* credentials = node.get("credentials")) cors.credentials = credentials->text == "true";
   if (cors.credentials && cors.any_origin) {
     problems.warning(node.get("origins")->place, "with 'credentials', any site may act here as the user who visits it");
@@ -210,8 +211,9 @@ std::string read_prefix(const Node& node, routing::Rule::Kind kind, Problems& pr
 
 routing::HeaderModifier read_headers(const Node& node, bool request, Problems& problems) {
   routing::HeaderModifier change;
-  read_named_values(node.get("set"), request, change.set, problems);
-  read_named_values(node.get("add"), request, change.add, problems);
+  std::size_t room = max_changed_headers;
+  read_named_values(node.get("set"), request, room, change.set, problems);
+  read_named_values(node.get("add"), request, room, change.add, problems);
   const Node* remove = node.get("remove");
   if (remove == nullptr || !remove->is_list()) return change;
   for (const Node* item = remove->first; item != nullptr; item = item->next) {

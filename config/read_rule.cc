@@ -8,16 +8,22 @@
 
 namespace edgemux::config {
 
+void too_many_changes(Place place, Problems& problems) {
+  problems.error(place,
+                 "at most " + std::to_string(max_changed_headers) + " headers can be set and added in one place");
+}
+
 routing::Respond read_respond(const Node& node, Problems& problems) {
   routing::Respond respond;
   respond.status = static_cast<std::uint16_t>(number_or(node.get("status"), 200));
   if (const Node* body = node.get("body"); body != nullptr && body->is_scalar()) respond.body = std::string(body->text);
-  if (!respond.body.empty() && (respond.status == 204 || respond.status == 304)) {
+  if (!respond.body.empty() && (respond.status == 204 || respond.status == 205 || respond.status == 304)) {
     problems.error(node.get("body")->place, "an answer with status " + std::to_string(respond.status) + " has no body");
   }
   const Node* headers = node.get("headers");
   if (headers == nullptr || !headers->is_map()) return respond;
   for (const Node* key = headers->first; key != nullptr; key = key->next->next) {
+    if (respond.headers.size() == max_changed_headers) return too_many_changes(key->place, problems), respond;
     check_header(*key, *key->next, problems);
     const std::string name = lower_case(key->text);
     for (const std::string_view managed :

@@ -8,12 +8,20 @@
 #include "config/node.h"
 #include "config/problems.h"
 #include "config/spec.h"
+#include "core/http/field.h"
 
 namespace edgemux::config {
 
 // Methods, headers and parameters, each: what is in a rule is compared with each other, and with every request.
 inline constexpr std::size_t max_rule_entries = 256;
 void too_many(Place place, const std::string& what, Problems& problems);
+
+// What one request_headers, response_headers or respond may set and add. Those of a rule and of a part of its split,
+// and the few that edgemux writes (CORS, Location, ...), fit every message that is taken.
+inline constexpr std::size_t max_changed_headers = 64;
+inline constexpr std::size_t max_own_headers = 16;
+static_assert(2 * max_changed_headers + max_own_headers <= core::FieldList::kMostAdded);
+void too_many_changes(Place place, Problems& problems);
 
 // Kind, path and conditions, from the rule itself or its `match`.
 void read_match(const Node& rule, RuleSpec& spec, Patterns& patterns, Problems& problems);

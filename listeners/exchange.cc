@@ -119,11 +119,20 @@ void Exchange::start(HttpSession& session, core::StreamId stream, core::RequestH
   remember(head);
   const auto& trusted = session.listener().spec().trusted_proxies;
   from_trusted_ = !trusted.empty() && contains(trusted, client_);
-  if (from_trusted_) client_ = client_behind(head.fields, client_, trusted);
+  by_https_ = session.secure();
+  if (from_trusted_) {
+    const Sender sender = sender_behind(head.fields, {client_, by_https_}, trusted);
+    client_ = sender.address;
+    by_https_ = sender.secure;
+  }
   if (const Field* type = head.fields.find(FieldId::content_type)) grpc_ = is_grpc(type->value);
   if (!within_source_rate()) return;
   if (head.method == core::Method::connect) {
     return refuse(405, CloseReason::bad_request, "CONNECT is not served here");
+  }
+  // RFC 9110 7.4. A trusted proxy may have ended the TLS.
+  if (!from_trusted_ && !head.scheme.empty() && core::equal_ignoring_case(head.scheme, "https") != session.secure()) {
+    return refuse(421, CloseReason::misdirected, "the target's scheme is not that of this connection");
   }
   std::array<char, 4096> small;
   std::string large;
@@ -152,8 +161,9 @@ void Exchange::start_refused(HttpSession& session, core::StreamId stream, std::u
 
 // Before rules look at the fields.
 void Exchange::settle_forwarding(core::RequestHead& head) {
-  forwarding_ = make_forwarding(head.fields, {session_->client(), from_trusted_, session_->secure(), head.authority},
-                                forwarding_text_);
+  forwarding_ =
+      make_forwarding(head.fields, {session_->client(), from_trusted_, session_->secure(), by_https_, head.authority},
+                      forwarding_text_);
 }
 
 void Exchange::forward(core::RequestHead& head, std::string_view path, const routing::UpstreamPtr& upstream, bool end) {
@@ -163,18 +173,16 @@ void Exchange::forward(core::RequestHead& head, std::string_view path, const rou
   }
   worker_.make_request_id(request_id_.data());
   has_id_ = true;
-  std::array<Field, 5> added{{
-      {"x-forwarded-for", forwarding_.x_forwarded_for, FieldId::x_forwarded_for},
-      {"forwarded", forwarding_.forwarded, FieldId::forwarded},
-      {"x-request-id", {request_id_.data(), request_id_.size()}, FieldId::x_request_id},
-  }};
-  std::size_t count = 3;
-  if (!forwarding_.x_forwarded_proto.empty()) {
-    added[count++] = {"x-forwarded-proto", forwarding_.x_forwarded_proto, FieldId::x_forwarded_proto};
-  }
-  if (!forwarding_.x_forwarded_host.empty()) {
-    added[count++] = {"x-forwarded-host", forwarding_.x_forwarded_host, FieldId::x_forwarded_host};
-  }
+  std::array<Field, 5> added;
+  std::size_t count = 0;
+  const auto add = [&](std::string_view name, std::string_view value, FieldId id) {
+    if (!value.empty()) added[count++] = {name, value, id};
+  };
+  add("x-forwarded-for", forwarding_.x_forwarded_for, FieldId::x_forwarded_for);
+  add("forwarded", forwarding_.forwarded, FieldId::forwarded);
+  add("x-request-id", {request_id_.data(), request_id_.size()}, FieldId::x_request_id);
+  add("x-forwarded-proto", forwarding_.x_forwarded_proto, FieldId::x_forwarded_proto);
+  add("x-forwarded-host", forwarding_.x_forwarded_host, FieldId::x_forwarded_host);
   core::OutgoingRequest request;
   request.method = head.method_text;
   request.kind = head.method;

@@ -219,7 +219,8 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   bool talks_ = false;            // a stream of gRPC: both sides may be silent for a while
   bool awaits_continue_ = false;  // the client waits to be told that its body is wanted
   bool from_trusted_ = false;
-  bool grpc_ = false;  // errors are told in grpc-status
+  bool by_https_ = false;  // as trusted proxies say
+  bool grpc_ = false;      // errors are told in grpc-status
 };
 
 }  // namespace edgemux::listeners

@@ -42,7 +42,7 @@ void Exchange::dispatch_http(core::RequestHead& head, std::string_view path, boo
   route_ = *found;
   if (!route_->refused.empty()) return refuse(503, CloseReason::refused, "the host's security settings are broken");
   if (!within_connections() || !within_rate()) return;
-  switch (route_->on_http) {
+  switch (routing::on_plain_http(*route_, by_https_)) {
     case routing::OnHttp::redirect:
       return redirect_to_https(head);
     case routing::OnHttp::off:
@@ -145,8 +145,8 @@ void Exchange::answer_preflight(const core::RequestHead& head) {
 
 void Exchange::redirect(const routing::Redirect& target, const routing::Rule& rule, const core::RequestHead& head,
                         std::string_view path) {
-  const std::string location = rule_redirect(target, rule, session_->secure() ? "https" : "http", head.host, head.port,
-                                             path, head.has_query, head.query);
+  const std::string location =
+      rule_redirect(target, rule, by_https_ ? "https" : "http", head.host, head.port, path, head.has_query, head.query);
   LocalReply answer;
   answer.status = target.status;
   answer.location = location;

@@ -132,6 +132,7 @@ void Exchange::reply(const LocalReply& answer) {
   auto& codec = session_->codec();
   core::BodyPlan plan;
   if (!answer.body.empty()) plan = {core::BodyPlan::Kind::length, answer.body.size()};
+  if (answer.reason != CloseReason::body_too_slow) codec.drop_body(stream_);
   codec.send_head(stream_, head, plan);
   if (stage_ != Stage::over) codec.send_body(stream_, {answer.body.data(), answer.body.size()});
   if (stage_ != Stage::over) codec.send_end(stream_);

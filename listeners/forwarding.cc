@@ -49,19 +49,51 @@ bool same_name(std::string_view a, std::string_view lower_case) {
          });
 }
 
-// The "for" of one element of Forwarded, without quotes; empty = there is none.
-std::string_view for_of(std::string_view element) {
+// A parameter of one element of Forwarded, without quotes; empty = there is none.
+std::string_view parameter_of(std::string_view element, std::string_view name) {
   while (!element.empty()) {
     const std::size_t end = std::min(element.find(';'), element.size());
     const std::string_view pair = trimmed(element.substr(0, end));
     element.remove_prefix(std::min(end + 1, element.size()));
     const std::size_t equals = pair.find('=');
-    if (equals == std::string_view::npos || !same_name(pair.substr(0, equals), "for")) continue;
+    if (equals == std::string_view::npos || !same_name(pair.substr(0, equals), name)) continue;
     std::string_view value = pair.substr(equals + 1);
     if (value.size() >= 2 && value.front() == '"' && value.back() == '"') value = value.substr(1, value.size() - 2);
     return value;
   }
   return {};
+}
+
+// Counted from 1 at the end of the lists of that id; the first where there are fewer, and empty where there is none.
+std::string_view element_from_end(const FieldList& fields, FieldId id, std::size_t number) {
+  std::string_view element;
+  for (std::size_t i = fields.size(); i > 0; --i) {
+    if (fields[i - 1].id != id) continue;
+    std::string_view list = fields[i - 1].value;
+    while (!list.empty()) {
+      element = take_last(list);
+      if (--number == 0) return element;
+    }
+  }
+  return element;
+}
+
+// Of the list of that id, see sender_behind. `steps`: how many of its elements lead there.
+core::SocketAddress walk_back(const FieldList& fields, FieldId id, core::SocketAddress client,
+                              std::span<const core::Network> trusted, std::size_t& steps) {
+  for (std::size_t i = fields.size(); i > 0; --i) {
+    if (fields[i - 1].id != id) continue;
+    std::string_view list = fields[i - 1].value;
+    while (!list.empty()) {
+      const std::string_view element = take_last(list);
+      const auto address = parse_node(id == FieldId::forwarded ? parameter_of(element, "for") : element);
+      if (!address) return client;
+      ++steps;
+      client = *address;
+      if (!contains(trusted, client)) return client;
+    }
+  }
+  return client;
 }
 
 void append_list(std::string& to, const FieldList& fields, FieldId id) {
@@ -104,62 +136,67 @@ bool contains(std::span<const core::Network> networks, const core::SocketAddress
   return std::any_of(networks.begin(), networks.end(), [&](const auto& network) { return network.contains(address); });
 }
 
-core::SocketAddress client_behind(const FieldList& fields, const core::SocketAddress& peer,
-                                  std::span<const core::Network> trusted) {
-  const bool plain = fields.find(FieldId::x_forwarded_for) != nullptr;
-  const FieldId id = plain ? FieldId::x_forwarded_for : FieldId::forwarded;
-  core::SocketAddress client = peer;
-  for (std::size_t i = fields.size(); i > 0; --i) {
-    if (fields[i - 1].id != id) continue;
-    std::string_view list = fields[i - 1].value;
-    while (!list.empty()) {
-      const std::string_view element = take_last(list);
-      const auto address = parse_node(plain ? element : for_of(element));
-      if (!address) return client;
-      client = *address;
-      if (!contains(trusted, client)) return client;
-    }
-  }
-  return client;
+Sender sender_behind(const FieldList& fields, const Sender& peer, std::span<const core::Network> trusted) {
+  const auto chosen = [&fields](FieldId preferred) {
+    return fields.find(preferred) != nullptr ? preferred : FieldId::forwarded;
+  };
+  std::size_t steps = 0;
+  Sender sender{walk_back(fields, chosen(FieldId::x_forwarded_for), peer.address, trusted, steps), peer.secure};
+  const FieldId id = chosen(FieldId::x_forwarded_proto);
+  const std::string_view element = element_from_end(fields, id, std::max(steps, std::size_t{1}));
+  const std::string_view scheme = id == FieldId::forwarded ? parameter_of(element, "proto") : element;
+  if (same_name(scheme, "https")) sender.secure = true;
+  if (same_name(scheme, "http")) sender.secure = false;
+  return sender;
 }
 
 ForwardingFields make_forwarding(FieldList& fields, const ForwardingInput& in, std::string& text) {
-  ForwardingFields out;
-  text.clear();
-  if (in.trusted) append_list(text, fields, FieldId::x_forwarded_for);
-  append_ip(text, in.peer);
-  const std::size_t split = text.size();
-  if (in.trusted) append_list(text, fields, FieldId::forwarded);
-  append_element(text, in);
-  out.x_forwarded_for = std::string_view(text).substr(0, split);
-  out.forwarded = std::string_view(text).substr(split);
-  out.x_forwarded_proto = in.secure ? "https" : "http";
-  out.x_forwarded_host = in.authority;
+  bool plain_said = false;  // X-Forwarded-For, -Proto, -Host
+  bool forwarded_said = false;
+  bool proto_said = false;
+  bool host_said = false;
   for (Field& field : fields) {
     switch (field.id) {
       case FieldId::x_forwarded_proto:
-        if (in.trusted) out.x_forwarded_proto = {};
-        field.hop_by_hop = field.hop_by_hop || !in.trusted;
+        proto_said = plain_said = true;
         break;
       case FieldId::x_forwarded_host:
-        if (in.trusted) out.x_forwarded_host = {};
-        field.hop_by_hop = field.hop_by_hop || !in.trusted;
+        host_said = plain_said = true;
+        break;
+      case FieldId::x_forwarded_for:
+        plain_said = true;
+        break;
+      case FieldId::forwarded:
+        forwarded_said = true;
         break;
       case FieldId::x_forwarded_port:
       case FieldId::x_real_ip:
-        field.hop_by_hop = field.hop_by_hop || !in.trusted;
-        break;
-      case FieldId::forwarded:
-      case FieldId::x_forwarded_for:
       case FieldId::x_request_id:
-        field.hop_by_hop = field.hop_by_hop || !in.trusted;
         break;
       default:
         // Others (-prefix, -ssl, -scheme, ...) are acted upon by frameworks, too, some of which take '_' for '-'.
         if (!in.trusted && is_x_forwarded(field.name)) field.hop_by_hop = true;
-        break;
+        continue;
     }
+    field.hop_by_hop = field.hop_by_hop || !in.trusted;
   }
+  ForwardingFields out;
+  text.clear();
+  const bool plain = !in.trusted || plain_said || !forwarded_said;
+  const bool forwarded = !in.trusted || forwarded_said || !plain_said;
+  if (plain) {
+    if (in.trusted) append_list(text, fields, FieldId::x_forwarded_for);
+    append_ip(text, in.peer);
+    if (!in.trusted || !proto_said) out.x_forwarded_proto = in.by_https ? "https" : "http";
+    if (!in.trusted || !host_said) out.x_forwarded_host = in.authority;
+  }
+  const std::size_t split = text.size();
+  if (forwarded) {
+    if (in.trusted) append_list(text, fields, FieldId::forwarded);
+    append_element(text, in);
+  }
+  out.x_forwarded_for = std::string_view(text).substr(0, split);
+  out.forwarded = std::string_view(text).substr(split);
   return out;
 }
 

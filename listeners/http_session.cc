@@ -146,10 +146,17 @@ bool HttpSession::receive(std::span<char> bytes) {
   } else if (used < bytes.size()) {
     stash_.assign(bytes.data() + used, bytes.size() - used);
   }
+  if (waiting_ == Waiting::rest && !http1_.dropping() && !rest_received()) return false;
   if (codec_->mid_message() && !busy() && (waiting_ == Waiting::idle || waiting_ == Waiting::nothing)) {
     await(Waiting::head, worker().snapshot().timeouts.request_head);
   }
   return std::holds_alternative<Serving>(stage_);
+}
+
+bool HttpSession::rest_received() {
+  await_next();
+  if (draining_ && at_rest()) close(CloseReason::draining);
+  return !closed_;
 }
 
 // What was held, and then taken back, may have been all there was.
@@ -161,7 +168,8 @@ void HttpSession::settle_idle() {
 void HttpSession::end_of_input() {
   if (!busy()) {
     // The end of an answer that is on its way still.
-    if (!codec_->mid_message() && stash_.empty() && unsent() > 0) return (void)(input_ended_ = true);
+    const bool answered = !codec_->mid_message() || http1_.dropping();
+    if (answered && stash_.empty() && unsent() > 0) return (void)(input_ended_ = true);
     return close(codec_->mid_message() || !stash_.empty() ? CloseReason::client_reset : CloseReason::client_closed);
   }
   if (codec_->mid_message()) {
@@ -307,7 +315,8 @@ void HttpSession::on_request(core::StreamId stream, core::RequestHead& head, boo
     return;
   }
   Exchange& exchange = open_exchange(stream);
-  if (waiting_ == Waiting::first_head || waiting_ == Waiting::head || waiting_ == Waiting::idle) {
+  if (waiting_ == Waiting::first_head || waiting_ == Waiting::head || waiting_ == Waiting::idle ||
+      waiting_ == Waiting::rest) {
     waiting_ = Waiting::nothing;
   }
   feed(exchange);

@@ -114,7 +114,7 @@ class HttpSession final : public Session,
     CloseReason reason;
   };
   // What the deadline stands for.
-  enum class Waiting : std::uint8_t { nothing, handshake, first_head, head, idle, write, window, drain, linger };
+  enum class Waiting : std::uint8_t { nothing, handshake, first_head, head, idle, rest, write, window, drain, linger };
   // Of answers that are on their way from shared connections: of many, and of few that are taken as they come.
   static constexpr std::size_t kMostHeld = 24 * 1024;
   static constexpr std::size_t kMostHeldOfFew = 64 * 1024;
@@ -154,6 +154,8 @@ class HttpSession final : public Session,
   // Bytes that wait for the client, of all streams, beyond what windows hold back.
   // HTTP/1, between two requests, and everything has been sent.
   [[nodiscard]] bool at_rest() const;
+  // The rest of a body that nobody wanted has come. False: the session is over.
+  bool rest_received();
   [[nodiscard]] std::size_t unsent() const { return output_.pending() + stream_->unsent(); }
   // The client takes less than there is.
   [[nodiscard]] bool congested() const { return sending_ ? unsent() >= kGathered : unsent() > 0; }

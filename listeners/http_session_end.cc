@@ -82,6 +82,8 @@ void HttpSession::await_next() {
     if (waiting_ != Waiting::drain) await(Waiting::drain, kDrainGrace);
   } else if (busy()) {
     waiting_ = Waiting::nothing;
+  } else if (http1_.dropping()) {
+    await(Waiting::rest, kLingerTime);
   } else if (codec_->mid_message()) {
     await(Waiting::head, timeouts.request_head);
   } else {
@@ -126,6 +128,8 @@ void HttpSession::timed_out() {
           .start_refused(*this, core::kOnlyStream, 408, CloseReason::head_timeout,
                          "the request's head did not come in time");
       return;
+    case Waiting::rest:
+      return close(CloseReason::body_too_slow);
     case Waiting::write:
       stream_->abort();
       return close(CloseReason::response_too_slow);

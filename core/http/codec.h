@@ -84,6 +84,10 @@ class ServerCodec {
 
   // A 1xx other than 101; dropped where the client cannot take it.
   virtual void send_informational(StreamId stream, const ResponseHead& head) = 0;
+  // Said before the head of an answer that is whole at once, if what is left of the request's body may be waited for.
+  // Where that is little and sure to come, it is read and not handed out, and the next request can follow. HTTP/2: it
+  // always can.
+  virtual void drop_body(StreamId stream) = 0;
   // The final head. Hop-by-hop fields are left out, framing and connection fields are added.
   virtual void send_head(StreamId stream, const ResponseHead& head, BodyPlan plan) = 0;
   virtual void send_body(StreamId stream, std::span<const char> data) = 0;
@@ -114,6 +118,7 @@ class ServerCodec {
 class MultiplexedServerCodec : public ServerCodec {
  public:
   [[nodiscard]] bool multiplexed() const final { return true; }
+  void drop_body(StreamId) final {}
   // Tells the client which origins it may ask for on this connection (RFC 8336).
   virtual void announce(std::span<const std::string> origins) = 0;
 

@@ -116,7 +116,7 @@ bool parse_fields(Cursor& in, FieldList& fields, Facts& facts) {
     field.id = classify_field(field.name);
     if (underscore && aliases_managed_field(field.name)) continue;  // dropped
     field.hop_by_hop = is_always_hop_by_hop(field.id);
-    if (!fields.add(field)) return in.fail("too many fields", 431);
+    if (!fields.receive(field)) return in.fail("too many fields", 431);
     if (is_managed(field.id)) {
       if (const char* wrong = note_managed(facts, fields[fields.size() - 1])) return in.fail(wrong);
     }

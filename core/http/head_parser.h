@@ -38,8 +38,8 @@ struct ParseResult {
 // exactly one "chunked", that together with Content-Length or in HTTP/1.0, more than one Content-Length, anything but
 // digits in it or 2^63 and more, no Host in HTTP/1.1, two Hosts, an invalid or empty one, an absolute-form target that
 // disagrees with it, asterisk-form other than OPTIONS, HTTP/0.9. 505: a version other than 1.0 and 1.1.
-// 431: more than FieldList::kCapacity fields. Up to kMaxLeadingLines empty lines before the request line are skipped
-// (RFC 9112, 2.2).
+// 431: more than FieldList::kMostReceived fields. Up to kMaxLeadingLines empty lines before the request line are
+// skipped (RFC 9112, 2.2).
 inline constexpr std::size_t kMaxLeadingLines = 4;
 ParseResult parse_request_head(std::span<char> input, std::size_t limit, RequestHead& head);
 

@@ -57,6 +57,8 @@ bool Http1Server::receive_head(std::span<char> bytes, std::size_t& consumed) {
   minor_ = head.minor;
   head_request_ = head.method == Method::head;
   keep_alive_ = head.keep_alive;
+  awaits_word_ = head.expect_continue;
+  drops_body_ = false;
   request_open_ = true;
   body_ = BodyReader(head);
   const bool end = body_.done();
@@ -68,6 +70,7 @@ bool Http1Server::receive_head(std::span<char> bytes, std::size_t& consumed) {
 bool Http1Server::receive_body(std::span<char> bytes, std::size_t& consumed) {
   const BodyStep step = body_.next({bytes.data(), bytes.size()});
   consumed += step.consumed;
+  awaits_word_ = false;
   if (step.state == BodyState::error) {
     keep_alive_ = false;
     observer_.on_malformed(kStream, 400, step.reason);
@@ -75,6 +78,7 @@ bool Http1Server::receive_body(std::span<char> bytes, std::size_t& consumed) {
   }
   const bool end = step.state == BodyState::done;
   if (end) phase_ = request_open_ ? Phase::waiting : Phase::head;
+  if (drops_body_) return step.consumed > 0 || end;
   if (!step.data.empty() || end) observer_.on_request_body(kStream, {step.data.data(), step.data.size()}, end);
   return step.consumed > 0 || end;
 }
@@ -90,6 +94,11 @@ std::size_t room_for(const ResponseHead& head) {
 
 }  // namespace
 
+void Http1Server::drop_body(StreamId) {
+  drops_body_ = phase_ == Phase::body && minor_ == 1 && !awaits_word_ && body_.framing() == Framing::length &&
+                body_.remaining() <= kMostDropped;
+}
+
 void Http1Server::send_informational(StreamId, const ResponseHead& head) {
   if (minor_ == 0 || finished_) return;
   const std::size_t room = room_for(head);
@@ -102,8 +111,8 @@ void Http1Server::send_informational(StreamId, const ResponseHead& head) {
 
 void Http1Server::send_head(StreamId, const ResponseHead& head, BodyPlan plan) {
   const bool bodyless = head_request_ || head.status == 204 || head.status == 304;
-  // An answer before the request's end: what still comes cannot be told from a next request, so the connection ends.
-  if (phase_ == Phase::body || close_after_) keep_alive_ = false;
+  // An answer before the request's end: nobody waits for much that may never come, so the connection ends.
+  if ((phase_ == Phase::body && !drops_body_) || close_after_) keep_alive_ = false;
   if (bodyless || plan.kind == BodyPlan::Kind::none) {
     wire_ = Wire::none;
   } else if (plan.kind == BodyPlan::Kind::length) {
@@ -158,7 +167,7 @@ void Http1Server::send_end(StreamId) {
 
 void Http1Server::next_request() {
   wire_ = Wire::none;
-  phase_ = Phase::head;
+  if (phase_ != Phase::body) phase_ = Phase::head;
   // An answer to what never becomes a request (a broken head, one that is late) has nothing of the request before.
   head_request_ = false;
   minor_ = 1;

@@ -20,7 +20,8 @@ struct HttpScratch {
 class Http1Server final : public ServerCodec {
  public:
   static constexpr StreamId kStream = kOnlyStream;
-  static constexpr std::size_t kMostUnsent = 64 * 1024;  // above it no further request is begun
+  static constexpr std::size_t kMostUnsent = 64 * 1024;   // above it no further request is begun
+  static constexpr std::size_t kMostDropped = 64 * 1024;  // of a body that nobody wants; beyond it the connection ends
 
   // All references outlive the codec. `head_limit`: the most bytes of a request head.
   Http1Server(Observer& observer, Output& output, HttpScratch& scratch, std::size_t head_limit)
@@ -31,7 +32,10 @@ class Http1Server final : public ServerCodec {
     return !stopped_ && !finished_ && phase_ != Phase::waiting && phase_ != Phase::tunnel;
   }
   [[nodiscard]] bool mid_message() const override { return phase_ == Phase::body || scanned_ > 0; }
+  // The answer is given, and what is left of the request's body is still to come.
+  [[nodiscard]] bool dropping() const { return phase_ == Phase::body && !request_open_ && !finished_; }
 
+  void drop_body(StreamId stream) override;
   void send_informational(StreamId stream, const ResponseHead& head) override;
   void send_head(StreamId stream, const ResponseHead& head, BodyPlan plan) override;
   void send_body(StreamId stream, std::span<const char> data) override;
@@ -76,6 +80,8 @@ class Http1Server final : public ServerCodec {
   bool head_request_ = false;
   bool request_open_ = false;  // a request has begun and its answer is not complete
   bool keep_alive_ = true;     // as far as the present request goes
+  bool awaits_word_ = false;   // the client may keep its body back for ever (Expect: 100-continue)
+  bool drops_body_ = false;    // the present request's, of which little is left
   bool close_after_ = false;
   bool finished_ = false;
   bool stopped_ = false;

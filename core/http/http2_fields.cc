@@ -159,7 +159,7 @@ const char* HeaderBlock::take(std::size_t index, bool& regular_seen, Pseudo* pse
   if (underscore && aliases_managed_field(field.name)) return nullptr;  // dropped
   if (is_connection_specific(field)) return "connection-specific field";
   field.hop_by_hop = is_always_hop_by_hop(field.id);
-  if (!fields.add(field)) return "too many fields";
+  if (!fields.receive(field)) return "too many fields";
   return nullptr;
 }
 
@@ -176,7 +176,7 @@ HeadProblem HeaderBlock::collect(Pseudo* pseudo, FieldList& fields, Facts& facts
     }
     Field field;
     if (const char* wrong = take(i, regular_seen, pseudo, fields, field)) {
-      return {static_cast<std::uint16_t>(fields.size() == FieldList::kCapacity ? 431 : 400), wrong};
+      return {static_cast<std::uint16_t>(fields.size() == FieldList::kMostReceived ? 431 : 400), wrong};
     }
     if (fields.size() == before) continue;
     switch (field.id) {
@@ -306,7 +306,7 @@ HeadProblem HeaderBlock::request(bool end, RequestHead& head) {
     head.upgrade = true;
     head.upgrade_protocol = "websocket";
     make_websocket_key(websocket_key_);
-    if (!head.fields.add({"sec-websocket-key", {websocket_key_.data(), websocket_key_.size()}})) {
+    if (!head.fields.receive({"sec-websocket-key", {websocket_key_.data(), websocket_key_.size()}})) {
       return {431, "too many fields"};
     }
     return {};

@@ -98,7 +98,7 @@ struct Cors {
   };
   std::vector<Origin> origins;
   bool any_origin = false;  // "*"
-  bool any_method = false;
+  bool any_method = false;  // there is a "*" in `methods`
   bool any_header = false;
   bool credentials = false;
   std::string methods;  // "GET, PUT"

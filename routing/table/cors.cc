@@ -54,10 +54,9 @@ void answer_preflight(const Cors& cors, const FieldList& request, FieldList& ans
   add_origin(cors, origin, answer);
   if (!admits_origin(cors, origin)) return;
   const auto add = [&](std::string_view name, bool any, const std::string& listed, std::string_view asked) {
-    std::string_view value = listed;
-    if (any) value = cors.credentials ? asked : "*";
-    if (any && cors.credentials) answer.add({"vary", name});
-    return value;
+    if (!any || !cors.credentials) return std::string_view(listed);
+    answer.add({"vary", name});
+    return asked;
   };
   const std::string_view method_name = "access-control-request-method";
   const std::string_view headers_name = "access-control-request-headers";

@@ -5,7 +5,8 @@
 // browser's part. Pure.
 //
 // `*` in methods, headers and origins is written as `*`, but with credentials, where browsers take it literally, as
-// what the request asks for. Fields that are added point into the Cors and into the request's fields.
+// what the request asks for. Names beside it are written, too: it never stands for Authorization. Fields that are added
+// point into the Cors and into the request's fields.
 
 #include <string_view>
 

@@ -69,6 +69,10 @@ struct Route {
 
 using RoutePtr = std::shared_ptr<const Route>;
 
+// What becomes of a request over plain http. `by_https`: a trusted proxy took it by https, so that a redirect would
+// lead to where it came from. A host that requires client certificates has none from there, and redirects all the same.
+OnHttp on_plain_http(const Route& route, bool by_https);
+
 // Where the bytes of the route's connections go, whatever they are. Null: its requests go by rules.
 inline const UpstreamPtr* upstream_of_bytes(const Route& route) {
   if (const auto* passthrough = std::get_if<Passthrough>(&route.action)) return &passthrough->upstream;

@@ -437,6 +437,23 @@ routes:
       << out;
 }
 
+TEST_F(ExplainTest, TheSchemeIsTheOneThatATrustedProxyWasAskedBy) {
+  compile_files({{"/e/edgemux.yaml", R"(listeners:
+  - { name: http, bind: [":80"], protocol: http, trusted_proxies: [10.0.0.0/8] }
+routes:
+  - { host: a.example, rules: [{ path: /, redirect: { path: /new } }] }
+)"}});
+  const auto asked = [](const char* from, const char* scheme) {
+    return Asked{.url = "http://a.example/x", .headers = {std::string("x-forwarded-proto: ") + scheme}, .from = from};
+  };
+  EXPECT_EQ(summary(asked("10.0.0.1", "https")), "302 to https://a.example/new");
+  EXPECT_EQ(summary(asked("10.0.0.1", "http")), "301 to https://a.example/x");
+  EXPECT_EQ(summary(asked("192.0.2.1", "https")), "301 to https://a.example/x");
+  const auto out = text(asked("10.0.0.1", "https"));
+  EXPECT_NE(out.find("the proxy says that it was asked by https  (edgemux.yaml:2:"), std::string::npos) << out;
+  EXPECT_NE(out.find("redirect, but the trusted proxy was asked by https: the rules hold"), std::string::npos) << out;
+}
+
 TEST_F(ExplainTest, EndpointsOfARunningProcessHaveTheirState) {
   compile();
   running_ = true;

@@ -87,16 +87,36 @@ TEST_F(CompilerTest, WhatARuleMayNameIsBounded) {
         "routes:\n  - host: a.example.com\n    on_http: serve\n    listeners: [http]\n    rules:\n      - match:\n"
         "          methods: [" +
         names(count, "") + "]\n          headers: { " + names(count, ": a") + " }\n          query: { " +
-        names(count, ": a") + " }\n        respond: {}\n        response_headers: { set: { " + names(count, ": a") +
-        " } }\n");
+        names(count, ": a") + " }\n        respond: {}\n");
     return compiler()->compile();
   };
   EXPECT_EQ(text(rule(256)), "");
   const auto c = rule(257);
-  EXPECT_EQ(c.errors(), 4U);
+  EXPECT_EQ(c.errors(), 3U);
   EXPECT_THAT(text(c), HasSubstr("a rule may name at most 256 methods"));
   EXPECT_THAT(text(c), HasSubstr("a rule may name at most 256 headers"));
   EXPECT_THAT(text(c), HasSubstr("a rule may name at most 256 parameters"));
+}
+
+// What is set and added fits every message that is taken, see test_headers_of_a_rule_fit_every_message.
+TEST_F(CompilerTest, WhatARuleMaySetAndAddIsBounded) {
+  const auto headers = [](int count, const std::string& name) {
+    std::string out = "{ ";
+    for (int i = 0; i < count; ++i) out += name + std::to_string(i) + ": a, ";
+    return out + "}";
+  };
+  const auto rules = [&](int more) {
+    const std::string change = "{ set: " + headers(40, "s") + ", add: " + headers(24 + more, "a") + " }";
+    main_file("routes:\n  - host: a.example.com\n    on_http: serve\n    listeners: [http]\n    rules:\n" +
+              ("      - path: /a\n        response_headers: " + change) + "\n        respond: { headers: " +
+              headers(64 + more, "r") + " }\n      - path: /b\n        request_headers: " + change +
+              "\n        split: [{ upstream: { endpoints: [\"10.0.0.1:1\"] }, response_headers: " + change + " }]\n");
+    return compiler()->compile();
+  };
+  EXPECT_EQ(text(rules(0)), "");
+  const auto c = rules(1);
+  EXPECT_EQ(c.errors(), 4U);
+  EXPECT_THAT(text(c), HasSubstr("at most 64 headers can be set and added in one place"));
 }
 
 // Hosts from `first` on with a regular expression each.

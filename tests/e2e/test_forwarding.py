@@ -1,9 +1,13 @@
 """Who a request came from: what proxies in front of us are believed, and what upstreams are told."""
 
 import pytest
+from support.http2 import H2Client
+from support.rules import says
 from support.wire import Wire, request
 
 HOST = "own.example.com"
+BALANCER = [("X-Forwarded-For", "203.0.113.5"), ("X-Forwarded-Proto", "https")]  # ended TLS before us
+TRUST = pytest.mark.parametrize("trusted", [True, False])
 
 
 def listeners(edge, **more):
@@ -29,7 +33,7 @@ def test_nobody_is_believed_who_is_not_trusted(site, edge):
     assert seen.get("x-forwarded-proto") == "http"
 
 
-@pytest.mark.parametrize("trusted", [True, False])
+@TRUST
 def test_rules_see_what_trusted_proxies_say(site, edge, trusted):
     def rule(name, value):
         return {"match": {"path": "/m", "headers": {name: value}}, "respond": {"body": name}}
@@ -61,3 +65,59 @@ def test_trusted_proxies_are_believed_and_appended_to(site, edge):
                                 ("203.0.113.8, 203.0.113.9", 403), ("203.0.113.9, 10.0.0.1, 10.0.0.2", 403), ("nonsense", 200)):
             wire.send(request("/echo", HOST, headers=[("X-Forwarded-For", claimed)]))
             assert wire.response().status == status, claimed
+
+
+def trusting(edge, trusted):
+    return listeners(edge, trusted_proxies=["127.0.0.0/8" if trusted else "10.0.0.0/8"])
+
+
+@pytest.mark.sanitizer
+def test_a_trusted_proxy_is_contradicted_in_neither_family(site, edge):
+    site.start(listeners=trusting(edge, True))
+    seen = site.echo(headers=BALANCER)
+    assert [seen.get(f"x-forwarded-{n}") for n in ("for", "proto", "host")] == ["203.0.113.5, 127.0.0.1", "https", HOST]
+    assert seen.get("forwarded") is None
+    seen = site.echo(headers=[("Forwarded", "for=203.0.113.5;proto=https")])
+    assert seen.get("forwarded") == f"for=203.0.113.5;proto=https, for=127.0.0.1;host={HOST};proto=http"
+    assert not [name for name, _ in seen.headers if name.lower().startswith("x-forwarded-")]
+    seen = site.echo()
+    assert seen.get("x-forwarded-for") == "127.0.0.1" and seen.get("forwarded") == f"for=127.0.0.1;host={HOST};proto=http"
+
+
+@pytest.mark.sanitizer
+@TRUST
+def test_redirects_keep_the_scheme_that_a_trusted_proxy_was_asked_by(site, edge, trusted):
+    site.start(site.route({"path": "/", "redirect": {"path": "/new"}}), listeners=trusting(edge, trusted))
+    for said in (BALANCER, [("Forwarded", "for=203.0.113.5;proto=https")], [("X-Forwarded-Proto", "https")]):
+        assert site.ask("/old", headers=said).get("location") == f"{'https' if trusted else 'http'}://{HOST}/new"
+    for said in ([], [("X-Forwarded-Proto", "http")], [("X-Forwarded-Proto", "nonsense")]):
+        assert site.ask("/old", headers=said).get("location") == f"http://{HOST}/new"
+
+
+@TRUST
+def test_what_a_trusted_proxy_was_asked_by_https_is_not_led_there_again(site, edge, trusted):
+    ca = {"client_auth": "require", "client_ca": str(site.authority.path)}
+    site.start({"host": HOST, "rules": [says("served")]},
+               {"host": "mutual.example.com", "tls": ca, "rules": [says("served")]},
+               {"host": "off.example.com", "on_http": "off", "rules": [says("served")]}, listeners=trusting(edge, trusted))
+    assert site.ask("/x", headers=BALANCER).status == (200 if trusted else 301)
+    assert site.ask("/x", headers=[("X-Forwarded-Proto", "http")]).status == 301
+    assert site.ask("/x", host="mutual.example.com", headers=BALANCER).status == 301  # nobody has shown a certificate
+    assert site.ask("/x", host="off.example.com", headers=BALANCER).status == 404
+
+
+@pytest.mark.sanitizer
+@TRUST
+def test_a_target_of_another_scheme_than_the_connections(site, edge, trusted):
+    """RFC 9110 7.4: 421, but from who may have ended TLS before us."""
+    site.start(site.route(says("served")), listeners=trusting(edge, trusted))
+    for transport, scheme in (("http", "http"), ("http", "https"), ("https", "https"), ("https", "HTTP")):
+        with site.wire(transport) as wire:
+            wire.send(request(f"{scheme}://{HOST}/x", HOST))
+            assert wire.response().status == (200 if trusted or scheme.lower() == transport else 421), (transport, scheme)
+    with H2Client(edge.https, site.authority) as client:
+        assert client.wait(client.ask("/x")).status == 200
+        assert client.wait(client.ask("/x", scheme="http")).status == (200 if trusted else 421)
+        assert client.wait(client.ask("/x")).status == 200
+    if not trusted:
+        edge.wait_access(3, status=421, reason="misdirected")

@@ -276,6 +276,41 @@ def test_cors_for_everybody(site):
     assert (answer.get("access-control-allow-origin"), answer.get("vary")) == ("*", None)
 
 
+def test_names_beside_a_star_are_said(site):
+    """`*` never stands for Authorization (Fetch)."""
+    cors = {"origins": ["*"], "headers": ["*", "authorization"], "expose": ["x-a", "*"]}
+    site.start(site.route({**says("x", path="/"), "cors": cors}))
+    assert site.ask("/", **preflight("https://any.example")).get("access-control-allow-headers") == "*, authorization"
+    assert site.ask("/", headers=[("Origin", "https://any.example")]).get("access-control-expose-headers") == "x-a, *"
+
+
+def test_headers_of_a_rule_fit_every_message(site):
+    """As many as may be configured, on messages with as many as are taken."""
+    def many(name, count):
+        return {f"{name}{number}": "1" for number in range(count)}
+
+    site.origin.scripts["/"] = lambda call: call.read_body() or call.answer(headers=many("x", 120).items())
+    change = {"set": many("s", 40), "add": many("a", 24)}
+    part = {"set": many("ps", 40), "add": many("pa", 24)}
+    site.start(site.route(
+        {"path": "/", "split": [{"upstream": site.origin.address, "request_headers": part, "response_headers": part}],
+         "request_headers": change, "response_headers": change, "cors": {**CORS, "methods": ["*"], "headers": ["*"]}},
+        {"path": "/own", "respond": {"body": "x", "headers": many("r", 64)}, "response_headers": change,
+         "cors": {**CORS, "methods": ["*"], "headers": ["*"]}}))
+    added = {*change["set"], *change["add"], *part["set"], *part["add"]}
+    answer = site.ask("/", headers=[("Origin", "https://www.foo.example"), *many("c", 125).items()])
+    assert answer.status == 200 and {*added, *many("x", 120)} <= {name for name, _ in answer.headers}
+    assert {*added, *many("c", 125)} <= {name.lower() for name, _ in site.origin.requests[-1].headers}
+    with H2Client(site.edge.https, site.authority) as client:
+        answer = client.wait(client.ask("/", headers=list(many("c", 125).items())))
+        assert answer.status == 200 and {*added, *many("x", 120)} <= {name for name, _ in answer.headers}
+    answer = site.ask("/own", headers=[("Origin", "https://www.foo.example")])
+    assert {*change["set"], *change["add"], *many("r", 64), "content-type", "access-control-allow-origin"} <= \
+        {name for name, _ in answer.headers}
+    answer = site.ask("/own", **preflight("https://www.foo.example"))
+    assert {*change["set"], "access-control-max-age"} <= {name for name, _ in answer.headers}
+
+
 # HTTPRouteWeight, HTTPRouteInvalidBackendRef, HTTPRouteNoReadyEndpoints and what stands in for them here
 
 def test_weights(site, origins):

@@ -5,6 +5,8 @@ import concurrent.futures
 import hashlib
 import json
 import re
+import signal
+import time
 
 import pytest
 import websockets
@@ -269,6 +271,84 @@ def test_an_early_answer_reaches_a_client_that_is_still_sending(site, transport)
         assert answer.status == 403 and answer.body == b"no need to send that\n"
         wire.rest_or_reset()  # it is closed: the rest of that body must never be taken for a request
     assert site.ask("/bytes/3").status == 200
+
+
+@pytest.fixture
+def own(site):
+    """Every kind of answer of edgemux's own."""
+    return site.start(
+        site.route({"path": "/beacon", "respond": {"status": 204}}, {"path": "/moved", "redirect": {"path": "/x"}},
+                   {"path": "/to", "upstream": site.origin.address}),
+        site.route(host="small.example.com", max_request_body=40),
+        {"host": "none.example.com", "deny": ["0.0.0.0/0"], "on_http": "serve", "rules": [{"path": "/", "respond": {}}]})
+
+
+OWN_ANSWERS = (("/beacon", HOST, 204), ("/moved", HOST, 302), ("/none", HOST, 404), ("/x", "none.example.com", 403),
+               ("/x", "unknown.example.org", 404), ("/x", "small.example.com", 413), ("/%00", HOST, 400))
+
+
+@pytest.mark.sanitizer
+@TRANSPORTS
+def test_an_answer_of_our_own_to_a_request_with_a_body_keeps_the_connection(own, transport):
+    """The body is dropped by its length, whatever it looks like, and what is behind it is the next request."""
+    body = b"GET /moved HTTP/1.1\r\nHost: own.example.com\r\n\r\n"
+    with own.wire(transport) as wire:
+        for target, host, status in OWN_ANSWERS:
+            if transport == "https" and host not in (HOST, "unknown.example.org"):
+                continue  # misdirected
+            post = request(target, host, "POST", [("Content-Length", len(body))])
+            for pieces in ([post + body], [post, body], [post + body[:9], body[9:]]):
+                for number, piece in enumerate(pieces):
+                    wire.send(piece)
+                    if number == 0:
+                        answer = wire.response()
+                        assert answer.status == status and answer.get("connection") is None, (target, answer)
+        # Pipelined behind it.
+        wire.send((request("/beacon", HOST, "POST", [("Content-Length", len(body))]) + body + request("/moved", HOST)) * 3)
+        assert [wire.response().status for _ in range(6)] == [204, 302] * 3
+        assert wire.is_quiet(0.05)
+    # One that comes at last, in pieces, up to what is waited for.
+    with own.wire(transport) as wire:
+        wire.send(request("/moved", HOST, "POST", [("Content-Length", 65536)]))
+        assert wire.response().get("connection") is None
+        for _ in range(8):
+            wire.send(b"G" * 8192)
+        assert wire.ask("/moved", HOST).status == 302
+    assert own.origin.requests == []
+
+
+@pytest.mark.sanitizer
+def test_a_rest_that_is_much_or_may_not_come_ends_the_connection(own):
+    for more in ([("Content-Length", 65537)], [("Content-Length", 5), ("Expect", "100-continue")],
+                 [("Transfer-Encoding", "chunked")], [("Content-Length", 5), ("Connection", "close")]):
+        with own.wire() as wire:
+            wire.send(request("/beacon", HOST, "POST", more))
+            assert wire.response().get("connection") == "close", more
+            assert wire.rest_or_reset() == b"", more
+
+
+def test_a_rest_that_does_not_come_is_not_waited_for(own):
+    with own.wire() as wire, own.wire() as slow:
+        wire.send(request("/beacon", HOST, "POST", [("Content-Length", 20_000)]))
+        slow.send(request("/beacon", HOST, "POST", [("Content-Length", 20_000)]) + b"x")
+        assert wire.response().status == slow.response().status == 204
+        began = time.monotonic()
+        wire.send(b"x")
+        while time.monotonic() - began < 30 and slow.is_quiet(0.4):
+            slow.send(b"x")  # every bit of it gives no more time
+        assert 4 < time.monotonic() - began < 15
+        assert wire.rest_or_reset() == b""
+    assert own.ask("/moved").status == 302
+
+
+def test_a_process_that_goes_waits_for_a_rest_and_no_longer(own):
+    with own.wire() as wire:
+        wire.send(request("/moved", HOST, "POST", [("Content-Length", 5)]) + b"ab")
+        assert wire.response().status == 302
+        own.edge.signal(signal.SIGTERM)
+        wire.send(b"cde")
+        assert wire.take_rest() == b""  # no reset
+    assert own.edge.wait_exit(20) == 0
 
 
 @pytest.mark.sanitizer

@@ -17,7 +17,7 @@ const std::vector<core::Network> kTrusted{*core::Network::parse("10.0.0.0/8"), *
 std::string behind(const std::vector<std::string>& lists, FieldId id = FieldId::x_forwarded_for) {
   FieldList fields;
   for (const auto& list : lists) fields.add({"list", list, id});
-  return client_behind(fields, at("10.0.0.1"), kTrusted).ip();
+  return sender_behind(fields, {at("10.0.0.1")}, kTrusted).address.ip();
 }
 
 TEST(Forwarding, WalksFromTheEndOverThoseThatAreTrusted) {
@@ -49,7 +49,39 @@ TEST(Forwarding, ReadsForwardedWhereThereIsNoOther) {
   FieldList both;
   both.add({"forwarded", "for=203.0.113.9", FieldId::forwarded});
   both.add({"x-forwarded-for", "203.0.113.10", FieldId::x_forwarded_for});
-  EXPECT_EQ(client_behind(both, at("10.0.0.1"), kTrusted).ip(), "203.0.113.10");
+  EXPECT_EQ(sender_behind(both, {at("10.0.0.1")}, kTrusted).address.ip(), "203.0.113.10");
+}
+
+struct Said {
+  FieldId id;
+  const char* value;
+};
+
+// "https" or "http", as a trusted peer over http says.
+std::string scheme(const std::vector<Said>& said, bool secure = false) {
+  FieldList fields;
+  for (const auto& [id, value] : said) fields.add({"field", value, id});
+  return sender_behind(fields, {at("10.0.0.1"), secure}, kTrusted).secure ? "https" : "http";
+}
+
+TEST(Forwarding, TheSchemeIsTheOneThatTheClientUsed) {
+  constexpr auto kFor = FieldId::x_forwarded_for;
+  constexpr auto kProto = FieldId::x_forwarded_proto;
+  constexpr auto kForwarded = FieldId::forwarded;
+  EXPECT_EQ(scheme({}), "http");
+  EXPECT_EQ(scheme({}, true), "https");
+  EXPECT_EQ(scheme({{kProto, "https"}}), "https");
+  EXPECT_EQ(scheme({{kProto, "HTTPS"}, {kFor, "203.0.113.9, 10.0.0.3"}}), "https") << "one word for the whole way";
+  EXPECT_EQ(scheme({{kProto, "http"}}, true), "http");
+  EXPECT_EQ(scheme({{kProto, "wss"}}, true), "https") << "that says nothing";
+  EXPECT_EQ(scheme({{kProto, "https, http"}, {kFor, "203.0.113.9, 10.0.0.3"}}), "https") << "the first proxy's word";
+  EXPECT_EQ(scheme({{kProto, "https, http"}, {kFor, "6.6.6.6, 203.0.113.9"}}), "http") << "a stranger's invention";
+  EXPECT_EQ(scheme({{kProto, "https"}, {kProto, "http"}, {kFor, "203.0.113.9"}}), "http");
+  EXPECT_EQ(scheme({{kForwarded, "for=203.0.113.9;proto=https"}}), "https");
+  EXPECT_EQ(scheme({{kForwarded, "for=6.6.6.6;proto=http, for=203.0.113.9;Proto=\"https\", for=10.0.0.3;proto=http"}}),
+            "https");
+  EXPECT_EQ(scheme({{kForwarded, "for=203.0.113.9"}}), "http");
+  EXPECT_EQ(scheme({{kForwarded, "for=203.0.113.9;proto=http"}, {kProto, "https"}}), "https");
 }
 
 struct Made {
@@ -75,7 +107,7 @@ void make(Made& made, const char* peer, bool trusted, std::string_view authority
   made.fields.add({"x_forwarded-ssl", "on", FieldId::other});
   made.fields.add({"x-forwarder", "no such field", FieldId::other});
   made.fields.add({"accept", "*/*", FieldId::other});
-  made.out = make_forwarding(made.fields, {at(peer), trusted, false, authority}, made.text);
+  made.out = make_forwarding(made.fields, {at(peer), trusted, false, false, authority}, made.text);
 }
 
 TEST(Forwarding, AStrangerSaysNothing) {
@@ -104,6 +136,35 @@ TEST(Forwarding, ATrustedOneIsBelievedAndAppendedTo) {
   EXPECT_EQ(
       made.kept(),
       "x-forwarded-proto x-forwarded-host x-forwarded-port x-forwarded-prefix x_forwarded-ssl x-forwarder accept ");
+}
+
+// A family that the trusted one does not speak would tell of it as if it were the client.
+TEST(Forwarding, ATrustedOneIsNotContradicted) {
+  struct Case {
+    std::vector<Said> said;
+    bool by_https;
+    const char* sent;  // for | forwarded | proto | host
+  };
+  for (const Case& one :
+       std::vector<Case>{{{{FieldId::x_forwarded_for, "203.0.113.9"}}, false, "203.0.113.9, 10.0.0.1||http|a.example"},
+                         {{{FieldId::x_forwarded_proto, "https"}}, true, "10.0.0.1|||a.example"},
+                         {{{FieldId::x_forwarded_host, "b.example"}}, false, "10.0.0.1||http|"},
+                         {{{FieldId::forwarded, "for=203.0.113.9;proto=https"}},
+                          true,
+                          "|for=203.0.113.9;proto=https, for=10.0.0.1;host=a.example;proto=http||"},
+                         {{{FieldId::forwarded, "proto=https"}, {FieldId::x_forwarded_for, "203.0.113.9"}},
+                          true,
+                          "203.0.113.9, 10.0.0.1|proto=https, for=10.0.0.1;host=a.example;proto=http|https|a.example"},
+                         {{}, false, "10.0.0.1|for=10.0.0.1;host=a.example;proto=http|http|a.example"}}) {
+    FieldList fields;
+    for (const auto& [id, value] : one.said) fields.add({"field", value, id});
+    std::string text;
+    const auto out = make_forwarding(fields, {at("10.0.0.1"), true, false, one.by_https, "a.example"}, text);
+    std::string sent(out.x_forwarded_for);
+    for (const auto value : {out.forwarded, out.x_forwarded_proto, out.x_forwarded_host})
+      sent.append("|").append(value);
+    EXPECT_EQ(sent, one.sent);
+  }
 }
 
 TEST(Forwarding, QuotesWhatNeedsIt) {

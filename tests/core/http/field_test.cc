@@ -66,6 +66,13 @@ TEST(Field, AliasesOfManagedNames) {
   EXPECT_FALSE(aliases_managed_field("a_very_long_name_of_a_field"));
 }
 
+TEST(FieldList, WhatAMessageBringsLeavesRoomForRules) {
+  FieldList list;
+  for (std::size_t i = 0; i < FieldList::kMostReceived; ++i) ASSERT_TRUE(list.receive({"a", "b"}));
+  EXPECT_FALSE(list.receive({"a", "b"}));
+  for (std::size_t i = 0; i < FieldList::kMostAdded; ++i) ASSERT_TRUE(list.add({"a", "b"}));
+}
+
 TEST(FieldList, HoldsItsCapacityAndCopiesWhatIsUsed) {
   FieldList list;
   for (std::size_t i = 0; i < FieldList::kCapacity; ++i) ASSERT_TRUE(list.add({"a", "b"}));

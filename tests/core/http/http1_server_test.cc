@@ -1,4 +1,5 @@
 // Http1Server as conversations: bytes in, calls seen, bytes out.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <functional>
@@ -238,6 +239,56 @@ TEST(Http1Server, AnEarlyAnswerEndsTheConnection) {
     EXPECT_FALSE(s.codec.wants_input());
     s.client_sends("cde\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n");
     EXPECT_EQ(s.log, "<POST />ab");
+  }
+}
+
+constexpr std::string_view kPost = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n";
+
+// What comes is counted, so that it cannot be taken for a request, whatever it looks like.
+TEST(Http1Server, WhatIsLeftOfABodyThatNobodyWantsIsDropped) {
+  const std::string body = "GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n";
+  const std::string input = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: " + std::to_string(body.size()) +
+                            "\r\n\r\n" + body + std::string(kGet) + std::string(kGet);
+  const auto converse = [&](std::size_t cut) {
+    Server s;
+    s.on_head = [&s](bool end) {
+      if (!end) s.codec.drop_body(1);
+      s.answer(204, "");
+    };
+    s.client_sends(std::string_view(input).substr(0, cut));
+    EXPECT_EQ(s.codec.dropping(),
+              cut >= input.size() - body.size() - 2 * kGet.size() && cut < input.size() - 2 * kGet.size());
+    s.client_sends(std::string_view(input).substr(cut));
+    EXPECT_EQ(s.log, "<POST /><GET /a.><GET /a.>");
+    EXPECT_EQ(s.sent(),
+              "HTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n");
+    EXPECT_FALSE(s.codec.finished() || s.codec.mid_message() || s.codec.dropping());
+  };
+  for (std::size_t cut = 0; cut <= input.size(); ++cut) converse(cut);
+}
+
+TEST(Http1Server, ARestThatMayNotComeOrIsMuchEndsTheConnection) {
+  const std::string much = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: ";
+  for (const std::string& head :
+       {std::string(kPost) + "Expect: 100-continue\r\n\r\n", std::string(kPost) + "Connection: close\r\n\r\nab",
+        much + std::to_string(Http1Server::kMostDropped + 1) + "\r\n\r\n",
+        std::string("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n"),
+        std::string("POST / HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: 5\r\n\r\nab")}) {
+    Server s;
+    s.client_sends(head);
+    s.codec.drop_body(1);
+    s.answer(200, "");
+    EXPECT_THAT(s.sent(), ::testing::EndsWith("connection: close\r\n\r\n")) << head;
+    EXPECT_TRUE(s.codec.finished()) << head;
+  }
+  for (const std::string& head : {std::string(kPost) + "Expect: 100-continue\r\n\r\na",
+                                  much + std::to_string(Http1Server::kMostDropped + 1) + "\r\n\r\na"}) {
+    Server s;
+    s.client_sends(head);
+    s.codec.drop_body(1);
+    s.answer(200, "");
+    EXPECT_FALSE(s.codec.finished()) << head;
+    EXPECT_TRUE(s.codec.dropping()) << head;
   }
 }
 

@@ -102,11 +102,11 @@ class H2Client:
             self.closed = True
             return False
 
-    def ask(self, path="/", method="GET", headers=(), end=True, authority=None, pseudo=()):
+    def ask(self, path="/", method="GET", headers=(), end=True, authority=None, pseudo=(), scheme="https"):
         """Sends a head; returns the stream's number. `path`: itself, or the field."""
         stream = self.h2.get_next_available_stream_id()
         target = (":path", path) if isinstance(path, str) else path
-        head = [(":method", method), *pseudo, (":scheme", "https"), (":authority", authority or self.name), target]
+        head = [(":method", method), *pseudo, (":scheme", scheme), (":authority", authority or self.name), target]
         self.h2.send_headers(stream, [*head, *headers], end_stream=end)
         self.streams[stream] = Answer()
         self.flush()

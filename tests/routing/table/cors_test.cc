@@ -67,15 +67,27 @@ TEST(Preflight, ForOthersSaysNothing) {
 TEST(Preflight, StarsWithoutCredentialsAreForAll) {
   Cors cors;
   cors.any_origin = cors.any_method = cors.any_header = true;
+  cors.methods = cors.headers = "*";
   EXPECT_THAT(preflight_answer(cors, "null"),
               ElementsAre("access-control-allow-origin: *", "access-control-allow-methods: *",
                           "access-control-allow-headers: *", "access-control-max-age: 5"));
+}
+
+// Fetch, "CORS non-wildcard request-header name".
+TEST(Preflight, AStarDoesNotHideTheNamesBesideIt) {
+  Cors cors;
+  cors.any_origin = cors.any_header = true;
+  cors.headers = "*, authorization";
+  EXPECT_THAT(preflight_answer(cors, "https://x"),
+              ElementsAre("access-control-allow-origin: *", "access-control-allow-headers: *, authorization",
+                          "access-control-max-age: 5"));
 }
 
 // Browsers take '*' literally where credentials go along, so that it would admit nothing.
 TEST(Preflight, StarsWithCredentialsAreSpelledOut) {
   Cors cors;
   cors.any_origin = cors.any_method = cors.any_header = cors.credentials = true;
+  cors.methods = cors.headers = "*";
   EXPECT_THAT(preflight_answer(cors, "https://x"),
               ElementsAre("vary: Origin", "access-control-allow-origin: https://x",
                           "access-control-allow-credentials: true", "vary: access-control-request-method",

@@ -31,6 +31,27 @@ TEST(AccessList, DenyBeatsAllow) {
   EXPECT_TRUE(denies.admits(ip("192.0.2.1")));
 }
 
+OnHttp plain(OnHttp on_http, core::ClientAuth client_auth, bool by_https) {
+  core::TlsPolicy policy;
+  policy.client_auth = client_auth;
+  VirtualHost host;
+  host.tls = std::make_shared<const core::TlsPolicy>(policy);
+  Route route;
+  route.action = std::move(host);
+  route.on_http = on_http;
+  return on_plain_http(route, by_https);
+}
+
+TEST(OnPlainHttp, WhatATrustedProxyTookByHttpsIsNotSentThereAgain) {
+  using core::ClientAuth;
+  EXPECT_EQ(plain(OnHttp::redirect, ClientAuth::none, false), OnHttp::redirect);
+  EXPECT_EQ(plain(OnHttp::redirect, ClientAuth::none, true), OnHttp::serve);
+  EXPECT_EQ(plain(OnHttp::redirect, ClientAuth::optional, true), OnHttp::serve);
+  EXPECT_EQ(plain(OnHttp::redirect, ClientAuth::require, true), OnHttp::redirect) << "nobody has shown a certificate";
+  EXPECT_EQ(plain(OnHttp::off, ClientAuth::none, true), OnHttp::off);
+  EXPECT_EQ(plain(OnHttp::serve, ClientAuth::require, true), OnHttp::serve);
+}
+
 Rule rule(Rule::Kind kind, const char* path) {
   Rule made;
   made.kind = kind;
