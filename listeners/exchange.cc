@@ -130,9 +130,9 @@ void Exchange::start(HttpSession& session, core::StreamId stream, core::RequestH
   if (head.method == core::Method::connect) {
     return refuse(405, CloseReason::bad_request, "CONNECT is not served here");
   }
-  // RFC 9110 7.4. A trusted proxy may have ended the TLS.
-  if (!from_trusted_ && !head.scheme.empty() && core::equal_ignoring_case(head.scheme, "https") != session.secure()) {
-    return refuse(421, CloseReason::misdirected, "the target's scheme is not that of this connection");
+  // RFC 9110 7.4. A trusted proxy may have ended the TLS; the other way round a sidecar may have added it.
+  if (!from_trusted_ && !session.secure() && core::equal_ignoring_case(head.scheme, "https")) {
+    return refuse(421, CloseReason::misdirected, "an https target over a connection without TLS");
   }
   std::array<char, 4096> small;
   std::string large;
