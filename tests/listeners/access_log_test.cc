@@ -287,6 +287,33 @@ TEST(AccessLog, ReopensAfterLogrotate) {
 }
 
 // The reader of the first pipe stops in the middle of a line: its rest must not begin the new file.
+TEST(AccessLog, OpensItsFileAnewWhenItIsTurnedOnAgain) {
+  const Folder folder;
+  const auto path = folder.file("access.log");
+  const auto open_here = [&path] {
+    std::size_t count = 0;
+    for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+      std::error_code gone;
+      count += std::filesystem::read_symlink(entry, gone).string().starts_with(path) ? 1 : 0;
+    }
+    return count;
+  };
+  AccessLog log(1);
+  ASSERT_TRUE(log.configure(to(path, {"host"})));
+  log.write(0, record("a"));
+  auto off = to(path);
+  off.format = routing::AccessFormat::off;
+  ASSERT_TRUE(log.configure(off));
+  for (int i = 0; i < 10'000 && open_here() > 0; ++i) std::this_thread::yield();
+  EXPECT_EQ(open_here(), 0U) << "what is removed gives its space back";
+  EXPECT_EQ(lines_of(path).size(), 1U);
+  std::filesystem::remove(path);
+  ASSERT_TRUE(log.configure(to(path, {"host"})));
+  log.write(0, record("b"));
+  for (int i = 0; i < 10'000 && log.written() < 2; ++i) std::this_thread::yield();
+  EXPECT_EQ(lines_of(path).size(), 1U);
+}
+
 TEST(AccessLog, LeavesNoHalfLineInTheNewFile) {
   Folder folder;
   Pipe pipe;
