@@ -22,7 +22,7 @@ routing::TenantPtr TenantRegistry::make(routing::Tenant tenant) {
   }
   tenant.state = known.state.lock();
   if (tenant.state == nullptr) {
-    tenant.state = std::make_shared<routing::TenantState>(known.number);
+    tenant.state = std::make_shared<routing::TenantState>(known.number, others_);
     known.state = tenant.state;
   }
   if (auto last = known.last.lock(); last != nullptr && last->networks == tenant.networks && last->own == tenant.own &&

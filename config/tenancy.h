@@ -36,6 +36,7 @@ class TenantRegistry {
   };
   std::unordered_map<std::string, Known> known_;
   std::set<std::uint32_t> free_;
+  std::shared_ptr<routing::OtherTenants> others_ = std::make_shared<routing::OtherTenants>();
   std::uint32_t next_ = 0;
 };
 
