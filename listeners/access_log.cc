@@ -212,7 +212,7 @@ struct AccessLog::State {
     }
     if (other) {
       // Lines from before the change belong to the old file, as far as it takes them without waiting.
-      auto outcome = Outcome::partly;
+      auto outcome = output.is_open() ? Outcome::partly : Outcome::idle;
       for (std::size_t turns = 0; turns < 4 * lanes.size() && outcome == Outcome::partly; ++turns)
         outcome = write_batch();
       skip_half_line();

@@ -298,19 +298,24 @@ TEST(AccessLog, OpensItsFileAnewWhenItIsTurnedOnAgain) {
     }
     return count;
   };
+  const auto wait = [](const auto& condition) {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+    while (!condition() && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+  };
   AccessLog log(1);
   ASSERT_TRUE(log.configure(to(path, {"host"})));
   log.write(0, record("a"));
+  wait([&] { return log.written() == 1; });
   auto off = to(path);
   off.format = routing::AccessFormat::off;
   ASSERT_TRUE(log.configure(off));
-  for (int i = 0; i < 10'000 && open_here() > 0; ++i) std::this_thread::yield();
+  wait([&] { return open_here() == 0; });
   EXPECT_EQ(open_here(), 0U) << "what is removed gives its space back";
   EXPECT_EQ(lines_of(path).size(), 1U);
   std::filesystem::remove(path);
   ASSERT_TRUE(log.configure(to(path, {"host"})));
   log.write(0, record("b"));
-  for (int i = 0; i < 10'000 && log.written() < 2; ++i) std::this_thread::yield();
+  wait([&] { return log.written() == 2; });
   EXPECT_EQ(lines_of(path).size(), 1U);
 }
 
