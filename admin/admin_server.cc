@@ -13,12 +13,14 @@
 #include "admin/unix_listener.h"
 #include "core/base/log.h"
 #include "core/io/listening_socket.h"
+#include "core/io/spare_descriptors.h"
 
 namespace edgemux::admin {
 
 namespace {
 
 constexpr std::size_t kMaxConnections = 64;
+constexpr std::size_t kSpareDescriptors = 8;
 constexpr std::string_view kUnixPrefix = "unix:";
 
 core::Result<core::ListeningDescriptor> open_tcp(const std::string& text) {
@@ -65,7 +67,12 @@ struct AdminServer::Shared {
 
   std::unique_ptr<core::Acceptor> accept_on(int fd, bool trusted) {
     return std::make_unique<core::Acceptor>(
-        loop, fd, [this, trusted](int client, const core::SocketAddress&) { take(client, trusted); });
+        loop, fd, [this, trusted](int client, const core::SocketAddress&) { take(client, trusted); },
+        [this](int) {
+          if (spare.let_go()) return true;
+          spare.refill();  // of what others give back, for the next time
+          return false;
+        });
   }
 
   void take(int client, bool trusted) {
@@ -101,6 +108,7 @@ struct AdminServer::Shared {
   void retire(AdminConnection& connection) {
     auto node = connections.extract(&connection);
     connection.close();
+    spare.refill();
     loop.retire(std::move(node.mapped()));
   }
 
@@ -119,10 +127,17 @@ struct AdminServer::Shared {
     return {200, text ? Answer{}.type : std::string_view("application/json"), std::move(*told)};
   }
 
+  std::string metrics() {
+    (void)spare.let_go();  // for what is read of the process
+    std::string text = sources.metrics();
+    spare.refill();
+    return text;
+  }
+
   Answer answer(std::string_view path, std::string_view query, bool trusted) {
     if (path == "/healthz") return verdict(sources.unhealthy(), "ok\n");
     if (path == "/readyz") return verdict(sources.not_ready(), "ready\n");
-    if (path == "/metrics") return {200, kMetricsType, sources.metrics()};
+    if (path == "/metrics") return {200, kMetricsType, metrics()};
     if (path == "/status" && trusted) return {200, "application/json", sources.status()};
     if (path == "/explain" && trusted) return explained(query);
     if (path == "/status" || path == "/explain") {
@@ -134,7 +149,8 @@ struct AdminServer::Shared {
   core::EventLoop& loop;
   AdminSources sources;
   AdminConnection::Owner owner;
-  std::uint64_t number = 0;  // of the latest connection
+  core::SpareDescriptors spare{kSpareDescriptors};  // so that clients are answered when the process has no other left
+  std::uint64_t number = 0;                         // of the latest connection
   std::optional<Door<UnixListener>> api;
   std::optional<Door<core::ListeningDescriptor>> probes;
   std::unordered_map<AdminConnection*, std::unique_ptr<AdminConnection>> connections;

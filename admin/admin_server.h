@@ -7,7 +7,8 @@
 //                                    front the answer is text for people, else JSON; 400 says what is wrong with it)
 //
 // One request per connection, GET and HEAD. Bounded: 64 connections (further ones are closed at once), 8 KiB of
-// request head, 5 s from accept to the last byte. Answers are made when the request is whole.
+// request head, 5 s from accept to the last byte. Answers are made when the request is whole. Some descriptors are kept
+// for them, so that they work when the process has no other left.
 //
 // Ownership: the loop and whatever the sources refer to outlive the server. Everything on the loop's thread.
 

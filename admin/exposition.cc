@@ -12,8 +12,13 @@
 #include <iterator>
 #include <map>
 #include <memory>
+#include <optional>
+#include <type_traits>
+#include <unordered_map>
 #include <utility>
+#include <variant>
 
+#include "config/reminders.h"
 #include "core/base/log.h"
 #include "listeners/close_reason.h"
 
@@ -200,60 +205,87 @@ void write_workers(Text& text, const Metrics& metrics) {
   }
   text.single("edgemux_upstream_connections_idle", "gauge", "Connections waiting in the pools.",
               sum(&core::WorkerMetrics::upstream_idle));
+  text.single("edgemux_accept_failures_total", "counter",
+              "Times that clients had to wait, as there was no descriptor or memory to accept them.",
+              sum(&core::WorkerMetrics::accept_failures));
   text.single("edgemux_workers", "gauge", "Worker threads.", metrics.workers());
 }
 
 // ---- tenants ----
 
+using TenantFigures = routing::TenantState::Figures;
+
 // One line per tenant with figures of its own, and one for all others together.
 template <class Read>
-void write_tenant(Text& text, std::span<const routing::TenantPtr> tenants, std::string_view more, Read read) {
-  std::uint64_t others = 0;
-  bool any_other = false;
+void write_tenant_counter(Text& text, std::span<const routing::TenantPtr> tenants, std::string_view more, Read read) {
   const auto label = [&](std::string_view name) {
     std::string out = "tenant=" + label_value(name);
     if (!more.empty()) out += "," + std::string(more);
     return out;
   };
   for (const auto& tenant : tenants) {
-    const auto value = static_cast<std::uint64_t>(read(*tenant->state));
+    if (tenant->state->labelled()) text.sample(label(tenant->name), tenant->state->sum(read));
+  }
+  const auto& others = tenants.front()->state->others();  // they share one
+  if (others.any()) text.sample(label(kOtherTenants), others.sum(read));
+}
+
+// The same; `add` makes one of two values. Those that read() has nothing of are passed over.
+template <class Read, class Add>
+void write_tenant_gauge(Text& text, std::span<const routing::TenantPtr> tenants, Read read, Add add) {
+  using Value = typename std::invoke_result_t<Read, const routing::TenantState&>::value_type;
+  std::optional<Value> others;
+  for (const auto& tenant : tenants) {
+    const std::optional<Value> value = read(*tenant->state);
+    if (!value) continue;
     if (tenant->state->labelled()) {
-      text.sample(label(tenant->name), value);
+      text.sample("tenant=" + label_value(tenant->name), *value);
     } else {
-      others += value;
-      any_other = true;
+      others = others ? add(*others, *value) : *value;
     }
   }
-  if (any_other) text.sample(label(kOtherTenants), others);
+  if (others) text.sample("tenant=" + label_value(kOtherTenants), *others);
 }
 
 void write_tenants(Text& text, std::span<const routing::TenantPtr> tenants) {
   using State = routing::TenantState;
   if (tenants.empty()) return;
-  const auto sum = [](auto member) {
-    return [member](const State& state) {
-      return state.sum([member](const State::Figures& f) { return (f.*member).load(std::memory_order_relaxed); });
-    };
+  const auto counter = [&](std::string_view more, auto read) { write_tenant_counter(text, tenants, more, read); };
+  const auto figure = [](std::atomic<std::uint64_t> TenantFigures::*member) {
+    return [member](const TenantFigures& f) { return (f.*member).load(std::memory_order_relaxed); };
   };
+  const auto add = [](std::uint64_t a, std::uint64_t b) { return a + b; };
   text.family("edgemux_tenant_connections_total", "counter", "Client connections by server name.");
-  write_tenant(text, tenants, "", sum(&State::Figures::connections));
+  counter("", figure(&TenantFigures::connections));
   text.family("edgemux_tenant_connections_active", "gauge", "Of these, open now.");
-  write_tenant(text, tenants, "", [](const State& state) { return state.connections(); });
+  write_tenant_gauge(
+      text, tenants, [](const State& state) { return std::optional<std::uint64_t>(state.connections()); }, add);
   text.family("edgemux_tenant_requests_total", "counter", "HTTP requests finished, by class of the status.");
   for (std::size_t i = 0; i < 5; ++i) {
-    write_tenant(text, tenants, fmt::format("class=\"{}xx\"", i + 1), [i](const State& state) {
-      return state.sum([i](const State::Figures& f) { return f.requests[i].load(std::memory_order_relaxed); });
-    });
+    counter(fmt::format("class=\"{}xx\"", i + 1),
+            [i](const TenantFigures& f) { return f.requests[i].load(std::memory_order_relaxed); });
   }
   text.family("edgemux_tenant_bytes_total", "counter", "Bytes of bodies and tunnels.");
-  write_tenant(text, tenants, "direction=\"client_received\"", sum(&State::Figures::received));
-  write_tenant(text, tenants, "direction=\"client_sent\"", sum(&State::Figures::sent));
+  counter("direction=\"client_received\"", figure(&TenantFigures::received));
+  counter("direction=\"client_sent\"", figure(&TenantFigures::sent));
   text.family("edgemux_tenant_refused_total", "counter", "Connections and requests over a limit of the tenant.");
-  write_tenant(text, tenants, "what=\"connection\"", sum(&State::Figures::refused_connections));
-  write_tenant(text, tenants, "what=\"request\"", sum(&State::Figures::refused_requests));
+  counter("what=\"connection\"", figure(&TenantFigures::refused_connections));
+  counter("what=\"request\"", figure(&TenantFigures::refused_requests));
   text.family("edgemux_tenant_files_set_aside", "gauge", "Broken files of the tenant.");
-  write_tenant(text, tenants, "",
-               [](const State& state) { return state.files_set_aside.load(std::memory_order_relaxed); });
+  write_tenant_gauge(
+      text, tenants,
+      [](const State& state) {
+        return std::optional<std::uint64_t>(state.files_set_aside.load(std::memory_order_relaxed));
+      },
+      add);
+  const auto expiry = [](const State& state) -> std::optional<std::int64_t> {
+    const auto at = state.certificates_expire.load(std::memory_order_relaxed);
+    return at == 0 ? std::nullopt : std::optional(at);
+  };
+  if (std::none_of(tenants.begin(), tenants.end(), [&](const auto& tenant) { return expiry(*tenant->state); })) return;
+  text.family("edgemux_tenant_certificates_expire_timestamp_seconds", "gauge",
+              "When the first of the tenant's certificates that serve a host expires.");
+  write_tenant_gauge(text, tenants, expiry, [](std::int64_t a, std::int64_t b) { return std::min(a, b); });
 }
 
 // ---- the process, by the names that Prometheus clients share ----
@@ -295,8 +327,8 @@ void write_process(Text& text, const Metrics& metrics, const listeners::AccessLo
   text.single("edgemux_config_files_set_aside", "gauge", "Broken files whose last good bytes serve instead.",
               read(metrics.sources_set_aside));
   if (const auto expiry = read(metrics.certificates_expire); expiry != 0) {
-    text.single("edgemux_certificates_expire_timestamp_seconds", "gauge", "When the first certificate expires.",
-                expiry);
+    text.single("edgemux_certificates_expire_timestamp_seconds", "gauge",
+                "When the first of the platform's certificates that serve a host expires.", expiry);
   }
   text.single("edgemux_access_log_lines_total", "counter", "Access-log lines written.", access_log.written());
   text.single("edgemux_access_log_dropped_total", "counter", "Access-log lines lost.", access_log.dropped());
@@ -328,9 +360,9 @@ struct UpstreamSums {
   std::uint64_t connections = 0;
   std::uint64_t requests = 0;
   std::uint64_t pending = 0;
-  std::uint64_t overflows = 0;
+  std::uint64_t overflows = 0;  // since the call before
 
-  void add(const routing::UpstreamState& state, const routing::UpstreamRuntime& runtime) {
+  void add(const routing::UpstreamState& state, routing::UpstreamRuntime& runtime) {
     const auto set = state.published();  // another may be published meanwhile
     for (const auto& endpoint : set->endpoints) {
       const auto name = routing::state_name(endpoint);
@@ -340,7 +372,7 @@ struct UpstreamSums {
     connections += runtime.connections.load(std::memory_order_relaxed);
     requests += runtime.requests.load(std::memory_order_relaxed);
     pending += runtime.pending.load(std::memory_order_relaxed);
-    overflows += runtime.overflows.load(std::memory_order_relaxed);
+    overflows += runtime.take_overflows();
   }
 };
 
@@ -359,24 +391,24 @@ std::map<std::string_view, SumsByName> sum_upstreams(const routing::UpstreamList
   std::size_t left_to_platform = kOfPlatform;
   std::size_t left_to_tenants = kOfPlatform;
   for (const auto& upstream : upstreams) {
-    const routing::UpstreamRuntime* runtime = upstream->state->known_runtime();
     const bool limited = upstream->max_connections != 0 || upstream->max_requests != 0;
-    if (runtime == nullptr) continue;
+    if (upstream->state->known_runtime() == nullptr) continue;
+    routing::UpstreamRuntime& runtime = upstream->state->runtime();
     if (upstream->health_check == nullptr && upstream->outlier.consecutive_failures == 0 && !limited) continue;
     if (upstream->tenant == nullptr) {
-      sums_of(by_tenant[""], upstream->name, kOfPlatform, left_to_platform).add(*upstream->state, *runtime);
+      sums_of(by_tenant[""], upstream->name, kOfPlatform, left_to_platform).add(*upstream->state, runtime);
       continue;
     }
     const bool known = by_tenant.contains(upstream->tenant->name);
     auto& own = by_tenant[known || left_to_tenants > 0 ? std::string_view(upstream->tenant->name) : kOtherTenants];
-    sums_of(own, upstream->name, kOfTenant, left_to_tenants).add(*upstream->state, *runtime);
+    sums_of(own, upstream->name, kOfTenant, left_to_tenants).add(*upstream->state, runtime);
   }
   return by_tenant;
 }
 
 }  // namespace
 
-std::string render_upstreams(const routing::UpstreamList& upstreams) {
+std::string render_upstreams(const routing::UpstreamList& upstreams, CounterTotals& overflows) {
   const auto by_tenant = sum_upstreams(upstreams);
   Text text;
   text.family("edgemux_upstream_endpoints", "gauge", "Endpoints of checked or limited upstreams, by state.");
@@ -400,9 +432,47 @@ std::string render_upstreams(const routing::UpstreamList& upstreams) {
         &UpstreamSums::connections);
   write("edgemux_upstream_requests", "gauge", "Requests that count against limits.requests.", &UpstreamSums::requests);
   write("edgemux_upstream_pending", "gauge", "Requests that wait for a connection.", &UpstreamSums::pending);
-  write("edgemux_upstream_overflows_total", "counter", "Requests and tunnels that met a limit.",
-        &UpstreamSums::overflows);
+  text.family("edgemux_upstream_overflows_total", "counter", "Requests and tunnels that met a limit.");
+  CounterTotals totals;
+  each([&](const std::string& labels, const UpstreamSums& sums) {
+    const auto before = overflows.find(labels);
+    const auto total = (before == overflows.end() ? 0 : before->second) + sums.overflows;
+    totals.emplace(labels, total);
+    text.sample(labels, total);
+  });
+  overflows = std::move(totals);
   return text.take();
+}
+
+namespace {
+
+void be_first(std::int64_t& first, const core::CertifiedKey& pair) {
+  if (first == 0 || pair.not_after < first) first = pair.not_after;
+}
+
+}  // namespace
+
+void note_expiries(const routing::Snapshot& snapshot, Metrics& metrics) {
+  const core::CertificateStore& store = *snapshot.certificates;
+  const std::int64_t now = std::time(nullptr);
+  std::int64_t platform = 0;
+  std::unordered_map<const routing::Tenant*, std::int64_t> own;
+  for (const auto& listener : snapshot.listeners) {
+    for (const auto& host : listener->hosts.entries()) {
+      if (std::holds_alternative<routing::Passthrough>(host.route->action)) continue;
+      const std::string name = config::name_to_serve(host.name);
+      const routing::Tenant* tenant = host.route->owner.get();
+      const auto shared = store.find(name, {}, now);
+      const auto chosen = tenant == nullptr ? shared : store.find(name, tenant->name, now);
+      if (chosen.ecdsa != nullptr) be_first(chosen.ecdsa == shared.ecdsa ? platform : own[tenant], **chosen.ecdsa);
+      if (chosen.rsa != nullptr) be_first(chosen.rsa == shared.rsa ? platform : own[tenant], **chosen.rsa);
+    }
+  }
+  metrics.certificates_expire.store(platform);
+  for (const auto& tenant : snapshot.tenants) {
+    const auto found = own.find(tenant.get());
+    tenant->state->certificates_expire.store(found == own.end() ? 0 : found->second);
+  }
 }
 
 std::string stale_worker(const Metrics& metrics, std::uint64_t now_ms) {

@@ -2,12 +2,14 @@
 // Exposition: the counters as Prometheus text, format 0.0.4. The names are part of the interface: they are not renamed.
 
 #include <cstdint>
+#include <map>
 #include <span>
 #include <string>
 #include <string_view>
 
 #include "core/base/metrics.h"
 #include "listeners/access_log.h"
+#include "routing/table/snapshot.h"
 #include "routing/table/tenant.h"
 #include "routing/table/upstream.h"
 
@@ -29,7 +31,14 @@ std::string render_metrics(const core::Metrics& metrics, const listeners::Access
 inline constexpr std::string_view kOtherUpstreams = "(other)";
 inline constexpr std::size_t kOfPlatform = 1000;
 inline constexpr std::size_t kOfTenant = 100;
-std::string render_upstreams(const routing::UpstreamList& upstreams);
+// The counters of what stands under one label, over the upstreams that came and went under it: they never get smaller
+// for as long as any does. Kept from one call to the next.
+using CounterTotals = std::map<std::string, std::uint64_t>;
+std::string render_upstreams(const routing::UpstreamList& upstreams, CounterTotals& overflows);
+
+// Sets when certificates expire: of the platform's pairs that are shown for some host the first in `metrics`, of each
+// tenant's own in its state. Asks for every host.
+void note_expiries(const routing::Snapshot& snapshot, core::Metrics& metrics);
 
 // Empty when every worker gave a sign of life in the last ten seconds; else which one did not. `now_ms` is the clock
 // of WorkerMetrics::heartbeat. A worker that has given none yet is only starting.

@@ -62,6 +62,23 @@ config::CompilerOptions compiler_options() {
   return options;
 }
 
+constexpr std::uint64_t kLookAgainMs = 60'000;
+
+sigset_t ends() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  return signals;
+}
+
+// One has come that nobody has taken.
+bool told_to_end() {
+  sigset_t waiting;
+  sigpending(&waiting);
+  return sigismember(&waiting, SIGTERM) == 1 || sigismember(&waiting, SIGINT) == 1;
+}
+
 // Everything that lives as long as the process, on the control thread.
 class Process {
  public:
@@ -87,7 +104,8 @@ class Process {
   void reloaded(config::Reload reload);
   void publish(const routing::SnapshotPtr& snapshot);
   void live();
-  void report_certificates();
+  // When they expire, for the metrics; with many hosts this takes a while, so not at every question.
+  void look_at_certificates();
   void terminate();
   void hang_up();
   // Once a second: watchdog, and nothing else.
@@ -114,6 +132,9 @@ class Process {
   std::pair<std::vector<std::string>, std::vector<std::string>> set_aside_before_;  // both, before the latest reload
   core::Timer heartbeat_;
   std::uint64_t began_ = 0;
+  std::uint64_t looked_at_ = 0;   // the generation whose certificates were looked at
+  std::uint64_t look_again_ = 0;  // loop milliseconds: others may be valid by then
+  admin::CounterTotals overflows_;
   bool publishing_ = false;
   bool listens_ = true;   // admin does, where the table says
   bool hung_up_ = false;  // systemd waits to hear that the reload is over
@@ -136,6 +157,10 @@ bool Process::start() {
   const routing::SnapshotPtr snapshot = first.snapshot;
   core::set_log_level(level_of(snapshot->log.level));
   core::start_log(core::log_target_of_stderr());
+  if (told_to_end()) {
+    core::log_info("told to end before it was ready");
+    return false;
+  }
   metrics_ = std::make_unique<core::Metrics>(snapshot->workers);
   metrics_->sources_set_aside.store(first.set_aside.size());
   access_log_ = std::make_unique<listeners::AccessLog>(snapshot->workers);
@@ -169,7 +194,6 @@ void Process::live() {
       core::log_error("admin stays as it was: {}", listening.error().message);
     }
   }
-  report_certificates();
   if (!ready_) {
     ready_ = true;
     for (const auto& listener : server_->snapshot()->listeners) {
@@ -278,13 +302,15 @@ std::string Process::not_ready() const {
 admin::AdminSources Process::sources() {
   admin::AdminSources sources;
   sources.metrics = [this] {
+    look_at_certificates();
     const auto snapshot = server_->snapshot();
     return admin::render_metrics(*metrics_, *access_log_, snapshot->tenants) +
-           admin::render_upstreams(snapshot->upstreams);
+           admin::render_upstreams(snapshot->upstreams, overflows_);
   };
   sources.unhealthy = [this] { return admin::stale_worker(*metrics_, core::log_clock()); };
   sources.not_ready = [this] { return not_ready(); };
   sources.status = [this] {
+    look_at_certificates();
     return admin::render_status({*server_->snapshot(), *metrics_, *access_log_, diagnostics_, not_ready(),
                                  core::log_clock() - began_, server_->connections(), set_aside_});
   };
@@ -297,12 +323,12 @@ admin::AdminSources Process::sources() {
   return sources;
 }
 
-void Process::report_certificates() {
-  std::int64_t first = 0;
-  for (const auto& pair : server_->snapshot()->certificates->pairs()) {
-    if (first == 0 || pair->not_after < first) first = pair->not_after;
-  }
-  metrics_->certificates_expire.store(first);
+void Process::look_at_certificates() {
+  const std::uint64_t generation = server_->snapshot()->generation;
+  if (generation == looked_at_ && loop_.now() < look_again_) return;
+  admin::note_expiries(*server_->snapshot(), *metrics_);
+  looked_at_ = generation;
+  look_again_ = loop_.now() + kLookAgainMs;
 }
 
 void Process::terminate() {
@@ -330,6 +356,8 @@ int Process::run() {
   on(SIGUSR1, [this] {
     if (auto reopened = access_log_->reopen(); !reopened) core::log_error("{}", reopened.error().message);
   });
+  const sigset_t held = ends();
+  pthread_sigmask(SIG_UNBLOCK, &held, nullptr);
   loop_.run();
   signals_.clear();
   admin_.reset();
@@ -356,6 +384,9 @@ int run(const std::string& config) {
   std::signal(SIGPIPE, SIG_IGN);
   // Until there is somebody to take them: a start reads everything anew anyway.
   for (const int asked : {SIGHUP, SIGUSR1, SIGUSR2}) std::signal(asked, SIG_IGN);
+  // These wait until then, in all threads: for process 1, as which containers run us, the kernel would drop them.
+  const sigset_t held = ends();
+  pthread_sigmask(SIG_BLOCK, &held, nullptr);
   raise_file_limit();
   core::install_tls_allocator();
   std::optional<Process> process;
@@ -368,7 +399,7 @@ int run(const std::string& config) {
   if (started) return process->run();
   process.reset();
   core::stop_log();
-  return 1;
+  return told_to_end() ? 0 : 1;
 }
 
 }  // namespace edgemux::cli

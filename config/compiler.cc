@@ -289,6 +289,7 @@ Compiled Compiler::State::compile_all() {
       TenantRegistry strangers;
       if (settings.sound.tenants) {
         listened_ = listened_now(settings);
+        warn_of_machine(problems);
         tenancy_ = Tenancy(settings, general_.listing.folders, own_, strangers, problems);
       }
       Problems said(main.display, nullptr);

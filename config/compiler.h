@@ -37,6 +37,7 @@
 #include "config/diagnostic.h"
 #include "config/files.h"
 #include "config/touched.h"
+#include "core/base/result.h"
 #include "routing/table/snapshot.h"
 
 namespace edgemux::config {
@@ -81,7 +82,7 @@ struct CompilerOptions {
   std::shared_ptr<Files> files;            // null = the disk
   std::function<unsigned()> auto_workers;  // null = auto_workers() of config/workers.h
   bool confirmed = false;  // published() or unpublished() tells what became of a compile; else all that is good serves
-  std::function<std::vector<core::SocketAddress>()> machine_addresses =
+  std::function<core::Result<std::vector<core::SocketAddress>>()> machine_addresses =
       {};  // null = machine_addresses() of config/tenancy.h
   // The first good compile writes no last good bytes, which takes as long as linking: keep() does, when traffic is
   // served.

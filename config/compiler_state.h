@@ -67,7 +67,9 @@ class Compiler::State {
   Unit& unit_of(const std::string& tenant);
   Unit::Context context(const Settings& settings, const core::CertificateStore& certificates, const Linked* platform);
   [[nodiscard]] const SourceFile& main() const { return *order_.front(); }
-  [[nodiscard]] routing::Listened listened_now(const Settings& settings) const;
+  // Sets machine_problem_.
+  [[nodiscard]] routing::Listened listened_now(const Settings& settings);
+  void warn_of_machine(Problems& problems) const;
   // Looks at the machine's addresses, and at those of the listeners. Where one came or went, those are added to
   // concerned_ who have it as an endpoint, or of whom there is a problem to tell.
   void look_at_own(const Settings& settings);
@@ -151,7 +153,9 @@ class Compiler::State {
   timespec began_{};
   Touched touched_;                                                                         // since the latest compile
   std::shared_ptr<routing::OwnAddresses> own_ = std::make_shared<routing::OwnAddresses>();  // of what is in force
-  routing::Listened listened_;  // of what was compiled last, which has tenants
+  routing::Listened listened_;   // of what was compiled last, which has tenants
+  bool machine_told_ = false;    // its addresses were, once
+  std::string machine_problem_;  // why they were not, the latest time
   // What is in force of the files, and what was delivered since; null: nothing.
   std::map<std::string, std::shared_ptr<const Parsed>> in_force_;
   std::map<std::string, std::shared_ptr<const Parsed>> delivered_;

@@ -7,14 +7,29 @@
 
 namespace edgemux::config {
 
-routing::Listened Compiler::State::listened_now(const Settings& settings) const {
-  return listened(settings, options_.machine_addresses ? options_.machine_addresses() : machine_addresses());
+routing::Listened Compiler::State::listened_now(const Settings& settings) {
+  auto machine = options_.machine_addresses ? options_.machine_addresses() : machine_addresses();
+  machine_told_ = machine_told_ || machine.has_value();
+  machine_problem_ = machine ? "" : machine.error().message;
+  auto now = listened(settings, machine ? std::move(*machine) : listened_.machine);
+  now.machine_known = machine_told_;
+  return now;
+}
+
+void Compiler::State::warn_of_machine(Problems& problems) const {
+  if (machine_problem_.empty()) return;
+  problems.warning(
+      {}, "the addresses of this machine cannot be told: " + machine_problem_,
+      (machine_told_
+           ? std::string("those known before count")
+           : std::string("tenants' endpoints are refused at every port that is listened on at all addresses")) +
+          "; under systemd, RestrictAddressFamilies must allow AF_NETLINK");
 }
 
 void Compiler::State::look_at_own(const Settings& settings) {
   const auto before = std::exchange(listened_, listened_now(settings));
   const auto& now = listened_;
-  own_->set_machine(now.machine);
+  own_->set_machine(now);
   if (!serving_) own_->set_listeners(now);
   if (before == now || last_ == nullptr) return;
   const auto matters = [&](const routing::Upstream& upstream) {
@@ -34,7 +49,10 @@ void Compiler::State::look_at_own(const Settings& settings) {
 std::shared_ptr<routing::Snapshot> Compiler::State::link(const Settings& settings, Parsing& parsing, Inputs& inputs,
                                                          Problems& problems) {
   auto snapshot = std::make_shared<routing::Snapshot>();
-  if (!settings.tenants.empty()) look_at_own(settings);
+  if (!settings.tenants.empty()) {
+    look_at_own(settings);
+    warn_of_machine(problems);
+  }
   tenancy_ = Tenancy(settings, general_.listing.folders, own_, tenants_, problems);
   snapshot->certificates = pairs_.load(settings, general_.listing.folders, inputs, problems);
   snapshot->pair_places = pairs_.places();

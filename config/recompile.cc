@@ -158,7 +158,9 @@ std::optional<Compiler::State::Changes> Compiler::State::look() {
   for (const auto& [tenant, unit] : units_) {
     if (!tenant.empty() && unit.clashes()) changes.units.insert(tenant);
   }
+  const auto machine_problem = machine_problem_;
   if (!tenancy_.tenants().empty()) look_at_own(*main().current->settings);
+  if (machine_problem_ != machine_problem) return std::nullopt;  // the main file is told of it
   const auto& lent = *linked_.at("")->upstreams;
   for (const auto& tenant : concerned_) {
     // The main file's own routes for it.

@@ -2,6 +2,9 @@
 
 #include <ifaddrs.h>
 
+#include <cerrno>
+#include <cstring>
+
 #include "routing/table/binds.h"
 
 namespace edgemux::config {
@@ -19,7 +22,7 @@ routing::TenantPtr TenantRegistry::make(routing::Tenant tenant) {
   }
   tenant.state = known.state.lock();
   if (tenant.state == nullptr) {
-    tenant.state = std::make_shared<routing::TenantState>(known.number);
+    tenant.state = std::make_shared<routing::TenantState>(known.number, others_);
     known.state = tenant.state;
   }
   if (auto last = known.last.lock(); last != nullptr && last->networks == tenant.networks && last->own == tenant.own &&
@@ -90,10 +93,10 @@ std::string FolderOwners::around(const std::string& path, const std::string& ten
   return {};
 }
 
-std::vector<core::SocketAddress> machine_addresses() {
+core::Result<std::vector<core::SocketAddress>> machine_addresses() {
   std::vector<core::SocketAddress> out;
   ifaddrs* list = nullptr;
-  if (::getifaddrs(&list) != 0) return out;
+  if (::getifaddrs(&list) != 0) return core::fail(std::strerror(errno));
   for (const ifaddrs* at = list; at != nullptr; at = at->ifa_next) {
     if (at->ifa_addr == nullptr) continue;
     const int family = at->ifa_addr->sa_family;

@@ -15,6 +15,7 @@
 
 #include "config/problems.h"
 #include "config/settings.h"
+#include "core/base/result.h"
 #include "routing/table/claims.h"
 #include "routing/table/tenant.h"
 
@@ -35,6 +36,7 @@ class TenantRegistry {
   };
   std::unordered_map<std::string, Known> known_;
   std::set<std::uint32_t> free_;
+  std::shared_ptr<routing::OtherTenants> others_ = std::make_shared<routing::OtherTenants>();
   std::uint32_t next_ = 0;
 };
 
@@ -65,8 +67,9 @@ class FolderOwners {
 // Whether the path, as it is written, lies below the folder.
 bool inside(std::string_view folder, std::string_view path);
 
-// The addresses that the machine has now, but for those that no endpoint may have anyhow.
-std::vector<core::SocketAddress> machine_addresses();
+// The addresses that the machine has now, but for those that no endpoint may have anyhow. An error: the kernel does not
+// tell.
+core::Result<std::vector<core::SocketAddress>> machine_addresses();
 // Where this process listens, as the settings say.
 routing::Listened listened(const Settings& settings, std::vector<core::SocketAddress> machine);
 

@@ -83,7 +83,7 @@ struct AccessLog::State {
   std::optional<LogOutput> next;  // under the mutex: what to write to from now on
   bool stopping = false;          // under the mutex
   Counter written;
-  Counter torn;      // lines whose end was lost because the destination changed
+  Counter torn;      // lines that were lost because the destination changed
   std::string path;  // control thread
   std::thread thread;
 
@@ -136,7 +136,8 @@ struct AccessLog::State {
       }
     }
     if (count == 0) return Outcome::idle;
-    const auto done = output.is_open() ? output.write({pieces.data(), count}) : -EBADF;
+    if (!output.is_open()) return discard();
+    const auto done = output.write({pieces.data(), count});
     if (done < 0) return complain(static_cast<int>(-done));
     if (last_error != 0) core::log_info("access log: '{}' can be written again", output.path());
     last_error = 0;
@@ -154,9 +155,24 @@ struct AccessLog::State {
     return static_cast<std::size_t>(done) == total && count + 2 <= kBatch ? Outcome::moved : Outcome::partly;
   }
 
+  // The log is off: these are of workers that had not heard of it. Unless it is on again: then they may be new ones.
+  Outcome discard() {
+    {
+      const std::lock_guard lock(mutex);
+      if (next) return Outcome::moved;
+    }
+    for (auto& lane : lanes) {
+      for (const auto& piece : lane->ring.peek()) {
+        torn.add(lines_in(static_cast<const char*>(piece.iov_base), piece.iov_len));
+        lane->ring.consume(piece.iov_len);
+      }
+    }
+    return Outcome::moved;
+  }
+
   Outcome complain(int error) {
     if (error == EAGAIN) return Outcome::blocked;
-    if (error != last_error && output.is_open()) {
+    if (error != last_error) {
       core::log_error("access log: cannot write to '{}': {}; lines are kept while there is room, then dropped",
                       output.path(), std::strerror(error));
     }
@@ -196,7 +212,7 @@ struct AccessLog::State {
     }
     if (other) {
       // Lines from before the change belong to the old file, as far as it takes them without waiting.
-      auto outcome = Outcome::partly;
+      auto outcome = output.is_open() ? Outcome::partly : Outcome::idle;
       for (std::size_t turns = 0; turns < 4 * lanes.size() && outcome == Outcome::partly; ++turns)
         outcome = write_batch();
       skip_half_line();
@@ -280,6 +296,10 @@ core::Result<void> AccessLog::configure(const routing::AccessLogSpec& spec) {
     state_->path = spec.path;
   }
   const bool on = !layout->off;
+  if (!on) {
+    output.emplace();  // nothing: the file that has the name when the log comes on again is another one, maybe
+    state_->path.clear();
+  }
   state_->change(std::move(output), layout, false);
   enabled_.store(on, std::memory_order_relaxed);
   return {};

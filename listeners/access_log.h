@@ -33,8 +33,8 @@ class AccessLog {
   AccessLog(const AccessLog&) = delete;
   AccessLog& operator=(const AccessLog&) = delete;
 
-  // Takes over destination, format, fields and sampling. A file that cannot be opened is the error, and everything
-  // stays as it was.
+  // Takes over destination, format, fields and sampling; while it is off no file is open. A file that cannot be opened
+  // is the error, and everything stays as it was.
   core::Result<void> configure(const routing::AccessLogSpec& spec);
 
   // Opens the file again (it was renamed by logrotate). A standard stream stays as it is.

@@ -57,7 +57,7 @@ void Exchange::reset() {
   endpoint_.clear();
   host_ = method_ = path_ = user_agent_ = referer_ = origin_ = {};
   protocol_ = {};
-  first_byte_us_ = bytes_in_ = bytes_out_ = max_body_ = 0;
+  connect_us_ = first_byte_us_ = bytes_in_ = bytes_out_ = max_body_ = 0;
   unconsumed_ = trailers_ = 0;
   attempts_ = 0;
   status_ = 0;
@@ -226,6 +226,7 @@ milliseconds Exchange::silence() const {
 
 void Exchange::send(const core::OutgoingRequest& request, const routing::UpstreamPool::Wish& wish) {
   ++attempts_;
+  connect_us_ = 0;
   tries_.try_begins(worker_.now());
   // Asked for anew: while a try is waited for, nothing keeps the pool.
   routing::UpstreamPool& pool = worker_.pools().of(upstream_);
@@ -296,6 +297,7 @@ std::size_t Exchange::upstream_read_limit() const {
 std::size_t Exchange::upstream_window() { return session_->grant(stream_, granted_); }
 
 void Exchange::on_upstream_ready() {
+  if (upstream_stream_.fresh()) connect_us_ = monotonic_us() - began_us_;
   std::vector<Field> fields;
   go(saved_->request(fields));
   upstream_stream_.flush();

@@ -193,6 +193,7 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   std::string_view protocol_;
   std::array<char, 32> request_id_{};
   std::uint64_t began_us_ = 0;
+  std::uint64_t connect_us_ = 0;  // until a connection stood that was made for it
   std::uint64_t first_byte_us_ = 0;
   std::uint64_t bytes_in_ = 0;
   std::uint64_t bytes_out_ = 0;

@@ -45,6 +45,8 @@ FailureAnswer answer_to(UpstreamFailure::Kind kind) {
       return {502, CloseReason::bad_response, "gave an answer that is not valid HTTP"};
     case UpstreamFailure::Kind::timeout:
       return {504, CloseReason::response_timeout, "did not answer in time"};
+    case UpstreamFailure::Kind::shortage:
+      return {503, CloseReason::out_of_resources, "cannot be asked for want of resources"};
   }
   return {502, CloseReason::internal, "failed"};
 }
@@ -73,7 +75,8 @@ void Exchange::refuse(std::uint16_t status, CloseReason reason, std::string_view
     for (const auto kind :
          {UpstreamFailure::Kind::no_endpoint, UpstreamFailure::Kind::refused, UpstreamFailure::Kind::connect_timeout,
           UpstreamFailure::Kind::tls, UpstreamFailure::Kind::limit, UpstreamFailure::Kind::reset,
-          UpstreamFailure::Kind::closed, UpstreamFailure::Kind::bad_response, UpstreamFailure::Kind::timeout}) {
+          UpstreamFailure::Kind::closed, UpstreamFailure::Kind::bad_response, UpstreamFailure::Kind::timeout,
+          UpstreamFailure::Kind::shortage}) {
       const FailureAnswer answer = answer_to(kind);
       if (answer.reason == reason) body = describe(status, "upstream " + upstream_->name + " " + answer.text);
     }
@@ -227,6 +230,7 @@ void Exchange::write_log(CloseReason reason) {
   record.bytes_in = bytes_in_;
   record.bytes_out = bytes_out_;
   record.duration_us = monotonic_us() - began_us_;
+  record.connect_us = connect_us_;
   record.first_byte_us = first_byte_us_;
   worker_.log(record);
 }

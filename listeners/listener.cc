@@ -3,8 +3,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "core/base/log.h"
+#include "core/base/shortage.h"
 #include "listeners/forwarding.h"
 #include "listeners/http_session.h"
 #include "listeners/passthrough_session.h"
@@ -31,8 +33,12 @@ void Listener::update(std::shared_ptr<const routing::Listener> table, const std:
     auto on_accept = [this, on = descriptor.get()](int accepted, const core::SocketAddress& client) {
       on->hidden() ? worker_.accept_by_address(accepted, client) : accept(accepted, client);
     };
-    sockets_.push_back(
-        {descriptor, std::make_unique<core::Acceptor>(worker_.loop(), descriptor->fd(), std::move(on_accept))});
+    auto on_shortage = [this](int error) {
+      this->on_shortage(error);
+      return false;
+    };
+    sockets_.push_back({descriptor, std::make_unique<core::Acceptor>(worker_.loop(), descriptor->fd(),
+                                                                     std::move(on_accept), std::move(on_shortage))});
   }
 }
 
@@ -59,6 +65,13 @@ void Listener::forget_table() {
   auto empty = std::make_shared<routing::Listener>();
   empty->spec = table_->spec;
   table_ = std::move(empty);
+}
+
+void Listener::on_shortage(int error) {
+  worker_.metrics().accept_failures.add();
+  worker_.relieve(kAcceptedAtOnce);
+  core::log_limited(core::LogLevel::error, "accept", "listener {}: no client can be accepted: {}; {}", name_,
+                    std::strerror(error), core::shortage_remedy(error));
 }
 
 void Listener::accept(int fd, const core::SocketAddress& client) {

@@ -41,6 +41,8 @@ class Listener {
   // Accepts what is queued, then nothing more.
   void stop_accepting() { keep_only({}); }
 
+  // No client can be accepted for now: errno tells what has run out.
+  void on_shortage(int error);
   // A client that has connected to `fd`, which the listener owns from now on.
   void accept(int fd, const core::SocketAddress& client);
   // A connection that counts already: the session that its protocol asks for. `destination`: what the client connected
@@ -61,6 +63,7 @@ class Listener {
   std::size_t sessions = 0;  // counted by Session
 
  private:
+  static constexpr std::size_t kAcceptedAtOnce = 16;  // descriptors that it asks for
   struct Socket {
     std::shared_ptr<const core::ListeningDescriptor> descriptor;
     std::unique_ptr<core::Acceptor> acceptor;

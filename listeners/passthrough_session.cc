@@ -257,6 +257,8 @@ void PassthroughSession::charge(const routing::Endpoint* endpoint) {
 
 void PassthroughSession::on_attempt_failed(const routing::Endpoint& endpoint) { pool_->failed(endpoint); }
 
+void PassthroughSession::on_shortage() { worker().relieve(1); }
+
 void PassthroughSession::on_connected(std::unique_ptr<core::TcpStream> stream, const routing::Endpoint& endpoint,
                                       unsigned attempts) {
   if (closed_) {  // in this very turn
@@ -296,6 +298,8 @@ void PassthroughSession::on_connect_failed(const routing::ConnectFailure& failur
     case routing::ConnectFailure::Kind::refused:
     case routing::ConnectFailure::Kind::tls:  // never: no upstream of bytes is shaken hands with
       return close(CloseReason::connect_failed);
+    case routing::ConnectFailure::Kind::shortage:
+      return close(CloseReason::out_of_resources);
   }
 }
 

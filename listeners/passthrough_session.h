@@ -110,6 +110,7 @@ class PassthroughSession final : public Session,
                     unsigned attempts) override;
   void on_connect_failed(const routing::ConnectFailure& failure) override;
   void on_attempt_failed(const routing::Endpoint& endpoint) override;
+  void on_shortage() override;
   void on_place() override;
   void on_no_place(const std::string& why) override;
   void on_tunnel_closed(CloseReason reason, const char* detail) override;

@@ -14,6 +14,7 @@ namespace edgemux::listeners {
 namespace {
 
 constexpr std::uint64_t kDrainCheckMs = 20;
+constexpr std::uint64_t kAskMs = 10;
 constexpr std::uint64_t kLeaveMs = 3'000;  // a handshake takes no longer, or the client will begin anew
 
 core::ListenOptions options_of(const routing::ListenerSpec& spec, const routing::Bind& bind) {
@@ -32,6 +33,16 @@ bool overlap(const routing::Bind& a, const routing::Bind& b) {
   return a.address.port() == b.address.port() && (routing::covers(a, b) || routing::covers(b, a));
 }
 
+std::uint64_t file_limit() {
+  rlimit files{};
+  getrlimit(RLIMIT_NOFILE, &files);
+  return files.rlim_cur;
+}
+
+// For admin, logs, listeners, pipes.
+std::uint64_t reserve_of(std::uint64_t files) { return std::max<std::uint64_t>(64, files / 20); }
+constexpr std::uint64_t kFewest = 16;  // where the reserve leaves none
+
 // The listener that is asked for connections to `bind` now; null: none is.
 const routing::ListenerSpec* heir_of(const routing::Bind& bind, const routing::Snapshot& snapshot) {
   for (const auto& listener : snapshot.listeners) {
@@ -45,15 +56,19 @@ const routing::ListenerSpec* heir_of(const routing::Bind& bind, const routing::S
 
 }  // namespace
 
+std::uint64_t idle_limit(unsigned workers) {
+  const std::uint64_t files = file_limit();
+  const std::uint64_t available = files > reserve_of(files) ? (files - reserve_of(files)) / 4 : kFewest;
+  return std::max<std::uint64_t>(1, available / workers);
+}
+
 std::uint32_t connection_limit(const routing::Limits& limits) {
-  rlimit files{};
-  getrlimit(RLIMIT_NOFILE, &files);
-  const std::uint64_t reserve = std::max<std::uint64_t>(64, files.rlim_cur / 20);  // for admin, logs, listeners, pipes
-  const std::uint64_t available = files.rlim_cur > reserve ? (files.rlim_cur - reserve) / 2 : 16;
+  const std::uint64_t files = file_limit();
+  const std::uint64_t available = files > reserve_of(files) ? (files - reserve_of(files)) / 2 : kFewest;
   if (limits.connections == 0) return static_cast<std::uint32_t>(std::min<std::uint64_t>(available, UINT32_MAX));
   if (limits.connections > available) {
     core::log_warn("limits.connections is {}, but the limit of open files ({}) allows {}; raise LimitNOFILE",
-                   limits.connections, files.rlim_cur, available);
+                   limits.connections, files, available);
   }
   return limits.connections;
 }
@@ -61,7 +76,13 @@ std::uint32_t connection_limit(const routing::Limits& limits) {
 Server::Server(core::EventLoop& control, core::Metrics& metrics, AccessLog& access_log)
     : control_(control),
       metrics_(metrics),
-      shared_{metrics, access_log, admission_, sources_, std::make_shared<core::TicketKeys>()},
+      shared_{metrics,
+              access_log,
+              admission_,
+              sources_,
+              std::make_shared<core::TicketKeys>(),
+              idle_limit(metrics.workers()),
+              [this] { ask_for_descriptors(); }},
       leave_tick_([](void* self) { static_cast<Server*>(self)->end_leaving(); }, this),
       drain_tick_([](void* self) { static_cast<Server*>(self)->check_drained(); }, this) {}
 
@@ -198,6 +219,15 @@ void Server::drain(std::function<void(bool clean)> done) {
     worker->post([w = worker.get()] { w->drain(); });
   }
   control_.timers().arm(drain_tick_, control_.now() + kDrainCheckMs);
+}
+
+void Server::ask_for_descriptors() {
+  const std::uint64_t now = core::log_clock();
+  std::uint64_t last = asked_at_.load(std::memory_order_relaxed);
+  if (now - last < kAskMs || !asked_at_.compare_exchange_strong(last, now, std::memory_order_relaxed)) return;
+  for (auto& worker : workers_) {
+    worker->post([w = worker.get()] { w->give_away(); });
+  }
 }
 
 void Server::cut_short() { drain_until_ = 0; }

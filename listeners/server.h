@@ -5,6 +5,7 @@
 // All calls on the control thread. Order: start() with the first snapshot, publish() for each later one (never two at
 // once: wait for `done`), drain(), then the destructor.
 
+#include <atomic>
 #include <functional>
 #include <map>
 #include <memory>
@@ -65,6 +66,8 @@ class Server {
   void give_up_sockets();
   void end_leaving();
   void check_drained();
+  // Of all workers, once in a while. Thread safe.
+  void ask_for_descriptors();
 
   core::EventLoop& control_;
   core::Metrics& metrics_;
@@ -79,9 +82,13 @@ class Server {
   std::function<void(bool)> drained_;
   core::Timer drain_tick_;
   std::uint64_t drain_until_ = 0;
+  std::atomic<std::uint64_t> asked_at_{0};  // for descriptors; log_clock()
 };
 
 // limits.connections: as configured, or what RLIMIT_NOFILE allows with two descriptors a connection and a reserve.
 std::uint32_t connection_limit(const routing::Limits& limits);
+// How many upstream connections that nobody uses a worker may keep: all of them together a quarter of the descriptors
+// that are not in reserve, so that they take little of what connections in use may need.
+std::uint64_t idle_limit(unsigned workers);
 
 }  // namespace edgemux::listeners

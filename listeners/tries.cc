@@ -70,6 +70,7 @@ bool Tries::follows(const routing::UpstreamFailure& failure) const {
     case Kind::no_endpoint:
     case Kind::limit:
     case Kind::bad_response:
+    case Kind::shortage:
       return false;
   }
   return false;

@@ -50,6 +50,8 @@ core::Result<void> Worker::start() {
   if (!tls) return tl::unexpected(tls.error());
   tls_ = std::move(*tls);
   upstream_context_.tls = tls_.get();
+  upstream_context_.most_idle = shared_.most_idle;
+  upstream_context_.on_shortage = [this] { relieve(1); };
   tick();
   thread_ = std::thread([this] {
     pthread_setname_np(pthread_self(), ("worker-" + std::to_string(index_)).c_str());
@@ -109,6 +111,10 @@ routing::SnapshotPtr Worker::adopt(routing::SnapshotPtr snapshot, const std::vec
 
 void Worker::keep_only(const std::vector<WorkerSocket>& sockets) {
   for (auto& listener : listeners_) listener->keep_only(sockets);
+}
+
+void Worker::relieve(std::size_t count) {
+  if (pools_.give_away(count) == 0) shared_.ask_for_descriptors();
 }
 
 void Worker::accept_by_address(int fd, const core::SocketAddress& client) {

@@ -40,6 +40,8 @@ struct Shared {
   Admission& admission;
   SourceRates& sources;
   std::shared_ptr<core::TicketKeys> ticket_keys;
+  std::uint64_t most_idle;                    // upstream connections that one worker may keep
+  std::function<void()> ask_for_descriptors;  // Worker::give_away() to all; thread safe
 };
 
 class Worker {
@@ -63,6 +65,8 @@ class Worker {
   // For the listener that is bound to the address that the client connected to, the most exact one; without one it is
   // closed.
   void accept_by_address(int fd, const core::SocketAddress& client);
+  // Of the idle upstream connections some that others need the descriptors of.
+  void give_away() { (void)pools_.give_away(kGivenAway); }
   // Stops accepting, lets sessions finish.
   void drain();
   // Closes everything that is left.
@@ -89,6 +93,9 @@ class Worker {
   [[nodiscard]] Mirrors& mirrors() { return mirrors_; }
   [[nodiscard]] core::TlsWorker& tls() { return *tls_; }
   [[nodiscard]] bool draining() const { return draining_; }
+  // Descriptors or memory have run out for `count` more sockets: that many idle upstream connections go at the end of
+  // the turn; where this worker has none, all give some away soon.
+  void relieve(std::size_t count);
   void log(const AccessRecord& record) { shared_.access_log.write(index_, record); }
   // Uniform over all values. It guards nothing.
   std::uint64_t random();
@@ -109,6 +116,7 @@ class Worker {
   friend class Session;
   static constexpr std::size_t kBufferSize = 64 * 1024;
   static constexpr std::size_t kKeptExchanges = 256;
+  static constexpr std::size_t kGivenAway = 16;
   // Reads of tokens in a second: of one client address (of those that share a bucket), and of all.
   static constexpr unsigned kTokenReadsPerSource = 50;
   static constexpr unsigned kTokenReadsPerSecond = 5'000;

@@ -95,6 +95,7 @@ struct alignas(64) WorkerMetrics {
   Counter upstream_reuses;   // requests that took a connection out of the pool
   Counter upstream_retries;  // attempts after the first
   Counter upstream_idle;     // pooled connections now
+  Counter accept_failures;   // no descriptor or memory for a client, who waits
   Counter heartbeat;         // monotonic milliseconds of the loop's last sign of life; set() about once a second
 
   void mirror(MirrorResult result) { mirrored[static_cast<std::size_t>(result)].add(); }

@@ -16,6 +16,7 @@ struct Error {
   Side side = Side::internal;
   bool retryable = false;
   std::string message;
+  bool shortage = false;  // nobody's fault who was asked: no descriptor or memory was to be had
 };
 
 template <class T>

@@ -9,6 +9,8 @@
 #include <climits>
 #include <cstring>
 
+#include "core/base/shortage.h"
+
 namespace edgemux::core {
 
 namespace {
@@ -99,10 +101,11 @@ ListeningDescriptor::~ListeningDescriptor() {
   if (fd_ >= 0) close(fd_);
 }
 
-Acceptor::Acceptor(EventLoop& loop, int fd, OnAccept on_accept)
+Acceptor::Acceptor(EventLoop& loop, int fd, OnAccept on_accept, OnShortage on_shortage)
     : loop_(loop),
       fd_(fd),
       on_accept_(std::move(on_accept)),
+      on_shortage_(std::move(on_shortage)),
       retry_([](void* self) { static_cast<Acceptor*>(self)->resume(); }, this) {
   resume();
 }
@@ -130,15 +133,15 @@ void Acceptor::resume() {
 
 void Acceptor::accept_queued() {
   constexpr int kMost = 65536;
-  if (active_) (void)accept_batch(kMost);
+  if (active_) (void)accept_batch(kMost, false);
 }
 
 void Acceptor::on_io(std::uint32_t) {
   // A lone client costs one accept; a rush makes the batches grow, so that it costs few turns.
-  batch_ = accept_batch(batch_) ? std::min(batch_ * 2, kBatch) : 1;
+  batch_ = accept_batch(batch_, true) ? std::min(batch_ * 2, kBatch) : 1;
 }
 
-bool Acceptor::accept_batch(int most) {
+bool Acceptor::accept_batch(int most, bool patient) {
   for (int i = 0; i < most && active_; ++i) {
     sockaddr_storage storage;
     socklen_t size = sizeof storage;
@@ -147,12 +150,14 @@ bool Acceptor::accept_batch(int most) {
       on_accept_(fd, SocketAddress::from(reinterpret_cast<const sockaddr*>(&storage), size));
       continue;
     }
-    if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+    if (errno == ECONNABORTED || errno == EINTR) continue;
+    // Without a descriptor the kernel says so where no client is, too.
+    if (patient && is_shortage(errno)) {
+      if (on_shortage_ && on_shortage_(errno)) continue;
       // Level-triggered readiness would spin here. Clients wait in the kernel's queue meanwhile.
       pause();
       loop_.timers().arm(retry_, loop_.now() + kRetryMs);
     }
-    if (errno == ECONNABORTED || errno == EINTR) continue;
     return false;
   }
   return true;

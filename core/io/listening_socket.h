@@ -47,9 +47,12 @@ class ListeningDescriptor {
 class Acceptor final : public Retirable, private Watcher {
  public:
   using OnAccept = std::function<void(int fd, const SocketAddress& peer)>;
+  // A client could not be accepted (errno: is_shortage()). True: there is room now, to be tried at once. Otherwise it
+  // is tried again in kRetryMs.
+  using OnShortage = std::function<bool(int error)>;
 
   // The descriptor must live until stop() or the destructor.
-  Acceptor(EventLoop& loop, int fd, OnAccept on_accept);
+  Acceptor(EventLoop& loop, int fd, OnAccept on_accept, OnShortage on_shortage = {});
   ~Acceptor() override;
 
   // Stops accepting for good; safe from inside on_accept.
@@ -64,12 +67,14 @@ class Acceptor final : public Retirable, private Watcher {
   static constexpr int kBatch = 16;
   static constexpr std::uint64_t kRetryMs = 100;
   void on_io(std::uint32_t ready) override;
-  // False: the queue was emptied before `most`.
-  bool accept_batch(int most);
+  // `patient`: clients whom there is no descriptor for are tried again later. False: the queue was emptied before
+  // `most`, or nobody can be accepted.
+  bool accept_batch(int most, bool patient);
 
   EventLoop& loop_;
   int fd_;
   OnAccept on_accept_;
+  OnShortage on_shortage_;
   Timer retry_;
   int batch_ = 1;
   bool active_ = false;

@@ -10,11 +10,20 @@
 #include <cerrno>
 #include <cstring>
 
+#include "core/base/shortage.h"
+
 namespace edgemux::core {
 
 namespace {
 
 void set_option(int fd, int level, int name, int value) { setsockopt(fd, level, name, &value, sizeof value); }
+
+tl::unexpected<Error> fail_to_dial(const std::string& what, int error, Side side) {
+  const bool shortage = is_shortage(error);
+  std::string message = what + std::strerror(error);
+  if (shortage) message += std::string("; ") + shortage_remedy(error);
+  return tl::unexpected<Error>(Error{side, true, std::move(message), shortage});
+}
 
 }  // namespace
 
@@ -53,7 +62,7 @@ int begin_to_connect(int fd, const SocketAddress& address) {
 Result<std::unique_ptr<TcpStream>> TcpStream::connect(EventLoop& loop, const SocketAddress& address,
                                                       const TcpOptions& options, const SocketAddress* source) {
   const int fd = socket(address.data()->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (fd < 0) return fail("cannot make a socket: " + std::string(std::strerror(errno)), Side::internal, true);
+  if (fd < 0) return fail_to_dial("cannot make a socket: ", errno, Side::internal);
   const bool keeps_defaults = options.keepalive_seconds == 0 && options.user_timeout_ms == 0;
   if (!keeps_defaults) apply_tcp_options(fd, options);
   // Before the connection stands this means: hold the handshake's last ACK back for a moment (and no more than that).
@@ -67,14 +76,16 @@ Result<std::unique_ptr<TcpStream>> TcpStream::connect(EventLoop& loop, const Soc
     // The port is chosen when the other end is known, so that as many connections fit as without it.
     set_option(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
     if (bind(fd, source->data(), source->size()) != 0) {
-      return fail("cannot come from " + source->ip() + ": " + std::strerror(errno), Side::internal, true);
+      return fail_to_dial("cannot come from " + source->ip() + ": ", errno, Side::internal);
     }
   }
   if (const int error = begin_to_connect(fd, address); error != 0 && error != EINPROGRESS) {
     // A Unix socket whose queue is full says so at once.
-    return fail(error == EAGAIN ? "its queue is full" : std::strerror(error), Side::upstream, true);
+    if (error == EAGAIN) return fail("its queue is full", Side::upstream, true);
+    return fail_to_dial("", error, Side::upstream);
   }
   if (auto watched = loop.watch(fd, *stream, Trigger::edge, kReadable | kWritable); !watched) {
+    watched.error().shortage = true;  // of memory, or of watches
     return tl::unexpected(watched.error());
   }
   stream->watches_writable_ = true;

@@ -57,7 +57,8 @@ bool same_ip(const core::SocketAddress& a, const core::SocketAddress& b) {
 
 bool Listened::hold(const core::SocketAddress& address) const {
   if (std::find(listeners.begin(), listeners.end(), address) != listeners.end()) return true;
-  return std::find(ports.begin(), ports.end(), address.port()) != ports.end() &&
+  if (std::find(ports.begin(), ports.end(), address.port()) == ports.end()) return false;
+  return !machine_known ||
          std::any_of(machine.begin(), machine.end(), [&](const auto& own) { return same_ip(own, address); });
 }
 
@@ -72,9 +73,10 @@ void OwnAddresses::set_listeners(const Listened& now) {
   now_.ports = now.ports;
 }
 
-void OwnAddresses::set_machine(std::vector<core::SocketAddress> addresses) {
+void OwnAddresses::set_machine(const Listened& now) {
   const std::lock_guard lock(mutex_);
-  now_.machine = std::move(addresses);
+  now_.machine = now.machine;
+  now_.machine_known = now.machine_known;
 }
 
 const char* endpoint_refusal(const core::SocketAddress& address, std::span<const core::Network> networks, bool own) {

@@ -27,6 +27,7 @@ struct Listened {
   std::vector<core::SocketAddress> listeners;  // bound to one address
   std::vector<std::uint16_t> ports;            // bound to every address that the machine has
   std::vector<core::SocketAddress> machine;    // its addresses, whatever their ports
+  bool machine_known = true;                   // false: any address may be the machine's
 
   [[nodiscard]] bool hold(const core::SocketAddress& address) const;
   friend bool operator==(const Listened&, const Listened&) = default;
@@ -38,7 +39,8 @@ class OwnAddresses {
   [[nodiscard]] bool hold(const core::SocketAddress& address) const;
   // The machine's addresses stay what they are.
   void set_listeners(const Listened& now);
-  void set_machine(std::vector<core::SocketAddress> addresses);
+  // The listeners stay what they are.
+  void set_machine(const Listened& now);
 
  private:
   mutable std::mutex mutex_;

@@ -10,7 +10,9 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string>
+#include <unordered_set>
 #include <vector>
 
 #include "core/base/address.h"
@@ -29,13 +31,20 @@ struct TenantLimits {
   friend bool operator==(const TenantLimits&, const TenantLimits&) = default;
 };
 
+class OtherTenants;
+
 // Thread safe.
 class TenantState {
  public:
   // How many tenants have figures of their own; the others share those of `other`.
   static constexpr std::uint32_t kLabelled = 1000;
 
-  explicit TenantState(std::uint32_t number) : number_(number) {}
+  // `others`: where its figures stay, if it has none of its own.
+  TenantState(std::uint32_t number, std::shared_ptr<OtherTenants> others);
+  explicit TenantState(std::uint32_t number);
+  ~TenantState();
+  TenantState(const TenantState&) = delete;
+  TenantState& operator=(const TenantState&) = delete;
 
   // Small, unique among the tenants that exist at one time.
   [[nodiscard]] std::uint32_t number() const { return number_; }
@@ -86,7 +95,9 @@ class TenantState {
     std::atomic<std::uint64_t> sent{0};                    // bytes to clients
     std::atomic<std::uint64_t> refused_connections{0};     // by a limit
     std::atomic<std::uint64_t> refused_requests{0};
+    void add(const Figures& more);
   };
+  [[nodiscard]] const OtherTenants& others() const { return *others_; }
   [[nodiscard]] Figures& figures(unsigned worker) { return figures_[worker % figures_.size()]; }
   template <class Read>
   [[nodiscard]] std::uint64_t sum(Read read) const {
@@ -97,18 +108,49 @@ class TenantState {
 
   // Its configuration files that are broken.
   std::atomic<std::uint32_t> files_set_aside{0};
+  // When the first of its certificates that serve a host expires, unix seconds; 0 = it has none.
+  std::atomic<std::int64_t> certificates_expire{0};
 
  private:
+  friend class OtherTenants;
   static constexpr std::uint64_t kMs = 1'000'000;
   static constexpr std::uint64_t kBandwidthWindow = 50 * kMs;
 
   std::uint32_t number_;
+  std::shared_ptr<OtherTenants> others_;
   std::atomic<std::uint32_t> connections_{0};
   std::atomic<std::uint32_t> most_connections_{0};
   core::RateBucket new_connections_;
   core::RateBucket requests_;
   core::RateBucket bandwidth_{kBandwidthWindow};
   std::array<Figures, 8> figures_;
+};
+
+// The figures of all tenants, past and present, that have none of their own: together they never get smaller. Thread
+// safe.
+class OtherTenants {
+ public:
+  [[nodiscard]] bool any() const {
+    const std::lock_guard lock(mutex_);
+    return any_;
+  }
+  template <class Read>
+  [[nodiscard]] std::uint64_t sum(Read read) const {
+    const std::lock_guard lock(mutex_);
+    std::uint64_t total = read(gone_);
+    for (const TenantState* state : present_) total += state->sum(read);
+    return total;
+  }
+
+ private:
+  friend class TenantState;
+  void come(const TenantState& state);
+  void go(const TenantState& state);
+
+  mutable std::mutex mutex_;
+  std::unordered_set<const TenantState*> present_;
+  TenantState::Figures gone_;  // of those that are no more
+  bool any_ = false;           // there was one
 };
 
 struct Tenant {

@@ -31,6 +31,12 @@ class UpstreamRuntime {
   // Forgets endpoints that nobody holds, once they are many more than `wanted`.
   void forget_unused(std::size_t wanted);
 
+  // Overflows since the call before: for who adds up those of several upstreams, which come and go.
+  std::uint64_t take_overflows() {
+    const std::uint64_t now = overflows.load(std::memory_order_relaxed);
+    return now - overflows_taken_.exchange(now, std::memory_order_relaxed);
+  }
+
   // An endpoint began or ceased to be usable: whoever picks looks again.
   void health_changed() { health_version.fetch_add(1, std::memory_order_release); }
 
@@ -44,6 +50,7 @@ class UpstreamRuntime {
   PlaceBoard places;  // of pools whose connections are limited
 
  private:
+  std::atomic<std::uint64_t> overflows_taken_{0};
   mutable std::mutex mutex_;
   std::unordered_map<std::string, std::shared_ptr<EndpointState>> endpoints_;
 };

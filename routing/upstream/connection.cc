@@ -55,6 +55,7 @@ void UpstreamConnection::attach(UpstreamStream& stream) {
   stream.endpoint_text_ = endpoint_->text;
   stream.endpoint_state_ = endpoint_->state.get();
   stream.reused_ = requests_ > 0;
+  stream.fresh_ = false;
   stream.answered_ = stream.complete_ = stream.paused_ = stream.awaiting_ = stream.touched_ = false;
   stream.unconsumed_ = stream.kept_back_ = 0;
   ++requests_;
@@ -230,6 +231,7 @@ void UpstreamConnection::admit() {
     UpstreamStream& first = *waiting_.front();
     waiting_.erase(waiting_.begin());
     attach(first);
+    first.fresh_ = true;
     first.observer_.on_upstream_ready();
   }
   while (state_ == State::open && !in_the_making() && !waiting_.empty()) pool_.move_on(*waiting_.front());
@@ -247,10 +249,16 @@ void UpstreamConnection::on_connect_failed(const ConnectFailure& failure) {
       return fail(UpstreamFailure::Kind::refused, failure.detail);
     case ConnectFailure::Kind::tls:
       return fail(UpstreamFailure::Kind::tls, failure.detail);
+    case ConnectFailure::Kind::shortage:
+      return fail(UpstreamFailure::Kind::shortage, failure.detail);
   }
 }
 
 void UpstreamConnection::on_attempt_failed(const Endpoint& endpoint) { pool_.failed(endpoint); }
+
+void UpstreamConnection::on_shortage() {
+  if (context_.on_shortage) context_.on_shortage();
+}
 
 void UpstreamConnection::end_charge() {
   if (const Endpoint* expected = std::exchange(expected_, nullptr); expected != nullptr) pool_.discharge(*expected);

@@ -6,6 +6,7 @@
 // per endpoint; without TLS to be had it connects to the next one); open; then closed, or taken (an upgrade: the bytes
 // belong to somebody else, the place in limits.connections is still held).
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -28,6 +29,8 @@
 
 namespace edgemux::routing {
 
+class UpstreamPools;
+
 // What the upstream side of a worker shares. Everything outlives the pools.
 struct UpstreamContext {
   core::EventLoop& loop;
@@ -39,6 +42,9 @@ struct UpstreamContext {
   std::chrono::milliseconds connect_timeout{3'000};    // timeouts.connect of the snapshot in force
   std::chrono::milliseconds response_timeout{60'000};  // timeouts.response of the snapshot in force
   core::TlsWorker* tls = nullptr;                      // the worker's; null: upstreams with TLS fail
+  std::uint64_t most_idle = UINT64_MAX;                // connections that all pools may keep
+  UpstreamPools* pools = nullptr;                      // set by them
+  std::function<void()> on_shortage = {};              // see Connector::Observer; may be empty
 };
 
 class UpstreamConnection final : public core::Retirable,
@@ -87,6 +93,7 @@ class UpstreamConnection final : public core::Retirable,
   void on_connected(std::unique_ptr<core::TcpStream> stream, const Endpoint& endpoint, unsigned attempts) override;
   void on_connect_failed(const ConnectFailure& failure) override;
   void on_attempt_failed(const Endpoint& endpoint) override;
+  void on_shortage() override;
   // False: it did not go out, and the connection has failed.
   bool introduce(core::TcpStream& stream);
   void secure();

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 namespace edgemux::routing {
 
@@ -48,6 +49,7 @@ Connector::Connector(core::EventLoop& loop, core::WorkerMetrics& metrics, Observ
       timeout_(timeout),
       source_(source),
       stagger_([](void* self) { static_cast<Connector*>(self)->try_other_family(); }, this),
+      second_try_([](void* self) { static_cast<Connector*>(self)->try_again(); }, this),
       later_(
           loop, [](void* self) { static_cast<Connector*>(self)->report(); }, this) {}
 
@@ -84,21 +86,55 @@ std::size_t Connector::other_family(std::size_t endpoint) const {
   return find_other_family(endpoints_->endpoints, endpoint, [this](std::size_t i) { return !tried(i); });
 }
 
-bool Connector::begin(Attempt& attempt, std::size_t endpoint) {
+Connector::Begun Connector::begin(Attempt& attempt, std::size_t endpoint) {
   tried_[failure_.attempts++] = endpoint;
+  return dial(attempt, endpoint);
+}
+
+Connector::Begun Connector::dial(Attempt& attempt, std::size_t endpoint) {
   const core::SocketAddress& address = endpoints_->endpoints[endpoint].address;
   auto stream =
       core::TcpStream::connect(loop_, address, {.speaks_first = speaks_first_}, source_ ? &*source_ : nullptr);
+  attempt.endpoint = endpoint;
+  if (!stream && stream.error().shortage) {
+    shortage_ = std::move(stream.error().message);
+    return Begun::shortage;
+  }
   if (!stream) {
     attempt_failed(endpoint, core::ConnectResult::failed, stream.error().message);
-    return false;
+    return Begun::failed;
   }
-  attempt.endpoint = endpoint;
   attempt.stream = std::move(*stream);
   attempt.stream->set_observer(this);
   attempt.ends = loop_.now() + static_cast<std::uint64_t>(timeout_.count());
   loop_.timers().arm(attempt.deadline, attempt.ends);
+  return Begun::yes;
+}
+
+bool Connector::settle(Begun begun, std::size_t endpoint) {
+  switch (begun) {
+    case Begun::failed:
+      return false;
+    case Begun::yes:
+      if (failure_.attempts < kMostAttempts && other_family(endpoint) != SIZE_MAX) {
+        loop_.timers().arm(stagger_, loop_.now() + kStagger);
+      }
+      return true;
+    case Begun::shortage:
+      break;
+  }
+  if (!std::exchange(tried_again_, true)) {
+    observer_.on_shortage();
+    loop_.timers().arm(second_try_, loop_.now() + kSecondTry);
+    return true;
+  }
+  note_failure(endpoint, ConnectFailure::Kind::shortage, shortage_);
+  later_.request();
   return true;
+}
+
+void Connector::try_again() {
+  if (!settle(dial(first_, first_.endpoint), first_.endpoint)) try_next();
 }
 
 void Connector::try_next() {
@@ -107,11 +143,7 @@ void Connector::try_next() {
     while (tried(next_ % count)) ++next_;
     if (failure_.attempts > 0) metrics_.upstream_retries.add();
     const std::size_t endpoint = next_ % count;
-    if (!begin(first_, endpoint)) continue;
-    if (failure_.attempts < kMostAttempts && other_family(endpoint) != SIZE_MAX) {
-      loop_.timers().arm(stagger_, loop_.now() + kStagger);
-    }
-    return;
+    if (settle(begin(first_, endpoint), endpoint)) return;
   }
   later_.request();
 }
@@ -133,7 +165,7 @@ void Connector::note_failure(std::size_t endpoint, ConnectFailure::Kind kind, co
   if (!failure_.detail.empty()) failure_.detail += "; ";
   failure_.last = &endpoints_->endpoints[endpoint];
   failure_.detail += failure_.last->text + ": " + why;
-  observer_.on_attempt_failed(*failure_.last);
+  if (kind != ConnectFailure::Kind::shortage) observer_.on_attempt_failed(*failure_.last);
 }
 
 void Connector::on_ready(core::Stream& stream) {

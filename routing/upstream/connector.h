@@ -22,7 +22,8 @@
 namespace edgemux::routing {
 
 struct ConnectFailure {
-  enum class Kind : std::uint8_t { no_endpoint, refused, timeout, tls };
+  // shortage: no descriptor or memory of our own; no endpoint was asked, nor would another one be.
+  enum class Kind : std::uint8_t { no_endpoint, refused, timeout, tls, shortage };
   Kind kind = Kind::refused;  // of the last attempt
   std::string detail;         // every attempt: "10.0.0.7:80: Connection refused; 10.0.0.8:80: no answer within 3000 ms"
   unsigned attempts = 0;
@@ -42,6 +43,9 @@ class Connector final : private core::StreamObserver {
     virtual void on_connect_failed(const ConnectFailure& failure) = 0;
     // One attempt failed; others may follow. Not to end the connector from.
     virtual void on_attempt_failed(const Endpoint& /*endpoint*/) {}
+    // There is no descriptor or memory for an attempt: time to give away what can be done without. It is tried once
+    // more in kSecondTry. Not to end the connector from.
+    virtual void on_shortage() {}
 
    protected:
     ~Observer() = default;
@@ -56,6 +60,7 @@ class Connector final : private core::StreamObserver {
 
   static constexpr std::uint64_t kStagger = 250;        // ms
   static constexpr std::uint64_t kRemembered = 60'000;  // ms
+  static constexpr std::uint64_t kSecondTry = 20;       // ms
 
   // `speaks_first`: bytes of ours follow as soon as the connection stands.
   void start(bool speaks_first = true);
@@ -90,8 +95,12 @@ class Connector final : private core::StreamObserver {
   void on_ready(core::Stream& stream) override;
   void try_next();
   void try_other_family();
-  // False: it failed at once.
-  bool begin(Attempt& attempt, std::size_t endpoint);
+  enum class Begun : std::uint8_t { yes, failed, shortage };
+  Begun begin(Attempt& attempt, std::size_t endpoint);
+  Begun dial(Attempt& attempt, std::size_t endpoint);
+  // What comes of an attempt of first_. False: the next endpoint is to be tried.
+  [[nodiscard]] bool settle(Begun begun, std::size_t endpoint);
+  void try_again();
   [[nodiscard]] bool tried(std::size_t endpoint) const;
   // Of the same name and the other family, and not tried yet; SIZE_MAX = none.
   [[nodiscard]] std::size_t other_family(std::size_t endpoint) const;
@@ -115,9 +124,12 @@ class Connector final : private core::StreamObserver {
   std::size_t standing_ = 0;  // the endpoint of on_connected()
   std::uint64_t standing_ends_ = 0;
   core::Timer stagger_;
+  core::Timer second_try_;
   core::Deferred later_;
   ConnectFailure failure_;
+  std::string shortage_;  // of the latest attempt
   bool speaks_first_ = true;
+  bool tried_again_ = false;  // after a shortage
 };
 
 }  // namespace edgemux::routing

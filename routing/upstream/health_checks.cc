@@ -201,14 +201,19 @@ void HealthChecks::begin(Check& check) {
       Probe::Target{check.endpoint.address, check.endpoint.text, upstream.health_check, check.watched.tls,
                     upstream.transport.version, upstream.transport.proxy_protocol, upstream.transport.source_address,
                     check.endpoint.host},
-      [this, &check](const std::string& problem) { finished(check, problem); });
+      [this, &check](const std::string& problem, bool made) { finished(check, problem, made); });
   check.probe->start();
 }
 
-void HealthChecks::finished(Check& check, const std::string& problem) {
+void HealthChecks::finished(Check& check, const std::string& problem, bool made) {
   const auto gone = std::move(check.probe);
   places_.leave(check);
   const Upstream& upstream = *check.watched.upstream;
+  if (!made) {
+    core::log_limited(core::LogLevel::error, "health checks", "upstream {}: {} cannot be checked: {}", upstream.name,
+                      check.endpoint.text, problem);
+    return run_waiting();
+  }
   const Health before = check.judge.health();
   if (check.judge.note(problem.empty(), *upstream.health_check)) {
     EndpointState& state = *check.endpoint.state;

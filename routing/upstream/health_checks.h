@@ -51,7 +51,7 @@ class HealthChecks {
   void arm_next(Check& check);
   void arm_soon(Check& check);
   void begin(Check& check);
-  void finished(Check& check, const std::string& problem);
+  void finished(Check& check, const std::string& problem, bool made);
   void run_waiting();
   static void end_ejections(Watched& watched, std::uint64_t now);
   static void leave(Watched& watched);

@@ -424,6 +424,7 @@ void UpstreamPool::take_back(UpstreamConnection& connection) {
   if (!std::exchange(connection.parked_, true)) {
     context_.metrics.upstream_idle.add();
     idle.fetch_add(1, std::memory_order_relaxed);
+    if (context_.metrics.upstream_idle.read() > context_.most_idle) (void)context_.pools->give_away(1);
   }
   if (!waiting_.empty()) serve_.request();
 }
@@ -468,6 +469,18 @@ void UpstreamPools::sweep() {
     pool->refresh();
     if (pool->unused()) pool.reset();
   }
+}
+
+std::size_t UpstreamPools::give_away(std::size_t most) {
+  std::size_t gone = 0;
+  std::size_t without = 0;  // pools in a row
+  while (gone < most && without < pools_.size() && context_.metrics.upstream_idle.read() > 0) {
+    const auto& pool = pools_[turn_++ % pools_.size()];
+    const bool closed = pool != nullptr && pool->close_oldest_idle();
+    gone += closed ? 1 : 0;
+    without = closed ? 0 : without + 1;
+  }
+  return gone;
 }
 
 void UpstreamPools::close_idle() {

@@ -61,6 +61,8 @@ class UpstreamPool final : private PlaceBoard::Member {
   void succeeded(const Endpoint& endpoint) const;
 
   void close_idle();
+  // False: none idles.
+  bool close_oldest_idle();
   // Closes what idles at endpoints that take no traffic any more; for a slow timer.
   void refresh();
   // No connection or tunnel at all, and none was asked for since the call before.
@@ -122,8 +124,6 @@ class UpstreamPool final : private PlaceBoard::Member {
   void serve_waiting();
   // Nobody waits here any more: what is free is for those of other workers.
   void pass_on_places();
-  // False: none idles.
-  bool close_oldest_idle();
   void lend(UpstreamConnection& connection, UpstreamStream& stream);
   void connect(UpstreamStream& stream, Pick choice);
   void on_place_freed() override;
@@ -157,18 +157,21 @@ class UpstreamPool final : private PlaceBoard::Member {
   bool used_ = true;
 };
 
-// All pools of a worker, found by Upstream::id in one step.
+// All pools of a worker, found by Upstream::id in one step. Together they keep at most UpstreamContext::most_idle.
 class UpstreamPools {
  public:
-  explicit UpstreamPools(UpstreamContext& context) : context_(context) {}
+  explicit UpstreamPools(UpstreamContext& context) : context_(context) { context_.pools = this; }
   UpstreamPool& of(const UpstreamPtr& upstream);
   // Frees pools that nobody uses; for a slow timer.
   void sweep();
   void close_idle();
+  // Closes that many idle connections, or what there is, the pools in turns, of each the oldest. Returns how many.
+  std::size_t give_away(std::size_t most);
 
  private:
   UpstreamContext& context_;
   std::vector<std::unique_ptr<UpstreamPool>> pools_;
+  std::size_t turn_ = 0;  // whose is next, in give_away()
 };
 
 }  // namespace edgemux::routing

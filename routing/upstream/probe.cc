@@ -18,7 +18,7 @@ Probe::Probe(const ProbeContext& context, Target target, Done done)
           [](void* self) {
             auto& probe = *static_cast<Probe*>(self);
             const auto tell = std::move(probe.done_);
-            tell(std::string(probe.problem_));
+            tell(std::string(probe.problem_), probe.made_);
           },
           this) {}
 
@@ -35,7 +35,10 @@ void Probe::start() {
                              context_.loop.now() + static_cast<std::uint64_t>(target_.check->timeout.count()));
   auto stream =
       core::TcpStream::connect(context_.loop, target_.address, {}, target_.source ? &*target_.source : nullptr);
-  if (!stream) return finish(stream.error().message);
+  if (!stream) {
+    made_ = !stream.error().shortage;
+    return finish(stream.error().message);
+  }
   tcp_ = stream->get();
   stream_ = std::move(*stream);
   stream_->set_observer(this);

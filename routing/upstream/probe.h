@@ -45,7 +45,8 @@ class Probe final : private core::StreamObserver, private core::ClientCodec::Obs
     std::optional<core::SocketAddress> source{};  // where it connects from
     std::string host{};                           // as in Endpoint::host: whose certificate it must have
   };
-  using Done = std::function<void(const std::string& problem)>;
+  // Not `made`: there was no descriptor or memory of our own for it, which says nothing of the endpoint.
+  using Done = std::function<void(const std::string& problem, bool made)>;
 
   Probe(const ProbeContext& context, Target target, Done done);
   ~Probe();
@@ -94,6 +95,7 @@ class Probe final : private core::StreamObserver, private core::ClientCodec::Obs
   core::Deferred later_;
   Stage stage_ = Stage::connecting;
   bool answered_ = false;  // the head has come
+  bool made_ = true;
 };
 
 }  // namespace edgemux::routing

@@ -36,7 +36,8 @@ class UpstreamPool;
 struct EndpointState;
 
 struct UpstreamFailure {
-  // tls: no TLS connection that satisfies the upstream's policy, or broken files of ours.
+  // tls: no TLS connection that satisfies the upstream's policy, or broken files of ours. shortage: no descriptor or
+  // memory of our own, so that nobody was asked.
   enum class Kind : std::uint8_t {
     no_endpoint,
     refused,
@@ -46,7 +47,8 @@ struct UpstreamFailure {
     reset,
     closed,
     bad_response,
-    timeout
+    timeout,
+    shortage
   };
   Kind kind = Kind::reset;
   std::string detail;
@@ -131,6 +133,8 @@ class UpstreamStream {
 
   // ---- what became of it; kept after release() until the next acquire() ----
   [[nodiscard]] bool reused() const { return reused_; }
+  // It waited for its connection to be made.
+  [[nodiscard]] bool fresh() const { return fresh_; }
   // Its connection carries other streams beside it.
   [[nodiscard]] bool shared() const;
   [[nodiscard]] unsigned attempts() const { return attempts_; }  // endpoints tried for a new connection; 0 = none yet
@@ -191,6 +195,7 @@ class UpstreamStream {
   bool awaiting_ = false;  // the request is complete
   bool answered_ = false;  // the final head has come
   bool reused_ = false;
+  bool fresh_ = false;
   bool complete_ = false;     // the answer is
   bool touched_ = false;      // got something in this event
   bool counted_ = false;      // in UpstreamRuntime::requests

@@ -3,11 +3,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <ctime>
 #include <map>
 #include <set>
 #include <sstream>
 #include <string>
 
+#include "config/compiler.h"
 #include "listeners/close_reason.h"
 
 namespace edgemux::admin {
@@ -138,15 +140,19 @@ std::uint64_t value_of(const std::string& text, const std::string& name) {
 
 TEST_F(ExpositionTest, TenantsBeyondTheThousandthStandTogether) {
   std::vector<routing::TenantPtr> tenants;
+  const auto others = std::make_shared<routing::OtherTenants>();
   for (std::uint32_t i = 0; i < 1003; ++i) {
     auto tenant = std::make_shared<routing::Tenant>();
     tenant->name = "t" + std::to_string(i);
-    tenant->state = std::make_shared<routing::TenantState>(i);
+    tenant->state = std::make_shared<routing::TenantState>(i, others);
     tenant->state->figures(i).connections += 10;
     tenant->state->figures(i + 1).requests[3] += 1;
     tenants.push_back(std::move(tenant));
   }
   tenants[2]->state->files_set_aside = 4;
+  tenants[2]->state->certificates_expire = 1'800'000'000;
+  tenants[1000]->state->certificates_expire = 1'700'000'000;
+  tenants[1002]->state->certificates_expire = 1'600'000'000;
   const auto got = render_metrics(metrics_, log_, tenants);
   for (const auto* line : {
            "edgemux_tenant_connections_total{tenant=\"t0\"} 10\n",
@@ -155,10 +161,17 @@ TEST_F(ExpositionTest, TenantsBeyondTheThousandthStandTogether) {
            "edgemux_tenant_requests_total{tenant=\"(other)\",class=\"4xx\"} 3\n",
            "edgemux_tenant_requests_total{tenant=\"t7\",class=\"2xx\"} 0\n",
            "edgemux_tenant_files_set_aside{tenant=\"t2\"} 4\n",
+           "edgemux_tenant_certificates_expire_timestamp_seconds{tenant=\"t2\"} 1800000000\n",
+           "edgemux_tenant_certificates_expire_timestamp_seconds{tenant=\"(other)\"} 1600000000\n",
        }) {
     EXPECT_THAT(got, HasSubstr(line));
   }
   EXPECT_THAT(got, Not(HasSubstr("t1000")));
+  EXPECT_THAT(got, Not(HasSubstr("expire_timestamp_seconds{tenant=\"t0\"}")));
+  tenants.pop_back();
+  EXPECT_THAT(render_metrics(metrics_, log_, tenants),
+              HasSubstr("edgemux_tenant_connections_total{tenant=\"(other)\"} 30\n"))
+      << "counters never get smaller";
   EXPECT_THAT(text(), Not(HasSubstr("edgemux_tenant")));
 }
 
@@ -187,12 +200,67 @@ TEST(UpstreamExposition, TellsTenantsApartAndGivesNobodyTheNamesOfOthers) {
   upstreams.push_back(limited("u1", modest, 7));
   upstreams.push_back(limited("u1", modest, 2));
   upstreams.push_back(limited("u1", nullptr, 3));
-  const auto got = render_upstreams(upstreams);
+  CounterTotals overflows;
+  const auto got = render_upstreams(upstreams, overflows);
   EXPECT_THAT(got, HasSubstr("edgemux_upstream_requests{upstream=\"u1\"} 3\n"));
   EXPECT_THAT(got, HasSubstr("edgemux_upstream_requests{tenant=\"modest\",upstream=\"u1\"} 9\n"));
   EXPECT_THAT(got, HasSubstr("edgemux_upstream_requests{tenant=\"greedy\",upstream=\"u99\"} 1\n"));
   EXPECT_THAT(got, HasSubstr("edgemux_upstream_requests{tenant=\"greedy\",upstream=\"(other)\"} 1400\n"));
   EXPECT_THAT(got, HasSubstr("edgemux_upstream_endpoints{tenant=\"modest\",upstream=\"u1\",state=\"healthy\"} 0\n"));
+}
+
+TEST(UpstreamExposition, CountsNeverGetSmallerWhenAnUpstreamGoes) {
+  std::vector<routing::UpstreamPtr> upstreams{limited("u", nullptr, 0), limited("u", nullptr, 0)};
+  upstreams[0]->state->runtime().overflows = 3;
+  upstreams[1]->state->runtime().overflows = 4;
+  CounterTotals overflows;
+  EXPECT_THAT(render_upstreams(upstreams, overflows), HasSubstr("overflows_total{upstream=\"u\"} 7\n"));
+  upstreams.pop_back();
+  EXPECT_THAT(render_upstreams(upstreams, overflows), HasSubstr("overflows_total{upstream=\"u\"} 7\n"));
+  upstreams[0]->state->runtime().overflows += 1;
+  EXPECT_THAT(render_upstreams(upstreams, overflows), HasSubstr("overflows_total{upstream=\"u\"} 8\n"));
+  EXPECT_THAT(render_upstreams({}, overflows), Not(HasSubstr("overflows_total{")));
+  EXPECT_TRUE(overflows.empty());
+}
+
+core::CertifiedKeyPtr expiring(std::vector<std::string> names, std::int64_t not_after) {
+  auto pair = std::make_shared<core::CertifiedKey>();
+  pair->names = std::move(names);
+  pair->not_after = not_after;
+  return pair;
+}
+
+TEST_F(ExpositionTest, TellsWhenCertificatesExpireThatServeAHost) {
+  config::CompilerOptions options;
+  options.state_dir = "";
+  options.files = config::memory_files({{"/e/edgemux.yaml", R"(
+listeners: [ { name: tls, bind: ["127.0.0.1:443"], protocol: tls } ]
+tenants:
+  a: { hosts: ["*.a.example.com"], networks: [10.0.0.0/8] }
+  b: { hosts: ["*.b.example.com"], networks: [10.0.0.0/8] }
+routes:
+  - { host: own.example.com, rules: [ { path: /, respond: { status: 200 } } ] }
+  - { host: bytes.example.com, passthrough: "10.0.0.1:443" }
+  - { host: x.a.example.com, tenant: a, rules: [ { path: /, respond: { status: 200 } } ] }
+  - { host: x.b.example.com, tenant: b, rules: [ { path: /, respond: { status: 200 } } ] }
+)"}});
+  auto compiled = config::Compiler("/e/edgemux.yaml", std::move(options)).compile();
+  ASSERT_NE(compiled.snapshot, nullptr);
+  constexpr std::int64_t kYear = 365 * 24 * 3600;
+  const std::int64_t now = std::time(nullptr);
+  compiled.snapshot->certificates = std::make_shared<const core::CertificateStore>(std::vector<core::ScopedPair>{
+      {expiring({"own.example.com"}, now - kYear), ""},  // the one before
+      {expiring({"own.example.com"}, now + 3 * kYear), ""},
+      {expiring({"bytes.example.com"}, now - kYear), ""},
+      {expiring({"nobody.example.com"}, now - kYear), ""},
+      {expiring({"*.b.example.com"}, now + 2 * kYear), ""},
+      {expiring({"*.a.example.com"}, now + kYear), "a"},
+      {expiring({"nobody.a.example.com"}, now - kYear), "a"},
+  });
+  note_expiries(*compiled.snapshot, metrics_);
+  EXPECT_EQ(metrics_.certificates_expire, now + 2 * kYear) << "b's host is shown the platform's";
+  EXPECT_EQ(compiled.snapshot->tenants[0]->state->certificates_expire, now + kYear);
+  EXPECT_EQ(compiled.snapshot->tenants[1]->state->certificates_expire, 0);
 }
 
 TEST(UpstreamExposition, HasABoundOverAllTenants) {
@@ -204,7 +272,8 @@ TEST(UpstreamExposition, HasABoundOverAllTenants) {
     for (unsigned j = 0; j < 100; ++j) upstreams.push_back(limited("u" + std::to_string(j), made, 1));
   }
   upstreams.push_back(limited("platform", nullptr, 3));
-  const auto got = render_upstreams(upstreams);
+  CounterTotals overflows;
+  const auto got = render_upstreams(upstreams, overflows);
   std::istringstream lines(got);
   std::size_t requests = 0;
   for (std::string line; std::getline(lines, line);) requests += line.starts_with("edgemux_upstream_requests{") ? 1 : 0;

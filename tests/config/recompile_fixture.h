@@ -123,13 +123,17 @@ class RecompileTest : public DiskTest {
     o.state_dir = path(state);
     o.files = files_;
     o.auto_workers = [] { return 1U; };
-    o.machine_addresses = [this] { return machine_; };
+    o.machine_addresses = [this]() -> core::Result<std::vector<core::SocketAddress>> {
+      if (!machine_problem_.empty()) return core::fail(machine_problem_);
+      return machine_;
+    };
     return o;
   }
   static core::SocketAddress address(const std::string& ip) { return *core::SocketAddress::parse_ip(ip, 0); }
 
   std::shared_ptr<CountingFiles> files_ = std::make_shared<CountingFiles>();
   std::vector<core::SocketAddress> machine_;
+  std::string machine_problem_;  // it does not tell its addresses
   std::string main_;
 };
 

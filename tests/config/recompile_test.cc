@@ -291,6 +291,38 @@ TEST_F(RecompileTest, AnAddressOfTheMachineConcernsWhoHasItAlone) {
   EXPECT_EQ(compiler.compile().diagnostics.size(), problems);
 }
 
+TEST_F(RecompileTest, AMachineThatDoesNotTellItsAddressesAnyMoreKeepsThoseThatItTold) {
+  write(file_of(1, 0), "routes: [ { host: a.t1.example.com, passthrough: \"10.1.0.2:443\" } ]\n");
+  write(file_of(2, 0), "routes: [ { host: a.t2.example.com, passthrough: \"10.1.0.3:443\" } ]\n");
+  machine_ = {address("10.1.0.2")};
+  Compiler compiler(path("edgemux.yaml"), options("state"));
+  const auto problems = compiler.compile().diagnostics.size();
+  machine_problem_ = "Too many open files";
+  const Compiled second = compiler.compile();
+  ASSERT_EQ(second.diagnostics.size(), problems + 1);
+  EXPECT_NE(std::find_if(second.diagnostics.begin(), second.diagnostics.end(),
+                         [](const Diagnostic& one) {
+                           return one.severity == Severity::warning &&
+                                  one.message == "the addresses of this machine cannot be told: Too many open files";
+                         }),
+            second.diagnostics.end());
+  const auto& tenant = *second.snapshot->tenants[0];
+  EXPECT_NE(tenant.refuses(*core::SocketAddress::parse_ip("10.1.0.2", 443)), nullptr);
+  EXPECT_EQ(tenant.refuses(*core::SocketAddress::parse_ip("10.1.0.3", 443)), nullptr);
+  machine_problem_.clear();
+  EXPECT_EQ(compiler.compile().diagnostics.size(), problems);
+}
+
+TEST_F(RecompileTest, WhereTheMachineNeverToldItsAddressesAnyMayBeItsOwn) {
+  write(file_of(1, 0), "routes: [ { host: a.t1.example.com, passthrough: \"10.1.0.2:443\" } ]\n");
+  machine_problem_ = "Address family not supported by protocol";
+  Compiler compiler(path("edgemux.yaml"), options("state"));
+  const Compiled compiled = compiler.compile();
+  EXPECT_NE(compiled.snapshot->tenants[0]->refuses(*core::SocketAddress::parse_ip("10.1.0.2", 443)), nullptr);
+  EXPECT_EQ(compiled.snapshot->tenants[0]->refuses(*core::SocketAddress::parse_ip("10.1.0.2", 8443)), nullptr);
+  EXPECT_THAT(describe(compiled), ::testing::HasSubstr("AF_NETLINK"));
+}
+
 TEST_F(RecompileTest, ListenersThatMoveOrComeConcernWhoHasTheirAddressAlone) {
   keep_the_main_file_apart();
   const auto listen = [this](const std::string& more) {

@@ -38,6 +38,17 @@ def test_the_fields_of_a_request(site, transport):
 
 
 @pytest.mark.sanitizer
+def test_the_time_until_a_connection_stood_is_told_where_one_was_made(site):
+    site.start()
+    with site.wire() as wire:
+        for _ in range(2):
+            assert wire.ask("/bytes/1", HOST).status == 200
+    first, second = site.edge.wait_access(2, kind="request")
+    assert 0 < first["connect_ms"] <= first["first_byte_ms"] <= first["duration_ms"]
+    assert "connect_ms" not in second
+
+
+@pytest.mark.sanitizer
 def test_one_line_per_request_not_per_connection(site):
     site.start()
     with site.wire("https") as wire:

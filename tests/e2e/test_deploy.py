@@ -57,6 +57,11 @@ def test_the_unit_is_hardened(unit):
     assert done.returncode == 0
 
 
+def test_the_unit_lets_the_machine_tell_its_addresses():
+    """getifaddrs() asks for them over netlink; without them nobody knows which endpoint is a listener of our own."""
+    assert "AF_NETLINK" in settings(UNIT.read_text())["RestrictAddressFamilies"][0].split()
+
+
 def test_the_stop_timeout_is_longer_than_the_drain():
     drain = re.search(r"drain: (\w+)", (ROOT / "deploy/edgemux.example.yaml").read_text()).group(1)
     assert seconds(settings(UNIT.read_text())["TimeoutStopSec"][0]) > seconds(drain)

@@ -261,6 +261,21 @@ def test_the_drain_has_an_end(site, tap):
     assert lines[0]["reason"] == "draining"
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_who_is_told_to_end_while_it_starts_ends(edge, number):
+    """The signal waits for who takes it. What is ignored or left to the kernel is lost to process 1 of a container."""
+
+    def held():
+        status = open(f"/proc/{edge.process.pid}/status").read()
+        return int(re.search(r"^SigBlk:\s*(\w+)$", status, re.MULTILINE)[1], 16) >> (number - 1) & 1
+
+    edge.start(wait=False, routes=[says("x", f"h{n}.example.com") for n in range(20_000)])
+    until(held, "it holds signals until it can take them", every=0.001)
+    edge.signal(number)
+    assert edge.wait_exit() == 0
+    assert re.search("told to end before it was ready|draining: ", edge.log())
+
+
 @pytest.mark.sanitizer
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_ends_at_once(site, second):

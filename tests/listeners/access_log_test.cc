@@ -287,6 +287,38 @@ TEST(AccessLog, ReopensAfterLogrotate) {
 }
 
 // The reader of the first pipe stops in the middle of a line: its rest must not begin the new file.
+TEST(AccessLog, OpensItsFileAnewWhenItIsTurnedOnAgain) {
+  const Folder folder;
+  const auto path = folder.file("access.log");
+  const auto open_here = [&path] {
+    std::size_t count = 0;
+    for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+      std::error_code gone;
+      count += std::filesystem::read_symlink(entry, gone).string().starts_with(path) ? 1 : 0;
+    }
+    return count;
+  };
+  const auto wait = [](const auto& condition) {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+    while (!condition() && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+  };
+  AccessLog log(1);
+  ASSERT_TRUE(log.configure(to(path, {"host"})));
+  log.write(0, record("a"));
+  wait([&] { return log.written() == 1; });
+  auto off = to(path);
+  off.format = routing::AccessFormat::off;
+  ASSERT_TRUE(log.configure(off));
+  wait([&] { return open_here() == 0; });
+  EXPECT_EQ(open_here(), 0U) << "what is removed gives its space back";
+  EXPECT_EQ(lines_of(path).size(), 1U);
+  std::filesystem::remove(path);
+  ASSERT_TRUE(log.configure(to(path, {"host"})));
+  log.write(0, record("b"));
+  wait([&] { return log.written() == 2; });
+  EXPECT_EQ(lines_of(path).size(), 1U);
+}
+
 TEST(AccessLog, LeavesNoHalfLineInTheNewFile) {
   Folder folder;
   Pipe pipe;

@@ -75,6 +75,22 @@ TEST(ClaimTable, IsEmptyWithoutTenantsAndCanBeMoved) {
   EXPECT_EQ(other.owner("a.example")->name, "a");
 }
 
+TEST(TenantState, FiguresOfThoseWithoutALabelStayWhenTheyGo) {
+  const auto others = std::make_shared<OtherTenants>();
+  const auto requests = [](const TenantState::Figures& f) { return f.requests[1].load(); };
+  TenantState labelled(0, others);
+  labelled.figures(0).requests[1] = 100;
+  EXPECT_FALSE(others->any());
+  auto first = std::make_unique<TenantState>(TenantState::kLabelled, others);
+  TenantState second(TenantState::kLabelled + 1, others);
+  first->figures(3).requests[1] = 5;
+  second.figures(0).requests[1] = 2;
+  EXPECT_EQ(others->sum(requests), 7U);
+  first.reset();
+  EXPECT_TRUE(others->any());
+  EXPECT_EQ(others->sum(requests), 7U);
+}
+
 TEST(TenantState, ConnectionsAndRatesAreCountedOverAllWorkers) {
   TenantState state(0);
   state.configure({.connections = 2, .new_connections_per_second = 3, .requests_per_second = 1, .bandwidth = 1000});

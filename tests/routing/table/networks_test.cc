@@ -20,10 +20,20 @@ struct Case {
   const char* verdict;  // "" = may be dialled
 };
 
+TEST(EndpointNetworks, AnyAddressMayBeThatOfAMachineThatDoesNotTellItsOwn) {
+  const Listened listened{{}, {443}, {}, false};
+  OwnAddresses own;
+  own.set_listeners(listened);
+  own.set_machine(listened);
+  EXPECT_TRUE(own.hold(at("203.0.113.5:443")));
+  EXPECT_FALSE(own.hold(at("203.0.113.5:8443")));
+}
+
 TEST(EndpointNetworks, AddressesAgainstNetworks) {
   OwnAddresses own;
-  own.set_listeners({{at("198.51.100.7:443")}, {80, 443, 9902}, {}});
-  own.set_machine({at("203.0.113.5:1"), at("[2001:db8::5]:1")});
+  const Listened listened{{at("198.51.100.7:443")}, {80, 443, 9902}, {at("203.0.113.5:1"), at("[2001:db8::5]:1")}};
+  own.set_listeners(listened);
+  own.set_machine(listened);
   const std::vector<Case> cases{
       {"10.1.2.3:80", {}, ""},
       {"10.1.2.3:80", {"10.1.2.0/24"}, ""},

@@ -2,11 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "tests/support/loop_driver.h"
+#include "tests/support/no_descriptors.h"
 
 namespace edgemux::routing {
 namespace {
@@ -42,6 +44,10 @@ struct Outcome final : Connector::Observer {
     connector.reset();
   }
   void on_attempt_failed(const Endpoint& endpoint) override { bad.push_back(endpoint.text); }
+  void on_shortage() override {
+    ++shortages;
+    if (ends_shortage) taken.reset();
+  }
   void begin(core::EventLoop& loop, core::WorkerMetrics& metrics, std::shared_ptr<const EndpointSet> set,
              std::size_t first, std::chrono::milliseconds timeout = 5s) {
     connector = std::make_unique<Connector>(loop, metrics, *this, std::move(set), first, timeout);
@@ -60,6 +66,9 @@ struct Outcome final : Connector::Observer {
   int calls = 0;
   bool failed = false;
   bool in_start = false;
+  std::optional<edgemux::test::NoDescriptors> taken;
+  bool ends_shortage = false;
+  int shortages = 0;
 };
 
 struct Fixture : ::testing::Test {
@@ -81,6 +90,34 @@ using ConnectorTest = Fixture;
 core::SocketAddress nobody() {
   edgemux::test::LoopbackListener listener;
   return listener.address();
+}
+
+TEST_F(ConnectorTest, WantOfDescriptorsIsNoFailureOfAnEndpoint) {
+  edgemux::test::LoopbackListener a;
+  edgemux::test::LoopbackListener b;
+  outcome.taken.emplace();
+  outcome.begin(loop, metrics, set_of({a.address(), b.address()}), 0);
+  wait();
+  outcome.taken.reset();
+  EXPECT_TRUE(outcome.failed);
+  EXPECT_EQ(outcome.failure.kind, ConnectFailure::Kind::shortage);
+  EXPECT_EQ(outcome.failure.attempts, 1U) << "another endpoint could not be asked either";
+  EXPECT_NE(outcome.failure.detail.find("Too many open files; raise LimitNOFILE"), std::string::npos);
+  EXPECT_EQ(outcome.shortages, 1);
+  EXPECT_TRUE(outcome.bad.empty());
+  EXPECT_EQ(count(core::ConnectResult::failed), 0U);
+}
+
+TEST_F(ConnectorTest, TriesOnceMoreWhenDescriptorsWereGivenAway) {
+  edgemux::test::LoopbackListener a;
+  outcome.ends_shortage = true;
+  outcome.taken.emplace();
+  outcome.begin(loop, metrics, set_of({a.address()}), 0);
+  wait();
+  EXPECT_FALSE(outcome.failed);
+  EXPECT_EQ(outcome.text, a.address().to_string());
+  EXPECT_EQ(outcome.attempts, 1U);
+  EXPECT_TRUE(outcome.bad.empty());
 }
 
 TEST_F(ConnectorTest, BeginsWithTheEndpointThatItIsTold) {

@@ -5,9 +5,11 @@
 #include <gtest/gtest.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "tests/support/loop_driver.h"
+#include "tests/support/no_descriptors.h"
 
 namespace edgemux::routing {
 namespace {
@@ -66,6 +68,28 @@ TEST(HealthChecks, WhoWaitsIsAskedWhenThoseUnderWayAreGone) {
     }
     return step == 2 && health(second) == Health::healthy;
   });
+}
+
+// The endpoint was not asked.
+TEST(HealthChecks, WantOfDescriptorsSaysNothingOfAnEndpoint) {
+  core::EventLoop loop;
+  HealthChecks checks(loop);
+  edgemux::test::LoopbackListener good;
+  HealthCheck check = fast();
+  check.unhealthy_after = 1;
+  const UpstreamPtr upstream = checked(good.address(), check);
+  checks.track({upstream});
+  std::optional<edgemux::test::NoDescriptors> none;
+  std::uint64_t ends = 0;
+  edgemux::test::LoopDriver(loop).run_until([&] {
+    if (!none && health(upstream) == Health::healthy) {
+      none.emplace();
+      ends = loop.now() + 100;
+    }
+    return none && loop.now() > ends;
+  });
+  none.reset();
+  EXPECT_EQ(health(upstream), Health::healthy);
 }
 
 TenantPtr tenant(std::string name) {
