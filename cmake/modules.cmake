@@ -44,7 +44,7 @@ endfunction()
 
 # The release and sanitizer presets compile the files of a folder together, eight or sixteen at a time (CMAKE_UNITY_BUILD): most of a
 # compile is headers. So names in anonymous namespaces differ within a folder, but for files that stand alone.
-set(EDGEMUX_ALONE config/schema.cc)
+set(EDGEMUX_ALONE config/schema.cc core/io/peer_window.cc)
 
 function(edgemux_module folder)
   cmake_parse_arguments(ARG "" "" "DEPENDS" ${ARGN})

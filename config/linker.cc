@@ -128,8 +128,8 @@ void Linker::report_unknown(const TargetSpec& target, Problems& problems) const 
   problems.error(target.name.place, "unknown upstream " + quote(name), hint);
 }
 
-// Port 80 of the same hosts; ports and weights of the backend do not matter there, so that routes which differ in those
-// alone share one. Its origin is the first of them.
+// Port 80 of the same hosts, reached as the backend is. Its ports do not matter there, so that routes which differ in
+// those alone share one. Its origin is the first of them.
 routing::UpstreamPtr Linker::backend_solver(const routing::Upstream& backend, const routing::Origin& origin) {
   const auto has_port_80 = [](const routing::EndpointSpec& endpoint) {
     // A service's ports are its own.
@@ -138,11 +138,13 @@ routing::UpstreamPtr Linker::backend_solver(const routing::Upstream& backend, co
   std::string key = backend.tenant == nullptr ? std::string() : backend.tenant->name;
   key += '/';
   if (backend.connect_timeout) key += std::to_string(backend.connect_timeout->count());
+  key += "/" + std::to_string(backend.dns.min_ttl.count()) + "/" + std::to_string(backend.dns.max_ttl.count());
+  if (backend.transport.source_address) key += "/" + backend.transport.source_address->ip();
   bool none = true;
   for (const auto& endpoint : backend.endpoints) {
     if (!has_port_80(endpoint)) continue;
     none = false;
-    key.append("|").append(endpoint.host);
+    key.append("|").append(endpoint.host).append(" ").append(std::to_string(endpoint.weight));
   }
   if (none) key.append("|").append(backend.name);
   auto& known = solvers_[std::move(key)];
@@ -151,14 +153,18 @@ routing::UpstreamPtr Linker::backend_solver(const routing::Upstream& backend, co
   solver.origin = origin;
   solver.tenant = backend.tenant;
   solver.connect_timeout = backend.connect_timeout;
+  solver.dns = backend.dns;
+  solver.transport.source_address = backend.transport.source_address;
   for (const auto& endpoint : backend.endpoints) {
     if (!has_port_80(endpoint)) continue;
-    const bool twice = std::any_of(solver.endpoints.begin(), solver.endpoints.end(),
-                                   [&](const auto& other) { return other.host == endpoint.host; });
-    if (twice) continue;
+    const auto twice = std::find_if(solver.endpoints.begin(), solver.endpoints.end(),
+                                    [&](const auto& other) { return other.host == endpoint.host; });
+    if (twice != solver.endpoints.end()) {
+      twice->weight = std::max(twice->weight, endpoint.weight);  // it is drained where all of its ports are
+      continue;
+    }
     routing::EndpointSpec copy = endpoint;
     copy.port = 80;
-    copy.weight = 1;
     copy.line = copy.column = 0;
     if (copy.address) copy.address->set_port(80);
     copy.text = copy.address ? copy.address->to_string() : copy.host + ":80";

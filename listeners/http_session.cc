@@ -34,12 +34,6 @@ HttpSession::HttpSession(Listener& listener, const core::SocketAddress& client, 
 
 HttpSession::~HttpSession() = default;
 
-core::SocketAddress HttpSession::destination() const {
-  // Below TLS, if any, there is always a socket.
-  const core::Stream& socket = tls_ != nullptr ? tls_->inner() : *stream_;
-  return Session::destination(static_cast<const core::TcpStream&>(socket));
-}
-
 void HttpSession::on_ready(core::Stream&) { go_on(); }
 
 void HttpSession::go_on() {

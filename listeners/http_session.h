@@ -47,6 +47,9 @@ class HttpSession final : public Session,
 
   void drain() override;
   void close(CloseReason reason) override;
+  [[nodiscard]] core::TcpStream& socket() const override {
+    return static_cast<core::TcpStream&>(tls_ != nullptr ? tls_->inner() : *stream_);
+  }
 
   // ---- for exchanges ----
   [[nodiscard]] core::ServerCodec& codec() { return *codec_; }
@@ -90,7 +93,7 @@ class HttpSession final : public Session,
   void stream_tunnel_done(StreamTunnel& tunnel, CloseReason reason, std::string_view detail);
 
   // What the client connected to.
-  [[nodiscard]] core::SocketAddress destination() const;
+  [[nodiscard]] core::SocketAddress destination() const { return Session::destination(socket()); }
   [[nodiscard]] bool secure() const { return tls_ != nullptr; }
   [[nodiscard]] std::string_view sni() const { return sni_; }
   [[nodiscard]] std::string_view alpn() const { return tls_ != nullptr ? tls_->alpn() : std::string_view(); }

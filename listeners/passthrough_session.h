@@ -47,6 +47,9 @@ class PassthroughSession final : public Session,
 
   void drain() override;
   void close(CloseReason reason) override;
+  [[nodiscard]] core::TcpStream& socket() const override {
+    return tls_ != nullptr ? static_cast<core::TcpStream&>(tls_->inner()) : *stream_;
+  }
 
  private:
   // Bytes of a hello that is not whole yet. They count against limits.inspect_memory.
@@ -96,10 +99,6 @@ class PassthroughSession final : public Session,
   void connect(const routing::UpstreamPtr& upstream, std::span<const char> hello);
   // The place is taken.
   void dial(std::string hello);
-  // The client's, below TLS where that ends here.
-  [[nodiscard]] const core::TcpStream& socket() const {
-    return tls_ != nullptr ? static_cast<const core::TcpStream&>(tls_->inner()) : *stream_;
-  }
   [[nodiscard]] std::string whose() const;  // for messages: the route or the listener
   void refuse(CloseReason reason);
   void because(std::string_view detail) {

@@ -21,6 +21,7 @@ class ProxiedSession final : public Session, private core::StreamObserver {
 
   void drain() override {}
   void close(CloseReason reason) override;
+  [[nodiscard]] core::TcpStream& socket() const override { return *stream_; }
 
  private:
   ProxiedSession(Listener& listener, const core::SocketAddress& sender, std::unique_ptr<core::TcpStream> stream);

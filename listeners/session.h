@@ -29,6 +29,9 @@ class Session : public core::Retirable {
   // The one way out: logs, counts, retires. Nothing of the session is called afterwards.
   virtual void close(CloseReason reason) = 0;
 
+  // The client's, below TLS.
+  [[nodiscard]] virtual core::TcpStream& socket() const = 0;
+
   [[nodiscard]] Listener& listener() const { return listener_; }
   [[nodiscard]] Worker& worker() const;
   [[nodiscard]] const core::SocketAddress& client() const { return client_; }

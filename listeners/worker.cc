@@ -19,6 +19,10 @@ namespace {
 constexpr std::uint64_t kTickMs = 1000;
 constexpr unsigned kSweepTicks = 30;
 constexpr unsigned kEvictTicks = 3600;
+constexpr std::uint64_t kWindowRounds = 3;       // within tcp.user_timeout
+constexpr std::uint64_t kShortestRoundMs = 100;  // however short that is
+constexpr std::uint64_t kShortestWindowWaitMs = 2 * core::TimerWheel::kTick;
+constexpr std::size_t kWindowPart = 256;  // clients that are looked at in one turn, where they are not too many
 
 }  // namespace
 
@@ -32,7 +36,8 @@ Worker::Worker(unsigned index, Shared& shared)
       upstream_context_{loop_, blocks_, http_scratch_, metrics_, buffer_, index},
       pools_(upstream_context_),
       mirrors_(loop_, pools_, metrics_),
-      tick_([](void* self) { static_cast<Worker*>(self)->tick(); }, this) {
+      tick_([](void* self) { static_cast<Worker*>(self)->tick(); }, this),
+      window_tick_([](void* self) { static_cast<Worker*>(self)->look_at_windows(); }, this) {
   (void)getrandom(random_.data(), sizeof random_, 0);
   token_seed_ = random();
 }
@@ -106,7 +111,39 @@ routing::SnapshotPtr Worker::adopt(routing::SnapshotPtr snapshot, const std::vec
     if ((*found)->spec().protocol != table->spec.protocol) drain_sessions(**found);
     (*found)->update(table, all);
   }
+  watch_windows();
   return before;
+}
+
+void Worker::watch_windows() {
+  std::uint64_t period = window_period_;
+  for (const auto& table : snapshot_->listeners) {
+    const auto timeout = static_cast<std::uint64_t>(table->spec.tcp_user_timeout.count());
+    if (timeout == 0) continue;
+    const std::uint64_t wanted = std::max(timeout / kWindowRounds, kShortestRoundMs);
+    // Never longer again: sockets keep what their listener had when they came.
+    period = period == 0 ? wanted : std::min(period, wanted);
+  }
+  if (period == window_period_) return;
+  window_period_ = period;
+  window_next_ = nullptr;
+  loop_.timers().arm(window_tick_, loop_.now() + period);
+}
+
+void Worker::look_at_windows() {
+  if (window_next_ == nullptr) {
+    window_next_ = sessions_;
+    const std::size_t clients = session_count();
+    const std::size_t parts = std::clamp<std::size_t>(clients / kWindowPart, 1, window_period_ / kShortestWindowWaitMs);
+    window_part_ = clients / parts + 1;
+    window_wait_ = window_period_ / parts;
+  }
+  for (std::size_t i = 0; i < window_part_ && window_next_ != nullptr; ++i) {
+    const Session& session = *window_next_;
+    window_next_ = session.next_;
+    session.socket().spare_closed_window(static_cast<unsigned>(session.listener().spec().tcp_user_timeout.count()));
+  }
+  loop_.timers().arm(window_tick_, loop_.now() + window_wait_);
 }
 
 void Worker::keep_only(const std::vector<WorkerSocket>& sockets) {
@@ -174,6 +211,7 @@ void Worker::add(std::unique_ptr<Session> session) {
 }
 
 void Worker::remove(Session& session) {
+  if (window_next_ == &session) window_next_ = session.next_;
   if (session.previous_ != nullptr) {
     session.previous_->next_ = session.next_;
   } else {

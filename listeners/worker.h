@@ -124,6 +124,9 @@ class Worker {
   void tick();
   void release_unused_listeners();
   void drain_sessions(const Listener& listener);
+  // So often that each client is looked at twice within the listeners' tcp.user_timeout.
+  void watch_windows();
+  void look_at_windows();
 
   unsigned index_;
   Shared& shared_;
@@ -146,6 +149,11 @@ class Worker {
   Session* sessions_ = nullptr;
   std::atomic<std::size_t> session_count_{0};
   core::Timer tick_;
+  core::Timer window_tick_;
+  Session* window_next_ = nullptr;   // of a round through all clients; null = the next one begins
+  std::uint64_t window_period_ = 0;  // ms, of a round; 0 = none
+  std::uint64_t window_wait_ = 0;    // ms, between two parts of this round
+  std::size_t window_part_ = 0;      // clients
   unsigned ticks_ = 0;
   std::uint64_t token_second_ = 0;
   unsigned token_reads_ = 0;

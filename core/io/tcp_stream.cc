@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "core/base/shortage.h"
+#include "core/io/peer_window.h"
 
 namespace edgemux::core {
 
@@ -160,6 +161,15 @@ bool TcpStream::find_end() {
   int unread = 0;
   if (complete_ && !ended_ && ioctl(fd_, SIOCINQ, &unread) == 0 && unread == 0) ended_ = true;
   return ended_;
+}
+
+void TcpStream::spare_closed_window(unsigned user_timeout_ms) {
+  const auto state = send_state(fd_);
+  if (!state) return;
+  const bool closed = keeps_window_closed(*state);
+  if (closed == window_spared_) return;
+  window_spared_ = closed;
+  set_option(fd_, IPPROTO_TCP, TCP_USER_TIMEOUT, closed ? 0 : static_cast<int>(user_timeout_ms));
 }
 
 void TcpStream::send_at_once() {

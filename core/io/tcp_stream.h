@@ -58,6 +58,10 @@ class TcpStream final : public Stream, private Watcher {
   // Calls on_ready later in this turn: for an owner that stopped before `again`.
   void wake() { loop_.wake(*this); }
 
+  // Linux counts TCP_USER_TIMEOUT also against a peer that keeps its window closed and answers every probe. This lifts
+  // it meanwhile and puts `user_timeout_ms` back after it; to be called at least twice within that time.
+  void spare_closed_window(unsigned user_timeout_ms);
+
   // For relays that move bytes inside the kernel (splice). They report what they found:
   [[nodiscard]] int fd() const { return fd_; }
   void drained() { readable_ = peer_closed_; }
@@ -90,6 +94,7 @@ class TcpStream final : public Stream, private Watcher {
   bool end_follows_ = false;
   bool broken_ = false;
   bool shut_ = false;
+  bool window_spared_ = false;
 };
 
 // Accepted sockets inherit what the listening socket has; these are the options to put there and on dialled ones. What

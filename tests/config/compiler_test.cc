@@ -277,6 +277,45 @@ TEST_F(CompilerTest, UpstreamsTakeDefaultsAndSolversTakePort80) {
   EXPECT_THAT(b.acme_solver->state->published()->problem, HasSubstr("solver is not resolved yet"));
 }
 
+TEST_F(CompilerTest, ASolverIsReachedAsItsBackendIs) {
+  main_file(
+      "upstreams:\n"
+      "  u: { endpoints: [{ address: \"10.0.0.1:443\", weight: 0 }, { address: \"10.0.0.2:443\", weight: 3 },\n"
+      "                   { address: \"10.0.0.1:444\", weight: 0 }, { address: \"10.0.0.2:444\", weight: 0 }],\n"
+      "       source_address: 127.0.0.9, dns: { min_ttl: 7s, max_ttl: 8s } }\n"
+      "  v: { endpoints: [\"10.0.0.1:443\", \"10.0.0.2:443\"] }\n"
+      "  w: { endpoints: [\"10.0.0.1:443\", \"10.0.0.2:443\"], source_address: 127.0.0.9 }\n"
+      "  x: { endpoints: [\"10.0.0.1:443\", \"10.0.0.2:443\"], dns: { min_ttl: 7s } }\n"
+      "  y: { endpoints: [\"10.0.0.1:6443\", \"10.0.0.2:6443\"] }\n"
+      "routes:\n"
+      "  - { host: u.example.com, passthrough: u, acme_solver: backend }\n"
+      "  - { host: v.example.com, passthrough: v, acme_solver: backend }\n"
+      "  - { host: w.example.com, passthrough: w, acme_solver: backend }\n"
+      "  - { host: x.example.com, passthrough: x, acme_solver: backend }\n"
+      "  - { host: y.example.com, passthrough: y, acme_solver: backend }\n");
+  const auto c = compiler()->compile();
+  ASSERT_TRUE(c.main_ok) << text(c);
+  const auto solver = [&](const std::string& host) {
+    return (*c.snapshot->listeners[1]->hosts.find(host + ".example.com"))->acme_solver;
+  };
+  const auto& u = *solver("u");
+  ASSERT_EQ(u.endpoints.size(), 2U);
+  EXPECT_EQ(u.endpoints[0].weight, 0U) << "all of its ports are drained";
+  EXPECT_EQ(u.endpoints[1].weight, 3U);
+  const auto set = u.state->published();
+  ASSERT_EQ(set->endpoints.size(), 2U);
+  EXPECT_EQ(set->endpoints[0].weight, 0U);
+  EXPECT_EQ(set->endpoints[1].weight, 3U);
+  EXPECT_EQ(u.transport.source_address->ip(), "127.0.0.9");
+  EXPECT_EQ(u.dns.min_ttl.count(), 7000);
+  EXPECT_EQ(u.dns.max_ttl.count(), 8000);
+  for (const char* other : {"u", "w", "x"}) {
+    EXPECT_NE(solver(other), solver("v")) << other;
+    EXPECT_NE(solver(other)->state, solver("v")->state) << other;
+  }
+  EXPECT_EQ(solver("y"), solver("v")) << "ports do not matter";
+}
+
 TEST_F(CompilerTest, ANamedUpstreamKeepsItsRuntimeWhenItsParametersChange) {
   const auto with = [this](const std::string& more) {
     main_file("upstreams: { u: { endpoints: [\"10.0.0.1:80\"]" + more +

@@ -191,6 +191,20 @@ def test_backend_means_port_80_of_the_endpoints(site):
         solver.close()
 
 
+def test_backend_comes_from_where_the_backends_connections_do_and_leaves_out_who_is_drained(site):
+    solver = Origin(80, "port80", host="127.0.0.2")
+    try:
+        endpoints = [{"address": "127.0.0.3:4443", "weight": 0}, "127.0.0.2:4443"]  # nobody is at port 80 of the first
+        upstream = {"endpoints": endpoints, "source_address": "127.0.0.9"}
+        site.start({"host": "a.example.com", "passthrough": upstream, "acme_solver": "backend"}, workers=1)
+        for _ in range(4):
+            assert site.ask(ACME + "abc", host="a.example.com").body == f"port80 {ACME}abc\n".encode()
+        assert {line["attempts"] for line in site.edge.wait_access(4)} == {1}
+        assert solver.clients == {"127.0.0.9"}
+    finally:
+        solver.close()
+
+
 @pytest.mark.sanitizer
 @pytest.mark.parametrize("on_http", ["redirect", "off", "serve"])
 def test_never_a_redirect_on_the_acme_path(site, tokens, on_http):

@@ -1,5 +1,7 @@
 """A network namespace of a test's own, joined to ours by one link, whose answers can be dropped. Needs root."""
 
+import contextlib
+import ctypes
 import itertools
 import os
 import subprocess
@@ -43,6 +45,17 @@ class Namespace:
     def spawn(self, *command):
         """A program inside; it ends with the namespace."""
         self._programs.append(subprocess.Popen([*self._inside, *command], stdout=subprocess.DEVNULL))
+
+    @contextlib.contextmanager
+    def entered(self):
+        """Sockets that this thread makes meanwhile are inside, and stay there."""
+        libc, network = ctypes.CDLL(None, use_errno=True), 0x40000000
+        with open("/proc/thread-self/ns/net") as ours, open(f"/run/netns/{self.name}") as inside:
+            assert libc.setns(inside.fileno(), network) == 0, os.strerror(ctypes.get_errno())
+            try:
+                yield
+            finally:
+                assert libc.setns(ours.fileno(), network) == 0, os.strerror(ctypes.get_errno())
 
     def close(self):
         for program in self._programs:

@@ -115,6 +115,7 @@ class Origin:
         self.address = f"{host}:{port}"
         self.requests, self.scripts = [], {}
         self.connections = 0
+        self.clients = set()  # their addresses
         self.bytes_received = 0
         self.bytes_sent = 0  # of the patterns
         self._gates, self._lock, self._open = {}, threading.Lock(), set()
@@ -161,12 +162,13 @@ class Origin:
     def _accept(self):
         while True:
             try:
-                sock, _ = self._listener.accept()
+                sock, peer = self._listener.accept()
             except OSError:
                 return
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self._lock:
                 self.connections += 1
+                self.clients.add(peer[0])
                 number = self.connections
                 self._open.add(sock)
             threading.Thread(target=self._serve, args=(sock, number), daemon=True).start()
