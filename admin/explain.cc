@@ -402,7 +402,7 @@ class Explainer {
       return refuse(parsed.status == 0 ? 400 : parsed.status,
                     parsed.status == 431 ? CloseReason::head_too_large : CloseReason::bad_request, why);
     }
-    std::string scratch(head.path.size(), '\0');
+    std::string scratch(core::path_room(head.path), '\0');
     core::NormalPath normal{nullptr, head.path};
     if (head.path != "*") normal = core::normalize_path(head.path, scratch);
     if (normal.error != nullptr) {
