@@ -403,7 +403,7 @@ class Explainer {
                     parsed.status == 431 ? CloseReason::head_too_large : CloseReason::bad_request, why);
     }
     find_sender(head.fields);
-    std::string scratch(head.path.size(), '\0');
+    std::string scratch(core::path_room(head.path), '\0');
     core::NormalPath normal{nullptr, head.path};
     if (head.path != "*") normal = core::normalize_path(head.path, scratch);
     if (normal.error != nullptr) {

@@ -459,6 +459,7 @@ void note_expiries(const routing::Snapshot& snapshot, Metrics& metrics) {
   std::unordered_map<const routing::Tenant*, std::int64_t> own;
   for (const auto& listener : snapshot.listeners) {
     for (const auto& host : listener->hosts.entries()) {
+      if (host.route == nullptr || host.stand_in) continue;
       if (std::holds_alternative<routing::Passthrough>(host.route->action)) continue;
       const std::string name = config::name_to_serve(host.name);
       const routing::Tenant* tenant = host.route->owner.get();

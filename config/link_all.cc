@@ -195,9 +195,9 @@ Compiler::State::Ground Compiler::State::ground(const Settings& settings) const 
   for (const auto& listener : settings.listeners) out.listeners.emplace_back(listener.name, listener.protocol);
   const TlsSpec& tls = settings.tls;
   say(out.tls, {"tls", tls.min_version ? std::to_string(static_cast<int>(*tls.min_version)) : ""});
-  for (const auto* list : {&tls.ciphers, &tls.curves, &tls.alpn}) {
-    say(out.tls, list->value_or(std::vector<std::string>{"-"}));
-  }
+  const std::vector<std::string> unsaid{"-"};
+  for (const auto* list : {&tls.ciphers, &tls.curves}) say(out.tls, *list ? texts_of(**list) : unsaid);
+  say(out.tls, tls.alpn.value_or(unsaid));
   const auto say_pairs = [&](const std::string& owner, const std::vector<CertificateEntry>& entries) {
     for (const auto& entry : entries) say(out.pairs, {owner, entry.cert, entry.key, entry.directory});
   };

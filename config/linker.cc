@@ -240,7 +240,7 @@ routing::Rule Linker::make_rule(const RuleSpec& spec, Problems& problems) {
 
 const TlsPolicies::Answer& Linker::policy_of(const RouteSpec& spec, Problems& problems) {
   const auto& answer = shared_.policies.get(spec.tls.get(), folder_of(*scope_), shared_.inputs);
-  if (answer.policy == nullptr) problems.error(spec.tls ? spec.tls->place : spec.place, "bad 'tls': " + answer.error);
+  if (answer.policy == nullptr && spec.tls != nullptr) shared_.policies.report(*spec.tls, answer.error, problems);
   return answer;
 }
 

@@ -1,7 +1,7 @@
 #pragma once
 // ProblemJournal: which problems of the configuration are new and which are gone, so that each is told once and not at
-// every rescan. Two problems are the same when place, severity, message and hint are. Holds what the last update()
-// held, no more.
+// every rescan. Two problems are the same when place, severity, message and hint are; one that is only at another place
+// of its file than before has moved, and is neither new nor gone. Holds what the last update() held, no more.
 
 #include <set>
 #include <string>

@@ -25,6 +25,13 @@ void read_limits(const Node& node, routing::Upstream& upstream) {
   upstream.max_pending = count_or(node.get("pending"), 0);
 }
 
+// 'pending' of `limits` or `timeouts`: only who finds no place waits for one.
+void remind_of_pending(const Node* pending, const routing::Upstream& upstream, Problems& problems) {
+  if (pending == nullptr || upstream.max_connections != 0) return;
+  problems.warning(pending->place, "'pending' has no effect without 'connections' in 'limits': nobody waits",
+                   "say how many connections there may be, or leave it out");
+}
+
 bool is_true(const Node* node) { return node != nullptr && node->text == "true"; }
 
 bool is_visible(std::string_view text) {
@@ -102,7 +109,10 @@ void read_balance(const Node& node, routing::Upstream& upstream, Problems& probl
   if (const Node* outlier = node.get("outlier"); outlier != nullptr && outlier->is_map()) {
     read_outlier(*outlier, upstream.outlier);
   }
-  if (const Node* limits = node.get("limits")) read_limits(*limits, upstream);
+  if (const Node* limits = node.get("limits")) {
+    read_limits(*limits, upstream);
+    remind_of_pending(limits->get("pending"), upstream, problems);
+  }
   if (const Node* dns = node.get("dns"); dns != nullptr && dns->is_map()) {
     upstream.dns.min_ttl = duration_or(dns->get("min_ttl"), upstream.dns.min_ttl);
     upstream.dns.max_ttl = duration_or(dns->get("max_ttl"), upstream.dns.max_ttl);
@@ -112,6 +122,7 @@ void read_balance(const Node& node, routing::Upstream& upstream, Problems& probl
   }
   if (const Node* timeouts = node.get("timeouts")) {
     upstream.pending_timeout = duration_or(timeouts->get("pending"), upstream.pending_timeout);
+    remind_of_pending(timeouts->get("pending"), upstream, problems);
   }
 }
 

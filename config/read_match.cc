@@ -154,7 +154,7 @@ std::string read_path(const Node& node, Problems& problems) {
       return refuse("write spaces, controls and letters beyond ASCII as percent escapes");
     }
   }
-  std::string scratch(node.text.size(), '\0');
+  std::string scratch(core::path_room(node.text), '\0');
   const auto normal = core::normalize_path(node.text, scratch);
   if (normal.error != nullptr) return refuse(normal.error);
   return std::string(normal.path);

@@ -3,7 +3,6 @@
 
 #include "config/spec.h"
 #include "config/values.h"
-#include "routing/table/host_table.h"
 
 namespace edgemux::config {
 
@@ -32,19 +31,39 @@ std::vector<std::string> texts_of(const Node* node) {
   return out;
 }
 
+namespace {
+
+std::vector<Name> names_of(const Node& list) {
+  std::vector<Name> out;
+  if (!list.is_list()) return out;
+  for (const Node* item = list.first; item != nullptr; item = item->next) {
+    if (item->is_scalar()) out.push_back({std::string(item->text), item->place});
+  }
+  return out;
+}
+
+}  // namespace
+
+std::vector<std::string> texts_of(const std::vector<Name>& names) {
+  std::vector<std::string> out;
+  out.reserve(names.size());
+  for (const Name& name : names) out.push_back(name.text);
+  return out;
+}
+
 TlsSpec read_tls(const Node& node, const std::string& path, Problems& problems) {
   TlsSpec tls;
   tls.place = node.place;
   if (const Node* v = node.get("min_version"))
     tls.min_version = v->text == "1.3" ? core::TlsVersion::tls1_3 : core::TlsVersion::tls1_2;
-  if (const Node* v = node.get("ciphers")) tls.ciphers = texts_of(v);
-  if (const Node* v = node.get("curves")) tls.curves = texts_of(v);
+  if (const Node* v = node.get("ciphers")) tls.ciphers = names_of(*v);
+  if (const Node* v = node.get("curves")) tls.curves = names_of(*v);
   if (const Node* v = node.get("alpn")) tls.alpn = texts_of(v);
   if (const Node* v = node.get("client_ca"); v != nullptr && v->is_scalar() && !v->is_null()) {
     if (v->text.empty()) {
       problems.error(v->place, "'client_ca' is empty; it names a file");
     } else {
-      tls.client_ca = {resolve_path(path, std::string(v->text)), v->place};
+      tls.client_ca = {resolve_text(v->text, v->place, path, problems), v->place};
     }
   }
   if (const Node* v = node.get("client_auth")) {
@@ -79,11 +98,11 @@ std::optional<std::string> read_host(const Node& node, Problems& problems) {
     return refuse("write letters beyond ASCII as DNS has them, like xn--bcher-kva.example");
   }
   char buffer[256];
-  const auto name = routing::normalise_host(text, buffer, true);
+  const auto name = parse_host(text, buffer, true);
   if (name.empty()) {
     return refuse(
-        "a name has labels of letters, digits, '-' and '_' between dots, at most 253 characters, and no number as its "
-        "last label");
+        "a name has labels of 1 to 63 letters, digits, '-' and '_' between dots, at most 253 characters, and no number "
+        "as its last label");
   }
   return std::string(name);
 }

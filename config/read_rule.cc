@@ -27,9 +27,12 @@ routing::Respond read_respond(const Node& node, Problems& problems) {
     check_header(*key, *key->next, problems);
     const std::string name = lower_case(key->text);
     for (const std::string_view managed :
-         {"content-length", "transfer-encoding", "connection", "upgrade", "keep-alive", "trailer", "te"}) {
+         {"content-length", "transfer-encoding", "connection", "upgrade", "keep-alive", "trailer", "te", "date"}) {
       if (name == managed) problems.error(key->place, "header " + quote(key->text) + " is set by edgemux itself");
     }
+    const bool twice =
+        std::any_of(respond.headers.begin(), respond.headers.end(), [&](const auto& one) { return one.first == name; });
+    if (twice) problems.error(key->place, "header " + quote(key->text) + " stands here twice");
     const auto value = key->next->is_scalar() ? key->next->text : std::string_view{};
     respond.headers.emplace_back(name, std::string(value));
   }

@@ -6,13 +6,19 @@
 
 namespace edgemux::config {
 
+std::string resolve_text(std::string_view text, Place place, const std::string& file, Problems& problems) {
+  if (text.find('\0') == std::string_view::npos) return resolve_path(file, std::string(text));
+  problems.error(place, "a path cannot hold a NUL");
+  return {};
+}
+
 std::string read_path(const Node* node, std::string_view key, const std::string& path, Problems& problems) {
   if (node == nullptr || !node->is_scalar() || node->is_null()) return {};
   if (node->text.empty()) {
     problems.error(node->place, quote(key) + " is empty; it names a path");
     return {};
   }
-  return resolve_path(path, std::string(node->text));
+  return resolve_text(node->text, node->place, path, problems);
 }
 
 std::vector<CertificateEntry> read_certificates(const Node& list, const std::string& path, Problems& problems) {

@@ -2,21 +2,21 @@
 #include <algorithm>
 
 #include "config/spec.h"
-#include "routing/table/host_table.h"
+#include "config/values.h"
 
 namespace edgemux::config {
 namespace {
 
-Name read_file_name(const Node* node, const Problems& problems) {
+Name read_file_name(const Node* node, Problems& problems) {
   if (node == nullptr || !node->is_scalar() || node->is_null()) return {};
-  return {resolve_path(problems.path(), std::string(node->text)), node->place};
+  return {resolve_text(node->text, node->place, problems.path(), problems), node->place};
 }
 
 std::string read_server_name(const Node& node, Problems& problems) {
   if (!node.is_scalar() || node.is_null()) return {};
   if (core::SocketAddress::parse_ip(node.text, 0)) return std::string(node.text);
   char buffer[256];
-  const auto name = routing::normalise_host(node.text, buffer);
+  const auto name = parse_host(node.text, buffer);
   if (name.empty()) {
     problems.error(node.place, "bad server_name: " + quote(node.text) + " is neither a host name nor an address");
   }

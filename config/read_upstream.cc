@@ -4,7 +4,6 @@
 #include "config/read_balance.h"
 #include "config/spec.h"
 #include "config/values.h"
-#include "routing/table/host_table.h"
 
 namespace edgemux::config {
 namespace {
@@ -18,7 +17,8 @@ std::optional<routing::EndpointSpec> read_unix_endpoint(const Node& node, Proble
   }
   routing::EndpointSpec endpoint;
   endpoint.text = std::string(node.text);
-  endpoint.host = resolve_path(problems.path(), std::string(path));
+  endpoint.host = resolve_text(path, node.place, problems.path(), problems);
+  if (endpoint.host.empty()) return std::nullopt;
   if (endpoint.host.size() > longest) {
     problems.error(node.place, "bad endpoint: a Unix socket's path has at most " + std::to_string(longest) + " bytes");
     return std::nullopt;
@@ -29,7 +29,7 @@ std::optional<routing::EndpointSpec> read_unix_endpoint(const Node& node, Proble
 
 std::optional<routing::EndpointSpec> read_service(const Node& node, std::string_view name, Problems& problems) {
   char buffer[256];
-  const auto host = routing::normalise_host(name, buffer);
+  const auto host = parse_host(name, buffer);
   if (host.empty() || host.front() == '*' || name.find(':') != std::string_view::npos) {
     problems.error(node.place, "bad endpoint: " + quote(name) + " is no name of a service",
                    "write it like srv:_http._tcp.app.svc; ports come with the answer");
@@ -64,7 +64,7 @@ std::optional<routing::EndpointSpec> read_endpoint(const Node& node, Problems& p
     return endpoint;
   }
   char buffer[256];
-  const auto host = routing::normalise_host(parsed->host, buffer);
+  const auto host = parse_host(parsed->host, buffer);
   if (host.empty()) {
     problems.error(node.place, "bad endpoint: " + quote(parsed->host) + " is neither an address nor a host name");
     return std::nullopt;
@@ -96,6 +96,11 @@ void read_endpoints(const Node& node, routing::Upstream& upstream, Problems& pro
       return;
     }
     upstream.endpoints.push_back(std::move(*endpoint));
+  }
+  const auto& all = upstream.endpoints;
+  if (!all.empty() && std::all_of(all.begin(), all.end(), [](const auto& one) { return one.weight == 0; })) {
+    problems.warning(node.place,
+                     "every weight of these 'endpoints' is 0: requests are answered with 503, tunnels closed");
   }
 }
 
@@ -129,11 +134,16 @@ std::shared_ptr<UpstreamSpec> read_upstream(const Node& node, Name name, Problem
     k.connections = static_cast<std::uint32_t>(number_or(keepalive->get("connections"), k.connections));
   }
   if (const Node* protocol = node.get("protocol")) {
+    spec->protocol_place = protocol->place;
     upstream.transport.version = protocol->text == "h2"     ? routing::HttpVersion::http2
                                  : protocol->text == "auto" ? routing::HttpVersion::automatic
                                                             : routing::HttpVersion::http1;
   }
   read_transport(node, *spec, problems);
+  if (upstream.transport.version == routing::HttpVersion::automatic && node.get("tls") == nullptr) {
+    problems.warning(spec->protocol_place, "'protocol: auto' without 'tls' is always HTTP/1.1: TLS agrees on HTTP/2",
+                     "write 'protocol: h2' where the endpoints speak it in the clear, or leave it out");
+  }
   if (const Node* timeouts = node.get("timeouts"); timeouts != nullptr && timeouts->get("connect") != nullptr) {
     upstream.connect_timeout = duration_or(timeouts->get("connect"), routing::milliseconds(0));
   }

@@ -45,10 +45,17 @@ void remind_of_unreachable(const RouteSpec& spec, bool on_tls, bool on_http, Pro
 }
 
 void remind_of_tunnels_only(const UpstreamSpec& spec, Problems& problems) {
-  if (spec.keepalive_place.line == 0) return;
-  problems.warning(spec.keepalive_place,
-                   "upstream " + quote(spec.name.text) + ": 'keepalive' has no effect: only tunnels use it",
-                   "leave it out; each tunnel has a connection of its own");
+  const std::string upstream = "upstream " + quote(spec.name.text) + ": ";
+  if (spec.keepalive_place.line != 0) {
+    problems.warning(spec.keepalive_place, upstream + "'keepalive' has no effect: only tunnels use it",
+                     "leave it out; each tunnel has a connection of its own");
+  }
+  const auto& check = spec.value.health_check;
+  const bool asked = check != nullptr && check->kind == routing::HealthCheck::Kind::http;
+  if (spec.value.transport.version == routing::HttpVersion::http2 && !asked) {
+    problems.warning(spec.protocol_place, upstream + "'protocol: h2' has no effect: only tunnels use it",
+                     "leave it out; what is in a tunnel is passed on as it is");
+  }
 }
 
 void remind_of_short_ttls(const UpstreamSpec& spec, Problems& problems) {

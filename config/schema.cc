@@ -34,10 +34,10 @@ const Type ticket_keys{.kind = Kind::choice, .words = {{"auto"}}};
 const Type tls_defaults{
     .kind = Kind::map,
     .fields = {
-        {"min_version", &tls_version, "lowest version of TLS: \"1.2\" or \"1.3\""},
+        {"min_version", &tls_version, "lowest version of TLS: \"1.2\" or \"1.3\"; default 1.2"},
         {"ciphers", &texts, "OpenSSL's names, of TLS 1.2 and 1.3 mixed, by preference; empty is the built-in list"},
-        {"curves", &texts, "groups for the key exchange, by preference; empty is the built-in list"},
-        {"alpn", &alpn, "HTTP versions offered to clients, by preference"},
+        {"curves", &texts, "groups for the key exchange, by preference; empty is the built-in list, X25519 and P-256"},
+        {"alpn", &alpn, "HTTP versions offered to clients, by preference; default h2, http/1.1"},
         {"ticket_keys", &ticket_keys, "keys of session tickets; auto makes and rotates them"}}};
 const Type tls_of_route{
     .kind = Kind::map,
@@ -57,7 +57,7 @@ const Type tls_of_route{
 const Type weight{.kind = Kind::number, .min = 0, .max = 1'000'000};
 const Type endpoint_map{.kind = Kind::map,
                         .fields = {{.name = "address", .type = &text, .help = "host:port", .need = required},
-                                   {"weight", &weight, "its share, beside the other endpoints' weights"}}};
+                                   {"weight", &weight, "its share, beside the other endpoints' weights; default 1"}}};
 const Type endpoint{.kind = Kind::either, .scalar = &text, .map = &endpoint_map};
 const Type endpoints{.kind = Kind::list, .min = 1, .element = &endpoint};
 const Type upstream_protocol{.kind = Kind::choice, .words = {{"http1"}, {"h2"}, {"auto"}}};
@@ -125,9 +125,9 @@ const Type upstream{
                 "the version of HTTP spoken to it: h2 without asking first, or by ALPN over TLS; auto is h2 where ALPN "
                 "agrees on it"},
                {"tls", &tls_of_upstream, "TLS to the upstream; without it connections are plain"},
-               {"balance", &balance, "which endpoint is taken next"},
+               {"balance", &balance, "which endpoint is taken next; default round_robin"},
                {"slow_start", &duration_or_zero, "a new or recovered endpoint reaches its full share after this time"},
-               {"panic_threshold", &share, "when a smaller part of the endpoints is usable, all are used"},
+               {"panic_threshold", &share, "when a smaller part of the endpoints is usable, all are used; default 50%"},
                {"proxy_protocol", &proxy_protocol, "the PROXY header that begins each connection to it"},
                {"source_address", &text, "the local address that connections come from"},
                {"health_check", &health_check, "how endpoints are checked, whether or not there is traffic"},
@@ -297,7 +297,8 @@ const Type listener{
         {"accept_proxy_protocol", &texts_one,
          "networks whose connections begin with a PROXY header, v1 or v2; from anybody else it is an error"},
         {"trusted_proxies", &texts_one, "networks whose X-Forwarded-* and Forwarded are believed and appended to"},
-        {"unknown_host", &unknown_host, "what a TLS name that nobody owns gets: a plain close or an alert"},
+        {"unknown_host", &unknown_host,
+         "what a TLS name that nobody owns gets: a plain close, which is the default, or an alert"},
         {"redirect_port", &port, "the port put into redirects to https; default 443"},
         {"backlog", &backlog, "connections that may wait to be accepted"},
         {"tcp", &tcp, "options of the clients' sockets"},
@@ -393,7 +394,8 @@ const Type access{.kind = Kind::map,
                              {"fields", &texts, "names of the fields to write; empty is all"},
                              {"sample", &positive, "one of so many successful lines is written"}}};
 const Type log{.kind = Kind::map,
-               .fields = {{"level", &level, "the least level that is written"}, {"access", &access, "the access log"}}};
+               .fields = {{"level", &level, "the least level that is written; default info"},
+                          {"access", &access, "the access log"}}};
 const Type admin_place{.kind = Kind::text, .words = {{""}, {"off"}}};
 const Type admin{
     .kind = Kind::map,

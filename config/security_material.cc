@@ -16,9 +16,9 @@ constexpr std::size_t most_told_pairs = 20;  // of a tenant: the log and the sta
 
 core::TlsPolicy overlay(core::TlsPolicy policy, const TlsSpec& spec) {
   if (spec.min_version) policy.min_version = *spec.min_version;
-  if (spec.ciphers) policy.ciphers = *spec.ciphers;
+  if (spec.ciphers) policy.ciphers = texts_of(*spec.ciphers);
   // An empty list asks for the built-in one, as `ciphers: []` does.
-  if (spec.curves) policy.curves = spec.curves->empty() ? core::TlsPolicy{}.curves : *spec.curves;
+  if (spec.curves) policy.curves = spec.curves->empty() ? core::TlsPolicy{}.curves : texts_of(*spec.curves);
   if (spec.alpn) policy.alpn = *spec.alpn;
   policy.opaque = spec.opaque;
   return policy;
@@ -223,9 +223,29 @@ void TlsPolicies::begin(const TlsSpec& defaults, Problems& problems) {
   answers_.clear();
   defaults_ = overlay(core::TlsPolicy{}, defaults);
   if (const auto& base = sealed(defaults_); !base) {
-    problems.error(defaults.place, "bad 'tls': " + base.error().message);
+    report(defaults, base.error().message, problems);
     defaults_ = {};
   }
+}
+
+void TlsPolicies::report(const TlsSpec& spec, const std::string& error, Problems& problems) {
+  bool told = false;
+  const auto look_at = [&](const std::optional<std::vector<Name>>& names,
+                           std::vector<std::string> core::TlsPolicy::*list) {
+    if (!names) return;
+    for (const Name& name : *names) {
+      if (problems.full()) return;
+      core::TlsPolicy alone;
+      alone.*list = {name.text};
+      const auto& made = sealed(alone);
+      if (made) continue;
+      problems.error(name.place, "bad 'tls': " + made.error().message);
+      told = true;
+    }
+  };
+  look_at(spec.ciphers, &core::TlsPolicy::ciphers);
+  look_at(spec.curves, &core::TlsPolicy::curves);
+  if (!told) problems.error(spec.place, "bad 'tls': " + error);
 }
 
 const core::Result<core::TlsPolicyPtr>& TlsPolicies::sealed(const core::TlsPolicy& policy) {

@@ -118,6 +118,8 @@ class TlsPolicies {
   // `folder`: of a tenant's file, the folder that its paths must not lead out of, by links either; else empty.
   // `spec` may be null.
   const Answer& get(const TlsSpec* spec, const std::string& folder, Inputs& inputs);
+  // `error` of its answer: the entries that the library does not take each at its place, or the whole.
+  void report(const TlsSpec& spec, const std::string& error, Problems& problems);
 
  private:
   const core::Result<core::TlsPolicyPtr>& sealed(const core::TlsPolicy& policy);

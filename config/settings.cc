@@ -86,7 +86,7 @@ std::string read_admin_bind(const Node& node, const std::string& file, Problems&
     problems.error(node.place, "'unix:' lacks the path of the socket");
     return {};
   }
-  const auto absolute = resolve_path(file, std::string(path));
+  const auto absolute = resolve_text(path, node.place, file, problems);
   if (absolute.size() > 107) problems.error(node.place, "the path of a socket has at most 107 characters");
   return std::string(scheme) + absolute;
 }

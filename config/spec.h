@@ -44,6 +44,7 @@ struct UpstreamSpec {
   Place source_place;                          // of value.transport.source_address
   Place keepalive_place;                       // line 0: not said
   Place dns_place;                             // the same
+  Place protocol_place;                        // the same
 };
 
 // Where a route or a rule sends its traffic.
@@ -70,8 +71,8 @@ struct RuleSpec {
 struct TlsSpec {
   Place place;
   std::optional<core::TlsVersion> min_version;
-  std::optional<std::vector<std::string>> ciphers;
-  std::optional<std::vector<std::string>> curves;
+  std::optional<std::vector<Name>> ciphers;
+  std::optional<std::vector<Name>> curves;
   std::optional<std::vector<std::string>> alpn;
   bool opaque = false;  // of a route with `terminate`
   std::optional<core::ClientAuth> client_auth;
@@ -140,11 +141,15 @@ void check_rules(const std::vector<RuleSpec>& rules, Problems& problems);
 // An upstream's name, "host:port", or a map with endpoints.
 TargetSpec read_target(const Node& node, Problems& problems);
 
+// The path `text`, absolute, as it stands at `place` of `file`. Empty: a problem was reported.
+std::string resolve_text(std::string_view text, Place place, const std::string& file, Problems& problems);
+
 // Values of nodes that the schema passed; for others the value that is given.
 std::uint64_t number_or(const Node* node, std::uint64_t fallback);
 std::uint64_t size_or(const Node* node, std::uint64_t fallback);
 routing::milliseconds duration_or(const Node* node, routing::milliseconds fallback);  // "off" is 0
 void read_networks(const Node* list, std::vector<core::Network>& out, Problems& problems);
 std::vector<std::string> texts_of(const Node* node);
+std::vector<std::string> texts_of(const std::vector<Name>& names);
 
 }  // namespace edgemux::config

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "config/problems.h"
+#include "routing/table/host_table.h"
 
 namespace edgemux::config {
 namespace {
@@ -15,10 +16,12 @@ struct Quantity {
   std::string_view unit;
 };
 
-std::optional<Quantity> split(std::string_view text) {
+// `what` it should be. Fails with it, or with the number's size.
+core::Result<Quantity> split(std::string_view text, std::string_view what) {
   Quantity q{};
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), q.number);
-  if (error != std::errc{}) return std::nullopt;
+  if (error == std::errc::result_out_of_range) return core::fail(quote(text) + " is too large");
+  if (error != std::errc{}) return core::fail(quote(text) + std::string(what));
   q.unit = text.substr(static_cast<std::size_t>(end - text.data()));
   if (!q.unit.empty() && q.unit.front() == ' ') q.unit.remove_prefix(1);
   return q;
@@ -27,8 +30,8 @@ std::optional<Quantity> split(std::string_view text) {
 }  // namespace
 
 core::Result<std::chrono::milliseconds> parse_duration(std::string_view text) {
-  const auto q = split(text);
-  if (!q) return core::fail(quote(text) + " is not a time; write it like 500ms, 5s, 1m or 1h");
+  const auto q = split(text, " is not a time; write it like 500ms, 5s, 1m or 1h");
+  if (!q) return tl::unexpected<core::Error>(q.error());
   std::uint64_t unit = 0;
   if (q->unit == "ms") unit = 1;
   if (q->unit == "s") unit = 1000;
@@ -47,8 +50,8 @@ core::Result<std::chrono::milliseconds> parse_duration(std::string_view text) {
 }
 
 core::Result<std::uint64_t> parse_size(std::string_view text) {
-  const auto q = split(text);
-  if (!q) return core::fail(quote(text) + " is not a size; write it like 64KiB, 100MiB or 4096 (bytes)");
+  const auto q = split(text, " is not a size; write it like 64KiB, 100MiB or 4096 (bytes)");
+  if (!q) return tl::unexpected<core::Error>(q.error());
   unsigned shift = 0;
   if (q->unit == "KiB") {
     shift = 10;
@@ -66,15 +69,15 @@ core::Result<std::uint64_t> parse_size(std::string_view text) {
 }
 
 core::Result<std::uint64_t> parse_number(std::string_view text) {
-  const auto q = split(text);
-  if (!q || !q->unit.empty()) {
-    return core::fail(quote(text) + (text.starts_with('-') ? " is below 0" : " is not a whole number"));
-  }
+  const std::string_view wrong = text.starts_with('-') ? " is below 0" : " is not a whole number";
+  const auto q = split(text, wrong);
+  if (!q) return tl::unexpected<core::Error>(q.error());
+  if (!q->unit.empty()) return core::fail(quote(text) + std::string(wrong));
   return q->number;
 }
 
 core::Result<std::uint32_t> parse_percent(std::string_view text) {
-  const auto q = split(text);
+  const auto q = split(text, "");
   if (!q || q->unit != "%" || q->number > 100) return core::fail(quote(text) + " is not a share; write it like 50%");
   return static_cast<std::uint32_t>(q->number);
 }
@@ -103,6 +106,17 @@ core::Result<std::uint64_t> parse_decimal(std::string_view text) {
     unit /= 10;
   }
   return number;
+}
+
+std::string_view parse_host(std::string_view text, char* buffer, bool wildcard) {
+  constexpr std::size_t longest_label = 63;
+  const auto name = routing::normalise_host(text, buffer, wildcard);
+  for (std::size_t begin = 0; begin < name.size();) {
+    const std::size_t end = std::min(name.find('.', begin), name.size());
+    if (end - begin > longest_label) return {};
+    begin = end + 1;
+  }
+  return name;
 }
 
 std::string decimal_text(std::uint64_t thousandths) {

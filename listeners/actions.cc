@@ -28,7 +28,7 @@ bool shape_answer(const routing::Rule& rule, const routing::Split::Part* part, s
                   core::FieldList& fields) {
   if (part != nullptr && part->headers != nullptr && !routing::modify(part->headers->response, fields)) return false;
   if (rule.filters == nullptr) return true;
-  if (rule.filters->cors) routing::share_answer(*rule.filters->cors, origin, fields);
+  if (rule.filters->cors && !routing::share_answer(*rule.filters->cors, origin, fields)) return false;
   return routing::modify(rule.filters->response_headers, fields);
 }
 

@@ -137,9 +137,11 @@ void Exchange::start(HttpSession& session, core::StreamId stream, core::RequestH
   std::array<char, 4096> small;
   std::string large;
   std::span<char> scratch = small;
-  if (head.path.size() > small.size()) {
-    large.resize(head.path.size());
-    scratch = large;
+  if (head.path.size() * core::kPathGrowth > small.size()) {
+    if (const std::size_t room = core::path_room(head.path); room > small.size()) {
+      large.resize(room);
+      scratch = large;
+    }
   }
   core::NormalPath path{nullptr, head.path};
   if (head.path != "*") path = core::normalize_path(head.path, scratch);

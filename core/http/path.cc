@@ -1,5 +1,8 @@
 #include "core/http/path.h"
 
+#include <algorithm>
+#include <array>
+
 #include "core/http/bytes.h"
 
 namespace edgemux::core {
@@ -7,14 +10,35 @@ namespace {
 
 bool is_unreserved(char c) { return is_alpha(c) || is_digit(c) || c == '-' || c == '.' || c == '_' || c == '~'; }
 
-// Neither an escape, nor a backslash, nor an empty segment, nor one that starts with a dot.
+enum class Byte : std::uint8_t { usual, dot_or_slash, escape, raw };
+
+// raw: a target may hold it, though a URI may not (RFC 3986, 2).
+constexpr auto kBytes = [] {
+  std::array<Byte, 256> table{};
+  for (const char c : {'.', '/'}) table[to_byte(c)] = Byte::dot_or_slash;
+  for (const char c : {'%', '\\'}) table[to_byte(c)] = Byte::escape;
+  for (const char c : {'"', '<', '>', '^', '`', '{', '|', '}'}) table[to_byte(c)] = Byte::raw;
+  return table;
+}();
+
+bool is_raw(char c) { return kBytes[to_byte(c)] == Byte::raw; }
+
+// Neither an escape, nor a backslash, nor what must be escaped, nor an empty segment, nor one that starts with a dot.
 bool is_plain(std::string_view path) {
-  char before = 0;
+  bool behind_slash = false;
   for (const char c : path) {
-    if (c == '%' || c == '\\' || (before == '/' && (c == '/' || c == '.'))) return false;
-    before = c;
+    const Byte kind = kBytes[to_byte(c)];
+    if (kind != Byte::usual && (kind != Byte::dot_or_slash || behind_slash)) return false;
+    behind_slash = c == '/';
   }
   return true;
+}
+
+void put_escaped(int byte, char* out, std::size_t& size) {
+  constexpr std::string_view digits = "0123456789ABCDEF";
+  out[size++] = '%';
+  out[size++] = digits[static_cast<std::size_t>(byte / 16)];
+  out[size++] = digits[static_cast<std::size_t>(byte % 16)];
 }
 
 // Decodes what may be decoded and writes the rest in one spelling. Null when all is well.
@@ -25,7 +49,11 @@ const char* decode(std::string_view path, char* out, std::size_t& size) {
     if (c == '\\') return "backslash in the path";
     if (c != '%') {
       if (c == '/' && size != 0 && out[size - 1] == '/') continue;
-      out[size++] = c;
+      if (is_raw(c)) {
+        put_escaped(c, out, size);
+      } else {
+        out[size++] = c;
+      }
       continue;
     }
     const int high = i + 2 < path.size() ? hex_digit(path[i + 1]) : -1;
@@ -37,9 +65,7 @@ const char* decode(std::string_view path, char* out, std::size_t& size) {
     if (byte < 0x80 && is_unreserved(static_cast<char>(byte))) {
       out[size++] = static_cast<char>(byte);
     } else {
-      out[size++] = '%';
-      out[size++] = "0123456789ABCDEF"[high];
-      out[size++] = "0123456789ABCDEF"[low];
+      put_escaped(byte, out, size);
     }
   }
   return nullptr;
@@ -69,10 +95,15 @@ const char* resolve_dots(char* text, std::size_t& size) {
 
 }  // namespace
 
+std::size_t path_room(std::string_view path) {
+  const auto raw = static_cast<std::size_t>(std::count_if(path.begin(), path.end(), is_raw));
+  return path.size() + raw * (kPathGrowth - 1);
+}
+
 NormalPath normalize_path(std::string_view path, std::span<char> scratch) {
   if (!path.starts_with('/')) return {"path without a leading slash", {}};
   if (is_plain(path)) return {nullptr, path};
-  if (scratch.size() < path.size()) return {"path too long", {}};
+  if (scratch.size() < kPathGrowth * path.size() && scratch.size() < path_room(path)) return {"path too long", {}};
   std::size_t size = 0;
   const char* error = decode(path, scratch.data(), size);
   if (error == nullptr) error = resolve_dots(scratch.data(), size);

@@ -19,13 +19,13 @@ bool host_byte(char c) { return core::is_digit(c) || core::is_alpha(c) || c == '
 // Then the answer is the same for all, those who name no origin among them: caches give it to anybody.
 bool same_for_all(const Cors& cors) { return cors.any_origin && !cors.credentials; }
 
-// What every answer says about the origin.
-void add_origin(const Cors& cors, std::string_view origin, FieldList& answer) {
-  if (same_for_all(cors)) return (void)answer.add({"access-control-allow-origin", "*"});
-  answer.add({"vary", "Origin"});
-  if (!admits_origin(cors, origin)) return;
-  answer.add({"access-control-allow-origin", origin});
-  if (cors.credentials) answer.add({"access-control-allow-credentials", "true"});
+// What every answer says about the origin. False: it does not fit.
+bool add_origin(const Cors& cors, std::string_view origin, FieldList& answer) {
+  if (same_for_all(cors)) return answer.add({"access-control-allow-origin", "*"});
+  if (!answer.add({"vary", "Origin"})) return false;
+  if (!admits_origin(cors, origin)) return true;
+  return answer.add({"access-control-allow-origin", origin}) &&
+         (!cors.credentials || answer.add({"access-control-allow-credentials", "true"}));
 }
 
 }  // namespace
@@ -51,7 +51,7 @@ bool admits_origin(const Cors& cors, std::string_view origin) {
 
 void answer_preflight(const Cors& cors, const FieldList& request, FieldList& answer) {
   const std::string_view origin = value_of(request, "origin");
-  add_origin(cors, origin, answer);
+  (void)add_origin(cors, origin, answer);  // a head of our own has room
   if (!admits_origin(cors, origin)) return;
   const auto add = [&](std::string_view name, bool any, const std::string& listed, std::string_view asked) {
     if (!any || !cors.credentials) return std::string_view(listed);
@@ -67,14 +67,13 @@ void answer_preflight(const Cors& cors, const FieldList& request, FieldList& ans
   answer.add({"access-control-max-age", cors.max_age});
 }
 
-void share_answer(const Cors& cors, std::string_view origin, FieldList& answer) {
+bool share_answer(const Cors& cors, std::string_view origin, FieldList& answer) {
   for (core::Field& field : answer) {
     if (field.name.starts_with("access-control-")) field.hop_by_hop = true;
   }
-  add_origin(cors, origin, answer);
-  if (!cors.expose.empty() && (same_for_all(cors) || admits_origin(cors, origin))) {
-    answer.add({"access-control-expose-headers", cors.expose});
-  }
+  if (!add_origin(cors, origin, answer)) return false;
+  if (cors.expose.empty() || !(same_for_all(cors) || admits_origin(cors, origin))) return true;
+  return answer.add({"access-control-expose-headers", cors.expose});
 }
 
 }  // namespace edgemux::routing

@@ -25,6 +25,7 @@ bool admits_origin(const Cors& cors, std::string_view origin);
 void answer_preflight(const Cors& cors, const core::FieldList& request, core::FieldList& answer);
 
 // Any other answer. `origin`: the request's Origin, empty when it has none; it must live as long as the field list.
-void share_answer(const Cors& cors, std::string_view origin, core::FieldList& answer);
+// False: there is no room for what is added.
+bool share_answer(const Cors& cors, std::string_view origin, core::FieldList& answer);
 
 }  // namespace edgemux::routing

@@ -368,6 +368,27 @@ Difference compare(const Snapshot& before, const Snapshot& after) {
   return out;
 }
 
+namespace {
+
+bool is_served(const Snapshot& snapshot, const std::string& name) {
+  return std::any_of(snapshot.listeners.begin(), snapshot.listeners.end(), [&](const auto& listener) {
+    const RoutePtr* route = listener->hosts.find(name);
+    return route != nullptr && *route != nullptr;
+  });
+}
+
+// Names that a wildcard served, and that now belong to a claim without a route for them.
+void add_claimed_away(const Snapshot& before, const Snapshot& after, std::vector<std::string>& lost) {
+  if (before.claims == after.claims) return;
+  for (const Claim& claim : after.claims->claims()) {
+    const Claim* old = before.claims->find(claim.host);
+    if (old != nullptr && old->host == claim.host) continue;
+    if (is_served(before, claim.host) && !is_served(after, claim.host)) lost.push_back(claim.host);
+  }
+}
+
+}  // namespace
+
 std::vector<std::string> lost_hosts(const Snapshot& before, const Snapshot& after) {
   const auto named = [](const Snapshot& snapshot, const std::string& name) -> const HostTable* {
     for (const auto& listener : snapshot.listeners) {
@@ -382,6 +403,7 @@ std::vector<std::string> lost_hosts(const Snapshot& before, const Snapshot& afte
     auto names = (now == nullptr ? none : *now).lost_since(listener->hosts);
     lost.insert(lost.end(), std::make_move_iterator(names.begin()), std::make_move_iterator(names.end()));
   }
+  add_claimed_away(before, after, lost);
   std::sort(lost.begin(), lost.end());
   lost.erase(std::unique(lost.begin(), lost.end()), lost.end());
   // On another listener it is served still.

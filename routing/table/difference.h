@@ -43,7 +43,8 @@ struct Difference {
 
 Difference compare(const Snapshot& before, const Snapshot& after);
 
-// Hosts that some listener serves in one table and none serves in the other, sorted. Costs little where `after` was
+// Hosts that some listener serves in one table and none serves in the other, sorted, and names that a new claim takes
+// from a wildcard. Costs little where `after` was
 // made out of `before`.
 std::vector<std::string> lost_hosts(const Snapshot& before, const Snapshot& after);
 

@@ -401,7 +401,8 @@ class Discovery::Names {
       for (const Tracked* user : users) {
         const DnsPolicy& dns = user->upstream->dns;
         low = std::min(low, dns.min_ttl.count() != 0 ? dns.min_ttl : options_.min_ttl);
-        high = std::min(high, dns.max_ttl.count() != 0 ? dns.max_ttl : options_.max_ttl);
+        // Who names the lower bound alone means it.
+        high = std::min(high, dns.max_ttl.count() != 0 ? dns.max_ttl : std::max(options_.max_ttl, dns.min_ttl));
       }
     };
     look(name.users);

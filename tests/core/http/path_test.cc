@@ -10,7 +10,7 @@ namespace edgemux::core {
 namespace {
 
 std::string normal(std::string_view path) {
-  std::vector<char> scratch(path.size());
+  std::vector<char> scratch(path_room(path));
   const NormalPath result = normalize_path(path, scratch);
   return result.error != nullptr ? "error: " + std::string(result.error) : std::string(result.path);
 }
@@ -35,6 +35,10 @@ TEST(Path, Normalises) {
       {"/%e4%bd%a0", "/%E4%BD%A0"},
       {"/a%20b%3F%23", "/a%20b%3F%23"},
       {"/%2541", "/%2541"},
+      {"/br{x}", "/br%7Bx%7D"},
+      {"/\"<>^`|", "/%22%3C%3E%5E%60%7C"},
+      {"/%22%3c%3E%5e%60%7b%7c%7d", "/%22%3C%3E%5E%60%7B%7C%7D"},
+      {"/{/../|", "/%7C"},
       {"/a/./b", "/a/b"},
       {"/a/../b", "/b"},
       {"/a/b/../../c", "/c"},
@@ -75,6 +79,13 @@ TEST(Path, Refuses) {
       {"/a/.;/b", "dot segment with a parameter"},  {"/a/%2e%2e;/b", "dot segment with a parameter"},
   };
   for (const auto& c : table) EXPECT_EQ(normal(c.path), "error: " + std::string(c.error)) << c.path;
+}
+
+TEST(Path, RoomIsForWhatIsEscaped) {
+  EXPECT_EQ(path_room("/a/./b"), 6U);
+  EXPECT_EQ(path_room("/{}"), 7U);
+  char scratch[6];
+  EXPECT_NE(normalize_path("/{}", scratch).error, nullptr);
 }
 
 TEST(Path, ScratchTooSmallIsRefused) {

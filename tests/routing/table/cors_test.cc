@@ -125,6 +125,20 @@ TEST(Answer, IsSharedWithAdmittedOriginsOnly) {
   EXPECT_THAT(shared(listed(), ""), ElementsAre("x-kept: 1", "vary: Origin"));
 }
 
+TEST(Answer, WithoutRoomForWhatIsSharedIsNone) {
+  const auto fits = [](const Cors& cors, std::size_t room) {
+    core::FieldList answer;
+    while (answer.size() < core::FieldList::kCapacity - room) answer.add({"x-kept", "1"});
+    return share_answer(cors, "https://a.example", answer);
+  };
+  for (const std::size_t room : {0U, 1U, 2U}) EXPECT_FALSE(fits(listed(), room)) << room;
+  EXPECT_TRUE(fits(listed(), 3));
+  Cors all;
+  all.any_origin = true;
+  EXPECT_FALSE(fits(all, 0));
+  EXPECT_TRUE(fits(all, 1));
+}
+
 TEST(Answer, ForAllNeedsNoVary) {
   Cors cors;
   cors.any_origin = true;

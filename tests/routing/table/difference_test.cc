@@ -141,6 +141,20 @@ TEST_F(DifferenceTest, LostIsWhatNoListenerServesAnyMore) {
   EXPECT_EQ(lost_hosts(Snapshot(), after_), std::vector<std::string>());
 }
 
+TEST_F(DifferenceTest, WhatAClaimTakesFromAWildcardIsLost) {
+  const auto x = passthrough(upstream("x", {"10.0.0.1:443"}));
+  const auto tenant = std::make_shared<const Tenant>();
+  add(before_, "https", {{"*.example", x}});
+  add(after_, "https",
+      {{"*.example", x}, {"taken.example", nullptr}, {"*.sub.example", nullptr}, {"served.example", x}});
+  const auto claim = [&](const char* host) { return Claim{host, tenant, {}}; };
+  after_.claims = std::make_shared<const ClaimTable>(
+      std::vector<Claim>{claim("taken.example"), claim("*.sub.example"), claim("served.example"), claim("never.test")});
+  EXPECT_EQ(lost_hosts(before_, after_), (std::vector<std::string>{"*.sub.example", "taken.example"}));
+  EXPECT_EQ(lost_hosts(after_, after_), std::vector<std::string>());
+  EXPECT_EQ(lost_hosts(after_, before_), std::vector<std::string>{"served.example"});
+}
+
 TEST_F(DifferenceTest, ANamedUpstreamThatMovesIsAChange) {
   add(before_, "https", {{"a.example", rules({upstream("shop", {"10.0.0.7:80"})})}});
   add(after_, "https", {{"a.example", rules({upstream("shop", {"10.0.0.9:80"})})}});

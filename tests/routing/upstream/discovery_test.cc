@@ -417,6 +417,19 @@ TEST_F(DiscoveryTest, MinTtlBoundsAShortTtl) {
   EXPECT_GE(std::chrono::steady_clock::now() - began, milliseconds(300));
 }
 
+TEST_F(DiscoveryTest, AnUpstreamsMinTtlAloneMayBeLongerThanTheUsualMaxTtl) {
+  server.set("a.test", {.v4 = {"10.0.0.1"}, .ttl = 0});
+  auto with = options();
+  with.max_ttl = milliseconds(16);
+  auto up = std::make_shared<Upstream>(*upstream({"a.test:80"}));
+  up->dns.min_ttl = milliseconds(100);
+  const auto began = std::chrono::steady_clock::now();
+  Discovery discovery(with);
+  discovery.update({up});
+  ASSERT_TRUE(server.wait_for_queries("a.test", 4));
+  EXPECT_GE(std::chrono::steady_clock::now() - began, milliseconds(300));
+}
+
 // Somewhere in the upper half of 2, 4, 8 ... times the shortest pause, up to the longest.
 TEST_F(DiscoveryTest, PausesGrowWhileTheNameServerFails) {
   server.set("a.test", {.mode = Mode::unknown});

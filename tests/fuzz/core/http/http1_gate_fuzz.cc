@@ -72,9 +72,10 @@ void check_request_rewrite(const RequestHead& head) {
 }
 
 void check_path(const RequestHead& head) {
-  std::vector<char> scratch(head.path.size()), scratch_again(head.path.size());
+  std::vector<char> scratch(path_room(head.path));
   const NormalPath once = normalize_path(head.path, scratch);
   if (once.error != nullptr) return;
+  std::vector<char> scratch_again(path_room(once.path));
   const NormalPath twice = normalize_path(once.path, scratch_again);
   require(twice.error == nullptr && twice.path == once.path, "normalising twice changes nothing");
   require(once.path.find("//") == std::string_view::npos &&

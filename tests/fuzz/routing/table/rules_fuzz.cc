@@ -76,7 +76,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   };
   const std::string_view target = line();
   const std::size_t mark = std::min(target.find('?'), target.size());
-  std::vector<char> scratch(mark);
+  std::vector<char> scratch(edgemux::core::path_room(target.substr(0, mark)));
   const auto path = edgemux::core::normalize_path(target.substr(0, mark), scratch);
   if (path.error != nullptr) return 0;
   FieldList fields;
