@@ -359,10 +359,12 @@ struct UpstreamSums {
   std::array<std::uint64_t, routing::kStateNames.size()> endpoints{};
   std::uint64_t connections = 0;
   std::uint64_t requests = 0;
+  bool requests_limited = false;
   std::uint64_t pending = 0;
   std::uint64_t overflows = 0;  // since the call before
 
-  void add(const routing::UpstreamState& state, routing::UpstreamRuntime& runtime) {
+  void add(const routing::Upstream& upstream, routing::UpstreamRuntime& runtime) {
+    const routing::UpstreamState& state = *upstream.state;
     const auto set = state.published();  // another may be published meanwhile
     for (const auto& endpoint : set->endpoints) {
       const auto name = routing::state_name(endpoint);
@@ -371,6 +373,7 @@ struct UpstreamSums {
     }
     connections += runtime.connections.load(std::memory_order_relaxed);
     requests += runtime.requests.load(std::memory_order_relaxed);
+    requests_limited = requests_limited || upstream.max_requests != 0;
     pending += runtime.pending.load(std::memory_order_relaxed);
     overflows += runtime.take_overflows();
   }
@@ -396,12 +399,12 @@ std::map<std::string_view, SumsByName> sum_upstreams(const routing::UpstreamList
     routing::UpstreamRuntime& runtime = upstream->state->runtime();
     if (upstream->health_check == nullptr && upstream->outlier.consecutive_failures == 0 && !limited) continue;
     if (upstream->tenant == nullptr) {
-      sums_of(by_tenant[""], upstream->name, kOfPlatform, left_to_platform).add(*upstream->state, runtime);
+      sums_of(by_tenant[""], upstream->name, kOfPlatform, left_to_platform).add(*upstream, runtime);
       continue;
     }
     const bool known = by_tenant.contains(upstream->tenant->name);
     auto& own = by_tenant[known || left_to_tenants > 0 ? std::string_view(upstream->tenant->name) : kOtherTenants];
-    sums_of(own, upstream->name, kOfTenant, left_to_tenants).add(*upstream->state, runtime);
+    sums_of(own, upstream->name, kOfTenant, left_to_tenants).add(*upstream, runtime);
   }
   return by_tenant;
 }
@@ -428,9 +431,11 @@ std::string render_upstreams(const routing::UpstreamList& upstreams, CounterTota
     text.family(family, type, help);
     each([&](const std::string& labels, const UpstreamSums& sums) { text.sample(labels, sums.*value); });
   };
-  write("edgemux_upstream_connections", "gauge", "Connections that count against limits.connections.",
-        &UpstreamSums::connections);
-  write("edgemux_upstream_requests", "gauge", "Requests that count against limits.requests.", &UpstreamSums::requests);
+  write("edgemux_upstream_connections", "gauge", "Connections, tunnels and kept ones too.", &UpstreamSums::connections);
+  text.family("edgemux_upstream_requests", "gauge", "Requests in flight, where limits.requests counts them.");
+  each([&](const std::string& labels, const UpstreamSums& sums) {
+    if (sums.requests_limited) text.sample(labels, sums.requests);
+  });
   write("edgemux_upstream_pending", "gauge", "Requests that wait for a connection.", &UpstreamSums::pending);
   text.family("edgemux_upstream_overflows_total", "counter", "Requests and tunnels that met a limit.");
   CounterTotals totals;

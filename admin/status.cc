@@ -92,9 +92,11 @@ Json upstreams_of(const routing::Snapshot& snapshot) {
              {"origin", upstream->origin.to_string()},
              {"endpoints", std::move(endpoints)},
              {"connections", runtime == nullptr ? 0 : runtime->connections.load(std::memory_order_relaxed)},
-             {"requests", runtime == nullptr ? 0 : runtime->requests.load(std::memory_order_relaxed)},
              {"pending", runtime == nullptr ? 0 : runtime->pending.load(std::memory_order_relaxed)},
              {"overflows", runtime == nullptr ? 0 : runtime->overflows.load(std::memory_order_relaxed)}};
+    if (upstream->max_requests != 0) {
+      one["requests"] = runtime == nullptr ? 0 : runtime->requests.load(std::memory_order_relaxed);
+    }
     if (upstream->tenant != nullptr) one["tenant"] = upstream->tenant->name;
     if (!set->problem.empty()) one["problem"] = set->problem;
     list.push_back(std::move(one));

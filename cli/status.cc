@@ -203,7 +203,7 @@ std::string top_page(const std::string& before_text, const std::string& after_te
       return state == "unchecked" || state == "healthy";
     });
     rows.push_back({text_of(upstream, "name"), std::to_string(number_of(upstream, "connections")),
-                    std::to_string(number_of(upstream, "requests")),
+                    upstream.contains("requests") ? std::to_string(number_of(upstream, "requests")) : "-",
                     std::to_string(usable) + "/" + std::to_string(endpoints.size())});
   }
   if (rows.size() > 1) out += "\n" + table(rows);

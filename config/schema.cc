@@ -363,7 +363,7 @@ const Type timeouts{
                {"drain", &duration, "what is open after SIGTERM is closed after this time"}}};
 const Type connections{.kind = Kind::number, .min = 1, .max = 100'000'000, .words = {{"auto"}}};
 const Type request_head{.kind = Kind::size, .min = 1024, .max = 1ULL << 20};
-const Type client_hello{.kind = Kind::size, .min = 2048, .max = 1ULL << 20};
+const Type client_hello{.kind = Kind::size, .min = 2048, .max = 1ULL << 16};
 const Type inspect_memory{.kind = Kind::size, .min = 64ULL << 10, .max = 1ULL << 40};
 const Type limits{
     .kind = Kind::map,

@@ -420,7 +420,7 @@ void HttpSession::stream_tunnel_done(StreamTunnel& tunnel, CloseReason reason, s
   if (place == stream_tunnels_.end()) return;
   std::unique_ptr<StreamTunnel> gone = std::move(*place);
   stream_tunnels_.erase(place);
-  tunnel.tunnel().closed(listener().metrics());
+  tunnel.tunnel().closed();
   if (worker().shared().access_log.enabled()) {
     log_tunnel(tunnel.tunnel(), tunnel.place(), tunnel.began_us(), record(reason, detail));
   }
@@ -436,7 +436,7 @@ void HttpSession::upgrade(Exchange& exchange, routing::UpstreamStream::Upgraded 
     const core::StreamId stream = exchange.stream();
     drop_exchange(exchange);
     stream_tunnels_.push_back(std::make_unique<StreamTunnel>(*this, stream, std::move(upstream), std::move(payers)));
-    stream_tunnels_.back()->tunnel().opened(listener().metrics());
+    stream_tunnels_.back()->tunnel().opened();
     return;
   }
   drop_exchange(exchange);
@@ -453,7 +453,7 @@ void HttpSession::upgrade(Exchange& exchange, routing::UpstreamStream::Upgraded 
   stash_.clear();
   stage.payers = std::move(payers);
   stage.tunnel.count_for(stage.payers.client, stage.payers.state());
-  stage.tunnel.opened(listener().metrics());
+  stage.tunnel.opened();
   stage.tunnel.start();
 }
 
@@ -476,6 +476,8 @@ bool HttpSession::count_for(const routing::TenantPtr& tenant) {
   counted_for_ = tenant;
   return true;
 }
+
+core::ListenerMetrics& HttpSession::tunnel_metrics() const { return listener().metrics(); }
 
 void HttpSession::on_tunnel_closed(CloseReason reason, const char* detail) {
   detail_ = detail;

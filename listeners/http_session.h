@@ -153,6 +153,7 @@ class HttpSession final : public Session,
   void on_stream_writable(core::StreamId stream) override;
   void on_malformed(core::StreamId stream, std::uint16_t status, const char* reason) override;
   void on_tunnel_closed(CloseReason reason, const char* detail) override;
+  [[nodiscard]] core::ListenerMetrics& tunnel_metrics() const override;
 
   // Bytes that wait for the client, of all streams, beyond what windows hold back.
   // HTTP/1, between two requests, and everything has been sent.

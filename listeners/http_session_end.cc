@@ -212,6 +212,7 @@ void HttpSession::close(CloseReason reason) {
   const bool own = reason == CloseReason::flood ||
                    (!busy() && requests_ == 0 && !std::holds_alternative<std::unique_ptr<Upgraded>>(stage_));
   const bool whole = ends_whole(reason);
+  bool cut = false;
   codec_->stop();
   deadline_.cancel();
   early_.reset();
@@ -229,8 +230,8 @@ void HttpSession::close(CloseReason reason) {
     }
   } else if (auto* upgraded = std::get_if<std::unique_ptr<Upgraded>>(&stage_)) {
     Upgraded* stage = upgraded->get();
-    stage->tunnel.stop();
-    stage->tunnel.closed(listener().metrics());
+    cut = stage->tunnel.end(reason, false);
+    stage->tunnel.closed();
     if (logged) log_tunnel(stage->tunnel, stage->place, began_us_, record(reason, detail_));
   }
   if (own) {
@@ -241,7 +242,7 @@ void HttpSession::close(CloseReason reason) {
       worker().log(line);
     }
   }
-  if (tls_ != nullptr && whole) stream_->shutdown_write();
+  if (tls_ != nullptr && whole && !cut) stream_->shutdown_write();
   stream_->set_observer(nullptr);
   retire();
 }

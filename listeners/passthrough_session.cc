@@ -67,11 +67,9 @@ void PassthroughSession::on_ready(core::Stream&) {
     inspect();
   } else if (std::holds_alternative<Handshaking>(stage_)) {
     handshake();
-  } else if (!std::holds_alternative<Tunnelling>(stage_) && socket().peer_closed()) {
-    // A client that half-closes behind its hello is odd but may be; one that was reset is gone, and read() tells which.
-    std::array<char, 1> probe;
-    if (recv(socket().fd(), probe.data(), probe.size(), MSG_PEEK) < 0 && errno != EAGAIN)
-      close(CloseReason::client_reset);
+  } else if (!std::holds_alternative<Tunnelling>(stage_) && socket().broken()) {
+    // A client that half-closes behind its hello is odd but may be; one that was reset is gone.
+    close(CloseReason::client_reset);
   }
 }
 
@@ -210,6 +208,7 @@ void PassthroughSession::handshake() {
 
 void PassthroughSession::connect(const routing::UpstreamPtr& upstream, std::span<const char> hello) {
   release_memory();
+  if (socket().broken()) return close(CloseReason::client_reset);  // right behind its hello: no event will tell again
   upstream_ = upstream;
   deadline_.cancel();
   std::string kept;
@@ -278,7 +277,7 @@ void PassthroughSession::on_connected(std::unique_ptr<core::TcpStream> stream, c
                     ? stage_.emplace<Tunnelling>(std::move(stream), std::move(endpoints), worker(), observer, *tls_)
                     : stage_.emplace<Tunnelling>(std::move(stream), std::move(endpoints), worker(), observer, *stream_);
   stage.tunnel.count_for(client(), tenant_state());
-  stage.tunnel.opened(listener().metrics());
+  stage.tunnel.opened(header_size_);
   stage.tunnel.to_upstream().prepend(hello);
   stage.tunnel.start();
 }
@@ -306,6 +305,8 @@ void PassthroughSession::on_connect_failed(const routing::ConnectFailure& failur
 std::string PassthroughSession::whose() const {
   return route_ != nullptr ? "route " + route_->name : "listener " + listener().name();
 }
+
+core::ListenerMetrics& PassthroughSession::tunnel_metrics() const { return listener().metrics(); }
 
 void PassthroughSession::on_tunnel_closed(CloseReason reason, const char* detail) {
   because(detail);
@@ -362,12 +363,15 @@ void PassthroughSession::close(CloseReason reason) {
   }
   release_memory();
   worker().metrics().closes[static_cast<std::size_t>(reason)].add();
-  if (auto* stage = std::get_if<Tunnelling>(&stage_)) stage->tunnel.closed(listener().metrics(), header_size_);
+  bool cut = false;
+  if (auto* stage = std::get_if<Tunnelling>(&stage_)) {
+    const bool of_tcp_listener = route_ == nullptr;  // no TLS tells a client there
+    cut = stage->tunnel.end(reason, of_tcp_listener);
+    stage->tunnel.closed();
+  }
   if (worker().shared().access_log.enabled()) write_log(reason);
   if (stream_ != nullptr) stream_->set_observer(nullptr);
   if (tls_ != nullptr) {
-    // A tunnel that timeouts.drain cuts has not ended: nothing may look whole.
-    const bool cut = reason == CloseReason::draining && std::holds_alternative<Tunnelling>(stage_);
     if (!is_failure(reason) && !cut) tls_->shutdown_write();
     tls_->set_observer(nullptr);
   }

@@ -113,6 +113,7 @@ class PassthroughSession final : public Session,
   void on_place() override;
   void on_no_place(const std::string& why) override;
   void on_tunnel_closed(CloseReason reason, const char* detail) override;
+  [[nodiscard]] core::ListenerMetrics& tunnel_metrics() const override;
   void timed_out();
   void charge(const routing::Endpoint* endpoint);
   void write_log(CloseReason reason);

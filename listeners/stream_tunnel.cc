@@ -91,9 +91,12 @@ StreamTunnel::StreamTunnel(HttpSession& session, core::StreamId id, routing::Ups
   tunnel_.start();
 }
 
+core::ListenerMetrics& StreamTunnel::tunnel_metrics() const { return session_.listener().metrics(); }
+
 std::size_t StreamTunnel::tunnel_read_limit() const { return session_.read_limit(id_); }
 
 void StreamTunnel::on_tunnel_closed(CloseReason reason, const char* detail) {
+  tunnel_.end(reason, false);
   if (reason != CloseReason::done) client_.abort();
   session_.stream_tunnel_done(*this, reason, detail);
 }

@@ -69,7 +69,7 @@ class StreamTunnel final : public core::Retirable, private Tunnel::Observer {
   // The number is this tunnel's still.
   [[nodiscard]] bool has_stream() const { return !client_.over(); }
   [[nodiscard]] const routing::UpstreamPlace& place() const { return place_; }
-  [[nodiscard]] const Tunnel& tunnel() const { return tunnel_; }
+  [[nodiscard]] Tunnel& tunnel() { return tunnel_; }
   [[nodiscard]] std::uint64_t began_us() const { return began_us_; }
   // The connection is closing: the upstream's side ends with it.
   void cut() {
@@ -79,6 +79,7 @@ class StreamTunnel final : public core::Retirable, private Tunnel::Observer {
 
  private:
   void on_tunnel_closed(CloseReason reason, const char* detail) override;
+  [[nodiscard]] core::ListenerMetrics& tunnel_metrics() const override;
   [[nodiscard]] std::size_t tunnel_read_limit() const override;
 
   HttpSession& session_;

@@ -2,12 +2,21 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "listeners/worker.h"
 
 namespace edgemux::listeners {
 
 using core::Relay;
+
+namespace {
+
+constexpr std::uint64_t kLookMs = 1'000;
+// What a listener's tcp.keepalive is by default.
+constexpr int kUpstreamKeepaliveSeconds = 60;
+
+}  // namespace
 
 Tunnel::Tunnel(Worker& worker, Observer& observer, core::Stream& client, core::Stream& upstream)
     : worker_(worker),
@@ -22,7 +31,7 @@ Tunnel::Tunnel(Worker& worker, Observer& observer, core::Stream& client, core::S
 
 Tunnel::Tunnel(Worker& worker, Observer& observer, core::TcpStream& client, core::TcpStream& upstream)
     : Tunnel(worker, observer, static_cast<core::Stream&>(client), static_cast<core::Stream&>(upstream)) {
-  tcp_client_ = &client;
+  both_tcp_ = true;
 }
 
 Tunnel::~Tunnel() {
@@ -36,21 +45,33 @@ void Tunnel::start() {
   again_.request();
 }
 
-void Tunnel::opened(core::ListenerMetrics& metrics) const {
+void Tunnel::opened(std::uint16_t own) {
+  own_ = own;
+  auto& metrics = observer_.tunnel_metrics();
   metrics.tunnels.add();
   metrics.tunnels_active.add();
 }
 
-void Tunnel::closed(core::ListenerMetrics& metrics, std::uint64_t own) const {
-  metrics.tunnels_active.sub();
-  metrics.client_received.add(up_.bytes() - std::min(own, up_.bytes()));
-  metrics.upstream_sent.add(up_.bytes());
-  metrics.client_sent.add(down_.bytes());
-  metrics.upstream_received.add(down_.bytes());
+void Tunnel::closed() {
+  count();
+  observer_.tunnel_metrics().tunnels_active.sub();
+}
+
+void Tunnel::count() {
+  const std::uint64_t own = own_;
+  const std::uint64_t received = std::max(up_.bytes(), own) - std::max(counted_up_, own);
+  const std::uint64_t sent = down_.bytes() - counted_down_;
+  auto& metrics = observer_.tunnel_metrics();
+  metrics.client_received.add(received);
+  metrics.upstream_sent.add(up_.bytes() - counted_up_);
+  metrics.client_sent.add(sent);
+  metrics.upstream_received.add(sent);
+  counted_up_ = up_.bytes();
+  counted_down_ = down_.bytes();
   if (tenant_ == nullptr) return;
   auto& figures = tenant_->figures(worker_.index());
-  figures.received.fetch_add(up_.bytes() - std::min(own, up_.bytes()), std::memory_order_relaxed);
-  figures.sent.fetch_add(down_.bytes(), std::memory_order_relaxed);
+  figures.received.fetch_add(received, std::memory_order_relaxed);
+  figures.sent.fetch_add(sent, std::memory_order_relaxed);
 }
 
 bool Tunnel::half_closed() const { return up_.state() == Relay::State::done || down_.state() == Relay::State::done; }
@@ -77,12 +98,13 @@ void Tunnel::pump() {
   bool again = false;
   Relay::State up = Relay::State::open;
   Relay::State down = Relay::State::open;
-  if (tcp_client_ != nullptr) {
+  if (both_tcp_) {
     if (up_.state() == Relay::State::done) down_.close_follows();
     if (down_.state() == Relay::State::done) up_.close_follows();
+    auto& tcp_client = static_cast<core::TcpStream&>(client_);
     auto& tcp_upstream = static_cast<core::TcpStream&>(upstream_);
-    up = up_.pump(*tcp_client_, tcp_upstream, again, budget);
-    down = down_.pump(tcp_upstream, *tcp_client_, again, budget);
+    up = up_.pump(tcp_client, tcp_upstream, again, budget);
+    down = down_.pump(tcp_upstream, tcp_client, again, budget);
   } else {
     up = up_.pump(client_, upstream_, again, budget);
     down = down_.pump(upstream_, client_, again, std::min(budget, observer_.tunnel_read_limit()));
@@ -108,6 +130,14 @@ void Tunnel::pump() {
       return;
     }
   }
+  // Nothing is read of a client while the upstream takes nothing, so nothing else would find out. (One that was told
+  // the end may have hung up in good order.)
+  if (client_.broken() && !again && up == Relay::State::open && down == Relay::State::open) {
+    stop();
+    upstream_.abort();
+    observer_.on_tunnel_closed(CloseReason::client_reset, "while the upstream took nothing");
+    return;
+  }
   await_bytes();
   if (again) again_.request();
 }
@@ -115,7 +145,18 @@ void Tunnel::pump() {
 void Tunnel::await_bytes() {
   const auto& timeouts = worker_.snapshot().timeouts;
   const auto silence = half_closed() ? timeouts.half_closed : timeouts.tunnel_idle;
-  worker_.loop().timers().arm(deadline_, worker_.now() + static_cast<std::uint64_t>(silence.count()));
+  silent_at_ = worker_.now() + static_cast<std::uint64_t>(silence.count());
+  std::uint64_t next = silent_at_;
+  if (!lasts_ || counted_up_ != up_.bytes() || counted_down_ != down_.bytes()) {
+    next = std::min(next, look_due_ ? deadline_.deadline() : worker_.now() + kLookMs);
+    look_due_ = true;
+  }
+  worker_.loop().timers().arm(deadline_, next);
+}
+
+void Tunnel::look() {
+  count();
+  if (!std::exchange(lasts_, true)) upstream_.keep_alive(kUpstreamKeepaliveSeconds);
 }
 
 void Tunnel::stop() {
@@ -127,7 +168,24 @@ void Tunnel::stop() {
   if (pause_ != nullptr) pause_->cancel();
 }
 
+bool Tunnel::end(CloseReason reason, bool client_too) {
+  stop();
+  const bool silent = reason == CloseReason::tunnel_idle;
+  if (!silent && reason != CloseReason::draining && reason != CloseReason::half_closed_timeout) return false;
+  const auto is_cut = [silent](const Relay& relay) {
+    return relay.state() == Relay::State::open && (!silent || relay.holds_bytes());
+  };
+  if (is_cut(up_)) upstream_.abort();
+  if (is_cut(down_) && client_too) client_.abort();
+  return is_cut(up_) || is_cut(down_);
+}
+
 void Tunnel::timed_out() {
+  if (worker_.now() < silent_at_) {
+    look_due_ = false;
+    look();
+    return worker_.loop().timers().arm(deadline_, silent_at_);
+  }
   stop();
   observer_.on_tunnel_closed(half_closed() ? CloseReason::half_closed_timeout : CloseReason::tunnel_idle, "");
 }

@@ -5,6 +5,9 @@
 // goes on. Deadlines count silence: timeouts.tunnel_idle while both halves are open, timeouts.half_closed after one has
 // ended.
 //
+// Bytes are in the figures about a second after they moved. Who lasts that long has TCP keep-alive towards the
+// upstream, too: a peer that is gone is found out, and nothing between forgets a silent tunnel.
+//
 // The streams belong to the session and outlive the tunnel's last call; the tunnel is their observer. on_tunnel_closed
 // is called once, as a last statement, and never from inside start().
 
@@ -29,6 +32,8 @@ class Tunnel final : private core::StreamObserver {
   class Observer {
    public:
     virtual void on_tunnel_closed(CloseReason reason, const char* detail) = 0;
+    // Of the client's listener.
+    [[nodiscard]] virtual core::ListenerMetrics& tunnel_metrics() const = 0;
     // The most that should be read at once from the upstream. Not of two TCP streams.
     [[nodiscard]] virtual std::size_t tunnel_read_limit() const { return SIZE_MAX; }
 
@@ -53,15 +58,19 @@ class Tunnel final : private core::StreamObserver {
   void start();
   // Nothing more is moved, and nothing told: the streams may still be.
   void stop();
+  // Stops, as the session ends. Where a drain or a deadline cuts the tunnel, a FIN would make a part look whole: then
+  // the upstream is reset, and with `client_too` the client, unless it has got the other's end; after silence only if
+  // bytes still waited for it. Returns whether something was cut.
+  bool end(CloseReason reason, bool client_too);
   // Soon, from the loop.
   void wake() {
     if (!stopped_) again_.request();
   }
 
-  // Begins and ends the tunnel's part in the listener's figures.
-  void opened(core::ListenerMetrics& metrics) const;
-  // `own`: bytes that went to the upstream first and are not the client's.
-  void closed(core::ListenerMetrics& metrics, std::uint64_t own = 0) const;
+  // Begins and ends the tunnel's part in the figures of its listener and tenant; call the one before the loop's next
+  // turn, after count_for(). `own`: bytes that go to the upstream first and are not the client's.
+  void opened(std::uint16_t own = 0);
+  void closed();
 
   [[nodiscard]] std::uint64_t bytes_to_upstream() const { return up_.bytes(); }
   [[nodiscard]] std::uint64_t bytes_to_client() const { return down_.bytes(); }
@@ -73,21 +82,32 @@ class Tunnel final : private core::StreamObserver {
   bool may_move(const Payers& payers);
   // Silence counts from now on.
   void await_bytes();
+  // The deadline: silence, or time to look().
   void timed_out();
+  // Counts what has moved since the time before.
+  void count();
+  // For who has lasted.
+  void look();
   [[nodiscard]] bool half_closed() const;
 
   Worker& worker_;
   Observer& observer_;
   core::Stream& client_;
   core::Stream& upstream_;
-  core::TcpStream* tcp_client_ = nullptr;  // null where they are not both TCP
   core::Relay up_;
   core::Relay down_;
   core::Timer deadline_;
   core::Deferred again_;
+  std::uint64_t silent_at_ = 0;  // ms, when it has been silent for too long
+  std::uint64_t counted_up_ = 0;
+  std::uint64_t counted_down_ = 0;
   const core::SocketAddress* source_ = nullptr;
   routing::TenantState* tenant_ = nullptr;
   Allowance allowance_;
+  std::uint16_t own_ = 0;
+  bool both_tcp_ = false;
+  bool look_due_ = false;  // the deadline comes no later than a look
+  bool lasts_ = false;     // looked at once
   bool stopped_ = false;
   std::unique_ptr<core::Timer> pause_;  // made where the bandwidth was used up once
 };

@@ -30,7 +30,7 @@ Worker::Worker(unsigned index, Shared& shared)
     : index_(index),
       shared_(shared),
       metrics_(shared.metrics.worker(index)),
-      memory_(std::make_unique<char[]>(2 * kBufferSize)),
+      memory_(std::make_unique<char[]>(kInspectSize)),
       buffer_(memory_.get(), kBufferSize),
       relay_scratch_{blocks_, pipes_, buffer_},
       upstream_context_{loop_, blocks_, http_scratch_, metrics_, buffer_, index},

@@ -87,8 +87,8 @@ class Worker {
   [[nodiscard]] core::HttpScratch& http_scratch() { return http_scratch_; }
   // The receive buffer: for bytes that are dealt with before the call returns.
   [[nodiscard]] std::span<char> buffer() { return buffer_; }
-  // The same memory and as much again, for ClientHellos.
-  [[nodiscard]] std::span<char> inspect_buffer() { return {memory_.get(), 2 * kBufferSize}; }
+  // The same memory and some more than as much again, for ClientHellos.
+  [[nodiscard]] std::span<char> inspect_buffer() { return {memory_.get(), kInspectSize}; }
   [[nodiscard]] routing::UpstreamPools& pools() { return pools_; }
   [[nodiscard]] Mirrors& mirrors() { return mirrors_; }
   [[nodiscard]] core::TlsWorker& tls() { return *tls_; }
@@ -115,6 +115,7 @@ class Worker {
  private:
   friend class Session;
   static constexpr std::size_t kBufferSize = 64 * 1024;
+  static constexpr std::size_t kInspectSize = 2 * (kBufferSize + 1);  // a hello of 64 KiB, and one byte beyond it
   static constexpr std::size_t kKeptExchanges = 256;
   static constexpr std::size_t kGivenAway = 16;
   // Reads of tokens in a second: of one client address (of those that share a bucket), and of all.

@@ -306,8 +306,12 @@ HeadProblem HeaderBlock::request(bool end, RequestHead& head) {
     head.upgrade = true;
     head.upgrade_protocol = "websocket";
     make_websocket_key(websocket_key_);
-    if (!head.fields.receive({"sec-websocket-key", {websocket_key_.data(), websocket_key_.size()}})) {
-      return {431, "too many fields"};
+    // What the same request over HTTP/1.1 has, for rules that go by it.
+    const std::array<Field, 3> implied{Field{"connection", "Upgrade", FieldId::connection, true},
+                                       Field{"upgrade", "websocket", FieldId::upgrade, true},
+                                       Field{"sec-websocket-key", {websocket_key_.data(), websocket_key_.size()}}};
+    for (const Field& field : implied) {
+      if (!head.fields.receive(field)) return {431, "too many fields"};
     }
     return {};
   }

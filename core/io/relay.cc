@@ -108,7 +108,7 @@ Relay::Step Relay::drain_pipe(TcpStream& sink) {
     if (!sink.writable()) return Step::wait;
     const ssize_t n = splice(pipe_.read_end, nullptr, sink.fd(), nullptr, in_pipe_, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
     if (n > 0) {
-      in_pipe_ -= static_cast<std::size_t>(n);
+      in_pipe_ -= static_cast<std::uint32_t>(n);
       bytes_ += static_cast<std::size_t>(n);
     } else if (n < 0 && errno == EAGAIN) {
       sink.blocked();
@@ -142,7 +142,7 @@ Relay::Step Relay::splice_once(TcpStream& source, TcpStream& sink, std::size_t& 
              std::min(static_cast<std::size_t>(pipe_.capacity), budget - moved), SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
   if (n > 0) {
     moved += static_cast<std::size_t>(n);
-    in_pipe_ = static_cast<std::size_t>(n);
+    in_pipe_ = static_cast<std::uint32_t>(n);
     // A trickle is cheaper to copy.
     if (n < 16 * 1024) full_reads_ = 0;
     return drain_pipe(sink);

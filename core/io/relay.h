@@ -88,6 +88,8 @@ class Relay {
   void close_follows() { close_follows_ = true; }
 
   [[nodiscard]] std::uint64_t bytes() const { return bytes_; }  // taken by the sink
+  // Read from the source, and not taken by the sink yet.
+  [[nodiscard]] bool holds_bytes() const { return in_pipe_ > 0 || !pending_.empty(); }
   [[nodiscard]] int error() const { return error_; }
   [[nodiscard]] State state() const { return state_; }
 
@@ -106,7 +108,7 @@ class Relay {
   RelayScratch& scratch_;
   Output pending_;
   PipePool::Pipe pipe_;
-  std::size_t in_pipe_ = 0;
+  std::uint32_t in_pipe_ = 0;
   std::uint64_t bytes_ = 0;
   int error_ = 0;
   std::uint8_t full_reads_ = 0;

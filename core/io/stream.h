@@ -83,6 +83,10 @@ class Stream : public Retirable {
   // Idempotent.
   virtual void shutdown_write() = 0;
 
+  // Has a silent peer probed after so many seconds and thereafter, by TCP: one that is gone breaks the connection. Not
+  // of streams that share a connection.
+  virtual void keep_alive(int /*seconds*/) {}
+
   // Closes with a reset (RST) instead of a FIN: the peer must not take what it got for the whole. Then destroy.
   virtual void abort() = 0;
 };

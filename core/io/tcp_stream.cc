@@ -19,6 +19,14 @@ namespace {
 
 void set_option(int fd, int level, int name, int value) { setsockopt(fd, level, name, &value, sizeof value); }
 
+// 0 = off
+void set_keepalive(int fd, int seconds) {
+  set_option(fd, SOL_SOCKET, SO_KEEPALIVE, seconds > 0 ? 1 : 0);
+  if (seconds <= 0) return;
+  set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, seconds);
+  set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, seconds);
+}
+
 tl::unexpected<Error> fail_to_dial(const std::string& what, int error, Side side) {
   const bool shortage = is_shortage(error);
   std::string message = what + std::strerror(error);
@@ -30,11 +38,7 @@ tl::unexpected<Error> fail_to_dial(const std::string& what, int error, Side side
 
 void apply_tcp_options(int fd, const TcpOptions& options) {
   set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-  set_option(fd, SOL_SOCKET, SO_KEEPALIVE, options.keepalive_seconds > 0 ? 1 : 0);
-  if (options.keepalive_seconds > 0) {
-    set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, options.keepalive_seconds);
-    set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, options.keepalive_seconds);
-  }
+  set_keepalive(fd, options.keepalive_seconds);
   set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, static_cast<int>(options.user_timeout_ms));
 }
 
@@ -228,6 +232,8 @@ void TcpStream::shutdown_write() {
   shut_ = true;
   shutdown(fd_, SHUT_WR);
 }
+
+void TcpStream::keep_alive(int seconds) { set_keepalive(fd_, seconds); }
 
 void TcpStream::abort() {
   const linger reset{1, 0};

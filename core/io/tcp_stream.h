@@ -43,6 +43,7 @@ class TcpStream final : public Stream, private Watcher {
   [[nodiscard]] std::size_t unsent() const override { return 0; }
   void end_follows() override { end_follows_ = true; }
   void shutdown_write() override;
+  void keep_alive(int seconds) override;
   void abort() override;
 
   [[nodiscard]] Connect connect_state() const { return connect_; }

@@ -78,6 +78,7 @@ class TlsStream final : public Stream, private StreamObserver {
   [[nodiscard]] std::size_t unsent() const override { return tail_.size(); }
   void end_follows() override { inner_->end_follows(); }
   void shutdown_write() override;
+  void keep_alive(int seconds) override { inner_->keep_alive(seconds); }
   void abort() override;
 
  private:

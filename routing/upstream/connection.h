@@ -175,7 +175,6 @@ class UpstreamConnection final : public core::Retirable,
   bool listed_ = false;        // the pool may lend it
   bool parked_ = false;        // counted as idle
   bool write_failed_ = false;  // the upstream takes no more; its answer may be there all the same
-  bool leased_ = false;        // counted in UpstreamState::connections
   bool untold_ = false;        // streams may wait to be told that the output is empty
 };
 

@@ -17,11 +17,12 @@ UpstreamPool::UpstreamPool(UpstreamContext& context, UpstreamPtr upstream)
       serve_(
           context.loop, [](void* self) { static_cast<UpstreamPool*>(self)->serve_waiting(); }, this),
       self_(std::make_shared<UpstreamPool*>(this)) {
-  if (upstream_->max_connections != 0) upstream_->state->runtime().places.join(*this);
+  // A limit may come later, and this pool's idle connections count against it then.
+  upstream_->state->runtime().places.join(*this);
 }
 
 UpstreamPool::~UpstreamPool() {
-  if (upstream_->max_connections != 0) upstream_->state->runtime().places.leave(*this);
+  upstream_->state->runtime().places.leave(*this);
   while (!waiting_.empty()) {
     const Waiting& first = waiting_.front();
     first.stream != nullptr ? first.stream->release() : first.tunnel->leave();
@@ -122,8 +123,11 @@ void UpstreamPool::unlist(UpstreamConnection& connection) {
 }
 
 bool UpstreamPool::lease() {
-  if (upstream_->max_connections == 0) return true;
   auto& count = upstream_->state->runtime().connections;
+  if (upstream_->max_connections == 0) {  // counted to be shown
+    count.fetch_add(1, std::memory_order_relaxed);
+    return true;
+  }
   for (;;) {
     if (count.fetch_add(1) < upstream_->max_connections) return true;
     count.fetch_sub(1);
@@ -132,7 +136,6 @@ bool UpstreamPool::lease() {
 }
 
 void UpstreamPool::end_lease() {
-  if (upstream_->max_connections == 0) return;
   UpstreamRuntime& runtime = upstream_->state->runtime();
   runtime.connections.fetch_sub(1);
   if (runtime.pending.load() == 0) return;
@@ -227,7 +230,6 @@ void UpstreamPool::connect(UpstreamStream& stream, Pick choice) {
   auto made = std::make_unique<UpstreamConnection>(*this, context_, std::move(choice.endpoints), choice.first,
                                                    stream.needs_http1_);
   UpstreamConnection* connection = made.get();
-  connection->leased_ = upstream_->max_connections != 0;
   connection->index_ = all_.size();
   all_.push_back(std::move(made));
   connection->expect(stream);
@@ -407,7 +409,8 @@ void UpstreamPool::take_back(UpstreamConnection& connection) {
   }
   const Keepalive& keep = upstream_->keepalive;
   // Another worker waits for the place.
-  const bool scarce = connection.leased_ && waiting_.empty() && upstream_->state->runtime().pending.load() != 0;
+  const bool scarce =
+      upstream_->max_connections != 0 && waiting_.empty() && upstream_->state->runtime().pending.load() != 0;
   const bool multiplexed = connection.codec_->multiplexed();
   const bool left_over = !multiplexed && (!connection.output_.empty() || !connection.stash_.empty());
   if (!worth || scarce || left_over || !connection.codec_->reusable() ||
@@ -430,7 +433,7 @@ void UpstreamPool::take_back(UpstreamConnection& connection) {
 }
 
 void UpstreamPool::remove(UpstreamConnection& connection) {
-  if (connection.leased_) end_lease();
+  end_lease();
   unpark(connection);
   unlist(connection);
   const std::size_t index = connection.index_;

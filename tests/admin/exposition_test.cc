@@ -200,9 +200,16 @@ TEST(UpstreamExposition, TellsTenantsApartAndGivesNobodyTheNamesOfOthers) {
   upstreams.push_back(limited("u1", modest, 7));
   upstreams.push_back(limited("u1", modest, 2));
   upstreams.push_back(limited("u1", nullptr, 3));
+  auto checked = std::make_shared<routing::Upstream>(*limited("checked", nullptr, 0));
+  checked->max_requests = 0;
+  checked->outlier.consecutive_failures = 5;
+  checked->state->runtime().connections = 8;
+  upstreams.push_back(checked);
   CounterTotals overflows;
   const auto got = render_upstreams(upstreams, overflows);
   EXPECT_THAT(got, HasSubstr("edgemux_upstream_requests{upstream=\"u1\"} 3\n"));
+  EXPECT_THAT(got, HasSubstr("edgemux_upstream_connections{upstream=\"checked\"} 8\n"));
+  EXPECT_THAT(got, Not(HasSubstr("edgemux_upstream_requests{upstream=\"checked\"}"))) << "nobody counts them";
   EXPECT_THAT(got, HasSubstr("edgemux_upstream_requests{tenant=\"modest\",upstream=\"u1\"} 9\n"));
   EXPECT_THAT(got, HasSubstr("edgemux_upstream_requests{tenant=\"greedy\",upstream=\"u99\"} 1\n"));
   EXPECT_THAT(got, HasSubstr("edgemux_upstream_requests{tenant=\"greedy\",upstream=\"(other)\"} 1400\n"));

@@ -95,7 +95,6 @@ TEST_F(StatusTest, ListsListenersAndUpstreams) {
                   {"origin", "a.yaml:3:5"},
                   {"endpoints", json::array({json{{"endpoint", "app.svc:80 (10.0.0.7)"}, {"state", "ejected"}}})},
                   {"connections", 3},
-                  {"requests", 0},
                   {"pending", 0},
                   {"overflows", 0}}),
             got["upstreams"][0]);

@@ -17,7 +17,7 @@ std::string sample(int requests, int errors, int bytes) {
          std::to_string(bytes) + R"(}],
     "upstreams_total": 2,
     "upstreams": [{"name": "idle", "origin": "a.yaml:1:1", "endpoints": [], "problem": "idle.svc does not resolve",
-                   "connections": 0, "requests": 0},
+                   "connections": 0},
                   {"name": "app", "origin": "a.yaml:3:5", "connections": 2, "requests": 1,
                    "endpoints": [{"endpoint": "10.0.0.7:80", "state": "unchecked"},
                                  {"endpoint": "10.0.0.8:80", "state": "unhealthy"}]}],
@@ -55,7 +55,7 @@ https               3      0         100    1.5    0B  2.0KiB
 
 UPSTREAM  CONNECTIONS  IN FLIGHT  USABLE
 app                 2          1     1/2
-idle                0          0     0/0
+idle                0          -     0/0
 )");
 }
 

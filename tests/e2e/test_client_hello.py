@@ -101,6 +101,19 @@ def test_over_the_cap(stage, edge):
     stage.is_closed(b"\x16\x03\x01\x40\x00\x01\x00\xff\xff" + bytes(9000), ("hello_too_large", "malformed_hello"))
 
 
+@pytest.mark.sanitizer
+def test_the_largest_cap(stage):
+    stage.start(limits={"client_hello": "64KiB"})
+
+    def of(size):
+        data = records(handshake_message("a.example.com", total=size - 20))  # four records
+        return records(handshake_message("a.example.com", total=2 * size - 20 - len(data)))
+
+    assert len(of(65536)) == 65536
+    stage.arrives(of(65536))
+    stage.is_closed(of(65600), "hello_too_large")
+
+
 def test_grease(stage):
     stage.start()
     stage.arrives(hello("a.example.com", grease=True, alpn=["h2", "http/1.1"]))

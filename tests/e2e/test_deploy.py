@@ -67,6 +67,25 @@ def test_the_stop_timeout_is_longer_than_the_drain():
     assert seconds(settings(UNIT.read_text())["TimeoutStopSec"][0]) > seconds(drain)
 
 
+def test_a_drain_that_cuts_somebody_off_is_an_ordinary_stop():
+    assert settings(UNIT.read_text())["SuccessExitStatus"] == ["3"]
+
+
+def test_the_journal_drops_no_lines():
+    assert settings(UNIT.read_text())["LogRateLimitIntervalSec"] == ["0"]
+
+
+def test_logrotate_accepts_its_file(tmp_path):
+    text = (ROOT / "deploy/edgemux.logrotate").read_text()
+    assert "USR1 edgemux.service" in text and "\n/var/log/edgemux/*.log {\n" in text
+    if shutil.which("logrotate"):
+        copy = tmp_path / "edgemux"
+        copy.write_text(text)
+        copy.chmod(0o644)
+        done = subprocess.run(["logrotate", "--debug", "--state", tmp_path / "state", copy], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0 and "error:" not in done.stderr, done.stderr
+
+
 def test_the_example_configuration_passes_check(tmp_path):
     shutil.copy(ROOT / "deploy/edgemux.example.yaml", tmp_path / "edgemux.yaml")
     done = edgemux("check", "--config", tmp_path / "edgemux.yaml")

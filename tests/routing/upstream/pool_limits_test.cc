@@ -147,6 +147,37 @@ TEST_F(UpstreamPoolLimitsTest, AnotherPoolsIdleConnectionMakesRoom) {
   EXPECT_EQ(places(), 1U);
 }
 
+TEST_F(UpstreamPoolLimitsTest, IdleConnectionsFromBeforeThereWasALimitMakeRoom) {
+  UpstreamPool before(context, upstream());
+  spec.max_connections = 1;
+  UpstreamPool after(context, upstream());
+  Borrower a(before);
+  Borrower b(after);
+  ask(
+      a,
+      [&] {
+        EXPECT_EQ(places(), 1U) << "counted, though nothing limited it";
+        EXPECT_TRUE(b.get());
+      },
+      [&] { return b.done; });
+  EXPECT_EQ(before.connections(), 0U);
+  EXPECT_EQ(places(), 1U);
+}
+
+TEST_F(UpstreamPoolLimitsTest, ConnectionsAndTunnelsAreCountedWithoutALimit) {
+  Borrower a(pool());
+  ask(
+      a,
+      [&] {
+        EXPECT_EQ(places(), 1U);
+        EXPECT_TRUE(pool().take_place());
+        EXPECT_EQ(places(), 2U);
+        pool().give_place();
+        pool().close_idle();
+      },
+      [&] { return places() == 0; });
+}
+
 TEST_F(UpstreamPoolLimitsTest, APlaceThatAnotherPoolGivesUpGoesToWhoWaits) {
   spec.max_connections = 1;
   spec.max_pending = 1;
