@@ -8,12 +8,12 @@
 namespace edgemux::listeners {
 namespace {
 
-constexpr std::uint64_t kRate = 1024 * 1024;
-constexpr std::uint64_t kStart = 1'000'000;  // ms
+constexpr std::uint64_t kPace = 1024 * 1024;
+constexpr std::uint64_t kBegin = 1'000'000;  // ms
 
 class AllowanceTest : public testing::Test {
  protected:
-  AllowanceTest() { limit(kRate); }
+  AllowanceTest() { limit(kPace); }
   void limit(std::uint64_t rate) { tenant_.configure({.bandwidth = rate}); }
   // Of clients that move whatever they may, for so long; what each has moved.
   std::vector<std::uint64_t> move(std::size_t clients, std::uint64_t ms) {
@@ -42,16 +42,16 @@ class AllowanceTest : public testing::Test {
   core::SocketAddress client_ = *core::SocketAddress::parse_ip("10.0.0.1", 1234);
   routing::TenantState tenant_{0};
   Payers payers_{sources_, client_, &tenant_};
-  std::uint64_t now_ = kStart;
+  std::uint64_t now_ = kBegin;
 };
 
 TEST_F(AllowanceTest, NothingIsLimitedWithoutALimit) {
   limit(0);
   Allowance allowance;
-  EXPECT_EQ(allowance.wait(payers_, kStart), 0U);
+  EXPECT_EQ(allowance.wait(payers_, kBegin), 0U);
   EXPECT_EQ(allowance.left(payers_), SIZE_MAX);
   allowance.spend(payers_, 1U << 30U);
-  EXPECT_EQ(allowance.wait(payers_, kStart), 0U);
+  EXPECT_EQ(allowance.wait(payers_, kBegin), 0U);
 }
 
 TEST_F(AllowanceTest, ThoseWhoShareABandwidthHaveEqualPartsOfAllOfIt) {
@@ -59,11 +59,11 @@ TEST_F(AllowanceTest, ThoseWhoShareABandwidthHaveEqualPartsOfAllOfIt) {
     const auto moved = move(clients, 10'000);
     std::uint64_t sum = 0;
     for (const auto bytes : moved) sum += bytes;
-    EXPECT_GT(sum, 9 * kRate) << clients;
-    EXPECT_LT(sum, 11 * kRate) << clients;
+    EXPECT_GT(sum, 9 * kPace) << clients;
+    EXPECT_LT(sum, 11 * kPace) << clients;
     const auto [least, most] = std::minmax_element(moved.begin(), moved.end());
     // The first finds 50 ms' worth, and takes a step more.
-    EXPECT_LE(*most - *least, kRate / 20 + kRate / 100 + *least / 5) << clients;
+    EXPECT_LE(*most - *least, kPace / 20 + kPace / 100 + *least / 5) << clients;
     now_ += 5'000;
   }
 }
@@ -71,11 +71,11 @@ TEST_F(AllowanceTest, ThoseWhoShareABandwidthHaveEqualPartsOfAllOfIt) {
 TEST_F(AllowanceTest, WhoComesLaterWaitsForOneTurnOfTheOthers) {
   std::vector<Allowance> others(300);
   for (auto& other : others) {
-    if (other.wait(payers_, kStart) == 0) other.spend(payers_, kBuffer);
+    if (other.wait(payers_, kBegin) == 0) other.spend(payers_, kBuffer);
   }
   Allowance late;
   std::uint64_t waited = 0;
-  while (const auto wait = late.wait(payers_, kStart + waited)) waited += wait;
+  while (const auto wait = late.wait(payers_, kBegin + waited)) waited += wait;
   EXPECT_GT(waited, 100U);
   EXPECT_LT(waited, 1'500U) << "a step of 4 KiB for each of them";
 }
@@ -83,23 +83,23 @@ TEST_F(AllowanceTest, WhoComesLaterWaitsForOneTurnOfTheOthers) {
 TEST_F(AllowanceTest, WhatIsNotUsedIsForOthers) {
   for (int i = 0; i < 1'000; ++i) {
     Allowance request;
-    ASSERT_EQ(request.wait(payers_, kStart), 0U) << i;
+    ASSERT_EQ(request.wait(payers_, kBegin), 0U) << i;
     request.spend(payers_, 10);
-    request.give_back(payers_, kStart);
+    request.give_back(payers_, kBegin);
   }
 }
 
 TEST_F(AllowanceTest, AnotherRateForgetsWhatIsOwed) {
   limit(1024);
   Allowance waiting;
-  ASSERT_EQ(waiting.wait(payers_, kStart), 0U);
+  ASSERT_EQ(waiting.wait(payers_, kBegin), 0U);
   waiting.spend(payers_, 10U << 20U);
-  EXPECT_EQ(waiting.wait(payers_, kStart), Allowance::kAskAgain) << "hours";
-  limit(100 * kRate);
-  EXPECT_EQ(waiting.wait(payers_, kStart + 1'000), 0U);
+  EXPECT_EQ(waiting.wait(payers_, kBegin), Allowance::kAskAgain) << "hours";
+  limit(100 * kPace);
+  EXPECT_EQ(waiting.wait(payers_, kBegin + 1'000), 0U);
   EXPECT_GT(waiting.left(payers_), 1'000'000U);
   limit(0);
-  EXPECT_EQ(waiting.wait(payers_, kStart + 1'000), 0U);
+  EXPECT_EQ(waiting.wait(payers_, kBegin + 1'000), 0U);
   EXPECT_EQ(waiting.left(payers_), SIZE_MAX);
 }
 
@@ -109,13 +109,13 @@ TEST_F(AllowanceTest, ASourcesDebtIsForgottenWithItsRateToo) {
   limits.bandwidth_per_source = 1024;
   sources_.configure(limits);
   Allowance one;
-  ASSERT_EQ(one.wait(payers_, kStart), 0U);
+  ASSERT_EQ(one.wait(payers_, kBegin), 0U);
   one.spend(payers_, 10U << 20U);
-  one.give_back(payers_, kStart);
-  EXPECT_GT(sources_.bandwidth_wait(client_, kStart), 1'000'000U);
-  limits.bandwidth_per_source = kRate;
+  one.give_back(payers_, kBegin);
+  EXPECT_GT(sources_.bandwidth_wait(client_, kBegin), 1'000'000U);
+  limits.bandwidth_per_source = kPace;
   sources_.configure(limits);
-  EXPECT_EQ(sources_.bandwidth_wait(client_, kStart), 0U);
+  EXPECT_EQ(sources_.bandwidth_wait(client_, kBegin), 0U);
 }
 
 }  // namespace
