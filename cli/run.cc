@@ -383,7 +383,7 @@ void raise_file_limit() {
 int run(const std::string& config) {
   std::signal(SIGPIPE, SIG_IGN);
   // Until there is somebody to take them: a start reads everything anew anyway.
-  for (const int asked : {SIGHUP, SIGUSR1, SIGUSR2}) std::signal(asked, SIG_IGN);
+  for (const int asked : {SIGUSR1, SIGUSR2, SIGHUP}) std::signal(asked, SIG_IGN);
   // These wait until then, in all threads: for process 1, as which containers run us, the kernel would drop them.
   const sigset_t held = ends();
   pthread_sigmask(SIG_BLOCK, &held, nullptr);
