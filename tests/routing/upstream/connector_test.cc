@@ -81,8 +81,6 @@ struct Fixture : ::testing::Test {
     edgemux::test::LoopDriver(loop).run_until([&] { return outcome.calls > 0 && ++turns > 2; });
     EXPECT_EQ(outcome.calls, 1) << "exactly one call";
   }
-  // UBSan looks at an object through a pipe before the first call of its kind: that takes descriptors.
-  void connect_beforehand(const core::SocketAddress& address);
   std::uint64_t count(core::ConnectResult result) {
     return metrics.upstream_connects[static_cast<std::size_t>(result)].read();
   }
@@ -94,11 +92,13 @@ core::SocketAddress nobody() {
   return listener.address();
 }
 
-void Fixture::connect_beforehand(const core::SocketAddress& address) {
+// UBSan looks at an object through a pipe before the first call of its kind: that takes descriptors.
+void connect_beforehand(const core::SocketAddress& address) {
+  core::EventLoop loop;
+  core::WorkerMetrics metrics;
+  Outcome outcome;
   outcome.begin(loop, metrics, set_of({address}), 0);
-  wait();
-  outcome.stream.reset();
-  outcome.calls = 0;
+  edgemux::test::LoopDriver(loop).run_until([&] { return outcome.calls > 0; });
 }
 
 TEST_F(ConnectorTest, WantOfDescriptorsIsNoFailureOfAnEndpoint) {
