@@ -147,10 +147,10 @@ class OtherTenants {
   void come(const TenantState& state);
   void go(const TenantState& state);
 
+  TenantState::Figures gone_;  // of those that are no more
   mutable std::mutex mutex_;
   std::unordered_set<const TenantState*> present_;
-  TenantState::Figures gone_;  // of those that are no more
-  bool any_ = false;           // there was one
+  bool any_ = false;  // there was one
 };
 
 struct Tenant {
