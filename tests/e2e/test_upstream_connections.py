@@ -53,27 +53,52 @@ def test_a_websocket_on_a_connection_that_was_just_closed_is_asked_again(site):
     assert [seen.connection for seen in site.origin.requests] == [1, 1, 2]
 
 
-@pytest.mark.parametrize("first", ["page", "socket"])
-def test_a_websocket_goes_over_http1_where_the_server_speaks_both(site, closing, authority, first):
-    """`auto`: pages share a connection over HTTP/2, and a WebSocket gets one that offers HTTP/1.1 alone."""
+def start_auto(site, closing, authority, on_page, **more):
+    """An upstream with `auto` whose server speaks both: pages over HTTP/2, WebSockets over HTTP/1.1. What was agreed on."""
     context = authority.server_context(authority.issue("app.example.com"))
     context.set_alpn_protocols(["h2", "http/1.1"])
-    page = http2_upstream(lambda sock, stream, _: sock.sendall(answer(stream, b"page")))
-    socket_ = websocket_upstream(lambda sock: sock.sendall(sock.recv(100)))
+    pages, sockets = http2_upstream(on_page), websocket_upstream(lambda sock: sock.sendall(sock.recv(100)))
     spoken = []
 
     def serve(sock):
         sock = context.wrap_socket(sock, server_side=True)
         spoken.append(sock.selected_alpn_protocol())
-        (page if spoken[-1] == "h2" else socket_)(sock)
+        (pages if spoken[-1] == "h2" else sockets)(sock)
 
     upstream = closing(Listening(free_port(), serve))
-    start(site, app(upstream, protocol="auto", tls={"ca": str(authority.path), "server_name": "app.example.com"}))
+    start(site, app(upstream, protocol="auto", tls={"ca": str(authority.path), "server_name": "app.example.com"}, **more))
+    return spoken
+
+
+@pytest.mark.parametrize("first", ["page", "socket"])
+def test_a_websocket_goes_over_http1_where_the_server_speaks_both(site, closing, authority, first):
+    """`auto`: pages share a connection over HTTP/2, and a WebSocket gets one that offers HTTP/1.1 alone."""
+    spoken = start_auto(site, closing, authority, lambda sock, stream, _: sock.sendall(answer(stream, b"page")))
     asked = [lambda: site.ask("/").status == 200, lambda: switch(site) == 101]
     for ask in asked if first == "page" else asked[::-1]:
         assert ask()
     assert switch(site) == 101 and site.ask("/").body == b"page"
     assert sorted(spoken) == ["h2", "http/1.1", "http/1.1"]
+
+
+def test_a_websocket_at_the_limit_of_connections_holds_up_nobody(site, closing, authority):
+    """No connection is to be had for it: it goes over the shared one, where an Upgrade is ignored."""
+    held = []
+
+    def page(sock, stream, _):
+        if held:
+            return sock.sendall(answer(stream, b"page"))
+        held.append((sock, stream))
+
+    spoken = start_auto(site, closing, authority, page, limits={"connections": 1, "pending": 10}, timeouts={"pending": "60s"})
+    with site.wire() as first:
+        first.send(request("/held", HOST))
+        until(lambda: held, "it is under way")
+        assert switch(site) == 200 and site.ask("/").body == b"page"
+        sock, stream = held[0]
+        sock.sendall(answer(stream, b"late"))
+        assert first.response().body == b"late"
+    assert spoken == ["h2"]
 
 
 @pytest.mark.parametrize("end", ["reset", "stall"])
