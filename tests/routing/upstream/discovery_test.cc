@@ -1,9 +1,5 @@
-#include <unistd.h>
-
 #include <atomic>
 #include <chrono>
-#include <cstdio>
-#include <fstream>
 #include <thread>
 
 #include "tests/routing/upstream/discovery_fixture.h"

@@ -1,3 +1,9 @@
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <fstream>
+
 #include "tests/routing/upstream/discovery_fixture.h"
 
 namespace edgemux::routing {
