@@ -241,13 +241,17 @@ TEST_F(ExpositionTest, TellsWhenCertificatesExpireThatServeAHost) {
   config::CompilerOptions options;
   options.state_dir = "";
   options.files = config::memory_files({{"/e/edgemux.yaml", R"(
-listeners: [ { name: tls, bind: ["127.0.0.1:443"], protocol: tls } ]
+listeners:
+  - { name: tls, bind: ["127.0.0.1:443"], protocol: tls }
+  - { name: other, bind: ["127.0.0.1:444"], protocol: tls }
 tenants:
   a: { hosts: ["*.a.example.com"], networks: [10.0.0.0/8] }
   b: { hosts: ["*.b.example.com"], networks: [10.0.0.0/8] }
 routes:
   - { host: own.example.com, rules: [ { path: /, respond: { status: 200 } } ] }
   - { host: bytes.example.com, passthrough: "10.0.0.1:443" }
+  - { host: "*.w.example.com", listeners: [tls], passthrough: "10.0.0.1:443" }
+  - { host: detached.w.example.com, listeners: [other], passthrough: "10.0.0.1:443" }
   - { host: x.a.example.com, tenant: a, rules: [ { path: /, respond: { status: 200 } } ] }
   - { host: x.b.example.com, tenant: b, rules: [ { path: /, respond: { status: 200 } } ] }
 )"}});
