@@ -55,6 +55,12 @@ std::uint64_t load(const char* from, std::size_t bytes) {
   return value;
 }
 
+// What is kept of a hash beside the place that it tells. Not 0.
+std::uint8_t tag_of(std::uint64_t hashed) { return static_cast<std::uint8_t>(hashed | 1U); }
+
+// 0x80 in each byte that is 0; in bytes of 1 too that stand above such a one.
+std::uint32_t zero_bytes(std::uint32_t word) { return (word - 0x01010101U) & ~word & 0x80808080U; }
+
 // Where the dots of a name are, from its first to its last; `name` has at most longest_name bytes.
 class Dots {
  public:
@@ -158,9 +164,10 @@ std::string_view normalise_host(std::string_view text, char* buffer, bool wildca
 // A line: a name and its route, and, whichever name that is, where the names are that have their place here.
 struct alignas(kLine) HostTable::Slot {
   static constexpr std::size_t kReach = 16;   // how far from its place a name may be, in lines
-  static constexpr std::size_t kInside = 44;  // bytes of a name
+  static constexpr std::size_t kInside = 40;  // bytes of a name
 
   RoutePtr route;
+  std::uint32_t tags = 0;      // a byte each for this line and those behind it; 0: none of ours is there
   std::uint16_t names_at = 0;  // bit i: in the line i further
   std::uint8_t length = 0;     // 0: no name is here
   bool wildcard : 1 = false;
@@ -173,6 +180,19 @@ struct alignas(kLine) HostTable::Slot {
     std::uint32_t distance = 0;
     std::memcpy(&distance, bytes.data(), sizeof distance);
     return {reinterpret_cast<const char*>(this) + distance, length};
+  }
+  // The same as key() == key, for keys of a usual length, kWord to kInside bytes: three words that may overlap, and one
+  // jump.
+  static constexpr std::size_t kWord = 16;
+  [[nodiscard]] bool has_usual(std::string_view key) const {
+    if (length != key.size()) return false;
+    const auto differ = [&](std::size_t at) {
+      const char* const mine = bytes.data() + at;
+      const char* const other = key.data() + at;
+      return (load(mine, 8) ^ load(other, 8)) | (load(mine + 8, 8) ^ load(other + 8, 8));
+    };
+    const std::size_t last = key.size() - kWord;
+    return (differ(0) | differ(std::min(last, kWord)) | differ(last)) == 0;
   }
   // `rest`: where a name that is too long may stand. Tells how much of that was used.
   std::size_t put(const Hashed& name, char* rest);
@@ -292,6 +312,7 @@ struct alignas(kLine) HostTable::Shard {
       const std::size_t place = place_of(name.hash, places);
       at = std::max(at, place);
       slots[place].names_at = static_cast<std::uint16_t>(slots[place].names_at | 1U << (at - place));
+      if (at - place < kFetched) slots[place].tags |= std::uint32_t{tag_of(name.hash)} << 8 * (at - place);
       rest += slots[at++].put(name, rest);
     }
     return shard;
@@ -314,7 +335,7 @@ struct alignas(kLine) HostTable::Shard {
   }
 };
 
-std::uint64_t HostTable::hash(std::string_view key) const {
+[[gnu::always_inline]] inline std::uint64_t HostTable::hash(std::string_view key) const {
   const char* const end = key.data() + key.size();
   std::uint64_t state = seed_[0];
   std::uint64_t low = 0;
@@ -339,16 +360,30 @@ std::uint64_t HostTable::hash(std::string_view key) const {
   return fold(state ^ seed_[0], seed_[1] ^ key.size());
 }
 
-const HostTable::Slot* HostTable::place(std::uint64_t hashed) const {
+constinit const HostTable::Slot HostTable::kNowhere{};
+
+[[gnu::always_inline]] inline HostTable::Place HostTable::place(std::string_view key) const {
+  const std::uint64_t hashed = hash(key);
   const ShardRef& shard = shards_[shard_of(hashed)];
-  if (shard.get() == nullptr) return nullptr;
+  if (shard.get() == nullptr) return {&kNowhere, 1};
   const Slot* const found = shard->slots() + place_of(hashed, shard.places());
   for (std::size_t line = 0; line < kFetched; ++line) __builtin_prefetch(found + line);
-  return found;
+  return {found, tag_of(hashed)};
 }
 
-const HostTable::Slot* HostTable::probe(std::string_view key, const Slot* place) {
-  if (place == nullptr) return nullptr;
+[[gnu::always_inline]] inline const HostTable::Slot* HostTable::probe(std::string_view key, Place at) {
+  // A name that is here has its tag here, nearly always as the only one: then which line it is in is no jump, that the
+  // processor would have to guess before memory has answered. One that is not here is seldom looked for any further.
+  const std::uint32_t same = zero_bytes(at.slot->tags ^ 0x01010101U * at.tag);
+  if (same != 0 && key.size() >= Slot::kWord && key.size() <= Slot::kInside) {
+    const Slot* const slot = at.slot + static_cast<std::size_t>(std::countr_zero(same)) / 8;
+    if (slot->has_usual(key)) return slot;
+  }
+  if ((same | at.slot->names_at >> kFetched) == 0) return nullptr;
+  return probe_all(key, at.slot);
+}
+
+const HostTable::Slot* HostTable::probe_all(std::string_view key, const Slot* place) {
   for (unsigned names = place->names_at; names != 0; names &= names - 1) {
     const Slot* const slot = place + std::countr_zero(names);
     if (slot->key() == key) return slot;
@@ -500,18 +535,19 @@ HostTable HostTable::with(const std::vector<Entry>& changes, const std::vector<s
 }
 
 const RoutePtr* HostTable::find(std::string_view name) const {
-  if (size_ == 0 || name.empty() || name.size() > longest_name || name.front() == '.') return nullptr;
-  const Slot* const found = wildcard_dots_.any.none() ? probe(name, place(hash(name))) : find_covering(name);
+  if (name.size() > longest_name || shards_.empty()) return nullptr;
+  const Slot* const found = wildcard_dots_.any.any() ? find_covering(name) : probe(name, place(name));
   return found == nullptr || found->route == nullptr ? nullptr : &found->route;
 }
 
 const HostTable::Slot* HostTable::find_covering(std::string_view name) const {
+  if (name.empty() || name.front() == '.') return nullptr;
   Dots dots(name);
-  const Slot* const exact = exact_dots_.has(dots.left()) ? place(hash(name)) : nullptr;
+  const Place exact = exact_dots_.has(dots.left()) ? place(name) : Place{&kNowhere, 1};
   // The suffixes that a wildcard may have, longest first. They are fetched while the exact name is looked for.
   struct Suffix {
     std::size_t at;
-    const Slot* place;
+    Place place;
   };
   std::array<Suffix, 8> suffixes;  // nothing but the first `count` is set
   std::size_t count = 0;
@@ -519,7 +555,7 @@ const HostTable::Slot* HostTable::find_covering(std::string_view name) const {
     for (count = 0; dots.left() > 0 && count < suffixes.size();) {
       const bool wanted = wildcard_dots_.has(dots.left());
       const std::size_t at = dots.next();
-      if (wanted) suffixes[count++] = {at, place(hash(name.substr(at)))};
+      if (wanted) suffixes[count++] = {at, place(name.substr(at))};
     }
   };
   next_suffixes();
@@ -533,7 +569,7 @@ const HostTable::Slot* HostTable::find_covering(std::string_view name) const {
 }
 
 const HostTable::Slot* HostTable::find_key(std::string_view key) const {
-  return size_ == 0 ? nullptr : probe(key, place(hash(key)));
+  return size_ == 0 ? nullptr : probe(key, place(key));
 }
 
 bool HostTable::serves(std::string_view name) const {

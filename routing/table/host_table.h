@@ -8,10 +8,11 @@
 // Layout: the names are spread over shards of some dozens, each one immutable block of memory. A name and its route
 // have a line of the cache to themselves, at the place that the name's hash tells or a few lines on, and the line at
 // that place tells which ones. So a cold hit waits for memory once: the directory of shards is small enough to stay
-// near, and the lines of a place are asked for at the same time. A name of more than 44 bytes stands behind the shard's
-// lines, and costs a second wait. Tables that differ in some names share all other shards, so that a change costs what
-// changed. Wildcards are stored under ".example.com", which no host name can be, and only suffixes of a label count
-// that some wildcard has are probed.
+// near, and the lines of a place are asked for at the same time. Beside the lines' numbers stands a byte of each hash:
+// which line to compare with is known without a guess, and most names that nobody has are compared with none. A name of
+// more than 40 bytes stands behind the shard's lines, and costs a second wait. Tables that differ in some names share
+// all other shards, so that a change costs what changed. Wildcards are stored under ".example.com", which no host name
+// can be, and only suffixes of a label count that some wildcard has are probed.
 
 #include <array>
 #include <bitset>
@@ -96,7 +97,7 @@ class HostTable {
     static constexpr std::size_t kMost = 128;  // more than a name has
     std::bitset<kMost> any;
     std::array<std::uint32_t, kMost> keys{};
-    [[nodiscard]] bool has(std::size_t dots) const { return dots < kMost && any.test(dots); }
+    [[nodiscard]] bool has(std::size_t dots) const { return dots < kMost && any[dots]; }
     void add(std::size_t dots, int by) {
       keys[dots] += static_cast<std::uint32_t>(by);
       any.set(dots, keys[dots] != 0);
@@ -138,9 +139,16 @@ class HostTable {
   static std::size_t place_of(std::uint64_t hashed, std::size_t places) {
     return static_cast<std::size_t>((hashed & 0xffffffffU) * places >> 32U);
   }
-  // Asks for its lines. Null: its shard is empty.
-  [[nodiscard]] const Slot* place(std::uint64_t hashed) const;
-  static const Slot* probe(std::string_view key, const Slot* place);
+  // Where a key is looked for, in a line and those behind it, and its tag: what is kept there of its hash.
+  struct Place {
+    const Slot* slot;
+    std::uint8_t tag;
+  };
+  // Asks for its lines.
+  [[nodiscard]] Place place(std::string_view key) const;
+  static const Slot kNowhere;  // where no key is
+  static const Slot* probe(std::string_view key, Place at);
+  static const Slot* probe_all(std::string_view key, const Slot* place);
   [[nodiscard]] const Slot* find_key(std::string_view key) const;
   // The name's own, or the longest wildcard's that covers it.
   [[nodiscard]] const Slot* find_covering(std::string_view name) const;

@@ -321,6 +321,31 @@ TEST(HostTable, FindsEveryNameOfALargeTable) {
   }
 }
 
+// Which names are compared byte by byte is a matter of their hashes: of so many tables each pair meets in some.
+TEST(HostTable, TellsNamesOfEveryLengthApartByAnyByte) {
+  const auto one = route("r");
+  std::mt19937 random(11);
+  const auto letter = [&random] { return static_cast<char>('a' + random() % 26); };
+  std::size_t asked = 0;
+  for (std::size_t length = 1; length <= 60; ++length) {
+    for (int round = 0; round < 20; ++round) {
+      std::string name;
+      while (name.size() < length) name += letter();
+      const HostTable table(std::vector<HostTable::Entry>{{name, one}});
+      ASSERT_NE(table.find(name), nullptr) << name;
+      for (std::size_t at = 0; at < length; ++at) {
+        std::string other = name;
+        for (char to = 'a'; to <= 'z'; ++to) {
+          other[at] = to;
+          ASSERT_EQ(table.find(other) == nullptr, other != name) << name << " and " << other;
+          ++asked;
+        }
+      }
+    }
+  }
+  EXPECT_GT(asked, 900'000U);
+}
+
 TEST(HostTable, IsTheSameMemoryUntilItChanges) {
   const auto some = route("some");
   const HostTable table(std::vector<HostTable::Entry>{{"a.example.com", some}, {"b.example.com", some}});
