@@ -16,7 +16,8 @@
 //   settings      SETTINGS. Nothing earns.
 //   priority      PRIORITY and PRIORITY_UPDATE. A request earns.
 //   windows       WINDOW_UPDATE. DATA that we send earns, and is not forgotten soon: some clients take what they have
-//                 buffered in little reads, and tell of each of them twice.
+//                 buffered in little reads, and tell of each of them twice. A request earns: gRPC and Firefox widen the
+//                 window of each before anything has come.
 //   tiny          DATA that a window cut down to less than kTinyData bytes: what is worth sending is not worth asking
 //                 for in crumbs. DATA of some size earns: windows of 65,535 bytes leave a byte beside whole frames, so
 //                 that a client that has to wait for its windows all the time sees crumbs between them.
@@ -54,7 +55,10 @@ class FloodGuard {
   }
 
   // ---- useful work
-  void earn_request() { earn(Kind::priority, 4); }
+  void earn_request() {
+    earn(Kind::priority, 4);
+    earn(Kind::window, 4);
+  }
   void earn_answer() {
     earn(Kind::reset, 1);
     earn(Kind::cancel, 1);

@@ -145,6 +145,7 @@ Http2Stream* Http2Connection::open_stream() {
     streams_[stream->slot - 1] = stream;
   }
   ++open_;
+  guard_.earn_request();
   return stream;
 }
 
@@ -279,7 +280,6 @@ int Http2Connection::begin_headers(const nghttp2_frame& frame) {
     stream = open_stream();
     stream->id = frame.hd.stream_id;
     nghttp2_session_set_stream_user_data(session_, stream->id, stream);
-    guard_.earn_request();
   }
   block_ = std::make_unique<HeaderBlock>(head_limit_);
   return 0;

@@ -58,7 +58,7 @@ TEST(FloodGuard, WorkEarnsWhatGoesWithIt) {
   }
   guard.earn_data(0);
   guard.earn_request();
-  EXPECT_EQ(passes(guard, Kind::window, 0), 4U);
+  EXPECT_EQ(passes(guard, Kind::window, 0), 4U + 4U);
   EXPECT_EQ(passes(guard, Kind::control, 0), 1U);
   EXPECT_EQ(passes(guard, Kind::priority, 0), 4U);
   EXPECT_EQ(passes(guard, Kind::settings, 0), 0U);
@@ -363,6 +363,17 @@ TEST(FloodGuard, LetsABusyClientWork) {
     s.flush();
     ASSERT_FALSE(s.codec.finished()) << i << s.why;
     (void)s.sent();
+  }
+}
+
+// As gRPC and Firefox do it, which have many calls to make and know nothing of the answers yet.
+TEST(FloodGuard, EachRequestMayWidenItsWindow) {
+  Http2ServerTalk s;
+  s.greet();
+  for (std::uint32_t i = 0; i < 100; ++i) {
+    s.client_sends(headers(odd(i), get()) + window_update(odd(i), 65'536) + window_update(odd(i), 5) +
+                   window_update(0, 5));
+    ASSERT_FALSE(s.codec.finished()) << i << s.why;
   }
 }
 
