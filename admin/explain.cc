@@ -301,7 +301,9 @@ class Explainer {
       if (name != routing::normalise_host(question_.server_name, sni_buffer.data())) {
         of_request = find_host(head.host, "request");
         if (of_request == nullptr) return refuse(404, CloseReason::unknown_host, "nobody owns the request's host here");
-        if (listeners::misdirected(listener_->hosts, *of_request, *found, question_.server_name)) {
+        const auto made_for =
+            listeners::whom_it_was_made_for(listener_->hosts, *of_request, *found, question_.server_name);
+        if (made_for == listeners::MadeFor::another) {
           return refuse(421, CloseReason::misdirected, "the connection was made for another route's host");
         }
       }

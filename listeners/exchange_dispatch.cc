@@ -25,8 +25,17 @@ void Exchange::dispatch_tls(core::RequestHead& head, std::string_view path, bool
     return refuse(404, CloseReason::unknown_host, "no such host here");
   }
   route_ = *found;
-  if (misdirected(session_->listener().hosts(), route_, session_->tls_route(), session_->sni())) {
-    return refuse(421, CloseReason::misdirected, "this connection was made for another host");
+  switch (whom_it_was_made_for(session_->listener().hosts(), route_, session_->tls_route(), session_->sni())) {
+    case MadeFor::it:
+      break;
+    case MadeFor::it_once:
+      session_->end_soon();
+      break;
+    case MadeFor::stranger:
+      session_->end_soon();
+      return refuse(421, CloseReason::misdirected, "what a client has to show here has changed: connect again");
+    case MadeFor::another:
+      return refuse(421, CloseReason::misdirected, "this connection was made for another host");
   }
   if (!route_->refused.empty()) return refuse(503, CloseReason::refused, "the host's security settings are broken");
   if (!within_connections() || !within_rate()) return;

@@ -53,6 +53,8 @@ class HttpSession final : public Session,
 
   // ---- for exchanges ----
   [[nodiscard]] core::ServerCodec& codec() { return *codec_; }
+  // The connection takes no more requests than it must: its answers say so from now on. Sends nothing itself.
+  void end_soon();
   // Sends what the codec wrote; borrowed bytes are free afterwards. With several streams the little ones go together,
   // at the end of the loop's turn.
   void flush();

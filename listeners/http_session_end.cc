@@ -181,16 +181,22 @@ void HttpSession::say_goodbye() {
   send();
 }
 
-void HttpSession::drain() {
+void HttpSession::end_soon() {
   if (closed_ || draining_) return;
   draining_ = true;
   codec_->close_after();
-  if (!std::holds_alternative<Serving>(stage_)) return;
-  if (codec_->multiplexed()) {
-    send();
-    if (!closed_ && waiting_ != Waiting::write) await(Waiting::drain, kDrainGrace);
+  if (codec_->multiplexed() && waiting_ != Waiting::write) await(Waiting::drain, kDrainGrace);
+}
+
+void HttpSession::drain() {
+  if (closed_ || draining_) return;
+  if (!std::holds_alternative<Serving>(stage_)) {
+    draining_ = true;
+    codec_->close_after();
     return;
   }
+  end_soon();
+  if (codec_->multiplexed()) return send();
   // A client that has just come in gets a moment to say what it wants.
   if (waiting_ == Waiting::first_head) return await(Waiting::first_head, kDrainGrace);
   if (at_rest()) close(CloseReason::draining);

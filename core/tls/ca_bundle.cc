@@ -87,6 +87,15 @@ std::string CaBundle::fingerprint_of(std::string_view pem) { return sha256_hex(p
 
 std::size_t CaBundle::size() const { return contents_->certificates.size(); }
 
+bool CaBundle::covers(const CaBundle& other) const {
+  const auto& mine = contents_->certificates;
+  const auto& others = other.contents_->certificates;
+  return fingerprint_ == other.fingerprint_ || std::all_of(others.begin(), others.end(), [&](const auto& wanted) {
+           const auto [from, to] = std::equal_range(mine.begin(), mine.end(), wanted, is_before);
+           return std::any_of(from, to, [&](const auto& one) { return one.der == wanted.der; });
+         });
+}
+
 Result<CaBundlePtr> CaBundle::parse(std::string_view pem) {
   auto contents = std::make_shared<Contents>();
   auto& certificates = contents->certificates;

@@ -27,6 +27,8 @@ class CaBundle {
   // Of the text.
   [[nodiscard]] const std::string& fingerprint() const { return fingerprint_; }
   [[nodiscard]] std::size_t size() const;
+  // Every certificate of `other` is one of these, too.
+  [[nodiscard]] bool covers(const CaBundle& other) const;
 
   // For core/tls.
   struct Contents;

@@ -120,6 +120,12 @@ std::string identity_of(const TlsPolicy& policy) {
 
 }  // namespace
 
+bool TlsPolicy::lets_in_clients_of(const TlsPolicy& before) const {
+  if (client_auth == ClientAuth::none) return true;
+  if (before.client_auth < client_auth) return false;
+  return client_ca != nullptr && before.client_ca != nullptr && client_ca->covers(*before.client_ca);
+}
+
 Result<void> configure(SSL_CTX& context, const TlsPolicy& policy, OSSL_LIB_CTX* library) {
   ERR_clear_error();
   SSL_CTX_set_options(&context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE |

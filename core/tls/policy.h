@@ -26,6 +26,10 @@ struct TlsPolicy {
 
   // SHA-256 over all of the above, in hex; set by seal(), compared instead of the fields.
   std::string identity{};
+
+  // Whoever was let in under `before` would be let in by what it has shown: the client rules are the same, or weaker,
+  // or trust more. Nothing else is compared.
+  [[nodiscard]] bool lets_in_clients_of(const TlsPolicy& before) const;
 };
 
 using TlsPolicyPtr = std::shared_ptr<const TlsPolicy>;

@@ -121,3 +121,41 @@ def test_names_that_change_hands_under_a_connection(wildcard, closing, version):
     wildcard.edge.reload(**{**config, "routes": [*routes, {"host": "b.example.com", "rules": [says("b")]}]})
     assert ask("b.example.com")[0] == 421
     assert ask("owned.example.com") == ask(WILD) == (200, b"wild")
+
+
+NAME = "own.example.com"
+
+
+@pytest.mark.sanitizer
+@pytest.mark.parametrize("change", [{"min_version": "1.3"}, {"ciphers": ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384"]},
+                                    {"alpn": ["http/1.1"]}, {"curves": ["P-256"]}], ids=lambda change: next(iter(change)))
+def test_a_connection_serves_out_when_its_hosts_tls_settings_change(site, closing, change):
+    """It is no other host's; the next one is made under the new settings."""
+    site.start(site.route(host=NAME))
+    wire = closing(site.wire("https", NAME))
+    h2 = closing(H2Client(site.edge.https, site.authority, name=NAME))
+    assert wire.ask("/", NAME).status == h2.get("/").status == 200
+    site.edge.reload(**{**site.edge.config, "routes": [site.route(host=NAME, tls=change)]})
+    answer = wire.ask("/", NAME)
+    assert (answer.status, answer.get("connection"), wire.take_rest()) == (200, "close", b"")
+    assert h2.get("/").status == 200
+    h2.until(lambda: h2.goaway is not None, "it says that it ends")
+
+
+@pytest.mark.sanitizer
+@pytest.mark.parametrize("grows", [True, False], ids=["one more CA", "another CA"])
+def test_a_change_of_client_cas(site, stranger, closing, tmp_path, grows):
+    """Who has shown a certificate of a CA that is still trusted goes on; nobody else does."""
+    trusted = [tmp_path / "before.pem", tmp_path / "now.pem"]
+    trusted[0].write_bytes(site.authority.pem)
+    trusted[1].write_bytes((site.authority.pem if grows else b"") + stranger.pem)
+    routes = [site.route(host=NAME, tls={"client_ca": str(path), "client_auth": "require"}) for path in trusted]
+    site.start(routes[0])
+    me = site.authority.issue("me", client=True)
+    context = site.authority.client_context(["http/1.1"])
+    context.load_cert_chain(me.cert, me.key)
+    wire = closing(Wire.connect(site.edge.https, tls=context, name=NAME))
+    assert wire.ask("/", NAME).status == 200
+    site.edge.reload(**{**site.edge.config, "routes": [routes[1]]})
+    answer = wire.ask("/", NAME)
+    assert (answer.status, answer.get("connection"), wire.take_rest()) == (200 if grows else 421, "close", b"")

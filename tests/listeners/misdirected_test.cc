@@ -8,11 +8,17 @@
 namespace edgemux::listeners {
 namespace {
 
-routing::RoutePtr terminated(const std::string& identity = "") {
-  auto policy = std::make_shared<core::TlsPolicy>();
-  policy->identity = identity;
+core::TlsPolicy policy(core::ClientAuth auth, core::CaBundlePtr trusted = nullptr) {
+  core::TlsPolicy made;
+  made.client_auth = auth;
+  made.client_ca = std::move(trusted);
+  return made;
+}
+
+routing::RoutePtr terminated(const std::string& identity = "", core::TlsPolicy demanded = {}) {
+  demanded.identity = identity;
   routing::Route route;
-  route.action = routing::VirtualHost{{}, std::move(policy), 0};
+  route.action = routing::VirtualHost{{}, std::make_shared<const core::TlsPolicy>(std::move(demanded)), 0};
   return std::make_shared<const routing::Route>(std::move(route));
 }
 
@@ -21,16 +27,16 @@ routing::RoutePtr passed_through() { return std::make_shared<const routing::Rout
 TEST(Misdirected, TheSameRouteNeverIs) {
   const auto wild = terminated();
   const routing::HostTable hosts({{"*.example.com", wild}});
-  EXPECT_FALSE(misdirected(hosts, wild, wild, "a.example.com"));
-  EXPECT_FALSE(misdirected(hosts, wild, wild, "gone.example.org"));
+  EXPECT_EQ(MadeFor::it, whom_it_was_made_for(hosts, wild, wild, "a.example.com"));
+  EXPECT_EQ(MadeFor::it, whom_it_was_made_for(hosts, wild, wild, "gone.example.org"));
 }
 
 TEST(Misdirected, AnotherRouteIs) {
   const auto wild = terminated();
   for (const auto& other : {terminated(), passed_through()}) {
     const routing::HostTable hosts({{"*.example.com", wild}, {"b.example.com", other}});
-    EXPECT_TRUE(misdirected(hosts, other, wild, "a.example.com"));
-    EXPECT_TRUE(misdirected(hosts, wild, other, "b.example.com"));
+    EXPECT_EQ(MadeFor::another, whom_it_was_made_for(hosts, other, wild, "a.example.com"));
+    EXPECT_EQ(MadeFor::another, whom_it_was_made_for(hosts, wild, other, "b.example.com"));
   }
 }
 
@@ -40,20 +46,33 @@ TEST(Misdirected, TheRouteThatTookItsPlaceIsNot) {
   const auto now = terminated("x");
   const auto other = terminated("x");
   const routing::HostTable hosts({{"*.example.com", now}, {"b.example.com", other}});
-  EXPECT_FALSE(misdirected(hosts, now, before, "A.example.com."));
-  EXPECT_TRUE(misdirected(hosts, other, before, "a.example.com"));
-  EXPECT_TRUE(misdirected(hosts, now, before, "b.example.com")) << "the connection's name is another's now";
-  EXPECT_FALSE(misdirected(hosts, other, before, "b.example.com"));
-  EXPECT_TRUE(misdirected(hosts, now, before, "a.example.org")) << "the connection's name is nobody's now";
+  EXPECT_EQ(MadeFor::it, whom_it_was_made_for(hosts, now, before, "A.example.com."));
+  EXPECT_EQ(MadeFor::another, whom_it_was_made_for(hosts, other, before, "a.example.com"));
+  EXPECT_EQ(MadeFor::another, whom_it_was_made_for(hosts, now, before, "b.example.com"))
+      << "the connection's name is another's now";
+  EXPECT_EQ(MadeFor::it, whom_it_was_made_for(hosts, other, before, "b.example.com"));
+  EXPECT_EQ(MadeFor::another, whom_it_was_made_for(hosts, now, before, "a.example.org"))
+      << "the connection's name is nobody's now";
 }
 
 // What a client had to show in the handshake held for the old rules only.
-TEST(Misdirected, OtherClientRulesAre) {
-  const auto before = terminated("none");
-  for (const auto& now : {terminated("require"), passed_through()}) {
+TEST(Misdirected, WhoseClientsHaveToShowSomethingElseIsStrangeNow) {
+  using core::ClientAuth;
+  const auto before = terminated("before");
+  for (const auto& now : {terminated("now", policy(ClientAuth::require)), passed_through()}) {
     const routing::HostTable hosts({{"*.example.com", now}});
-    EXPECT_TRUE(misdirected(hosts, now, before, "a.example.com"));
+    EXPECT_EQ(MadeFor::stranger, whom_it_was_made_for(hosts, now, before, "a.example.com"));
   }
+}
+
+TEST(Misdirected, OtherSettingsOfTlsLetAConnectionServeOut) {
+  const auto before = terminated("before");
+  auto demanded = policy(core::ClientAuth::none);
+  demanded.min_version = core::TlsVersion::tls1_3;
+  const auto now = terminated("now", demanded);
+  const routing::HostTable hosts({{"*.example.com", now}, {"b.example.com", terminated("now", demanded)}});
+  EXPECT_EQ(MadeFor::it_once, whom_it_was_made_for(hosts, now, before, "a.example.com"));
+  EXPECT_EQ(MadeFor::another, whom_it_was_made_for(hosts, now, before, "b.example.com"));
 }
 
 }  // namespace

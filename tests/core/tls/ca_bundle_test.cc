@@ -60,6 +60,34 @@ TEST(CaBundleTest, TextsTellBundlesApart) {
   EXPECT_NE(bundle(pem)->fingerprint(), bundle(pem + "\n")->fingerprint());
 }
 
+TEST(CaBundleTest, CoversWhatHasNoCertificateThatItLacks) {
+  const auto same = [](std::size_t) { return std::string("the same"); };
+  const std::string some = certificates(3, numbered) + certificates(2, same);
+  const std::string another = certificates(1, same);  // of the same subject
+  EXPECT_TRUE(bundle(some)->covers(*bundle(some)));
+  EXPECT_TRUE(bundle(another + some)->covers(*bundle(some)));
+  EXPECT_TRUE(bundle(some + "\n")->covers(*bundle(some)));
+  EXPECT_FALSE(bundle(some)->covers(*bundle(another + some)));
+  EXPECT_FALSE(bundle(another)->covers(*bundle(some)));
+}
+
+TEST(CaBundleTest, APolicyThatAsksForNoMoreLetsClientsOfAnotherIn) {
+  const std::string first = certificates(1, numbered);
+  const CaBundlePtr old = bundle(first);
+  const CaBundlePtr more = bundle(certificates(1, numbered) + first);
+  const auto lets_in = [](ClientAuth now, const CaBundlePtr& trusted, ClientAuth before, const CaBundlePtr& was) {
+    TlsPolicy policy{.client_auth = now, .client_ca = trusted};
+    return policy.lets_in_clients_of({.client_auth = before, .client_ca = was});
+  };
+  using enum ClientAuth;
+  EXPECT_TRUE(lets_in(none, nullptr, require, old));
+  EXPECT_FALSE(lets_in(optional, old, none, nullptr));
+  EXPECT_FALSE(lets_in(require, old, optional, old));
+  EXPECT_TRUE(lets_in(optional, old, require, old));
+  EXPECT_TRUE(lets_in(require, more, require, old));
+  EXPECT_FALSE(lets_in(require, old, require, more));
+}
+
 // Of those with the issuer's name the one that is valid counts, wherever it stands.
 TEST_F(TlsTest, ABundleIsSearchedForTheIssuer) {
   const Identity authority = make_certificate({.names = {}, .common_name = "clients", .ca = true});
