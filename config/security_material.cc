@@ -42,6 +42,7 @@ std::shared_ptr<const core::CertificateStore> CertificatePairs::load(const Setti
                                                                      const FolderOwners& folders, Inputs& inputs,
                                                                      Problems& problems) {
   pairs_.begin();
+  listed_before_ = std::exchange(listed_, {});
   std::vector<Found> loaded;
   const std::string platform;
   load_all(settings.certificates, {platform, folders, UINT64_MAX}, inputs, problems, loaded);
@@ -70,18 +71,43 @@ void CertificatePairs::load_all(const std::vector<CertificateEntry>& entries, co
   for (const auto& entry : entries) {
     std::vector<core::PairFiles> pairs{{entry.cert, entry.key}};
     if (!entry.directory.empty()) {
-      inputs.watch_folders(entry.directory + "/.");
-      auto listed = inputs.files().list_pairs(entry.directory, owner.tenant.empty() ? SIZE_MAX : max_tenant_names);
-      if (!listed) {
-        inputs.note(listed.error().message);
-        problems.flaw(entry.place, listed.error().message, "no certificate in it is used");
-        continue;
-      }
-      if (listed->empty()) problems.warning(entry.place, "there is no certificate in " + entry.directory + " yet");
+      auto listed = list(entry, owner, inputs, problems, out);
+      if (!listed) continue;
       pairs = std::move(*listed);
     }
     load_entry(entry, pairs, owner, taken, inputs, problems, out);
   }
+}
+
+std::optional<std::vector<core::PairFiles>> CertificatePairs::list(const CertificateEntry& entry, const Owner& owner,
+                                                                   Inputs& inputs, Problems& problems,
+                                                                   std::vector<Found>& out) {
+  inputs.watch_folders(entry.directory + "/.");
+  auto listed = inputs.files().list_pairs(entry.directory, owner.tenant.empty() ? SIZE_MAX : max_tenant_names);
+  const std::pair key(owner.tenant, entry.directory);
+  const auto before = listed_before_.find(key);
+  const std::vector<core::PairFiles> known =
+      before == listed_before_.end() ? std::vector<core::PairFiles>{} : before->second;
+  if (!listed) {
+    inputs.note(listed.error().message);
+    problems.flaw(entry.place, listed.error().message,
+                  known.empty() ? "no certificate in it is used" : "the certificates that it had stay in use");
+    for (const auto& names : known) {
+      const PairCache::Pair& pair = pairs_.keep(names, folders_of(names, owner), inputs);
+      if (pair.good != nullptr) out.push_back({{pair.good, owner.tenant}, problems.origin(entry.place)});
+    }
+    listed_[key] = known;
+    return std::nullopt;
+  }
+  if (listed->empty()) problems.warning(entry.place, "there is no certificate in " + entry.directory + " yet");
+  for (const auto& names : known) {
+    const bool goes_on = std::any_of(listed->begin(), listed->end(), [&](const core::PairFiles& now) {
+      return now.cert == names.cert || now.key == names.key;
+    });
+    if (!goes_on && (inputs.files().exists(names.cert) || inputs.files().exists(names.key))) listed->push_back(names);
+  }
+  listed_[key] = *listed;
+  return std::move(*listed);
 }
 
 void CertificatePairs::load_entry(const CertificateEntry& entry, const std::vector<core::PairFiles>& pairs,
@@ -144,13 +170,15 @@ void CertificatePairs::report(const Excess& excess, const CertificateEntry& entr
   }
 }
 
+core::PairFiles CertificatePairs::folders_of(const core::PairFiles& names, const Owner& owner) {
+  if (owner.tenant.empty()) return {};
+  return {owner.folders.around(names.cert, owner.tenant), owner.folders.around(names.key, owner.tenant)};
+}
+
 // Null: it was named before, and its problems are said.
 const PairCache::Pair* CertificatePairs::load_one(const core::PairFiles& names, Place place, const Owner& owner,
                                                   Inputs& inputs, const Problems& problems, std::vector<Found>& out) {
-  core::PairFiles folders;
-  if (!owner.tenant.empty()) {
-    folders = {owner.folders.around(names.cert, owner.tenant), owner.folders.around(names.key, owner.tenant)};
-  }
+  const core::PairFiles folders = folders_of(names, owner);
   const bool twice = pairs_.used(names, folders);
   const PairCache::Pair& pair = pairs_.load(names, folders, inputs);
   if (pair.good != nullptr) out.push_back({{pair.good, owner.tenant}, problems.origin(place)});
@@ -190,6 +218,13 @@ const PairCache::Pair& PairCache::load(const core::PairFiles& names, const core:
   look(pair, names, folders, inputs.files());
   inputs.note(pair.good != nullptr ? pair.good->fingerprint : std::string());
   inputs.note(pair.error);
+  return pair;
+}
+
+const PairCache::Pair& PairCache::keep(const core::PairFiles& names, const core::PairFiles& folders, Inputs& inputs) {
+  Pair& pair = pairs_[{names.cert, names.key, folders.cert, folders.key}];
+  if (std::exchange(pair.used, true)) return pair;
+  inputs.note(pair.good != nullptr ? pair.good->fingerprint : std::string());
   return pair;
 }
 

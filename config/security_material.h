@@ -4,8 +4,10 @@
 #include <array>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "config/ca_bundles.h"
@@ -39,6 +41,8 @@ class PairCache {
   void settle();
   // `folders`: as for Files::read_pair().
   const Pair& load(const core::PairFiles& names, const core::PairFiles& folders, Inputs& inputs);
+  // As it was loaded before, whatever its files say now.
+  const Pair& keep(const core::PairFiles& names, const core::PairFiles& folders, Inputs& inputs);
   [[nodiscard]] bool used(const core::PairFiles& names, const core::PairFiles& folders) const;
 
  private:
@@ -51,7 +55,7 @@ constexpr std::size_t max_tenant_pairs = 1024;  // of one tenant, over all entri
 
 // The pairs of `certificates:`. One that cannot be loaded is a problem at its entry and harms nothing else; while this
 // object lives, its last good pair stays in use for as long as the files are named (a renewal replaces two files, one
-// after the other).
+// after the other). So do all pairs of a directory that cannot be looked into, and one of whose halves one is missing.
 // Those of a tenant serve its own hosts only. Where they lie in the tenant's own folder, no link may lead out of it.
 // They are max_tenant_pairs at most, and take limits.config_size together; those beyond are not read.
 class CertificatePairs {
@@ -88,6 +92,10 @@ class CertificatePairs {
     Of pairs;
     Of bytes;
   };
+  using Listing = std::map<std::pair<std::string, std::string>, std::vector<core::PairFiles>>;  // tenant, directory
+  // Nothing, where the directory cannot be looked into: its problem is told, and what it had is kept.
+  std::optional<std::vector<core::PairFiles>> list(const CertificateEntry& entry, const Owner& owner, Inputs& inputs,
+                                                   Problems& problems, std::vector<Found>& out);
   void load_all(const std::vector<CertificateEntry>& entries, const Owner& owner, Inputs& inputs, Problems& problems,
                 std::vector<Found>& out);
   void load_entry(const CertificateEntry& entry, const std::vector<core::PairFiles>& pairs, const Owner& owner,
@@ -97,9 +105,13 @@ class CertificatePairs {
                      Problems& problems);
   const PairCache::Pair* load_one(const core::PairFiles& names, Place place, const Owner& owner, Inputs& inputs,
                                   const Problems& problems, std::vector<Found>& out);
+  // Where a tenant's files must lie; nowhere, for the platform's.
+  static core::PairFiles folders_of(const core::PairFiles& names, const Owner& owner);
   static bool tell(const PairCache::Pair& pair, Place place, Problems& problems);
 
   PairCache pairs_;
+  Listing listed_;         // of this compile, so far
+  Listing listed_before_;  // of the one before
   std::shared_ptr<const std::vector<routing::Origin>> places_;
 };
 

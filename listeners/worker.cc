@@ -112,6 +112,7 @@ routing::SnapshotPtr Worker::adopt(routing::SnapshotPtr snapshot, const std::vec
     (*found)->update(table, all);
   }
   watch_windows();
+  pools_.close_gone();
   return before;
 }
 

@@ -65,7 +65,8 @@ class TcpStream final : public Stream, private Watcher {
 
   // For relays that move bytes inside the kernel (splice). They report what they found:
   [[nodiscard]] int fd() const { return fd_; }
-  void drained() { readable_ = peer_closed_; }
+  // Splicing stops in front of urgent data for good; a read steps over it.
+  void drained() { readable_ = peer_closed_ || urgent_; }
   void blocked() { await_writable(); }
   void send_at_once();  // before anything is spliced into it
   [[nodiscard]] bool writable() const { return writable_; }

@@ -1,7 +1,7 @@
 #pragma once
 // PlaceBoard: where the workers' pools of one upstream tell each other about places in limits.connections, which they
 // share. A pool that finds none asks another one to give up a connection that idles; whoever gives up a place tells
-// those that wait.
+// the one that has waited longest.
 //
 // Thread safe. The calls to a member come on any thread and under the board's lock: a member only posts to its own loop
 // there.
@@ -16,13 +16,15 @@ namespace edgemux::routing {
 
 class PlaceBoard {
  public:
+  static constexpr std::uint64_t kNever = UINT64_MAX;
+
   class Member {
    public:
     virtual void on_place_freed() = 0;
     virtual void on_asked_for_place() = 0;
 
-    std::atomic<std::uint32_t> waiting{0};  // requests
-    std::atomic<std::uint32_t> idle{0};     // connections
+    std::atomic<std::uint64_t> waits_since{kNever};  // the first of those that wait, in ms of the loops' clock
+    std::atomic<std::uint32_t> idle{0};              // connections
 
    protected:
     ~Member() = default;
@@ -40,9 +42,16 @@ class PlaceBoard {
 
   void place_freed() {
     const std::lock_guard lock(mutex_);
-    for (Member* member : members_) {
-      if (member->waiting.load() != 0) member->on_place_freed();
-    }
+    const auto first = std::min_element(members_.begin(), members_.end(), [](const Member* a, const Member* b) {
+      return a->waits_since.load() < b->waits_since.load();
+    });
+    if (first != members_.end() && (*first)->waits_since.load() != kNever) (*first)->on_place_freed();
+  }
+  // Somebody who is not with `asking` waits since before `then`.
+  bool anyone_waits_since_before(std::uint64_t then, const Member& asking) {
+    const std::lock_guard lock(mutex_);
+    return std::any_of(members_.begin(), members_.end(),
+                       [&](const Member* member) { return member != &asking && member->waits_since.load() < then; });
   }
   // True: another member than the one that asks has an idle connection and was asked to close it.
   bool ask_for_place(const Member& asking) {

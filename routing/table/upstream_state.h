@@ -80,6 +80,16 @@ class UpstreamState {
   }
   void publish(std::shared_ptr<const EndpointSet> endpoints);
 
+  // ---- which tables have it
+  // One thread's. A list that is in force has the upstream once more, or once less.
+  void enter_table() {
+    ++tables_;
+    gone_.store(false, std::memory_order_relaxed);
+  }
+  void leave_table() { gone_.store(--tables_ == 0, std::memory_order_relaxed); }
+  // It was in one, and is in none any more: its connections are not kept.
+  [[nodiscard]] bool gone() const { return gone_.load(std::memory_order_relaxed); }
+
   [[nodiscard]] UpstreamRuntime& runtime();
   [[nodiscard]] std::shared_ptr<UpstreamRuntime> shared_runtime();
   // Null: nobody has used the upstream yet.
@@ -93,6 +103,8 @@ class UpstreamState {
   std::shared_ptr<UpstreamRuntime> runtime_;
   std::atomic<UpstreamRuntime*> runtime_made_{nullptr};
   std::atomic<std::uint64_t> version_{1};
+  std::size_t tables_ = 0;
+  std::atomic<bool> gone_{false};
   std::uint64_t came_ = 0;  // when endpoints of the set came that have no state yet
   bool used_ = false;       // endpoints_ has states
   bool ever_used_ = false;  // it, or the upstream that it replaces

@@ -498,6 +498,7 @@ bool stands(const Upstream& upstream, const EndpointSet& set) {
 Discovery::Followed Discovery::follow(const UpstreamList::Part& part) {
   Followed made{part, {}, {}};
   for (const auto& upstream : *part) {
+    upstream->state->enter_table();
     if (has_names(*upstream)) made.named.push_back(upstream);
     if (HealthChecks::concerns(*upstream)) made.checked.push_back(upstream);
     if (upstream->endpoints.empty() || stands(*upstream, *upstream->state->published())) continue;
@@ -524,6 +525,9 @@ void Discovery::update(const UpstreamList& upstreams) {
     told = told || of_thread(fresh);
   }
   // What is left of the list before.
+  for (const auto& [part, followed] : followed_) {
+    for (const auto& upstream : *followed.part) upstream->state->leave_table();
+  }
   told = told || std::any_of(followed_.begin(), followed_.end(), [&](const auto& e) { return of_thread(e.second); });
   followed_ = std::move(now);
   if (!told) return;

@@ -21,6 +21,12 @@ void PlaceTurn::leave() {
   std::exchange(pool_, nullptr)->stop_waiting(*this);
 }
 
+void PlaceTurn::got_place() {
+  deadline_.cancel();
+  pool_ = nullptr;
+  observer_.on_place();
+}
+
 void PlaceTurn::timed_out() {
   const std::string why = pool_->waited_in_vain();
   leave();

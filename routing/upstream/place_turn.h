@@ -35,6 +35,8 @@ class PlaceTurn {
  private:
   friend class UpstreamPool;
   void begin(UpstreamPool& pool);
+  // It is out of the queue. The last statement, as on_place().
+  void got_place();
   void timed_out();
 
   Observer& observer_;

@@ -9,6 +9,12 @@
 
 namespace edgemux::routing {
 
+namespace {
+
+constexpr std::uint64_t kPatience = 8;  // who waits elsewhere for that part of timeouts.pending longer goes first
+
+}  // namespace
+
 UpstreamPool::UpstreamPool(UpstreamContext& context, UpstreamPtr upstream)
     : context_(context),
       upstream_(std::move(upstream)),
@@ -138,12 +144,7 @@ bool UpstreamPool::lease() {
 void UpstreamPool::end_lease() {
   UpstreamRuntime& runtime = upstream_->state->runtime();
   runtime.connections.fetch_sub(1);
-  if (runtime.pending.load() == 0) return;
-  if (!waiting_.empty()) {
-    serve_.request();
-  } else {
-    runtime.places.place_freed();
-  }
+  if (runtime.pending.load() != 0) runtime.places.place_freed();
 }
 
 bool UpstreamPool::lease_request(UpstreamStream& stream) {
@@ -166,7 +167,7 @@ void UpstreamPool::end_request(UpstreamStream& stream) {
 bool UpstreamPool::take_place() {
   used_ = true;
   // Nobody overtakes those that wait.
-  if (!waiting_.empty() || !lease()) return false;
+  if (!waiting_.empty() || others_first() || !lease()) return false;
   ++tunnels_;
   return true;
 }
@@ -195,9 +196,10 @@ UpstreamPool::Acquired UpstreamPool::acquire(UpstreamStream& stream, const Wish&
   stream.needs_http1_ = wish.upgrade && tls_decides();
   // Nobody overtakes those that wait.
   if (!waiting_.empty()) return wait_for_place(stream);
+  const bool last = others_first();
   Pick choice = pick(stream.source_, stream.avoid_);
   if (!wish.fresh) {
-    if (UpstreamConnection* connection = find_room(choice.first, stream); connection != nullptr) {
+    if (UpstreamConnection* connection = find_room(choice.first, stream); may_lend(connection, last)) {
       lend(*connection, stream);
       return Acquired::ready;
     }
@@ -205,7 +207,7 @@ UpstreamPool::Acquired UpstreamPool::acquire(UpstreamStream& stream, const Wish&
   if (const std::size_t first = first_choice(*choice.endpoints, choice.first, context_.loop.now());
       first != choice.first) {
     choice.first = first;
-    if (UpstreamConnection* connection = wish.fresh ? nullptr : find_room(first, stream); connection != nullptr) {
+    if (UpstreamConnection* connection = wish.fresh ? nullptr : find_room(first, stream); may_lend(connection, last)) {
       lend(*connection, stream);
       return Acquired::ready;
     }
@@ -214,9 +216,13 @@ UpstreamPool::Acquired UpstreamPool::acquire(UpstreamStream& stream, const Wish&
     connection->expect(stream);
     return Acquired::waiting;
   }
-  if (!lease()) return wait_for_place(stream);
+  if (last || !lease()) return wait_for_place(stream);
   connect(stream, std::move(choice));
   return Acquired::waiting;
+}
+
+bool UpstreamPool::may_lend(const UpstreamConnection* connection, bool others_first) {
+  return connection != nullptr && (!others_first || connection->codec_->multiplexed());
 }
 
 void UpstreamPool::lend(UpstreamConnection& connection, UpstreamStream& stream) {
@@ -257,9 +263,10 @@ bool UpstreamPool::may_wait() {
   return false;
 }
 
-void UpstreamPool::queue(const Waiting& one) {
+void UpstreamPool::queue(Waiting one) {
+  one.since = context_.loop.now();
   waiting_.push_back(one);
-  waiting.fetch_add(1);
+  waits_since.store(waiting_.front().since);
   // A place that was given up before others could see us waiting is found now.
   serve_.request();
 }
@@ -295,16 +302,37 @@ void UpstreamPool::move_on(UpstreamStream& stream) {
 }
 
 void UpstreamPool::stop_waiting(const UpstreamStream& stream) {
-  left_queue(std::erase_if(waiting_, [&stream](const Waiting& one) { return one.stream == &stream; }));
+  took_from_queue(std::erase_if(waiting_, [&stream](const Waiting& one) { return one.stream == &stream; }));
+  upstream_->state->runtime().places.place_freed();  // others may have let it go first
 }
 
 void UpstreamPool::stop_waiting(const PlaceTurn& turn) {
-  left_queue(std::erase_if(waiting_, [&turn](const Waiting& one) { return one.tunnel == &turn; }));
+  took_from_queue(std::erase_if(waiting_, [&turn](const Waiting& one) { return one.tunnel == &turn; }));
+  upstream_->state->runtime().places.place_freed();
 }
 
-void UpstreamPool::left_queue(std::size_t count) {
-  waiting.fetch_sub(static_cast<std::uint32_t>(count));
+void UpstreamPool::take_first() {
+  waiting_.pop_front();
+  took_from_queue(1);
+}
+
+void UpstreamPool::took_from_queue(std::size_t count) {
+  waits_since.store(waiting_.empty() ? PlaceBoard::kNever : waiting_.front().since);
   upstream_->state->runtime().pending.fetch_sub(static_cast<std::uint32_t>(count));
+}
+
+bool UpstreamPool::others_first() const {
+  if (upstream_->max_connections == 0) return false;
+  UpstreamRuntime& runtime = upstream_->state->runtime();
+  if (runtime.pending.load() == 0) return false;
+  const std::uint64_t mine = waiting_.empty() ? context_.loop.now() : waiting_.front().since;
+  const auto patience = static_cast<std::uint64_t>(upstream_->pending_timeout.count()) / kPatience;
+  return patience < mine && runtime.places.anyone_waits_since_before(mine - patience, *this);
+}
+
+void UpstreamPool::give_way() {
+  if (close_oldest_idle()) return;  // which tells the others
+  upstream_->state->runtime().places.place_freed();
 }
 
 std::string UpstreamPool::waited_in_vain() {
@@ -314,42 +342,48 @@ std::string UpstreamPool::waited_in_vain() {
 }
 
 void UpstreamPool::serve_waiting() {
+  const bool told = std::exchange(told_, false);
   while (!waiting_.empty()) {
     const Waiting first = waiting_.front();
+    const bool last = others_first();
     if (first.tunnel != nullptr) {
-      if (!lease()) return;
-      first.tunnel->leave();
+      if (last) return give_way();
+      if (!lease()) return ask_again(told);
+      take_first();
       ++tunnels_;
-      first.tunnel->observer_.on_place();
+      first.tunnel->got_place();
       continue;
     }
     refresh();
     const std::size_t turn = balancer_.pick(first.stream->source_, first.stream->avoid_);
     UpstreamConnection* connection = find_room(turn, *first.stream);
-    if (connection == nullptr && lease()) {
-      stop_waiting(*first.stream);
-      connect(*first.stream, {endpoints_, turn});
-      continue;
-    }
-    // At the limit any connection will do, and over a shared one an Upgrade is ignored: all the others wait behind it.
-    if (connection == nullptr) {
+    if (!may_lend(connection, last)) {
+      if (last) return give_way();
+      if (lease()) {
+        take_first();
+        connect(*first.stream, {endpoints_, turn});
+        continue;
+      }
+      // At the limit any connection will do, and over a shared one an Upgrade is ignored: all the others wait behind
+      // it.
       connection = room_.last();
       while (connection != nullptr && !connection->lendable()) connection = room_.before(*connection);
+      if (connection == nullptr) return ask_again(told);
     }
-    if (connection == nullptr) return;
-    stop_waiting(*first.stream);
+    take_first();
     lend(*connection, *first.stream);
     first.stream->observer_.on_upstream_ready();
   }
   pass_on_places();
 }
 
+void UpstreamPool::ask_again(bool told) {
+  if (told) (void)upstream_->state->runtime().places.ask_for_place(*this);
+}
+
 void UpstreamPool::pass_on_places() {
   if (upstream_->max_connections == 0) return;
-  UpstreamRuntime& runtime = upstream_->state->runtime();
-  if (runtime.pending.load() == 0) return;
-  if (close_oldest_idle()) return;  // which tells the others
-  runtime.places.place_freed();
+  if (upstream_->state->runtime().pending.load() != 0) give_way();
 }
 
 bool UpstreamPool::close_oldest_idle() {
@@ -366,7 +400,10 @@ void UpstreamPool::post(void (*act)(UpstreamPool& pool)) {
 }
 
 void UpstreamPool::on_place_freed() {
-  post([](UpstreamPool& pool) { pool.serve_.request(); });
+  post([](UpstreamPool& pool) {
+    pool.told_ = true;
+    pool.serve_.request();
+  });
 }
 
 void UpstreamPool::on_asked_for_place() {
@@ -386,6 +423,7 @@ void UpstreamPool::unpark(UpstreamConnection& connection) {
 }
 
 bool UpstreamPool::worth_keeping(const UpstreamConnection& connection) const {
+  if (upstream_->state->gone()) return false;
   // It belongs to the client that its header named.
   if (upstream_->transport.proxy_protocol != core::ProxyVersion::off) return false;
   const Keepalive& keep = upstream_->keepalive;
@@ -409,8 +447,8 @@ void UpstreamPool::take_back(UpstreamConnection& connection) {
   }
   const Keepalive& keep = upstream_->keepalive;
   // Another worker waits for the place.
-  const bool scarce =
-      upstream_->max_connections != 0 && waiting_.empty() && upstream_->state->runtime().pending.load() != 0;
+  const bool scarce = upstream_->max_connections != 0 &&
+                      (waiting_.empty() ? upstream_->state->runtime().pending.load() != 0 : others_first());
   const bool multiplexed = connection.codec_->multiplexed();
   const bool left_over = !multiplexed && (!connection.output_.empty() || !connection.stash_.empty());
   if (!worth || scarce || left_over || !connection.codec_->reusable() ||
@@ -471,6 +509,12 @@ void UpstreamPools::sweep() {
     if (pool == nullptr) continue;
     pool->refresh();
     if (pool->unused()) pool.reset();
+  }
+}
+
+void UpstreamPools::close_gone() {
+  for (auto& pool : pools_) {
+    if (pool != nullptr && pool->upstream().state->gone()) pool->close_idle();
   }
 }
 

@@ -6,7 +6,8 @@
 //
 // When limits.connections is reached, an idle connection of this worker goes first, then one of another worker. Up to
 // limits.pending requests and tunnels wait, in order, for timeouts.pending, over all workers; what comes after them
-// fails at once.
+// fails at once. A worker goes on with the connections that it has until somebody has waited a good deal longer
+// elsewhere, so that they are not made anew for every request. One that is shared by streams is never given away so.
 
 #include <deque>
 #include <memory>
@@ -113,11 +114,24 @@ class UpstreamPool final : private PlaceBoard::Member {
   Acquired wait_for_place(UpstreamStream& stream);
   // False: the queue is full.
   bool may_wait();
-  struct Waiting;
-  void queue(const Waiting& one);
+  struct Waiting {
+    UpstreamStream* stream;  // or
+    PlaceTurn* tunnel;
+    std::uint64_t since = 0;
+  };
+  void queue(Waiting one);
+  // They gave up.
   void stop_waiting(const UpstreamStream& stream);
   void stop_waiting(const PlaceTurn& turn);
-  void left_queue(std::size_t count);
+  void took_from_queue(std::size_t count);
+  void take_first();
+  // Somebody else's turn has come, and not ours.
+  [[nodiscard]] bool others_first() const;
+  static bool may_lend(const UpstreamConnection* connection, bool others_first);
+  // To whom has waited longest.
+  void give_way();
+  // `told` of a place, we got none: another was quicker, or the limit was lowered and one that goes makes no room yet.
+  void ask_again(bool told);
   // Counts one that waited for too long; what to tell it.
   std::string waited_in_vain();
   // Gives what is free to those that wait.
@@ -145,16 +159,13 @@ class UpstreamPool final : private PlaceBoard::Member {
   Balancer balancer_;
   std::uint64_t version_ = 0;
   const char* limit_reason_ = "";
-  bool by_load_;             // the balancer looks at what the endpoints have to do
-  std::size_t tunnels_ = 0;  // places held by tunnels
-  struct Waiting {
-    UpstreamStream* stream;  // or
-    PlaceTurn* tunnel;
-  };
+  bool by_load_;                 // the balancer looks at what the endpoints have to do
+  std::size_t tunnels_ = 0;      // places held by tunnels
   std::deque<Waiting> waiting_;  // for a place
   core::Deferred serve_;
   std::shared_ptr<UpstreamPool*> self_;  // what is posted from other threads holds it weakly
   bool used_ = true;
+  bool told_ = false;  // that a place is free
 };
 
 // All pools of a worker, found by Upstream::id in one step. Together they keep at most UpstreamContext::most_idle.
@@ -165,6 +176,8 @@ class UpstreamPools {
   // Frees pools that nobody uses; for a slow timer.
   void sweep();
   void close_idle();
+  // The idle ones of upstreams that no table has any more; after a reload.
+  void close_gone();
   // Closes that many idle connections, or what there is, the pools in turns, of each the oldest. Returns how many.
   std::size_t give_away(std::size_t most);
 

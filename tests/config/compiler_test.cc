@@ -444,6 +444,50 @@ TEST_F(CompilerTest, CertificatesComeFromFilesAndDirectories) {
             *c.snapshot->certificates->find("b.example.com").ecdsa);
 }
 
+TEST_F(CompilerTest, ADirectoryOfCertificatesThatIsAwayForAMomentTakesNoneAway) {
+  folder("certs.d");
+  pair("certs.d/a.pem", "certs.d/a.key", {"a.example.com"});
+  pair("certs.d/b.pem", "certs.d/b.key", {"b.example.com"});
+  main_file(
+      "certificates: [{ directory: certs.d }]\n"
+      "routes: [{ hosts: [a.example.com, b.example.com], rules: [{ respond: {} }] }]\n");
+  const auto it = compiler();
+  const auto serves = [](const Compiled& c, const char* name) {
+    return static_cast<bool>(c.snapshot->certificates->find(name));
+  };
+  ASSERT_EQ(it->compile().errors(), 0U);
+
+  fs::rename(path("certs.d"), path("elsewhere"));
+  for (int i = 0; i < 2; ++i) {
+    const auto away = it->compile();
+    EXPECT_THAT(text(away), HasSubstr("the certificates that it had stay in use"));
+    EXPECT_EQ(away.errors(), 1U) << text(away);
+    EXPECT_TRUE(serves(away, "a.example.com") && serves(away, "b.example.com"));
+  }
+  fs::rename(path("elsewhere"), path("certs.d"));
+  EXPECT_EQ(it->compile().errors(), 0U);
+
+  // One half of a pair goes before the new one comes.
+  fs::remove(path("certs.d/a.key"));
+  for (int i = 0; i < 2; ++i) {
+    const auto half = it->compile();
+    EXPECT_THAT(text(half), HasSubstr("the pair that was loaded before stays in use"));
+    EXPECT_TRUE(serves(half, "a.example.com"));
+  }
+  // Both are gone: it is meant.
+  fs::remove(path("certs.d/a.pem"));
+  const auto gone = it->compile();
+  EXPECT_THAT(text(gone), HasSubstr("no certificate serves 'a.example.com'"));
+  EXPECT_FALSE(serves(gone, "a.example.com"));
+  EXPECT_TRUE(serves(gone, "b.example.com"));
+
+  // Under another name, with the same key.
+  fs::rename(path("certs.d/b.pem"), path("certs.d/b.crt"));
+  const auto renamed = it->compile();
+  EXPECT_TRUE(serves(renamed, "b.example.com"));
+  EXPECT_THAT(text(renamed), Not(HasSubstr("certs.d/b.pem")));
+}
+
 TEST_F(CompilerTest, ABrokenClientCaRefusesItsHostAndNoOther) {
   const auto ca = edgemux::test::make_certificate({.names = {}, .ca = true});
   write("ca.pem", ca.cert_pem());

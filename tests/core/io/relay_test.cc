@@ -336,6 +336,41 @@ std::size_t open_descriptors() {
 }
 
 // A sink that does not read fills socket and pipe; then it resets: the pipe with bytes in it is not used again.
+// splice() gets no further than urgent data; its byte itself is nobody's.
+TEST(SpliceRelay, GoesOnBehindUrgentData) {
+  EventLoop loop;
+  Scratch s;
+  const auto client = test::tcp_pair();
+  const auto upstream = test::tcp_pair();
+  TcpTunnel tunnel(loop, s, client.far, upstream.far);
+  constexpr std::size_t kPart = 4 * 1024 * 1024;
+  std::thread sender([&] {
+    const std::string part = pattern(kPart, 3);
+    for (int i = 0; i < 3; ++i) {
+      for (std::size_t done = 0; done < kPart;) {
+        const ssize_t now = send(client.near, part.data() + done, kPart - done, MSG_NOSIGNAL);
+        if (now <= 0) return;
+        done += static_cast<std::size_t>(now);
+      }
+      if (i < 2) send(client.near, "!", 1, MSG_OOB | MSG_NOSIGNAL);
+    }
+    shutdown(client.near, SHUT_WR);
+  });
+  int end = -1;
+  Hash got;
+  std::thread receiver([&] {
+    got = receive_all(upstream.near, end);
+    shutdown(upstream.near, SHUT_WR);
+  });
+  test::LoopDriver(loop).run_until([&] { return tunnel.done(); });
+  sender.join();
+  receiver.join();
+  EXPECT_EQ(got.bytes, 3 * kPart);
+  EXPECT_EQ(end, 0);
+  close(client.near);
+  close(upstream.near);
+}
+
 TEST(SpliceRelay, PassesLastBytesAndTheEndOnTogether) {
   unsigned packets = 0;
   for (int attempt = 0; attempt < 5 && packets != 1; ++attempt) {

@@ -1,4 +1,7 @@
 // UpstreamPool at its limits: places that several pools share, and the queue for them.
+#include <algorithm>
+#include <array>
+
 #include "tests/routing/upstream/pool_fixture.h"
 
 namespace edgemux::routing {
@@ -190,6 +193,79 @@ TEST_F(UpstreamPoolLimitsTest, APlaceThatAnotherPoolGivesUpGoesToWhoWaits) {
   run_until([&] { return a.done && b.done; });
   EXPECT_EQ(one.connections(), 0U) << "it did not keep what somebody waited for";
   EXPECT_EQ(places(), 1U);
+}
+
+// A pool whose own queue never gets empty must not keep the place for itself.
+TEST_F(UpstreamPoolLimitsTest, WhoHasWaitedLongerElsewhereGoesFirst) {
+  spec.max_connections = 1;
+  spec.max_pending = 50;
+  spec.pending_timeout = 800ms;
+  UpstreamPool one(context, upstream());
+  UpstreamPool two(context, upstream());
+  std::array<std::unique_ptr<Borrower>, 30> busy;
+  int served = 0;
+  const std::function<void()> keep_busy = [&] {
+    for (auto& one_of : busy) {
+      if (one_of != nullptr && !one_of->done) continue;
+      served += one_of == nullptr ? 0 : 1;
+      one_of = std::make_unique<Borrower>(one);
+      one_of->on_event = [&] { loop.post(keep_busy); };
+      ASSERT_TRUE(one_of->get());
+    }
+  };
+  keep_busy();
+  Borrower b(two);
+  ASSERT_TRUE(b.get());
+  int served_before = 0;
+  b.on_event = [&] { served_before = served; };
+  run_until([&] { return b.failed || (b.done && served > served_before + 10); });
+  EXPECT_TRUE(b.done) << b.failure.detail;
+  EXPECT_GT(served_before, 10) << "connections are not made anew for each of them";
+}
+
+TEST_F(UpstreamPoolLimitsTest, ALimitThatIsLoweredMakesRoomAtOnce) {
+  UpstreamPool before(context, upstream());
+  spec.max_connections = 2;
+  spec.max_pending = 1;
+  spec.pending_timeout = 60s;
+  UpstreamPool after(context, upstream());
+  std::vector<std::unique_ptr<Borrower>> many;
+  for (int i = 0; i < 6; ++i) {
+    many.push_back(std::make_unique<Borrower>(before));
+    ASSERT_TRUE(many.back()->get());
+  }
+  Borrower b(after);
+  bool asked = false;
+  run_until([&] {
+    const bool all = std::all_of(many.begin(), many.end(), [](const auto& one) { return one->done; });
+    if (all && !std::exchange(asked, true)) {
+      EXPECT_EQ(before.connections(), 6U);
+      EXPECT_TRUE(b.get());
+    }
+    return b.done;
+  });
+  EXPECT_LE(places(), 2U);
+}
+
+TEST_F(UpstreamPoolLimitsTest, ConnectionsOfAnUpstreamThatNoTableHasAreNotKept) {
+  UpstreamPools pools(context);
+  spec.id = 1;
+  spec.state->enter_table();
+  spec.state->enter_table();
+  Borrower a(pools.of(upstream()));
+  Borrower b(pools.of(upstream()));
+  ask(
+      a,
+      [&] {
+        spec.state->leave_table();
+        pools.close_gone();
+        EXPECT_EQ(places(), 1U) << "another table has it";
+        spec.state->leave_table();
+        pools.close_gone();
+        EXPECT_EQ(places(), 0U);
+        EXPECT_TRUE(b.get());
+      },
+      [&] { return b.done && places() == 0; });
 }
 
 struct Tunnel final : PlaceTurn::Observer {
