@@ -366,6 +366,8 @@ void PassthroughSession::drain() {
 void PassthroughSession::close(CloseReason reason) {
   if (closed_) return;
   closed_ = true;
+  const bool begun = !std::holds_alternative<Inspecting>(stage_) && !std::holds_alternative<Handshaking>(stage_);
+  if (reason == CloseReason::drain_timeout && !begun) reason = CloseReason::draining;
   deadline_.cancel();
   if (auto* stage = std::get_if<Waiting>(&stage_); stage != nullptr && stage->turn != nullptr) stage->turn->leave();
   if (pool_ != nullptr) {
