@@ -324,6 +324,11 @@ void write_process(Text& text, const Metrics& metrics, const listeners::AccessLo
   text.sample("result=\"ok\"", read(metrics.reloads_ok));
   text.sample("result=\"failed\"", read(metrics.reloads_failed));
   text.sample("result=\"refused\"", read(metrics.reloads_refused));
+  text.single("edgemux_config_last_reload_successful", "gauge",
+              "0: the configuration on the disk is broken, refused, or cannot be put in force; what was before serves.",
+              read(metrics.reload_succeeded) ? 1 : 0);
+  text.single("edgemux_config_last_reload_success_timestamp_seconds", "gauge",
+              "When the configuration was last loaded and is what serves.", read(metrics.reload_success_at));
   text.single("edgemux_config_files_set_aside", "gauge", "Broken files whose last good bytes serve instead.",
               read(metrics.sources_set_aside));
   if (const auto expiry = read(metrics.certificates_expire); expiry != 0) {
@@ -333,6 +338,7 @@ void write_process(Text& text, const Metrics& metrics, const listeners::AccessLo
   text.single("edgemux_access_log_lines_total", "counter", "Access-log lines written.", access_log.written());
   text.single("edgemux_access_log_dropped_total", "counter", "Access-log lines lost.", access_log.dropped());
   text.single("edgemux_log_dropped_total", "counter", "Lines of the process log lost.", core::log_drops());
+  text.single("process_start_time_seconds", "gauge", "When it started.", metrics.started_at);
   text.single("process_cpu_seconds_total", "counter", "CPU time of all threads.", seconds(cpu_micros()));
   text.single("process_resident_memory_bytes", "gauge", "Memory in use.", resident_bytes());
   text.single("process_open_fds", "gauge", "Open descriptors.", open_descriptors());

@@ -229,6 +229,7 @@ void Process::publish(const routing::SnapshotPtr& snapshot) {
     server_->snapshot()->judge_by_its_listeners();
     discovery_->update(server_->snapshot()->upstreams);
     metrics_->reloads_failed.fetch_add(1);
+    metrics_->reload_ended(false);
     config::Diagnostic problem;
     problem.origin.file = config_;
     problem.message =
@@ -250,13 +251,17 @@ void Process::publish(const routing::SnapshotPtr& snapshot) {
   listens_ = listening.has_value();
   reloader_->rejected(nullptr);
   metrics_->reloads_ok.fetch_add(1);
+  metrics_->reload_ended(true);
 }
 
 void Process::reloaded(config::Reload reload) {
   config::log_reload(reload);
   diagnostics_ = std::move(reload.diagnostics);
+  const bool whole =
+      reload.outcome != config::Reload::Outcome::failed && reload.outcome != config::Reload::Outcome::refused;
+  if (reload.outcome != config::Reload::Outcome::published) metrics_->reload_ended(whole);
   // Of a table that does not come into force nothing counts: those of the one that stays are what they were.
-  if (reload.outcome != config::Reload::Outcome::failed && reload.outcome != config::Reload::Outcome::refused) {
+  if (whole) {
     if (reload.outcome == config::Reload::Outcome::published) set_aside_before_ = {set_aside_, set_aside_named_};
     metrics_->sources_set_aside.store(reload.set_aside.size());
     set_aside_ = std::move(reload.set_aside);

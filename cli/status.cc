@@ -138,6 +138,9 @@ std::string status_page(const std::string& text) {
   std::string out = header(status);
   const auto expire = text_of(status, "certificates_expire");
   if (!expire.empty()) out += "the first certificate expires " + expire + "\n";
+  const auto access_log = status.find("access_log");
+  const std::uint64_t dropped = access_log == status.end() ? 0 : number_of(*access_log, "dropped");
+  if (dropped != 0) out += "the access log has lost " + std::to_string(dropped) + " lines\n";
 
   std::vector<std::vector<std::string>> rows{{"LISTENER", "PROTOCOL", "BIND", "HOSTS", "CONNECTIONS", "REQUESTS"}};
   for (const auto& listener : list_of(status, "listeners")) {

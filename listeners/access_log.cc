@@ -14,6 +14,7 @@
 #include <mutex>
 #include <optional>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "core/base/log.h"
@@ -35,6 +36,7 @@ constexpr int kBlockedMs = 20;     // for a full pipe
 constexpr int kBackoffMs = 250;    // after an error of the destination
 constexpr int kFarewellMs = 1000;  // for what waits when the log ends
 constexpr std::size_t kBatch = 64;
+constexpr std::chrono::seconds kTellEvery{10};  // of dropped lines
 
 std::int64_t unix_ms() {
   timespec t{};
@@ -92,6 +94,8 @@ struct AccessLog::State {
   std::size_t first = 0;  // the lane to begin with: lanes[first] may have a line half written
   bool half_line = false;
   int last_error = 0;
+  std::uint64_t told = 0;  // of the dropped lines
+  std::chrono::steady_clock::time_point tell_next;
 
   enum class Outcome : std::uint8_t { idle, moved, partly, blocked, failed };
 
@@ -180,6 +184,45 @@ struct AccessLog::State {
     return Outcome::failed;
   }
 
+  [[nodiscard]] std::uint64_t dropped() const {
+    std::uint64_t sum = 0;
+    for (const auto& lane : lanes) sum += lane->dropped.read();
+    return sum;
+  }
+
+  void tell_dropped(std::uint64_t lines) const {
+    if (lines == 0) return;
+    if (last_error != 0) {
+      core::log_warn("access log: {} lines were dropped: cannot write to '{}': {}", lines, output.path(),
+                     std::strerror(last_error));
+    } else {
+      core::log_warn("access log: {} lines were dropped: '{}' does not take them fast enough", lines, output.path());
+    }
+  }
+
+  // True: there is nothing left to tell.
+  bool tell_dropped_in_time() {
+    const std::uint64_t now_dropped = dropped();
+    if (now_dropped == told) return true;
+    const auto now = std::chrono::steady_clock::now();
+    if (now < tell_next) return false;
+    tell_next = now + kTellEvery;
+    tell_dropped(now_dropped - std::exchange(told, now_dropped));
+    return true;
+  }
+
+  // What is in the rings at the end nobody writes any more.
+  void tell_lost() {
+    std::uint64_t lost = 0;
+    for (auto& lane : lanes) {
+      for (const auto& piece : lane->ring.peek()) {
+        lost += lines_in(static_cast<const char*>(piece.iov_base), piece.iov_len);
+      }
+    }
+    torn.add(lost);
+    tell_dropped(lost + dropped() - told);
+  }
+
   // The rest of a line whose beginning is in another file would be no line.
   void skip_half_line() {
     if (!half_line) return;
@@ -225,13 +268,15 @@ struct AccessLog::State {
   void run() {
     int naps = 0;
     while (!command.load(std::memory_order_seq_cst) || obey()) {
-      switch (write_batch()) {
+      const auto outcome = write_batch();
+      const bool all_told = tell_dropped_in_time();
+      switch (outcome) {
         case Outcome::moved:
           naps = 0;
           sleep(kNap, kNapMs);
           break;
         case Outcome::idle:
-          if (++naps < kNapsBeforeSleep) {
+          if (++naps < kNapsBeforeSleep || !all_told) {
             sleep(kNap, kNapMs);
           } else {
             sleep(kAsleep, -1);
@@ -252,9 +297,10 @@ struct AccessLog::State {
     const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(kFarewellMs);
     while (std::chrono::steady_clock::now() < end) {
       const auto outcome = write_batch();
-      if (outcome == Outcome::idle || outcome == Outcome::failed) return;
+      if (outcome == Outcome::idle || outcome == Outcome::failed) break;
       if (outcome == Outcome::blocked) output.wait_writable(kBlockedMs);
     }
+    tell_lost();
   }
 
   void change(std::optional<LogOutput> to, const Layout& how, bool end) {
@@ -332,11 +378,7 @@ void AccessLog::write(unsigned worker, const AccessRecord& record) {
   state_->after_push(lane.ring);
 }
 
-std::uint64_t AccessLog::dropped() const {
-  std::uint64_t sum = state_->torn.read();
-  for (const auto& lane : state_->lanes) sum += lane->dropped.read();
-  return sum;
-}
+std::uint64_t AccessLog::dropped() const { return state_->torn.read() + state_->dropped(); }
 
 std::uint64_t AccessLog::written() const { return state_->written.read(); }
 

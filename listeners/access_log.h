@@ -5,6 +5,7 @@
 // A worker formats the line and puts it into its own ring (one producer, one consumer, no lock, no system call, no
 // allocation); a thread drains the rings in batches. Lines appear within 100 ms. When the destination is slow, full or
 // gone the rings fill, and further lines are dropped and counted; what is in the rings is written when it can be again.
+// The process log tells of dropped lines, at most once in ten seconds and at the end.
 // Lines are always whole.
 //
 // JSON: one object per line, always valid: control characters are escaped, bytes that are not UTF-8 become U+FFFD. Long
@@ -45,7 +46,7 @@ class AccessLog {
   // True when lines are written at all: saves filling a record in.
   [[nodiscard]] bool enabled() const { return enabled_.load(std::memory_order_relaxed); }
 
-  // Lines lost because a ring was full.
+  // Lines lost: a ring was full, or the destination changed in the middle of one.
   [[nodiscard]] std::uint64_t dropped() const;
   // Lines handed to the destination.
   [[nodiscard]] std::uint64_t written() const;

@@ -53,6 +53,7 @@ constexpr std::array<std::string_view, kCloseReasons> kNames{
     "request_timeout",
     "tunnel_idle",
     "half_closed_timeout",
+    "drain_timeout",
     "out_of_resources",
     "internal",
 };

@@ -13,7 +13,7 @@ enum class CloseReason : std::uint8_t {
   done,           // ended by agreement: answer complete, both halves of a tunnel closed
   client_closed,  // the client left between requests, or before it sent anything
   idle_timeout,   // keep-alive connection without a request for timeouts.idle
-  draining,       // the process is going down or the listener was removed
+  draining,       // the process is going down or the listener was removed, and nothing was under way
   // the client
   client_reset,          // left in the middle: reset, or FIN inside a message
   bad_proxy_header,      // no PROXY header, or a malformed one, from a sender that must send one
@@ -59,6 +59,7 @@ enum class CloseReason : std::uint8_t {
   tunnel_idle,          // timeouts.tunnel_idle
   half_closed_timeout,  // timeouts.half_closed
   // us
+  drain_timeout,     // still under way at the end of timeouts.drain, or when a second signal came
   out_of_resources,  // descriptors or memory
   internal,          // a failure inside edgemux
 };

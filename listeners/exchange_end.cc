@@ -55,8 +55,9 @@ FailureAnswer answer_to(UpstreamFailure::Kind kind) {
 
 void Exchange::fail_upstream(const UpstreamFailure& failure) {
   const FailureAnswer answer = answer_to(failure.kind);
-  core::log_limited(core::LogLevel::warn, upstream_->identity, "route {}: upstream {} {}: {}", route_->name,
-                    upstream_->name, answer.text, failure.detail.empty() ? "-" : failure.detail);
+  core::log_limited(core::LogLevel::warn, {close_reason_name(answer.reason), upstream_->identity},
+                    "route {}: upstream {} {}: {}", route_->name, upstream_->name, answer.text,
+                    failure.detail.empty() ? "-" : failure.detail);
   refuse(answer.status, answer.reason, failure.detail);
 }
 

@@ -15,8 +15,8 @@ routing::TenantState* Exchange::tenant() const {
 bool Exchange::within_connections() {
   if (session_->count_for(route_->owner)) return true;
   detail_ = "tenant " + route_->owner->name + " has reached a limit on its connections";
-  core::log_limited(core::LogLevel::warn, route_->owner->name, "listener {}: connections are closed: {}",
-                    session_->listener().name(), detail_);
+  core::log_limited(core::LogLevel::warn, {"tenant_limit", route_->owner->name},
+                    "listener {}: connections are closed: {}", session_->listener().name(), detail_);
   too_many(CloseReason::tenant_limit, "this host has more connections than it may");
   return false;
 }

@@ -18,8 +18,8 @@ std::unique_ptr<core::TlsStream> accept_tls(const Listener& listener, std::uniqu
 
 std::string missing_certificate(const Listener& listener, std::string_view name, const routing::Route& route) {
   if (listener.worker().snapshot().certificates->find(name, route.tenant)) return {};
-  core::log_limited(core::LogLevel::warn, name, "listener {}: no certificate covers {}; its connections are refused",
-                    listener.name(), name);
+  core::log_limited(core::LogLevel::warn, {"no certificate", route.name},
+                    "listener {}: no certificate covers {}; its connections are refused", listener.name(), name);
   return "no certificate covers " + std::string(name);
 }
 

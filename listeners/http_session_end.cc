@@ -206,17 +206,20 @@ void HttpSession::drain() {
 // one that refuses; what timeouts.drain cuts is not.
 bool HttpSession::ends_whole(CloseReason reason) const {
   if (std::holds_alternative<Serving>(stage_)) return !busy() && unsent() == 0;
-  const bool upgraded = std::holds_alternative<std::unique_ptr<Upgraded>>(stage_);
-  return !is_failure(reason) && !(upgraded && reason == CloseReason::draining);
+  return !is_failure(reason);
 }
 
 void HttpSession::close(CloseReason reason) {
   if (closed_) return;
   closed_ = true;
+  // Where nothing is under way, the end of the drain cuts nothing.
+  const bool upgraded = std::holds_alternative<std::unique_ptr<Upgraded>>(stage_);
+  if (reason == CloseReason::drain_timeout && !busy() && !upgraded && !codec_->mid_message()) {
+    reason = CloseReason::draining;
+  }
   const bool logged = worker().shared().access_log.enabled();
   // A line for the connection itself: where no request has one, and where it was the connection's fault.
-  const bool own = reason == CloseReason::flood ||
-                   (!busy() && requests_ == 0 && !std::holds_alternative<std::unique_ptr<Upgraded>>(stage_));
+  const bool own = reason == CloseReason::flood || (!busy() && requests_ == 0 && !upgraded);
   const bool whole = ends_whole(reason);
   bool cut = false;
   codec_->stop();
@@ -234,8 +237,8 @@ void HttpSession::close(CloseReason reason) {
       tunnel.cut();
       stream_tunnel_done(tunnel, reason, detail_);
     }
-  } else if (auto* upgraded = std::get_if<std::unique_ptr<Upgraded>>(&stage_)) {
-    Upgraded* stage = upgraded->get();
+  } else if (upgraded) {
+    Upgraded* stage = std::get<std::unique_ptr<Upgraded>>(stage_).get();
     cut = stage->tunnel.end(reason, false);
     stage->tunnel.closed();
     if (logged) log_tunnel(stage->tunnel, stage->place, began_us_, record(reason, detail_));

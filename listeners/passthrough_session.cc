@@ -22,6 +22,21 @@ std::string_view first_protocol(std::string_view alpn) {
   return alpn.substr(1, length);
 }
 
+CloseReason close_reason_of(routing::ConnectFailure::Kind kind) {
+  switch (kind) {
+    case routing::ConnectFailure::Kind::no_endpoint:
+      return CloseReason::no_endpoint;
+    case routing::ConnectFailure::Kind::timeout:
+      return CloseReason::connect_timeout;
+    case routing::ConnectFailure::Kind::refused:
+    case routing::ConnectFailure::Kind::tls:  // never: no upstream of bytes is shaken hands with
+      break;
+    case routing::ConnectFailure::Kind::shortage:
+      return CloseReason::out_of_resources;
+  }
+  return CloseReason::connect_failed;
+}
+
 }  // namespace
 
 void PassthroughSession::begin(Listener& listener, const core::SocketAddress& client,
@@ -233,6 +248,7 @@ void PassthroughSession::on_place() {
 
 void PassthroughSession::on_no_place(const std::string& why) {
   because("upstream " + upstream_->name + ": " + why);
+  log_upstream(CloseReason::upstream_limit, "connections are closed", why);
   close(CloseReason::upstream_limit);
 }
 
@@ -287,19 +303,14 @@ void PassthroughSession::on_connect_failed(const routing::ConnectFailure& failur
   attempts_ = static_cast<std::uint8_t>(failure.attempts);
   endpoint_ = failure.last;
   because("upstream " + upstream_->name + ": " + failure.detail);
-  core::log_limited(core::LogLevel::warn, upstream_->identity, "{}: upstream {}: cannot connect: {}", whose(),
-                    upstream_->name, failure.detail);
-  switch (failure.kind) {
-    case routing::ConnectFailure::Kind::no_endpoint:
-      return close(CloseReason::no_endpoint);
-    case routing::ConnectFailure::Kind::timeout:
-      return close(CloseReason::connect_timeout);
-    case routing::ConnectFailure::Kind::refused:
-    case routing::ConnectFailure::Kind::tls:  // never: no upstream of bytes is shaken hands with
-      return close(CloseReason::connect_failed);
-    case routing::ConnectFailure::Kind::shortage:
-      return close(CloseReason::out_of_resources);
-  }
+  const CloseReason reason = close_reason_of(failure.kind);
+  log_upstream(reason, "cannot connect", failure.detail);
+  close(reason);
+}
+
+void PassthroughSession::log_upstream(CloseReason reason, const char* what, const std::string& why) const {
+  core::log_limited(core::LogLevel::warn, {close_reason_name(reason), upstream_->identity}, "{}: upstream {}: {}: {}",
+                    whose(), upstream_->name, what, why);
 }
 
 std::string PassthroughSession::whose() const {
@@ -332,8 +343,8 @@ void PassthroughSession::refuse(CloseReason reason) {
 
 void PassthroughSession::over_limit() {
   because("tenant " + route_->owner->name + " has reached a limit on its connections");
-  core::log_limited(core::LogLevel::warn, route_->owner->name, "listener {}: connections are closed: {}",
-                    listener().name(), *detail_);
+  core::log_limited(core::LogLevel::warn, {"tenant_limit", route_->owner->name},
+                    "listener {}: connections are closed: {}", listener().name(), *detail_);
   close(CloseReason::tenant_limit);
 }
 
@@ -355,6 +366,8 @@ void PassthroughSession::drain() {
 void PassthroughSession::close(CloseReason reason) {
   if (closed_) return;
   closed_ = true;
+  const bool begun = !std::holds_alternative<Inspecting>(stage_) && !std::holds_alternative<Handshaking>(stage_);
+  if (reason == CloseReason::drain_timeout && !begun) reason = CloseReason::draining;
   deadline_.cancel();
   if (auto* stage = std::get_if<Waiting>(&stage_); stage != nullptr && stage->turn != nullptr) stage->turn->leave();
   if (pool_ != nullptr) {

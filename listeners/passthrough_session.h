@@ -100,6 +100,7 @@ class PassthroughSession final : public Session,
   // The place is taken.
   void dial(std::string hello);
   [[nodiscard]] std::string whose() const;  // for messages: the route or the listener
+  void log_upstream(CloseReason reason, const char* what, const std::string& why) const;
   void refuse(CloseReason reason);
   void because(std::string_view detail) {
     if (!detail.empty()) detail_ = std::make_unique<const std::string>(detail);

@@ -84,6 +84,7 @@ void ProxiedSession::timed_out() {
 void ProxiedSession::close(CloseReason reason) {
   if (closed_) return;
   closed_ = true;
+  if (reason == CloseReason::drain_timeout) reason = CloseReason::draining;  // nothing had begun
   deadline_.cancel();
   worker().metrics().closes[static_cast<std::size_t>(reason)].add();
   if (reason == CloseReason::bad_proxy_header || reason == CloseReason::proxy_header_timeout) {

@@ -171,7 +171,7 @@ void Tunnel::stop() {
 bool Tunnel::end(CloseReason reason, bool client_too) {
   stop();
   const bool silent = reason == CloseReason::tunnel_idle;
-  if (!silent && reason != CloseReason::draining && reason != CloseReason::half_closed_timeout) return false;
+  if (!silent && reason != CloseReason::drain_timeout && reason != CloseReason::half_closed_timeout) return false;
   const auto is_cut = [silent](const Relay& relay) {
     return relay.state() == Relay::State::open && (!silent || relay.holds_bytes());
   };

@@ -200,7 +200,7 @@ void Worker::drain() {
 
 void Worker::close_all() {
   for (auto& listener : listeners_) listener->stop_accepting();
-  while (sessions_ != nullptr) sessions_->close(CloseReason::draining);
+  while (sessions_ != nullptr) sessions_->close(CloseReason::drain_timeout);
 }
 
 void Worker::add(std::unique_ptr<Session> session) {

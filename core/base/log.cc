@@ -158,9 +158,12 @@ void block_signals() {
   pthread_sigmask(SIG_BLOCK, &all, nullptr);
 }
 
-std::uint64_t hash_of(std::string_view key) {
+std::uint64_t hash_of(const LogKey& key) {
   std::uint64_t hash = 1469598103934665603U;
-  for (const char c : key) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211U;
+  const auto add = [&hash](char c) { hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211U; };
+  for (const char c : key.what) add(c);
+  add('\0');
+  for (const char c : key.whose) add(c);
   return hash | 1U;
 }
 
@@ -172,6 +175,24 @@ struct LimitSlot {
 constexpr std::size_t kLimitSlots = 512;
 constexpr std::size_t kProbes = 4;
 std::array<LimitSlot, kLimitSlots> limit_slots;
+
+// Lines whose keys found no slot.
+constexpr std::uint64_t kOverflowMs = 1000;
+std::atomic<std::uint64_t> overflow_lines{0};
+std::atomic<std::uint64_t> overflow_next{0};  // when they may be told again
+
+void tell_overflow() {
+  const std::uint64_t lines = overflow_lines.exchange(0, std::memory_order_relaxed);
+  if (lines == 0) return;
+  log_warn("{} lines were left out: too many different ones came at once", lines);
+}
+
+void tell_overflow_at(std::uint64_t now_ms) {
+  if (overflow_lines.load(std::memory_order_relaxed) == 0) return;
+  std::uint64_t next = overflow_next.load(std::memory_order_relaxed);
+  if (now_ms < next || !overflow_next.compare_exchange_strong(next, now_ms + kOverflowMs)) return;
+  tell_overflow();
+}
 
 }  // namespace
 
@@ -200,6 +221,7 @@ void start_log(LogTarget target, std::size_t queue_lines) {
 }
 
 void stop_log() {
+  tell_overflow();
   Queued& q = queued();
   const std::lock_guard lock(q.mutex);
   if (q.pool == nullptr) return;
@@ -240,7 +262,8 @@ void log_line(LogLevel level, std::string_view message) {
   direct().writer.write(level, std::chrono::system_clock::now(), message);
 }
 
-bool log_due(std::string_view key, std::uint64_t now_ms, std::uint64_t interval_ms, std::uint64_t& suppressed) {
+bool log_due(const LogKey& key, std::uint64_t now_ms, std::uint64_t interval_ms, std::uint64_t& suppressed) {
+  tell_overflow_at(now_ms);
   const std::uint64_t hash = hash_of(key);
   for (std::size_t i = 0; i < kProbes; ++i) {
     LimitSlot& slot = limit_slots[(hash + i) % kLimitSlots];
@@ -263,6 +286,8 @@ bool log_due(std::string_view key, std::uint64_t now_ms, std::uint64_t interval_
     suppressed = 0;
     return true;
   }
+  overflow_lines.fetch_add(1, std::memory_order_relaxed);
+  tell_overflow_at(now_ms);
   return false;
 }
 

@@ -16,6 +16,7 @@
 #include <fmt/core.h>  // not format.h: every file that logs would compile the formatter
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 namespace edgemux::core {
@@ -48,10 +49,20 @@ void log_line(LogLevel level, std::string_view message);
 // The same, of a format and its arguments; with how many like it were left out before, if any.
 void log_formatted(LogLevel level, fmt::string_view format, fmt::format_args args, std::uint64_t suppressed = 0);
 
+// What lines are alike by: what they say, and of whom. Whoever chooses keys freely silences others: names that a
+// stranger sent are none.
+struct LogKey {
+  LogKey(const char* kind) : what(kind) {}
+  LogKey(std::string_view kind, std::string_view name = {}) : what(kind), whose(name) {}
+  LogKey(const std::string& kind) : what(kind) {}
+  std::string_view what;
+  std::string_view whose;
+};
+
 // True when the line for `key` is due: at most one per key in `interval_ms`. `suppressed` = how many were not due since
-// the last. The table is bounded: when too many different keys come in one interval, the rest is suppressed as well, so
-// keys may be chosen by strangers. `now_ms` is any monotonic clock.
-bool log_due(std::string_view key, std::uint64_t now_ms, std::uint64_t interval_ms, std::uint64_t& suppressed);
+// the last. The table is bounded: when too many different keys come in one interval, the rest is left out as well, and
+// once a second a line of its own says how many that were. `now_ms` is any monotonic clock.
+bool log_due(const LogKey& key, std::uint64_t now_ms, std::uint64_t interval_ms, std::uint64_t& suppressed);
 // The monotonic clock in milliseconds, for the above.
 std::uint64_t log_clock();
 
@@ -81,7 +92,7 @@ void log_error(fmt::format_string<Args...> format, Args&&... args) {
 // For what repeats with every request: at most one line per key in ten seconds; the next one says how many were left
 // out.
 template <class... Args>
-void log_limited(LogLevel level, std::string_view key, fmt::format_string<Args...> format, Args&&... args) {
+void log_limited(LogLevel level, const LogKey& key, fmt::format_string<Args...> format, Args&&... args) {
   if (!log_enabled(level)) return;
   std::uint64_t suppressed = 0;
   if (!log_due(key, log_clock(), 10'000, suppressed)) return;

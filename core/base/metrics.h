@@ -124,9 +124,15 @@ class Metrics {
   [[nodiscard]] std::vector<std::string> listener_names() const;
 
   // Of the process; any thread.
+  const std::int64_t started_at;  // unix seconds
   std::atomic<std::uint64_t> reloads_ok{0};
   std::atomic<std::uint64_t> reloads_failed{0};
   std::atomic<std::uint64_t> reloads_refused{0};  // by reload.max_removed
+  // Of the latest reload, broken files that are set aside apart: whether what it found is what serves; and unix seconds
+  // of the latest one of which that is true. A start is one.
+  std::atomic<bool> reload_succeeded{true};
+  std::atomic<std::int64_t> reload_success_at;
+  void reload_ended(bool success);
   std::atomic<std::uint64_t> generation{0};
   std::atomic<std::uint64_t> hosts{0};
   std::atomic<std::uint64_t> sources_set_aside{0};  // configuration files whose last good bytes serve instead

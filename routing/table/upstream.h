@@ -97,6 +97,10 @@ struct Upstream {
 
   // Empty: the platform's.
   [[nodiscard]] std::string_view tenant_name() const { return tenant == nullptr ? std::string_view() : tenant->name; }
+  // As the process log calls it: "upstream app", "tenant shop: upstream app".
+  [[nodiscard]] std::string title() const {
+    return (tenant == nullptr ? std::string() : "tenant " + tenant->name + ": ") + "upstream " + name;
+  }
 };
 
 using UpstreamPtr = std::shared_ptr<const Upstream>;

@@ -188,8 +188,8 @@ void UpstreamConnection::secure() {
 void UpstreamConnection::unsecured(ConnectFailure::Kind kind, const std::string& why) {
   // With another endpoint the request may well be answered, and nobody would hear of this one.
   if (endpoints_->endpoints.size() > 1) {
-    core::log_limited(core::LogLevel::warn, endpoint_->text, "upstream {}: no TLS with {}: {}", pool_.upstream().name,
-                      endpoint_->text, why);
+    core::log_limited(core::LogLevel::warn, {"no TLS", endpoint_->text}, "{}: no TLS with {}: {}",
+                      pool_.upstream().title(), endpoint_->text, why);
   }
   deadline_.cancel();
   tls_ = nullptr;

@@ -305,7 +305,7 @@ class Discovery::Names {
     if (name.failures != 0) core::log_info("{} resolves again: {} targets", name.host, answer.services.size());
     succeeded(name);
     if (!set_targets(name, answer.services)) {
-      core::log_limited(core::LogLevel::warn, "targets/" + name.tenant,
+      core::log_limited(core::LogLevel::warn, {"targets", name.tenant},
                         "tenant {}: its services lead to more than {} names; some of {} are left out", name.tenant,
                         options_.max_targets, name.host);
       if (name.targets.empty()) name.state.problem = "the tenant's services lead to too many names";

@@ -1,6 +1,7 @@
 #include "routing/upstream/health_checks.h"
 
 #include <algorithm>
+#include <array>
 #include <unordered_set>
 #include <utility>
 
@@ -10,6 +11,13 @@
 #include "routing/upstream/probe.h"
 
 namespace edgemux::routing {
+
+namespace {
+
+constexpr std::uint64_t kUpstreamLineMs = 10'000;
+constexpr std::uint64_t kTenantLineMs = 1000;
+
+}  // namespace
 
 // The checks of one endpoint.
 struct HealthChecks::Check {
@@ -37,12 +45,20 @@ struct HealthChecks::Check {
 };
 
 struct HealthChecks::Watched {
+  // Changes of one kind, of which no line has told.
+  struct Untold {
+    std::size_t count = 0;
+    std::string first;
+    std::uint64_t next_line = 0;
+  };
+
   UpstreamPtr upstream;
   std::shared_ptr<UpstreamRuntime> runtime;
   std::shared_ptr<const EndpointSet> set = std::make_shared<EndpointSet>();
   std::vector<std::unique_ptr<Check>> checks;
   std::shared_ptr<const HealthCheck> parameters;  // that the checks go by
   core::TlsClientPolicyPtr tls;                   // that the checks use
+  std::array<Untold, 3> untold;                   // by Change; of a tenant's
   bool wanted = true;
 };
 
@@ -74,6 +90,7 @@ void HealthChecks::track(const std::vector<UpstreamPtr>& upstreams) {
     return true;
   });
   run_waiting();  // in the places of those that are gone
+  std::erase_if(next_lines_, [this](const auto& entry) { return entry.second <= loop_.now(); });
   if (watched_.empty()) {
     tick_.cancel();
   } else if (!tick_.armed()) {
@@ -100,6 +117,7 @@ void HealthChecks::tick() {
   for (auto& [runtime, watched] : watched_) {
     if (watched->upstream->state->published() != watched->set) follow(*watched);
     if (runtime->ejected.load(std::memory_order_relaxed) != 0) end_ejections(*watched, loop_.now());
+    tell_changes(*watched);
   }
   run_waiting();  // endpoints that are gone have left places
   loop_.timers().arm(tick_, loop_.now() + kTick);
@@ -108,8 +126,40 @@ void HealthChecks::tick() {
 void HealthChecks::end_ejections(Watched& watched, std::uint64_t now) {
   for (const Endpoint& endpoint : watched.set->endpoints) {
     if (end_ejection(*endpoint.state, *watched.runtime, watched.upstream->outlier, now)) {
-      core::log_info("upstream {}: {} is back, on trial", watched.upstream->name, endpoint.text);
+      changed(watched, Change::back, endpoint.text + " is back, on trial");
     }
+  }
+}
+
+void HealthChecks::changed(Watched& watched, Change change, std::string what) {
+  if (watched.upstream->tenant == nullptr) {
+    const auto level = change == Change::unhealthy ? core::LogLevel::warn : core::LogLevel::info;
+    return core::log(level, "{}: {}", watched.upstream->title(), what);
+  }
+  Watched::Untold& untold = watched.untold[static_cast<std::size_t>(change)];
+  if (untold.count++ == 0) untold.first = std::move(what);
+}
+
+void HealthChecks::tell_changes(Watched& watched) {
+  for (std::size_t i = 0; i < watched.untold.size(); ++i) {
+    Watched::Untold& untold = watched.untold[i];
+    const std::uint64_t now = loop_.now();
+    if (untold.count == 0 || now < untold.next_line) continue;
+    std::uint64_t& tenants_next = next_lines_[std::string(watched.upstream->tenant_name())];
+    if (now < tenants_next) return;
+    tenants_next = now + kTenantLineMs;
+    untold.next_line = now + kUpstreamLineMs;
+    const auto level = static_cast<Change>(i) == Change::unhealthy ? core::LogLevel::warn : core::LogLevel::info;
+    if (untold.count == 1) {
+      core::log(level, "{}: {}", watched.upstream->title(), untold.first);
+    } else {
+      const auto& endpoints = watched.set->endpoints;
+      const auto usable = std::count_if(endpoints.begin(), endpoints.end(),
+                                        [&](const Endpoint& endpoint) { return endpoint.state->usable(); });
+      core::log(level, "{}: {}, and {} more changes like this; {} of {} endpoints are usable now",
+                watched.upstream->title(), untold.first, untold.count - 1, usable, endpoints.size());
+    }
+    untold.count = 0;
   }
 }
 
@@ -210,7 +260,7 @@ void HealthChecks::finished(Check& check, const std::string& problem, bool made)
   places_.leave(check);
   const Upstream& upstream = *check.watched.upstream;
   if (!made) {
-    core::log_limited(core::LogLevel::error, "health checks", "upstream {}: {} cannot be checked: {}", upstream.name,
+    core::log_limited(core::LogLevel::error, "health checks", "{}: {} cannot be checked: {}", upstream.title(),
                       check.endpoint.text, problem);
     return run_waiting();
   }
@@ -221,11 +271,11 @@ void HealthChecks::finished(Check& check, const std::string& problem, bool made)
       // One that was never known to be bad has been serving all along.
       if (before == Health::unhealthy) {
         state.ramp_begins.store(loop_.now(), std::memory_order_relaxed);
-        core::log_info("upstream {}: {} is healthy again", upstream.name, check.endpoint.text);
+        changed(check.watched, Change::healthy, check.endpoint.text + " is healthy again");
       }
       state.health.store(Health::healthy, std::memory_order_relaxed);
     } else {
-      core::log_warn("upstream {}: {} is unhealthy: {}", upstream.name, check.endpoint.text, problem);
+      changed(check.watched, Change::unhealthy, check.endpoint.text + " is unhealthy: " + problem);
       state.health.store(Health::unhealthy, std::memory_order_relaxed);
     }
     check.watched.runtime->health_changed();

@@ -1,7 +1,8 @@
 #pragma once
 // HealthChecks: looks after the endpoints of upstreams that ask for it, once for the whole process, on the discovery
 // thread: active checks (health_check), and the end of ejections (outlier). What it finds goes into EndpointState;
-// every change of an endpoint's health is logged once.
+// every change of an endpoint's health is logged once. Of a tenant's upstream a line in ten seconds tells of all
+// changes of a kind, and a tenant has one line in a second.
 //
 // New endpoints are checked soon after they appear, then every interval give or take a tenth. What is known survives
 // track(): an endpoint that stays keeps its health and its results in a row, also when the check's parameters change;
@@ -12,6 +13,7 @@
 #include <cstdint>
 #include <memory>
 #include <random>
+#include <string>
 #include <unordered_map>
 #include <vector>
 
@@ -42,6 +44,7 @@ class HealthChecks {
  private:
   struct Check;
   struct Watched;
+  enum class Change : std::uint8_t { unhealthy, healthy, back };
   static constexpr std::uint64_t kTick = 100;  // ms
 
   void tick();
@@ -53,7 +56,9 @@ class HealthChecks {
   void begin(Check& check);
   void finished(Check& check, const std::string& problem, bool made);
   void run_waiting();
-  static void end_ejections(Watched& watched, std::uint64_t now);
+  void end_ejections(Watched& watched, std::uint64_t now);
+  void changed(Watched& watched, Change change, std::string what);
+  void tell_changes(Watched& watched);
   static void leave(Watched& watched);
   static void let_back(const Watched& watched, EndpointState& endpoint);
   [[nodiscard]] core::TlsClientPolicyPtr tls_of(const Upstream& upstream);
@@ -65,6 +70,7 @@ class HealthChecks {
   std::unique_ptr<core::TlsWorker> tls_;  // made when a check needs it
   FairQueue<Check> places_;               // before watched_, whose checks leave it
   std::unordered_map<const UpstreamRuntime*, std::unique_ptr<Watched>> watched_;
+  std::unordered_map<std::string, std::uint64_t> next_lines_;  // of tenants: when each may have one
   core::Timer tick_;
 };
 

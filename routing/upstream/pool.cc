@@ -1,5 +1,7 @@
 #include "routing/upstream/pool.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <iterator>
 #include <utility>
@@ -86,8 +88,11 @@ void UpstreamPool::failed(const Endpoint& endpoint) {
   const milliseconds out = note_failure(*endpoint.state, upstream_->state->runtime(), upstream_->outlier,
                                         set->endpoints.size(), context_.loop.now());
   if (out.count() == 0) return;
-  core::log_warn("upstream {}: {} is ejected for {} ms: {} failures in a row", upstream_->name, endpoint.text,
-                 out.count(), endpoint.state->failures.load(std::memory_order_relaxed));
+  const std::string text =
+      fmt::format("{}: {} is ejected for {} ms: {} failures in a row", upstream_->title(), endpoint.text, out.count(),
+                  endpoint.state->failures.load(std::memory_order_relaxed));
+  if (upstream_->tenant == nullptr) return core::log_line(core::LogLevel::warn, text);
+  core::log_limited(core::LogLevel::warn, {"ejected", upstream_->identity}, "{}", text);
 }
 
 void UpstreamPool::succeeded(const Endpoint& endpoint) const {

@@ -298,6 +298,22 @@ TEST_F(ExpositionTest, TellsOfTheProcessItself) {
   EXPECT_GT(value_of(got, "process_resident_memory_bytes"), 1'000'000U);
   EXPECT_GE(value_of(got, "process_open_fds"), 3U);
   EXPECT_GT(value_of(got, "process_max_fds"), value_of(got, "process_open_fds"));
+  EXPECT_NEAR(static_cast<double>(value_of(got, "process_start_time_seconds")), static_cast<double>(std::time(nullptr)),
+              60.0);
+}
+
+TEST_F(ExpositionTest, TellsWhetherTheLatestReloadSucceeded) {
+  const auto success = [this] { return value_of(text(), "edgemux_config_last_reload_successful"); };
+  const auto at = [this] { return value_of(text(), "edgemux_config_last_reload_success_timestamp_seconds"); };
+  EXPECT_EQ(success(), 1U);
+  EXPECT_EQ(at(), value_of(text(), "process_start_time_seconds"));
+  metrics_.reload_success_at = 7;
+  metrics_.reload_ended(false);
+  EXPECT_EQ(success(), 0U);
+  EXPECT_EQ(at(), 7U);
+  metrics_.reload_ended(true);
+  EXPECT_EQ(success(), 1U);
+  EXPECT_GT(at(), 7U);
 }
 
 TEST_F(ExpositionTest, FindsAWorkerThatHangs) {

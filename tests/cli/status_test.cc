@@ -46,6 +46,12 @@ routes.d/b.yaml:1:1: error: unknown key 'x'
 )");
 }
 
+TEST(StatusPage, TellsOfLostAccessLines) {
+  const std::string lost = R"({"version": "1", "access_log": {"lines": 5, "dropped": 39242}})";
+  EXPECT_NE(status_page(lost).find("the access log has lost 39242 lines\n"), std::string::npos);
+  EXPECT_EQ(status_page(R"({"version": "1", "access_log": {"dropped": 0}})").find("access log"), std::string::npos);
+}
+
 TEST(TopPage, ShowsRatesBetweenTwoSamples) {
   EXPECT_EQ(top_page(sample(10, 1, 0), sample(210, 4, 4096), 2.0), R"(edgemux 1.2.3, pid 7, up 1d 2h 3m 4s, ready
 generation 4, 9 hosts, 12 connections

@@ -1,5 +1,6 @@
 """How requests and tunnels are spread over endpoints, and what an upstream's limits do."""
 
+import re
 import socket
 from collections import Counter
 
@@ -220,6 +221,7 @@ def test_tunnels_wait_for_a_place_as_requests_do(edge, tap):
             with tunnel() as three:
                 assert three.rest_or_reset() == b""
             assert "limits.pending is reached" in edge.wait_access(reason="upstream_limit")[0]["detail"]
+            assert re.search("route t.example.com: upstream app: connections are closed: limits.*is reached", edge.log())
             assert tap.nobody_comes()
             one.close()
             backend.take_rest()

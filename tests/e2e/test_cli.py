@@ -264,6 +264,28 @@ def test_a_main_file_that_fails_leaves_what_is_said_of_the_others(edge):
     assert "solved:" not in edge.log()
 
 
+def test_a_metric_tells_as_long_as_what_is_on_the_disk_does_not_serve(edge, tap):
+    def successful():
+        return edge.metrics().total("edgemux_config_last_reload_successful")
+
+    edge.start(routes=[{"host": "a.example", "passthrough": "127.0.0.1:9"}])
+    began = edge.metrics().total("edgemux_config_last_reload_success_timestamp_seconds")
+    assert successful() == 1 and began >= edge.metrics().total("process_start_time_seconds") > 0
+    good = edge.path.read_text()
+    edge.write("listeners: [")
+    until(lambda: successful() == 0, edge.log)
+    edge.write(good)  # what serves all the time
+    until(lambda: successful() == 1, edge.log)
+    config = edge.base()
+    config["listeners"].append({"name": "taken", "bind": [f"127.0.0.1:{tap.port}"], "protocol": "http"})
+    edge.write(config)
+    until(lambda: successful() == 0, edge.log)
+    assert "cannot be put in force" in edge.log()
+    edge.reload()
+    until(lambda: successful() == 1, edge.log)
+    assert edge.metrics().total("edgemux_config_last_reload_success_timestamp_seconds") >= began
+
+
 def test_what_cannot_be_put_in_force_leaves_what_is_said_of_files(edge, tap):
     """That one is broken whose last good version goes on serving, whatever was written since."""
     broken = edge.folder / "broken.yaml"

@@ -266,3 +266,17 @@ def test_tunnels(edge, taps, dead_address, blackhole):
         client.send(hello("b.example.com"))
         assert client.rest_or_reset() == b""
     edge.wait_access(reason="connect_failed", host="b.example.com")
+
+
+def test_each_kind_of_failure_is_told(site, tap):
+    """One does not hide the others of its upstream."""
+    site.start(site.route({"path": "/", "upstream": tap.address}))
+    for answer in (b"", b"no HTTP at all\r\n\r\n"):
+        with site.wire() as wire:
+            wire.send(request("/", HOST))
+            with tap.accept() as backend:
+                backend.take_through(b"\r\n\r\n")
+                backend.send(answer)
+            assert wire.response().status == 502
+    site.edge.wait_log("closed the connection without a whole answer")
+    site.edge.wait_log("gave an answer that is not valid HTTP")

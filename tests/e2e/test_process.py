@@ -258,7 +258,22 @@ def test_the_drain_has_an_end(site, tap):
         assert site.edge.wait_exit() in (0, 3)
         assert 0.5 < time.monotonic() - began < patience(10)
     lines = site.edge.wait_access(sni="through.example.com")
-    assert lines[0]["reason"] == "draining"
+    assert lines[0]["reason"] == "drain_timeout"
+
+
+def test_what_the_end_of_a_drain_cuts_is_logged_and_what_was_at_rest_is_not_cut(site):
+    """However few of the lines are written that went well."""
+    site.start(timeouts={"drain": "300ms"}, log={"access": {"path": str(site.edge.access_path), "sample": 1000}})
+    assert site.ask("/bytes/1").status == 200  # the one of a thousand
+    with site.wire() as busy, site.wire() as silent:
+        busy.send(request("/gate/never", HOST))
+        site.origin.wait_for_requests(2)
+        site.edge.signal(signal.SIGTERM)
+        assert silent.rest_or_reset() == b""
+        assert site.edge.wait_exit() == 3
+    cut, = site.edge.wait_access(path="/gate/never")
+    assert cut["reason"] == "drain_timeout"
+    assert [line["reason"] for line in site.edge.access() if line["kind"] == "connection" and line["reason"] == "drain_timeout"] == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

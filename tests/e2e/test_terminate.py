@@ -336,6 +336,16 @@ def test_a_host_without_a_certificate_is_refused(secure, tap):
     assert "no certificate serves 'other.test'" in secure.edge.log()
 
 
+def test_names_that_strangers_choose_make_no_lines(secure, tap):
+    """One line for the route: each name's own would be lines without end, and leave no room for anybody else's."""
+    secure.start(terminated(tap.address, host="*.other.test"))
+    for number in range(5):
+        with pytest.raises(ssl.SSLError):
+            secure.connect(f"h{number}.other.test")
+    secure.edge.wait_access(5, reason="no_certificate")
+    assert secure.edge.log().count("no certificate covers h") == 1, secure.edge.log()
+
+
 @VERSIONS
 def test_tickets_resume(secure, lines, version):
     secure.start(terminated(lines().address))

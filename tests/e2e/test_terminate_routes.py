@@ -178,7 +178,7 @@ def test_a_drain_lets_tunnels_finish_until_its_end(secure, lines):
     assert rest(ends) == b""
     secure.edge.wait_access(sni=HOST, reason="done")
     assert cut(stays) == b"", "what is cut does not look whole"
-    secure.edge.wait_access(sni=HOST, reason="draining")
+    secure.edge.wait_access(sni=HOST, reason="drain_timeout")
     assert secure.edge.wait_exit() == 3
 
 

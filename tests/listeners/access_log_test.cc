@@ -29,6 +29,7 @@ namespace {
 
 using nlohmann::json;
 using testing::HasSubstr;
+using testing::MatchesRegex;
 using testing::StartsWith;
 
 routing::AccessLogSpec to(const std::string& path, std::vector<std::string> fields = {}) {
@@ -229,6 +230,29 @@ TEST(AccessLog, DropsAndCountsWhenNobodyReadsAndGoesOnWhenSomebodyDoes) {
   log.write(0, record("after"));
   EXPECT_EQ("{\"host\":\"after\"}", pipe.line());
   EXPECT_EQ(expected + 1, log.written());
+}
+
+TEST(AccessLog, TellsWhatASlowReaderCosts) {
+  Pipe pipe;
+  Pipe complaints;
+  core::set_log_target({complaints.write_end(), true});
+  const std::string path(500, 'p');
+  auto r = record("slow");
+  r.path = path;
+  {
+    AccessLog log(1, 64 * 1024);
+    ASSERT_TRUE(log.configure(to(pipe.path(), {"host", "path"})));
+    while (log.dropped() < 10) log.write(0, r);
+    EXPECT_THAT(complaints.line(), MatchesRegex("<4>access log: [0-9]+ lines were dropped: '" + pipe.path() +
+                                                "' does not take them fast enough"));
+    while (log.dropped() < 20) log.write(0, r);
+  }
+  // What was in the ring is lost, too: the writer waits no longer than its farewell.
+  int lines = 0;
+  const auto last = complaints.line();
+  EXPECT_EQ(1, std::sscanf(last.c_str(), "<4>access log: %d lines were dropped", &lines)) << last;
+  EXPECT_GT(lines, 100);
+  core::set_log_target({});
 }
 
 TEST(AccessLog, KeepsLinesOfAFullDiskAndTellsOnce) {

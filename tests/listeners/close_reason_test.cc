@@ -29,6 +29,7 @@ TEST(CloseReason, IsNamedAsItIsCalled) {
   EXPECT_EQ("response_timeout", close_reason_name(CloseReason::response_timeout));
   EXPECT_EQ("request_timeout", close_reason_name(CloseReason::request_timeout));
   EXPECT_EQ("half_closed_timeout", close_reason_name(CloseReason::half_closed_timeout));
+  EXPECT_EQ("drain_timeout", close_reason_name(CloseReason::drain_timeout));
   EXPECT_EQ("internal", close_reason_name(CloseReason::internal));
 }
 

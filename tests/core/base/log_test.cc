@@ -187,5 +187,30 @@ TEST_F(LogTest, LimitsWhatRepeats) {
   EXPECT_THAT(text, HasSubstr("warn again 0\n"));
 }
 
+TEST(LogDue, TellsOfWhomALineIs) {
+  std::uint64_t left_out = 0;
+  EXPECT_TRUE(log_due({"reset", "a"}, 1000, 100, left_out));
+  EXPECT_TRUE(log_due({"reset", "b"}, 1000, 100, left_out));
+  EXPECT_TRUE(log_due({"closed", "a"}, 1000, 100, left_out));
+  EXPECT_FALSE(log_due({"reset", "a"}, 1000, 100, left_out));
+}
+
+// Apart from LogTest, whose tests come before: the table stays full.
+class LogOverflowTest : public LogTest {};
+
+TEST_F(LogOverflowTest, LinesThatFindNoRoomAreTold) {
+  constexpr std::uint64_t kNow = 6'000'000;
+  std::uint64_t left_out = 0;
+  int due = 0;
+  for (int i = 0; i < 100'000; ++i) due += log_due("many " + std::to_string(i), kNow, 10'000, left_out) ? 1 : 0;
+  EXPECT_LE(due, 512);
+  EXPECT_THAT(drain(), HasSubstr("warn 1 lines were left out: too many different ones came at once\n"));
+  EXPECT_FALSE(log_due("one more", kNow + 1000, 10'000, left_out));
+  // Every call but the first, which was told at once.
+  EXPECT_THAT(drain(), HasSubstr("warn " + std::to_string(100'000 - due - 1) + " lines were left out"));
+  stop_log();
+  EXPECT_THAT(drain(), HasSubstr("warn 1 lines were left out"));
+}
+
 }  // namespace
 }  // namespace edgemux::core

@@ -2,12 +2,17 @@
 #include "routing/upstream/health_checks.h"
 
 #include <fcntl.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <memory>
 #include <optional>
 #include <string>
 
+#include "core/base/log.h"
 #include "tests/support/loop_driver.h"
 #include "tests/support/no_descriptors.h"
 
@@ -127,6 +132,65 @@ TEST(HealthChecks, AnotherTenantsChecksDoNotWaitForThoseThatNeverEnd) {
     }
     return told && health(of_other) == Health::healthy && health(of_platform) == Health::healthy;
   });
+}
+
+// The process log, as long as it exists.
+class ProcessLog {
+ public:
+  ProcessLog() {
+    EXPECT_EQ(0, ::pipe2(ends_.data(), O_CLOEXEC | O_NONBLOCK));
+    core::set_log_target({ends_[1], true});
+  }
+  ~ProcessLog() {
+    core::set_log_target({});
+    for (const int end : ends_) ::close(end);
+  }
+  ProcessLog(const ProcessLog&) = delete;
+  ProcessLog& operator=(const ProcessLog&) = delete;
+  const std::string& text() {
+    std::array<char, 4096> buffer;
+    for (ssize_t got = 0; (got = ::read(ends_[0], buffer.data(), buffer.size())) > 0;) {
+      text_.append(buffer.data(), static_cast<std::size_t>(got));
+    }
+    return text_;
+  }
+
+ private:
+  std::array<int, 2> ends_{-1, -1};
+  std::string text_;
+};
+
+// Nobody else's lines may be lost in them.
+TEST(HealthChecks, ATenantsManyChangesAreOneLine) {
+  constexpr int kEndpoints = 50;
+  ProcessLog log;
+  core::EventLoop loop;
+  HealthChecks checks(loop);
+  edgemux::test::LoopbackListener gone;
+  gone.close_now();
+  HealthCheck check = fast();
+  check.unhealthy_after = 1;
+  const UpstreamPtr upstream = of_tenant(tenant("shop"), checked(gone.address(), check));
+  auto set = std::make_shared<EndpointSet>();
+  for (int i = 0; i < kEndpoints; ++i) {
+    set->endpoints.push_back({gone.address(), gone.address().to_string() + " " + std::to_string(i)});
+    set->endpoints.back().state = std::make_shared<EndpointState>();
+  }
+  upstream->state->publish(std::move(set));
+  checks.track({upstream});
+  std::uint64_t ends = 0;
+  edgemux::test::LoopDriver(loop).run_until([&] {
+    const auto now = upstream->state->endpoints();
+    const auto bad = std::count_if(now->endpoints.begin(), now->endpoints.end(), [](const Endpoint& endpoint) {
+      return endpoint.state->health == Health::unhealthy;
+    });
+    if (ends == 0 && bad == kEndpoints) ends = loop.now() + 300;
+    return ends != 0 && loop.now() > ends;
+  });
+  const std::string& text = log.text();
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 1) << text;
+  EXPECT_THAT(text, testing::StartsWith("<4>tenant shop: upstream " + upstream->name + ": " + upstream->name));
+  EXPECT_THAT(text, testing::HasSubstr(" is unhealthy: Connection refused"));
 }
 
 TEST(HealthChecks, ChangedParametersAreGoneByAtOnceAndNotAfterTheIntervalBefore) {
