@@ -227,7 +227,7 @@ void UpstreamConnection::open() {
 }
 
 void UpstreamConnection::admit() {
-  while (state_ == State::open && !waiting_.empty() && codec_->capacity() > 0) {
+  while (state_ == State::open && !waiting_.empty() && codec_->capacity() > 0 && !pool_.used_up(*this)) {
     UpstreamStream& first = *waiting_.front();
     waiting_.erase(waiting_.begin());
     attach(first);
