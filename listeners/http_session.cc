@@ -206,7 +206,7 @@ void HttpSession::flush() {
   produce();
   if (codec_->multiplexed() && output_.pending() < kGathered && waiting_ != Waiting::write && !codec_->finished()) {
     if (output_.empty()) {
-      if (busy() && waiting_ == Waiting::nothing) await_windows();
+      if (waiting_ == Waiting::nothing) await_windows();
       return;
     }
     output_.keep();
@@ -236,7 +236,7 @@ void HttpSession::send() {
     return;
   }
   if (waiting_ == Waiting::write) await_next();
-  if (busy() && waiting_ == Waiting::nothing && codec_->multiplexed()) await_windows();
+  if (waiting_ == Waiting::nothing && codec_->multiplexed()) await_windows();
   if (busy()) return;
   if (codec_->finished() || input_ended_) return finish(CloseReason::done);
   if (draining_ && at_rest()) close(CloseReason::draining);

@@ -174,8 +174,20 @@ class HttpSession final : public Session,
   void announce_origins();
   // The second and last notice of a drain (RFC 9113 6.8).
   void say_goodbye();
+  // Answers, whole ones too, wait in the codec for the client's windows.
+  [[nodiscard]] bool answers_wait() const { return multiplexed_ != nullptr && multiplexed_->waiting(); }
   // Ends a connection that is broken, so that the client gets to see why.
   void cut(CloseReason reason);
+  // How long that stream may wait for its window, or the connection, if it is that, for its own; ms.
+  [[nodiscard]] std::uint64_t patience_with(core::StreamId stream);
+  [[nodiscard]] std::uint64_t patience_with_all();
+  struct Untaken {
+    std::vector<core::StreamId> streams;  // whose time is over
+    std::uint64_t left = UINT64_MAX;      // ms, until the next one's is
+    bool others = false;                  // there are other streams
+  };
+  [[nodiscard]] Untaken untaken();
+  void give_up(core::StreamId stream);
   [[nodiscard]] bool ends_whole(CloseReason reason) const;
   Exchange* exchange_of(core::StreamId stream) {
     return stream <= exchanges_.size() ? exchanges_[stream - 1].get() : nullptr;

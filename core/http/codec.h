@@ -130,6 +130,10 @@ class MultiplexedServerCodec : public ServerCodec {
   // Some of an answer's body has gone out since the connection began.
   [[nodiscard]] virtual bool taken() const = 0;
   // Ends the connection (on_malformed() of stream 0, 429) if its stall is an attack rather than a pause. Called now and
+  // The connection's window lets nothing out.
+  [[nodiscard]] virtual bool shut() const = 0;
+  // How long an answer has waited for its own window without any progress; 0 where it is not that which it waits for.
+  [[nodiscard]] virtual std::uint64_t stalled_ms(StreamId stream) const = 0;
   // then while answers wait and nothing was taken; where receive() could be.
   virtual void judge_stall() = 0;
   // Bytes of all answers that were copied to wait, and of all requests that have not gone on.

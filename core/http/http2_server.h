@@ -60,6 +60,11 @@ class Http2Server final : public MultiplexedServerCodec, private Http2Connection
   [[nodiscard]] std::size_t room(StreamId stream) const override;
   [[nodiscard]] bool waiting() const override { return waiting_for_windows(); }
   [[nodiscard]] std::uint64_t stalled_ms() const override { return stalled(); }
+  [[nodiscard]] bool shut() const override { return window_shut(); }
+  [[nodiscard]] std::uint64_t stalled_ms(StreamId id) const override {
+    const Http2Stream* of = stream(id);
+    return of != nullptr ? stalled(*of) : 0;
+  }
   [[nodiscard]] bool taken() const override { return any_data_sent(); }
   void judge_stall() override { judge_untaken(); }
   [[nodiscard]] std::size_t held() const override { return kept_bytes(); }
