@@ -154,9 +154,10 @@ void Exchange::start(HttpSession& session, core::StreamId stream, core::RequestH
 }
 
 void Exchange::start_refused(HttpSession& session, core::StreamId stream, std::uint16_t status, CloseReason reason,
-                             std::string_view detail) {
+                             std::string_view detail, std::string_view content_type) {
   begin(session, stream);
   refuse(status, reason, detail);
+  grpc_ = is_grpc(content_type);
 }
 
 // ---- forwarding ----
@@ -530,6 +531,7 @@ void Exchange::too_many_fields() {
 void Exchange::on_upstream_body(std::span<const char> data, bool end) {
   if (stage_ == Stage::over) return;
   bytes_out_ += data.size();
+  plan.trailers = !end;
   spend_bandwidth(data.size());
   session_->codec().send_body(stream_, data);
   if (!end || stage_ == Stage::over) return;  // a client that floods is lost by writing to it

@@ -65,9 +65,9 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   // malformed body, a body that is too slow).
   void refuse(std::uint16_t status, CloseReason reason, std::string_view detail);
 
-  // An answer of the session's own, to something that never became a request.
+  // An answer of the session's own, to something that never became a request. `content_type`: of it, where known.
   void start_refused(HttpSession& session, core::StreamId stream, std::uint16_t status, CloseReason reason,
-                     std::string_view detail);
+                     std::string_view detail, std::string_view content_type = {});
 
   // Empty and ready for the next request; strings keep their memory.
   void reset();

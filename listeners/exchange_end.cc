@@ -47,6 +47,8 @@ FailureAnswer answer_to(UpstreamFailure::Kind kind) {
       return {504, CloseReason::response_timeout, "did not answer in time"};
     case UpstreamFailure::Kind::shortage:
       return {503, CloseReason::out_of_resources, "cannot be asked for want of resources"};
+    case UpstreamFailure::Kind::head_too_large:
+      return {431, CloseReason::head_too_large, "takes no head as large as a request's"};
   }
   return {502, CloseReason::internal, "failed"};
 }
@@ -57,7 +59,19 @@ void Exchange::fail_upstream(const UpstreamFailure& failure) {
   const FailureAnswer answer = answer_to(failure.kind);
   core::log_limited(core::LogLevel::warn, upstream_->identity, "route {}: upstream {} {}: {}", route_->name,
                     upstream_->name, answer.text, failure.detail.empty() ? "-" : failure.detail);
-  refuse(answer.status, answer.reason, failure.detail);
+  // What is told of the client's own fault, the client sees.
+  const bool own = failure.kind == UpstreamFailure::Kind::head_too_large;
+  refuse(answer.status, answer.reason,
+         own ? "the head is larger than the upstream takes" : std::string_view(failure.detail));
+}
+
+// Its upstreams did nothing with it, and it is not whole here any more: its client can send it again (RFC 9113 8.7).
+void Exchange::hand_back(const UpstreamFailure& failure) {
+  core::log_limited(core::LogLevel::warn, upstream_->identity,
+                    "route {}: upstream {} did not process a request that cannot be sent again from here: {}",
+                    route_->name, upstream_->name, failure.detail);
+  detail_ = failure.detail;
+  session_->abort(*this, CloseReason::upstream_reset, core::StreamError::refused);
 }
 
 void Exchange::refuse(std::uint16_t status, CloseReason reason, std::string_view detail) {

@@ -359,7 +359,8 @@ void HttpSession::on_stream_writable(core::StreamId stream) {
   exchange->on_client_writable();
 }
 
-void HttpSession::on_malformed(core::StreamId stream, std::uint16_t status, const char* reason) {
+void HttpSession::on_malformed(core::StreamId stream, std::uint16_t status, const char* reason,
+                               std::string_view content_type) {
   const CloseReason why = status == 431 || status == 414 ? CloseReason::head_too_large
                           : status == 429                ? CloseReason::flood
                                                          : CloseReason::bad_request;
@@ -373,7 +374,7 @@ void HttpSession::on_malformed(core::StreamId stream, std::uint16_t status, cons
     return cut(why);
   }
   if (Exchange* exchange = exchange_of(stream)) return exchange->refuse(status, why, reason);
-  open_exchange(stream).start_refused(*this, stream, status, why, reason);
+  open_exchange(stream).start_refused(*this, stream, status, why, reason, content_type);
 }
 
 void HttpSession::exchange_done(Exchange& exchange, CloseReason reason) {

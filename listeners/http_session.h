@@ -153,7 +153,8 @@ class HttpSession final : public Session,
   void on_request_reset(core::StreamId stream) override;
   void on_tunnel_over(core::StreamId stream) override;
   void on_stream_writable(core::StreamId stream) override;
-  void on_malformed(core::StreamId stream, std::uint16_t status, const char* reason) override;
+  void on_malformed(core::StreamId stream, std::uint16_t status, const char* reason,
+                    std::string_view content_type) override;
   void on_tunnel_closed(CloseReason reason, const char* detail) override;
   [[nodiscard]] core::ListenerMetrics& tunnel_metrics() const override;
 

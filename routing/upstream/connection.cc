@@ -447,6 +447,13 @@ void UpstreamConnection::fail_stream(UpstreamStream& stream, UpstreamFailure fai
   observer.on_upstream_failed(failure);
 }
 
+void UpstreamConnection::not_sent(UpstreamStream& stream) {
+  UpstreamFailure failure{UpstreamFailure::Kind::head_too_large, "the request's head is larger than it says it takes"};
+  if (state_ != State::open) failure = {UpstreamFailure::Kind::reset, "the connection broke", stream.reused_};
+  failure.unprocessed = true;
+  fail_stream(stream, std::move(failure));
+}
+
 void UpstreamConnection::fail(UpstreamFailure::Kind kind, const std::string& detail) {
   UpstreamFailure failure{kind, detail};
   if (in_use_ > 0) {
