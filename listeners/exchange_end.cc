@@ -78,7 +78,9 @@ void Exchange::refuse(std::uint16_t status, CloseReason reason, std::string_view
   if (stage_ == Stage::over) return;
   if (detail_.data() != detail.data()) detail_ = detail;
   if (head_sent_) {
-    // Too late for another answer: what the client has must not look whole.
+    // Too late for another answer: what the client has must not look whole. But it gets what has come.
+    session_->flush();
+    if (stage_ == Stage::over) return;  // the client was lost
     release_upstream();
     if (stage_ != Stage::over) session_->abort(*this, reason);
     return;

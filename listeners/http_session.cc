@@ -390,9 +390,9 @@ void HttpSession::exchange_done(Exchange& exchange, CloseReason reason) {
   if (!stash_.empty() || stream_->readable()) again_.request();
 }
 
-void HttpSession::abort(Exchange& exchange, CloseReason reason) {
+void HttpSession::abort(Exchange& exchange, CloseReason reason, core::StreamError error) {
   if (closed_) return;
-  if (codec_->reset(exchange.stream(), core::StreamError::internal)) {
+  if (codec_->reset(exchange.stream(), error)) {
     exchange.cancel(reason, {});
     drop_exchange(exchange);
     flush();
