@@ -24,7 +24,8 @@ using std::chrono::milliseconds;
 
 constexpr std::size_t kMostPending = 64 * 1024;
 constexpr milliseconds kBodyGrace{10'000};
-constexpr std::uint32_t kMostUntouched = 3;  // attempts after which "I did nothing with it" is an error
+constexpr std::size_t kMostSpare = 8 * 1024;  // of a body that no rule's retry asks to keep
+constexpr std::uint32_t kMostUntouched = 3;   // attempts after which "I did nothing with it" is an error
 constexpr milliseconds kBodyCheck{2'000};
 
 }  // namespace
@@ -154,8 +155,9 @@ void Exchange::start(HttpSession& session, core::StreamId stream, core::RequestH
 }
 
 void Exchange::start_refused(HttpSession& session, core::StreamId stream, std::uint16_t status, CloseReason reason,
-                             std::string_view detail) {
+                             std::string_view detail, std::string_view content_type) {
   begin(session, stream);
+  grpc_ = is_grpc(content_type);
   refuse(status, reason, detail);
 }
 
@@ -239,7 +241,7 @@ void Exchange::send(const core::OutgoingRequest& request, const routing::Upstrea
       return fail_upstream({UpstreamFailure::Kind::tls, upstream_->transport.refused});
     case routing::UpstreamPool::Acquired::waiting:
       save(request);
-      whole_ = request_done_ && bytes_in_ == 0;
+      whole_ = true;
       stage_ = Stage::connecting;
       return;
     case routing::UpstreamPool::Acquired::ready:
@@ -250,10 +252,29 @@ void Exchange::send(const core::OutgoingRequest& request, const routing::Upstrea
   const bool bodiless = bytes_in_ == 0 && (request_done_ || wants_upgrade_);
   const bool affordable = session_->may_keep(0);
   repeatable_ = upstream_stream_.reused() && bodiless && idempotent(request.kind) && affordable;
-  whole_ = upstream_stream_.shared() && bodiless && affordable;
+  whole_ = upstream_stream_.shared() && affordable && (bodiless || tries_.may_follow() || spares(request));
   if (!affordable) tries_.give_up_retries();
   if (repeatable_ || whole_ || tries_.may_follow()) save(request);
   go(request);
+}
+
+// What comes of the body is little, as far as is known, and keeping it is in nobody's way.
+bool Exchange::spares(const core::OutgoingRequest& request) const {
+  const bool little = !request.has_content_length || request.content_length <= kMostSpare;
+  return little && early_body_.size() <= kMostSpare && session_->may_spare(0);
+}
+
+void Exchange::keep_body(std::span<const char> data) {
+  const std::size_t size = early_body_.size() + data.size();
+  const bool for_retry = tries_.may_follow() && size <= kMostPending && session_->may_keep(data.size());
+  if (!for_retry) tries_.give_up_retries();
+  whole_ = whole_ && !wants_upgrade_ && (for_retry || (size <= kMostSpare && session_->may_spare(data.size())));
+  if (for_retry || whole_) {
+    early_body_.append(data.data(), data.size());
+  } else {
+    std::string().swap(early_body_);
+  }
+  count_kept();
 }
 
 void Exchange::go(const core::OutgoingRequest& request) {
@@ -302,11 +323,16 @@ void Exchange::on_upstream_ready() {
   if (upstream_stream_.fresh()) connect_us_ = monotonic_us() - began_us_;
   std::vector<Field> fields;
   go(saved_->request(fields));
+  go_on();
+}
+
+void Exchange::go_on() {
   upstream_stream_.flush();
-  if (!upstream_stream_.ready()) return;  // its connection broke by that, which has been told
+  if (!upstream_stream_.ready()) return;  // it waits for a connection; or that broke, which has been told
   throttle();
   if (early_body_.size() > kMostPending) tries_.give_up_retries();
-  if (!tries_.may_follow()) early_body_.clear();
+  whole_ = whole_ && upstream_stream_.shared() && (tries_.may_follow() || early_body_.size() <= kMostSpare);
+  if (!tries_.may_follow() && !whole_) early_body_.clear();
   count_kept();
   give_back_window();
   session_->resume_reading();
@@ -330,8 +356,7 @@ void Exchange::retry(bool fresh, const routing::EndpointState* avoid) {
   worker_.metrics().upstream_retries.add();
   std::vector<Field> fields;
   send(saved_->request(fields), {&client_, fresh, avoid, wants_upgrade_});
-  upstream_stream_.flush();
-  throttle();
+  go_on();
 }
 
 bool Exchange::pay_for_retry() { return upstream_->state->runtime().retries.take(); }
@@ -381,14 +406,7 @@ void Exchange::on_request_body(std::span<const char> data, bool end) {
     return;
   }
   if (!upstream_stream_.ready()) return;
-  if (tries_.may_follow()) {
-    early_body_.append(data.data(), data.size());
-    if (early_body_.size() > kMostPending || !session_->may_keep(data.size())) {
-      tries_.give_up_retries();
-      std::string().swap(early_body_);
-    }
-    count_kept();
-  }
+  if (keeps_request()) keep_body(data);
   upstream_stream_.send_body(data);
   if (!end || !upstream_stream_.ready()) return;  // a connection that breaks by being written to has told so
   upstream_stream_.send_end();
@@ -406,8 +424,11 @@ void Exchange::on_request_trailers(core::FieldList& fields) {
   if (!affordable && (waits || upstream_stream_.pending() > 0)) {
     return refuse(431, CloseReason::head_too_large, "trailers that wait for an upstream are too large");
   }
-  if (!affordable) tries_.give_up_retries();
-  if (waits || tries_.may_follow()) saved_->save_trailers(fields);
+  if (!affordable) {
+    tries_.give_up_retries();
+    whole_ = false;
+  }
+  if (waits || keeps_request()) saved_->save_trailers(fields);
   if (!waits && upstream_stream_.pending() > 0) trailers_ = size;
   count_kept();
   if (waits || !upstream_stream_.ready()) return;
@@ -496,6 +517,7 @@ void Exchange::on_upstream_response(core::ResponseHead& head, bool end) {
   }
   if (tries_.follows(head.status) && pay_for_retry()) return retry_later(upstream_stream_.shared());
   tries_.answered();
+  whole_ = false;
   continue_body();
   // Over HTTP/2 it would tell the client that the tunnel stands (RFC 8441 5).
   if (wants_upgrade_ && head.status < 300 && session_->codec().multiplexed()) {
@@ -509,6 +531,7 @@ void Exchange::on_upstream_response(core::ResponseHead& head, bool end) {
   } else if (head.has_content_length) {
     plan = {core::BodyPlan::Kind::length, head.content_length};
   }
+  plan.trailers = !end;
   head_sent_ = true;
   session_->codec().send_head(stream_, head, plan);
   if (!end || stage_ == Stage::over) return;
@@ -585,14 +608,15 @@ void Exchange::on_upstream_failed(const UpstreamFailure& failure) {
   // A connection that did not come to stand has tried every endpoint already.
   const bool lost = failure.kind == UpstreamFailure::Kind::reset || failure.kind == UpstreamFailure::Kind::closed;
   const bool stale = failure.reused && !failure.answered && lost;
-  const bool untouched = failure.unprocessed && lost && whole_ && attempts_ <= kMostUntouched;
+  const bool untouched = failure.unprocessed && lost && !head_sent_ && attempts_ <= kMostUntouched;
+  const bool repeats = std::exchange(repeatable_, false) && bytes_in_ == 0;
+  if (stale && repeats && !head_sent_) return retry(true, nullptr);  // the endpoint may be as well as ever
   // Of an upgrade, bytes of the tunnel may have come since.
-  if (!head_sent_ && bytes_in_ == 0) {
-    const bool repeats = std::exchange(repeatable_, false);
-    if (stale && repeats) return retry(true, nullptr);  // the endpoint may be as well as ever
-    if (untouched) return retry(true, upstream_stream_.endpoint_state());
+  if (untouched && whole_ && (bytes_in_ == 0 || !wants_upgrade_)) {
+    return retry(true, upstream_stream_.endpoint_state());
   }
   if (!head_sent_ && tries_.follows(failure) && pay_for_retry()) return retry_later(failure.alive);
+  if (untouched && tries_.first() && session_->codec().multiplexed()) return hand_back(failure);
   fail_upstream(failure);
 }
 

@@ -65,9 +65,9 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   // malformed body, a body that is too slow).
   void refuse(std::uint16_t status, CloseReason reason, std::string_view detail);
 
-  // An answer of the session's own, to something that never became a request.
+  // An answer of the session's own, to something that never became a request. `content_type`: of it, where known.
   void start_refused(HttpSession& session, core::StreamId stream, std::uint16_t status, CloseReason reason,
-                     std::string_view detail);
+                     std::string_view detail, std::string_view content_type = {});
 
   // Empty and ready for the next request; strings keep their memory.
   void reset();
@@ -107,10 +107,16 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   bool pay_for_retry();
   // Keeps a copy, unless it is that.
   void save(const core::OutgoingRequest& request);
+  [[nodiscard]] bool spares(const core::OutgoingRequest& request) const;
+  // All that comes of the request is kept, for another try.
+  [[nodiscard]] bool keeps_request() const { return tries_.may_follow() || whole_; }
+  void keep_body(std::span<const char> data);
   // Tells the session what is kept of the request now.
   void count_kept();
   // Sends the request on the connection that stands.
   void go(const core::OutgoingRequest& request);
+  // What was kept of the request is on its way: the rest of it may come.
+  void go_on();
   void upload_ended();
   void mirror(const core::OutgoingRequest& request);
   void feed_mirrors(std::span<const char> data, bool end);
@@ -134,6 +140,7 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   void reply(const LocalReply& reply);
   void refuse_grpc(std::uint16_t status, CloseReason reason, std::string_view message);
   void fail_upstream(const routing::UpstreamFailure& failure);
+  void hand_back(const routing::UpstreamFailure& failure);
   void finish(CloseReason reason);
   void write_log(CloseReason reason);
   void release_upstream();
@@ -176,7 +183,8 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   std::string text_;
   std::unique_ptr<SavedRequest> saved_;                    // stays for the next request
   std::vector<std::unique_ptr<MirroredRequest>> mirrors_;  // copies of a request that is not whole yet
-  // The request's body so far: of what came while the connection was being made, and where another try may follow.
+  // The request's body so far: of what came while the connection was being made, and where another try may follow. Of a
+  // little one also where a shared connection may turn out not to have begun it.
   std::string early_body_;
   std::string rewritten_;  // the path, where the rule changes it
   Tries tries_;
@@ -209,7 +217,7 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   Stage stage_ = Stage::over;
   bool retry_fresh_ = false;  // the next try goes on a connection of its own
   bool repeatable_ = false;   // what is saved has no body and is safe to repeat
-  bool whole_ = false;  // a copy without a body is there: it may be sent elsewhere if the upstream did nothing with it
+  bool whole_ = false;        // all that has come is kept: it may be sent elsewhere if the upstream did nothing with it
   bool has_id_ = false;
   bool request_done_ = false;
   bool head_sent_ = false;

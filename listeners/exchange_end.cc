@@ -47,6 +47,8 @@ FailureAnswer answer_to(UpstreamFailure::Kind kind) {
       return {504, CloseReason::response_timeout, "did not answer in time"};
     case UpstreamFailure::Kind::shortage:
       return {503, CloseReason::out_of_resources, "cannot be asked for want of resources"};
+    case UpstreamFailure::Kind::head_too_large:
+      return {431, CloseReason::head_too_large, "takes no head as large as a request's"};
   }
   return {502, CloseReason::internal, "failed"};
 }
@@ -58,14 +60,28 @@ void Exchange::fail_upstream(const UpstreamFailure& failure) {
   core::log_limited(core::LogLevel::warn, {close_reason_name(answer.reason), upstream_->identity},
                     "route {}: upstream {} {}: {}", route_->name, upstream_->name, answer.text,
                     failure.detail.empty() ? "-" : failure.detail);
-  refuse(answer.status, answer.reason, failure.detail);
+  // What is told of the client's own fault, the client sees.
+  const bool own = failure.kind == UpstreamFailure::Kind::head_too_large;
+  refuse(answer.status, answer.reason,
+         own ? "the head is larger than the upstream takes" : std::string_view(failure.detail));
+}
+
+// Its upstreams did nothing with it, and it is not whole here any more: its client can send it again (RFC 9113 8.7).
+void Exchange::hand_back(const UpstreamFailure& failure) {
+  core::log_limited(core::LogLevel::warn, {"not processed", upstream_->identity},
+                    "route {}: upstream {} did not process a request that cannot be sent again from here: {}",
+                    route_->name, upstream_->name, failure.detail);
+  detail_ = failure.detail;
+  session_->abort(*this, CloseReason::upstream_reset, core::StreamError::refused);
 }
 
 void Exchange::refuse(std::uint16_t status, CloseReason reason, std::string_view detail) {
   if (stage_ == Stage::over) return;
   if (detail_.data() != detail.data()) detail_ = detail;
   if (head_sent_) {
-    // Too late for another answer: what the client has must not look whole.
+    // Too late for another answer: what the client has must not look whole. But it gets what has come.
+    session_->flush();
+    if (stage_ == Stage::over) return;  // the client was lost
     release_upstream();
     if (stage_ != Stage::over) session_->abort(*this, reason);
     return;

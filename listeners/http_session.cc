@@ -206,7 +206,7 @@ void HttpSession::flush() {
   produce();
   if (codec_->multiplexed() && output_.pending() < kGathered && waiting_ != Waiting::write && !codec_->finished()) {
     if (output_.empty()) {
-      if (busy() && waiting_ == Waiting::nothing) await_windows();
+      if (waiting_ == Waiting::nothing) await_windows();
       return;
     }
     output_.keep();
@@ -236,7 +236,7 @@ void HttpSession::send() {
     return;
   }
   if (waiting_ == Waiting::write) await_next();
-  if (busy() && waiting_ == Waiting::nothing && codec_->multiplexed()) await_windows();
+  if (waiting_ == Waiting::nothing && codec_->multiplexed()) await_windows();
   if (busy()) return;
   if (codec_->finished() || input_ended_) return finish(CloseReason::done);
   if (draining_ && at_rest()) close(CloseReason::draining);
@@ -359,7 +359,8 @@ void HttpSession::on_stream_writable(core::StreamId stream) {
   exchange->on_client_writable();
 }
 
-void HttpSession::on_malformed(core::StreamId stream, std::uint16_t status, const char* reason) {
+void HttpSession::on_malformed(core::StreamId stream, std::uint16_t status, const char* reason,
+                               std::string_view content_type) {
   const CloseReason why = status == 431 || status == 414 ? CloseReason::head_too_large
                           : status == 429                ? CloseReason::flood
                                                          : CloseReason::bad_request;
@@ -373,7 +374,7 @@ void HttpSession::on_malformed(core::StreamId stream, std::uint16_t status, cons
     return cut(why);
   }
   if (Exchange* exchange = exchange_of(stream)) return exchange->refuse(status, why, reason);
-  open_exchange(stream).start_refused(*this, stream, status, why, reason);
+  open_exchange(stream).start_refused(*this, stream, status, why, reason, content_type);
 }
 
 void HttpSession::exchange_done(Exchange& exchange, CloseReason reason) {
@@ -389,9 +390,9 @@ void HttpSession::exchange_done(Exchange& exchange, CloseReason reason) {
   if (!stash_.empty() || stream_->readable()) again_.request();
 }
 
-void HttpSession::abort(Exchange& exchange, CloseReason reason) {
+void HttpSession::abort(Exchange& exchange, CloseReason reason, core::StreamError error) {
   if (closed_) return;
-  if (codec_->reset(exchange.stream(), core::StreamError::internal)) {
+  if (codec_->reset(exchange.stream(), error)) {
     exchange.cancel(reason, {});
     drop_exchange(exchange);
     flush();

@@ -76,13 +76,17 @@ class HttpSession final : public Session,
   [[nodiscard]] bool may_keep(std::size_t bytes) const {
     return multiplexed_ == nullptr || spent() + multiplexed_->held_cost() + bytes <= kMostSpent;
   }
+  // The same of what is kept just in case, which shall leave room for as many requests as a client may have at a time.
+  [[nodiscard]] bool may_spare(std::size_t bytes) const {
+    return multiplexed_ == nullptr || may_keep(bytes + (kMostRequests - std::min(open_, kMostRequests)) * kPerRequest);
+  }
   // The client may be kept from sending by what has not gone on to upstreams, of this request or of others.
   [[nodiscard]] bool withholds_window() const { return multiplexed_ != nullptr && multiplexed_->withholds_window(); }
   // The exchange is over and may be taken apart: the next request may come. The session must not be used after it by
   // the exchange.
   void exchange_done(Exchange& exchange, CloseReason reason);
-  // The answer cannot be completed: the client must not take it for whole. The exchange is cancelled.
-  void abort(Exchange& exchange, CloseReason reason);
+  // The answer cannot be completed, or not begun: the client must not take it for whole. The exchange is cancelled.
+  void abort(Exchange& exchange, CloseReason reason, core::StreamError error = core::StreamError::internal);
   // Takes request bytes again after `wants_input` of the exchange had been false.
   void resume_reading();
   // The exchange agreed on an upgrade and is over: from now on bytes.
@@ -129,6 +133,7 @@ class HttpSession final : public Session,
   static constexpr std::size_t kOnItsWay = 36 * 1024;  // of answers: no reason to refuse a request
   static constexpr std::size_t kHeld = 32 * 1024;      // beyond kMostSpent, by requests that the codec holds
   static constexpr std::size_t kPerRequest = 3072;     // what an exchange costs with its upstream connection
+  static constexpr std::uint32_t kMostRequests = 48;   // that the codec hands out at a time
   static constexpr std::size_t kLittleRead = 512;      // a head, and the first of its body
   static constexpr std::size_t kGathered = 16 * 1024;  // bytes of several streams that wait for the end of the turn
 
@@ -153,7 +158,8 @@ class HttpSession final : public Session,
   void on_request_reset(core::StreamId stream) override;
   void on_tunnel_over(core::StreamId stream) override;
   void on_stream_writable(core::StreamId stream) override;
-  void on_malformed(core::StreamId stream, std::uint16_t status, const char* reason) override;
+  void on_malformed(core::StreamId stream, std::uint16_t status, const char* reason,
+                    std::string_view content_type) override;
   void on_tunnel_closed(CloseReason reason, const char* detail) override;
   [[nodiscard]] core::ListenerMetrics& tunnel_metrics() const override;
 
@@ -168,8 +174,20 @@ class HttpSession final : public Session,
   void send();
   // HTTP/2: both GOAWAYs, for a connection that ends with no request under way.
   void send_goaway();
+  // Answers, whole ones too, wait in the codec for the client's windows.
+  [[nodiscard]] bool answers_wait() const { return multiplexed_ != nullptr && multiplexed_->waiting(); }
   void await_windows();
   void windows_timed_out();
+  // How long that stream may wait for its window, or the connection, if it is that, for its own; ms.
+  [[nodiscard]] std::uint64_t patience_with(core::StreamId stream);
+  [[nodiscard]] std::uint64_t patience_with_all();
+  struct Untaken {
+    std::vector<core::StreamId> streams;  // whose time is over
+    std::uint64_t left = UINT64_MAX;      // ms, until the next one's is
+    bool others = false;                  // there are other streams
+  };
+  [[nodiscard]] Untaken untaken();
+  void give_up(core::StreamId stream);
   void choose_codec();
   void announce_origins();
   // The second and last notice of a drain (RFC 9113 6.8).

@@ -20,6 +20,7 @@ namespace {
 constexpr milliseconds kLingerTime{5'000};
 constexpr milliseconds kDrainGrace{1'000};
 constexpr std::uint64_t kLook = 500;  // ms
+constexpr const char* kNoWindow = "the client opens no window for what it asked for";
 
 // Reads what nobody wants any more. Not into the worker's buffer: whoever this is called by may have lent pieces of it.
 core::IoStatus drop_input(core::Stream& stream) {
@@ -86,6 +87,8 @@ void HttpSession::await_next() {
     await(Waiting::rest, kLingerTime);
   } else if (codec_->mid_message()) {
     await(Waiting::head, timeouts.request_head);
+  } else if (answers_wait()) {
+    await_windows();
   } else {
     await(Waiting::idle, timeouts.idle);
   }
@@ -139,26 +142,89 @@ void HttpSession::timed_out() {
   }
 }
 
-// Answers that wait for the client's windows may wait as long as unsent bytes (a stall of all of them, RFC 9113 10.5).
+// An answer that waits for the client's windows may wait as long as unsent bytes (RFC 9113 10.5), bytes of a tunnel as
+// long as a tunnel may be quiet.
+std::uint64_t HttpSession::patience_with(core::StreamId stream) {
+  const auto& timeouts = worker().snapshot().timeouts;
+  const milliseconds most =
+      tunnel_of(stream) != nullptr ? std::max(timeouts.idle, timeouts.tunnel_idle) : timeouts.idle;
+  return static_cast<std::uint64_t>(most.count());
+}
+
+std::uint64_t HttpSession::patience_with_all() {
+  std::uint64_t most = UINT64_MAX;
+  for (core::StreamId stream = 1; stream <= exchanges_.size(); ++stream) {
+    if (multiplexed_->pending(stream) > 0) most = std::min(most, patience_with(stream));
+  }
+  return most;
+}
+
+HttpSession::Untaken HttpSession::untaken() {
+  Untaken all;
+  all.others = multiplexed_->holds();
+  for (core::StreamId stream = 1; stream <= exchanges_.size(); ++stream) {
+    const bool waits = multiplexed_->pending(stream) > 0;
+    if (!waits && exchange_of(stream) == nullptr && tunnel_of(stream) == nullptr) continue;
+    const std::uint64_t stalled = multiplexed_->stalled_ms(stream);
+    const std::uint64_t most = patience_with(stream);
+    if (stalled >= most) {
+      all.streams.push_back(stream);
+      continue;
+    }
+    all.others = true;
+    if (stalled > 0) all.left = std::min(all.left, most - stalled);
+  }
+  return all;
+}
+
 // A client that has taken nothing so far is looked at before.
 void HttpSession::await_windows() {
   if (!multiplexed_->waiting()) return;
-  const auto most = static_cast<std::uint64_t>(worker().snapshot().timeouts.idle.count());
-  const std::uint64_t stalled = multiplexed_->stalled_ms();
-  const std::uint64_t left = stalled < most ? most - stalled : 1;
-  await(Waiting::window, milliseconds(multiplexed_->taken() ? left : std::min(left, kLook)));
+  const auto idle = static_cast<std::uint64_t>(worker().snapshot().timeouts.idle.count());
+  std::uint64_t left = untaken().left;
+  if (multiplexed_->shut()) {
+    const std::uint64_t most = patience_with_all();
+    left = std::min(left, most - std::min(most, multiplexed_->stalled_ms()));
+  }
+  // Others may come to wait meanwhile.
+  left = std::min(left, multiplexed_->taken() ? idle : std::min(idle, kLook));
+  await(Waiting::window, milliseconds(std::max<std::uint64_t>(left, 1)));
 }
 
 void HttpSession::windows_timed_out() {
   waiting_ = Waiting::nothing;
   multiplexed_->judge_stall();
   if (closed_) return;
-  const auto most = static_cast<std::uint64_t>(worker().snapshot().timeouts.idle.count());
-  if (!multiplexed_->waiting() || multiplexed_->stalled_ms() < most) return await_windows();
-  detail_ = "the client opens no window for what it asked for";
-  codec_->close_after();
-  codec_->produce();
-  cut(CloseReason::response_too_slow);
+  const Untaken late = untaken();
+  const bool all = multiplexed_->waiting() && multiplexed_->shut() && multiplexed_->stalled_ms() >= patience_with_all();
+  if (all || (!late.others && !late.streams.empty())) {
+    detail_ = kNoWindow;
+    codec_->close_after();
+    codec_->produce();
+    return cut(CloseReason::response_too_slow);
+  }
+  for (const core::StreamId stream : late.streams) {
+    give_up(stream);
+    if (closed_) return;
+  }
+  if (!late.streams.empty()) flush();
+  if (closed_ || waiting_ != Waiting::nothing) return;
+  await_windows();
+  if (waiting_ == Waiting::nothing && !busy()) await_next();
+}
+
+// The others of its connection go on.
+void HttpSession::give_up(core::StreamId stream) {
+  if (Exchange* exchange = exchange_of(stream)) {
+    codec_->reset(stream, core::StreamError::cancel);
+    exchange->cancel(CloseReason::response_too_slow, kNoWindow);
+    return drop_exchange(*exchange);
+  }
+  StreamTunnel* tunnel = tunnel_of(stream);
+  if (tunnel == nullptr) return (void)codec_->reset(stream, core::StreamError::cancel);  // of a request that is over
+  tunnel->cut();
+  tunnel->client().abort();
+  stream_tunnel_done(*tunnel, CloseReason::response_too_slow, kNoWindow);
 }
 
 void HttpSession::grown_up() {
@@ -205,7 +271,7 @@ void HttpSession::drain() {
 // Whether close_notify may say that what the client has is all (RFC 8446 6.1). An answer that was given whole is, also
 // one that refuses; what timeouts.drain cuts is not.
 bool HttpSession::ends_whole(CloseReason reason) const {
-  if (std::holds_alternative<Serving>(stage_)) return !busy() && unsent() == 0;
+  if (std::holds_alternative<Serving>(stage_)) return !busy() && !answers_wait() && unsent() == 0;
   return !is_failure(reason);
 }
 

@@ -71,6 +71,7 @@ bool Tries::follows(const routing::UpstreamFailure& failure) const {
     case Kind::limit:
     case Kind::bad_response:
     case Kind::shortage:
+    case Kind::head_too_large:
       return false;
   }
   return false;

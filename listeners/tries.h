@@ -47,6 +47,8 @@ class Tries {
 
   // A further try is possible: the request must be kept.
   [[nodiscard]] bool may_follow() const { return left_ > 0; }
+  // None of those that the rule asks for has been made.
+  [[nodiscard]] bool first() const { return made_ == 0; }
   [[nodiscard]] bool follows(const routing::UpstreamFailure& failure) const;
   [[nodiscard]] bool follows(std::uint16_t status) const;
   void pause(std::uint64_t now, std::uint64_t random);

@@ -40,6 +40,7 @@ struct BodyPlan {
   enum class Kind : std::uint8_t { none, length, unknown };
   Kind kind = Kind::none;
   std::uint64_t length = 0;
+  bool trailers = false;  // may follow, a body of length 0 too
 };
 
 // Why one stream ends early (RFC 9113 7).
@@ -62,8 +63,10 @@ class ServerCodec {
     virtual void on_stream_writable(StreamId stream) = 0;
     // The request of this stream is broken; `status` is what to answer, if an answer is still possible. In HTTP/1 there
     // is no next message then. Stream 0: the connection is broken, the codec has written what is to be said (GOAWAY)
-    // and finished() is true; `status` is 400 for broken framing, 429 for a client that floods.
-    virtual void on_malformed(StreamId stream, std::uint16_t status, const char* reason) = 0;
+    // and finished() is true; `status` is 400 for broken framing, 429 for a client that floods. `content_type`: of the
+    // request, where it was seen and no on_request() came.
+    virtual void on_malformed(StreamId stream, std::uint16_t status, const char* reason,
+                              std::string_view content_type) = 0;
 
    protected:
     ~Observer() = default;
@@ -127,6 +130,10 @@ class MultiplexedServerCodec : public ServerCodec {
   // Answers wait for the client's windows; for how long now without any progress.
   [[nodiscard]] virtual bool waiting() const = 0;
   [[nodiscard]] virtual std::uint64_t stalled_ms() const = 0;
+  // The connection's window lets nothing out.
+  [[nodiscard]] virtual bool shut() const = 0;
+  // How long an answer has waited for its own window without any progress; 0 where it is not that which it waits for.
+  [[nodiscard]] virtual std::uint64_t stalled_ms(StreamId stream) const = 0;
   // Some of an answer's body has gone out since the connection began.
   [[nodiscard]] virtual bool taken() const = 0;
   // Ends the connection (on_malformed() of stream 0, 429) if its stall is an attack rather than a pause. Called now and
@@ -202,7 +209,8 @@ class ClientCodec {
   // How many requests may be begun now. HTTP/1: 1 or 0. HTTP/2: within the peer's limit and ours; 0 after GOAWAY.
   [[nodiscard]] virtual std::size_t capacity() const = 0;
 
-  // Needs capacity(). `end`: no body follows (send_end need not be called).
+  // Needs capacity(). `end`: no body follows (send_end need not be called). 0: nothing was sent, because the head is
+  // larger than the upstream says it takes, or because the connection has broken, which is told.
   virtual StreamId send_request(const OutgoingRequest& request, bool end) = 0;
   virtual void send_body(StreamId stream, std::span<const char> data) = 0;
   virtual void send_end(StreamId stream) = 0;

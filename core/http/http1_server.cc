@@ -31,7 +31,7 @@ bool Http1Server::receive_head(std::span<char> bytes, std::size_t& consumed) {
     if (state == HeadScanner::State::need_more) return false;
     if (state == HeadScanner::State::error) {
       keep_alive_ = false;
-      observer_.on_malformed(kStream, scanner_.status(), scanner_.reason());
+      observer_.on_malformed(kStream, scanner_.status(), scanner_.reason(), {});
       return false;
     }
   }
@@ -41,7 +41,7 @@ bool Http1Server::receive_head(std::span<char> bytes, std::size_t& consumed) {
     scanner_.reset(head_limit_);
     if (scanner_.feed({bytes.data(), bytes.size()}) == HeadScanner::State::error) {
       keep_alive_ = false;
-      observer_.on_malformed(kStream, scanner_.status(), scanner_.reason());
+      observer_.on_malformed(kStream, scanner_.status(), scanner_.reason(), {});
       return false;
     }
     scanned_ = bytes.size();
@@ -50,7 +50,7 @@ bool Http1Server::receive_head(std::span<char> bytes, std::size_t& consumed) {
   scanned_ = 0;
   if (result.state == ParseState::error) {
     keep_alive_ = false;
-    observer_.on_malformed(kStream, result.status, result.reason);
+    observer_.on_malformed(kStream, result.status, result.reason, {});
     return false;
   }
   consumed += result.consumed;
@@ -73,7 +73,7 @@ bool Http1Server::receive_body(std::span<char> bytes, std::size_t& consumed) {
   awaits_word_ = false;
   if (step.state == BodyState::error) {
     keep_alive_ = false;
-    observer_.on_malformed(kStream, 400, step.reason);
+    observer_.on_malformed(kStream, 400, step.reason, {});
     return false;
   }
   const bool end = step.state == BodyState::done;

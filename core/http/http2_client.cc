@@ -2,6 +2,12 @@
 
 namespace edgemux::core {
 
+namespace {
+
+constexpr std::uint32_t kNoLimit = UINT32_MAX;  // of a peer that has set none
+
+}  // namespace
+
 std::size_t Http2Client::capacity() const {
   if (broken() || stopped_ || goaway_received_ || nghttp2_session_check_request_allowed(session_) == 0) return 0;
   if (!settled_) return open_streams() == 0 ? 1 : 0;
@@ -32,6 +38,8 @@ StreamId Http2Client::send_request(const OutgoingRequest& request, bool end) {
   if (request.framing == Framing::length || (request.framing == Framing::none && request.has_content_length)) {
     list.add_number("content-length", request.content_length);
   }
+  const std::uint32_t most = nghttp2_session_get_remote_settings(session_, NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE);
+  if (most != kNoLimit && list.counted_bytes() > most) return 0;
   Http2Stream* stream = open_stream();
   stream->window = kLeastWindow;
   stream->method = request.kind;

@@ -95,6 +95,9 @@ class Http2Connection {
   // Of bodies: handed out and not given back.
   [[nodiscard]] std::size_t unconsumed_bytes() const { return unconsumed_; }
   [[nodiscard]] std::uint64_t stalled() const { return guard_.stalled_ms(clock_()); }
+  [[nodiscard]] bool window_shut() const { return nghttp2_session_get_remote_window_size(session_) == 0; }
+  // How long the stream's own window has kept all back that waits for it.
+  [[nodiscard]] std::uint64_t stalled(const Http2Stream& stream) const;
   // Any DATA, of any stream.
   [[nodiscard]] bool any_data_sent() const { return data_sent_; }
   // Breaks the connection off when the guard finds that its stall is no pause.

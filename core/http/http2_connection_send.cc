@@ -155,6 +155,7 @@ int Http2Connection::write_data(Http2Stream& stream, const std::uint8_t* frame_h
   if (const std::size_t kept = std::min(length, stream.kept_size()); kept > 0) {
     output_.append({stream.kept.data() + stream.kept_at, kept});
     stream.kept_at += kept;
+    stream.kept_since = clock_();
     kept_ -= kept;
     length -= kept;
     if (stream.kept_size() == 0) {
@@ -262,17 +263,26 @@ void Http2Connection::drop_kept(Http2Stream& stream) {
 
 // What is left of the borrowed bytes is copied.
 void Http2Connection::settle() {
+  if (dirty_.empty() && waiting_ == 0 && !progress_ && !guard_.stalls()) return;
+  const std::uint64_t now = clock_();
   for (Http2Stream* stream : dirty_) {
     keep(*stream);
     stream->dirty = false;
     if (stream->kept_size() > 0 && !stream->waiting) {
       stream->waiting = true;
+      stream->kept_since = now;
       ++waiting_;
     }
   }
   dirty_.clear();
-  if (waiting_ > 0 || progress_ || guard_.stalls()) guard_.note_waiting(waiting_ > 0, progress_, clock_());
+  if (waiting_ > 0 || progress_ || guard_.stalls()) guard_.note_waiting(waiting_ > 0, progress_, now);
   progress_ = false;
+}
+
+std::uint64_t Http2Connection::stalled(const Http2Stream& stream) const {
+  if (!stream.waiting || nghttp2_session_get_stream_remote_window_size(session_, stream.id) > 0) return 0;
+  const std::uint64_t now = clock_();
+  return now > stream.kept_since ? now - stream.kept_since : 0;
 }
 
 void Http2Connection::write_out() {

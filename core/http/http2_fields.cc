@@ -17,6 +17,8 @@ std::string_view view(nghttp2_rcbuf* buffer) {
   return {reinterpret_cast<const char*>(bytes.base), bytes.len};
 }
 
+constexpr std::string_view kContentType = "content-type";
+
 constexpr HeadProblem bad(const char* reason) { return {400, reason}; }
 
 // Lower-case tokens only (RFC 9113 8.2.1). `underscore`: there is a '_' in it.
@@ -91,10 +93,7 @@ struct HeaderBlock::Facts {
 void HeaderBlock::add(nghttp2_rcbuf* name, nghttp2_rcbuf* value, bool never_indexed) {
   ++seen_;
   bytes_ += nghttp2_rcbuf_get_buf(name).len + nghttp2_rcbuf_get_buf(value).len + kOverhead;
-  if (bytes_ > limit_ || seen_ > kMost) {
-    clear();
-    return;
-  }
+  if (bytes_ > limit_ || seen_ > kMost) return keep_content_type();
   nghttp2_rcbuf_incref(name);
   nghttp2_rcbuf_incref(value);
   never_indexed_[held_] = never_indexed;
@@ -109,6 +108,27 @@ void HeaderBlock::clear() {
   held_ = 0;
   give_http2_memory(cookies_);
   cookies_ = nullptr;
+}
+
+void HeaderBlock::keep_content_type() {
+  Pair type{};
+  for (Pair& pair : std::span(pairs_).first(held_)) {
+    if (type.name == nullptr && view(pair.name) == kContentType) {
+      type = pair;
+      continue;
+    }
+    nghttp2_rcbuf_decref(pair.name);
+    nghttp2_rcbuf_decref(pair.value);
+  }
+  held_ = 0;
+  if (type.name != nullptr) pairs_[held_++] = type;
+}
+
+std::string_view HeaderBlock::content_type() const {
+  for (const Pair& pair : pairs()) {
+    if (view(pair.name) == kContentType) return view(pair.value);
+  }
+  return {};
 }
 
 HeadProblem HeaderBlock::too_large() const {
@@ -382,6 +402,14 @@ void Http2FieldList::put(std::string_view name, std::string_view value, unsigned
 void Http2FieldList::add(std::string_view name, std::string_view value, bool never_indexed) {
   if (name.empty() || breaks_line(name) || breaks_line(value)) return;
   put(name, value, table_flag(never_indexed));
+}
+
+std::size_t Http2FieldList::counted_bytes() const {
+  std::size_t bytes = 0;
+  for (const nghttp2_nv& pair : std::span(pairs_).first(size_)) {
+    bytes += pair.namelen + pair.valuelen + HeaderBlock::kOverhead;
+  }
+  return bytes;
 }
 
 void Http2FieldList::add_known(std::string_view name, std::string_view value, bool never_indexed) {

@@ -40,7 +40,8 @@ class HeaderBlock : public InHttp2Memory {
   static constexpr std::size_t kMost = 250;
   static constexpr std::size_t kOverhead = 32;  // counted per field, as SETTINGS_MAX_HEADER_LIST_SIZE does
 
-  // `limit`: the most decoded bytes, overhead included. What is above it is counted, not kept.
+  // `limit`: the most decoded bytes, overhead included. What is above it is counted, not kept; of what came before,
+  // only content-type is then.
   explicit HeaderBlock(std::size_t limit) : limit_(limit) {}
   ~HeaderBlock() { clear(); }
   HeaderBlock(const HeaderBlock&) = delete;
@@ -56,6 +57,8 @@ class HeaderBlock : public InHttp2Memory {
   // What was added and is kept, and which of it as never to be indexed.
   [[nodiscard]] std::span<const Pair> pairs() const { return {pairs_.data(), held_}; }
   [[nodiscard]] const auto& never_indexed() const { return never_indexed_; }
+  // Empty where none is kept. As it came: nothing has checked it.
+  [[nodiscard]] std::string_view content_type() const;
 
   // `end`: END_STREAM came with the block. Extended CONNECT comes out as GET with `upgrade`, so that nobody behind the
   // codec knows the difference.
@@ -67,6 +70,8 @@ class HeaderBlock : public InHttp2Memory {
  private:
   struct Pseudo;
   void clear();
+  // Of a block that is too large nothing else is of use.
+  void keep_content_type();
   [[nodiscard]] HeadProblem too_large() const;
   // Checks one field; pseudo fields go to `pseudo`, ordinary ones to `fields`.
   const char* take(std::size_t index, bool& regular_seen, Pseudo* pseudo, FieldList& fields, Field& field);
@@ -102,6 +107,8 @@ class Http2FieldList {
 
   [[nodiscard]] const nghttp2_nv* data() const { return pairs_; }
   [[nodiscard]] std::size_t size() const { return size_; }
+  // As SETTINGS_MAX_HEADER_LIST_SIZE counts (RFC 9113 6.5.2).
+  [[nodiscard]] std::size_t counted_bytes() const;
 
  private:
   static constexpr std::size_t kNumbers = 2;

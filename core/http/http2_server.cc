@@ -78,7 +78,7 @@ void Http2Server::on_head(Http2Stream& stream, HeaderBlock& block, bool end) {
   const HeadProblem problem = block.request(end, head);
   // There is no room even to say what is wrong.
   if ((problem.reason != nullptr && queues) || (beyond && !early_)) return put_reset(stream, NGHTTP2_REFUSED_STREAM);
-  if (problem.reason != nullptr) return refuse(stream, problem);
+  if (problem.reason != nullptr) return refuse(stream, problem, block.content_type());
   stream.head_request = head.method == Method::head;
   stream.upgrade = head.upgrade;
   stream.has_length = !end && head.framing == Framing::length;
@@ -104,10 +104,10 @@ void Http2Server::on_trailers(Http2Stream& stream, HeaderBlock& block, bool end)
   observer_.on_request_trailers(stream.slot, fields);
 }
 
-void Http2Server::refuse(Http2Stream& stream, HeadProblem problem) {
+void Http2Server::refuse(Http2Stream& stream, HeadProblem problem, std::string_view content_type) {
   if (stream.held != nullptr) return give_up(stream, NGHTTP2_PROTOCOL_ERROR);  // RFC 9113 8.1.1
   stream.drop_input = stream.broken_input = true;
-  observer_.on_malformed(stream.slot, problem.status, problem.reason);
+  observer_.on_malformed(stream.slot, problem.status, problem.reason, content_type);
 }
 
 void Http2Server::on_broken_body(Http2Stream& stream, const char* reason) { refuse(stream, {400, reason}); }
@@ -225,8 +225,8 @@ void Http2Server::send_head(StreamId id, const ResponseHead& head, BodyPlan plan
   Http2Stream* to = stream(id);
   if (to == nullptr || to->abandoned || to->head_sent || broken()) return;
   const bool bodyless = to->head_request || head.status == 204 || head.status == 304;
-  to->with_body =
-      !bodyless && plan.kind != BodyPlan::Kind::none && (plan.kind != BodyPlan::Kind::length || plan.length != 0);
+  const bool empty = plan.kind == BodyPlan::Kind::length && plan.length == 0 && !plan.trailers;
+  to->with_body = !bodyless && plan.kind != BodyPlan::Kind::none && !empty;
   const StatusText status(head.status);
   Http2FieldList list;
   list.add_known(":status", status.view(), head.never_indexed);

@@ -60,6 +60,11 @@ class Http2Server final : public MultiplexedServerCodec, private Http2Connection
   [[nodiscard]] std::size_t room(StreamId stream) const override;
   [[nodiscard]] bool waiting() const override { return waiting_for_windows(); }
   [[nodiscard]] std::uint64_t stalled_ms() const override { return stalled(); }
+  [[nodiscard]] bool shut() const override { return window_shut(); }
+  [[nodiscard]] std::uint64_t stalled_ms(StreamId id) const override {
+    const Http2Stream* of = stream(id);
+    return of != nullptr ? stalled(*of) : 0;
+  }
   [[nodiscard]] bool taken() const override { return any_data_sent(); }
   void judge_stall() override { judge_untaken(); }
   [[nodiscard]] std::size_t held() const override { return kept_bytes(); }
@@ -101,9 +106,9 @@ class Http2Server final : public MultiplexedServerCodec, private Http2Connection
   void on_answered() override {
     if (taken_back_ > 0 && ++answered_ % kAnswersPerTakenBack == 0) --taken_back_;
   }
-  void on_broken(std::uint16_t status, const char* reason) override { observer_.on_malformed(0, status, reason); }
+  void on_broken(std::uint16_t status, const char* reason) override { observer_.on_malformed(0, status, reason, {}); }
   void on_trailers(Http2Stream& stream, HeaderBlock& block, bool end);
-  void refuse(Http2Stream& stream, HeadProblem problem);
+  void refuse(Http2Stream& stream, HeadProblem problem, std::string_view content_type = {});
   void submit(Http2Stream& stream, Http2FieldList& list);
   // Streams that were handed out, or have a head under way.
   [[nodiscard]] std::size_t started() const { return open_streams() - held_.size(); }

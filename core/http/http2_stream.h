@@ -41,7 +41,8 @@ struct Http2Stream : InHttp2Memory {
   std::span<const char> borrowed;  // until the next produce()
   std::string kept;                // copied, waits for the window
   std::size_t kept_at = 0;
-  char* trailers = nullptr;  // see Http2Connection::store_trailers
+  std::uint64_t kept_since = 0;  // ms of the clock: nothing of `kept` has gone out since
+  char* trailers = nullptr;      // see Http2Connection::store_trailers
   bool head_sent = false;
   bool with_body = false;     // the head went out without END_STREAM
   bool output_ended = false;  // the owner said so

@@ -227,7 +227,7 @@ void UpstreamConnection::open() {
 }
 
 void UpstreamConnection::admit() {
-  while (state_ == State::open && !waiting_.empty() && codec_->capacity() > 0) {
+  while (state_ == State::open && !waiting_.empty() && codec_->capacity() > 0 && !pool_.used_up(*this)) {
     UpstreamStream& first = *waiting_.front();
     waiting_.erase(waiting_.begin());
     attach(first);
@@ -445,6 +445,13 @@ void UpstreamConnection::fail_stream(UpstreamStream& stream, UpstreamFailure fai
   auto& observer = stream.observer_;
   detach(stream);
   observer.on_upstream_failed(failure);
+}
+
+void UpstreamConnection::not_sent(UpstreamStream& stream) {
+  UpstreamFailure failure{UpstreamFailure::Kind::head_too_large, "the request's head is larger than it says it takes"};
+  if (state_ != State::open) failure = {UpstreamFailure::Kind::reset, "the connection broke", stream.reused_};
+  failure.unprocessed = true;
+  fail_stream(stream, std::move(failure));
 }
 
 void UpstreamConnection::fail(UpstreamFailure::Kind kind, const std::string& detail) {

@@ -127,6 +127,8 @@ class UpstreamConnection final : public core::Retirable,
   // Fails every stream and closes.
   void fail(UpstreamFailure::Kind kind, const std::string& detail);
   void fail_stream(UpstreamStream& stream, UpstreamFailure failure);
+  // The codec did not take its request.
+  void not_sent(UpstreamStream& stream);
   // Whether the failure says something about the endpoint. `answered`: there was an answer, or the request was not
   // taken. `kept`: the connection may just have been too old.
   void judge(UpstreamFailure::Kind kind, bool answered, bool kept);

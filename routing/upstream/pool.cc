@@ -114,9 +114,14 @@ bool UpstreamPool::suits(const UpstreamConnection& connection, const UpstreamStr
 UpstreamConnection* UpstreamPool::find_room(std::size_t turn, const UpstreamStream& stream) {
   if (turn >= slots_.size()) return nullptr;
   const auto& slot = slots_[turn];
-  UpstreamConnection* one = slot.last();
-  while (one != nullptr && !suits(*one, stream)) one = slot.before(*one);
-  return one;
+  for (UpstreamConnection* one = slot.last(); one != nullptr;) {
+    UpstreamConnection& connection = *one;
+    one = slot.before(connection);
+    if (!suits(connection, stream)) continue;
+    if (!connection.codec_->multiplexed() || connection.idle() || worth_keeping(connection)) return &connection;
+    unlist(connection);  // its streams may go on for long
+  }
+  return nullptr;
 }
 
 void UpstreamPool::list(UpstreamConnection& connection) {
@@ -427,6 +432,10 @@ void UpstreamPool::unpark(UpstreamConnection& connection) {
   idle.fetch_sub(1, std::memory_order_relaxed);
 }
 
+bool UpstreamPool::used_up(const UpstreamConnection& connection) const {
+  return upstream_->keepalive.max_requests != 0 && connection.requests_ >= upstream_->keepalive.max_requests;
+}
+
 bool UpstreamPool::worth_keeping(const UpstreamConnection& connection) const {
   if (upstream_->state->gone()) return false;
   // It belongs to the client that its header named.
@@ -434,7 +443,7 @@ bool UpstreamPool::worth_keeping(const UpstreamConnection& connection) const {
   const Keepalive& keep = upstream_->keepalive;
   const auto max_age = static_cast<std::uint64_t>(keep.max_age.count());
   if (max_age != 0 && context_.loop.now() - connection.connected_at_ >= max_age) return false;
-  if (keep.max_requests != 0 && connection.requests_ >= keep.max_requests) return false;
+  if (used_up(connection)) return false;
   return !connection.write_failed_ && !connection.mute_ && connection.slot_ != kNoSlot;
 }
 

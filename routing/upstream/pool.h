@@ -144,7 +144,9 @@ class UpstreamPool final : private PlaceBoard::Member {
   void on_asked_for_place() override;
   void post(void (*act)(UpstreamPool& pool));
   void unpark(UpstreamConnection& connection);
-  // Whether the connection may live on once nobody uses it.
+  // It has carried as many requests as it may.
+  [[nodiscard]] bool used_up(const UpstreamConnection& connection) const;
+  // Whether the connection may live on once nobody uses it, and, shared, take more requests.
   [[nodiscard]] bool worth_keeping(const UpstreamConnection& connection) const;
   // The connection closed itself: out of the lists, freed at the end of the turn.
   void remove(UpstreamConnection& connection);

@@ -22,7 +22,7 @@ UpstreamStream::UpstreamStream(Observer& observer)
 
 void UpstreamStream::send_request(const core::OutgoingRequest& request, bool end) {
   id_ = connection_->codec_->send_request(request, end);
-  if (id_ == 0) return;  // the connection has broken; its end is told
+  if (id_ == 0) return connection_->not_sent(*this);
   if (connection_->streams_.size() < id_) connection_->streams_.resize(id_);
   connection_->streams_[id_ - 1] = this;
   if (connection_->codec_->multiplexed()) connection_->codec_->allow(id_, observer_.upstream_window());

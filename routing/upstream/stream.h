@@ -36,6 +36,7 @@ class UpstreamPool;
 struct EndpointState;
 
 struct UpstreamFailure {
+  // head_too_large: the request's; nothing of it was sent, and its connection is as well as before.
   // tls: no TLS connection that satisfies the upstream's policy, or broken files of ours. shortage: no descriptor or
   // memory of our own, so that nobody was asked.
   enum class Kind : std::uint8_t {
@@ -48,7 +49,8 @@ struct UpstreamFailure {
     closed,
     bad_response,
     timeout,
-    shortage
+    shortage,
+    head_too_large
   };
   Kind kind = Kind::reset;
   std::string detail;

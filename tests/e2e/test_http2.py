@@ -201,6 +201,16 @@ def test_a_broken_request_costs_its_stream_only(site, h2):
     site.edge.wait_access(reason="bad_request", status=400)
 
 
+@pytest.mark.parametrize("fields", [[("x-large", "y" * 70_000)], [(f"x-{number}", "y") for number in range(300)]])
+def test_a_grpc_call_with_too_large_a_head_gets_a_grpc_status(site, h2, fields):
+    site.start()
+    client = h2()
+    answer = client.get("/", method="POST", headers=[("content-type", "application/grpc+proto"), ("te", "trailers"), *fields])
+    assert answer.status == 200 and answer.get("grpc-status") == "13" and answer.get("content-type") == "application/grpc"
+    assert client.get("/", headers=[("content-type", "text/plain"), *fields]).status == 431
+    site.edge.wait_access(2, reason="head_too_large")
+
+
 @pytest.mark.sanitizer
 def test_resets_travel_both_ways(site, h2):
     site.start()

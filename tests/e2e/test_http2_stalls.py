@@ -8,6 +8,7 @@ import struct
 import time
 
 import pytest
+from h2.settings import SettingCodes
 from support.attacker import DATA, GOAWAY, HEADERS, RST, WINDOW, Attacker, frame, head, literal
 from support.curl import curl
 from support.http2 import H2Client, H2Origin
@@ -246,6 +247,56 @@ def test_tunnels_that_nobody_reads(site, attackers, good):
     friend.ask()
     print(f"{held:.0f} KiB per attacker")
     assert held < PER_ATTACKER or sanitized()
+
+
+@pytest.mark.sanitizer
+def test_only_the_answer_that_is_not_taken_is_given_up(site, h2):
+    """A paused video costs the connection's other streams nothing."""
+    site.start(workers=1, timeouts={"idle": "1s"})
+    client = h2(manual=True)
+    client.h2.increment_flow_control_window(8 << 20)
+    quiet, paused = client.ask("/gate/quiet"), client.ask("/bytes/5000000")
+    client.until(lambda: client.streams[paused].reset is not None, "it is given up")
+    assert client.streams[paused].reset == 8 and len(client.streams[paused].body) == 65_535
+    line, = site.edge.wait_access(path="/bytes/5000000", reason="response_too_slow")
+    assert line["detail"] == "the client opens no window for what it asked for"
+    site.origin.gate("quiet").set()
+    assert client.wait(quiet).status == 200 and client.goaway is None
+    assert client.get("/bytes/10").status == 200
+
+
+@pytest.mark.sanitizer
+def test_a_tunnel_that_is_not_read_has_the_time_of_tunnels(site, h2):
+    def flood(call):
+        call.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n" + bytes(1 << 20))
+
+    site.origin.scripts["/flood"] = flood
+    site.start(workers=1, timeouts={"idle": "1s", "tunnel_idle": "3s"})
+    client = h2(manual=True)
+    began = time.monotonic()
+    stream = client.ask("/flood", method="CONNECT", pseudo=[(":protocol", "websocket")], headers=[("sec-websocket-version", "13")], end=False)
+    client.until(lambda: len(client.streams[stream].body) == 65_535, "all that its windows let out")
+    client.until(lambda: client.closed or client.goaway is not None or client.streams[stream].reset is not None, "the end")
+    assert time.monotonic() > began + 2.9
+
+
+@pytest.mark.sanitizer
+def test_a_whole_answer_that_is_taken_slowly_is_not_cut(site, h2):
+    """`timeouts.idle` counts from the end of what waits in windows, though the request is over long before."""
+    body = "r" * 60_000
+    site.start(site.route({"path": "/", "respond": {"body": body}}), workers=1, timeouts={"idle": "1s"})
+    client = h2(settings={SettingCodes.INITIAL_WINDOW_SIZE: 16_384}, manual=True)
+    stream = client.ask("/")
+    answer, taken = client.streams[stream], 0
+    while not answer.ended:
+        client.until(lambda: len(answer.body) > taken or answer.ended, "more of it")
+        client.poll(0.6)
+        if len(answer.body) > taken and not answer.ended:
+            client.h2.acknowledge_received_data(len(answer.body) - taken, stream)
+            client.flush()
+        taken = len(answer.body)
+    assert bytes(answer.body) == body.encode()
+    assert client.ends() == 0, "and then it idles"
 
 
 class Reader(Attacker):

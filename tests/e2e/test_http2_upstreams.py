@@ -133,6 +133,21 @@ def test_what_the_upstream_did_not_touch_is_sent_again(site, h2, h2_origin):
     assert h2_origin.connections > 1
 
 
+@pytest.mark.parametrize("bound, began", [({"max_requests": 2}, "one by one"), ({"max_requests": 2}, "at once"), ({"max_age": "300ms"}, "one by one")])
+def test_long_streams_do_not_keep_a_shared_connection_in_use(site, h2, h2_origin, bound, began):
+    """`keepalive` bounds it while streams are under way, too."""
+    site.start(site.route(to_h2(h2_origin, keepalive=bound)), workers=1)
+    client, start = h2(), time.monotonic()
+    for count in range(1, 6):
+        client.ask("/hang")
+        if began == "one by one":
+            until(lambda: len(h2_origin.requests) == count, "it has come")
+        if "max_age" in bound and count == 3:
+            until(lambda: time.monotonic() > start + 0.4, "the connection is old")
+    until(lambda: len(h2_origin.requests) == 5, "all have come")
+    assert h2_origin.connections == (2 if "max_age" in bound else 3)
+
+
 def test_a_reset_travels_to_the_upstream(site, h2, h2_origin):
     site.start(site.route(to_h2(h2_origin)))
     client = h2()

@@ -38,7 +38,7 @@ class Server final : public ServerCodec::Observer {
   void on_request_trailers(StreamId, FieldList&) override { log += "<trailers>"; }
   void on_request_reset(StreamId) override { log += "<reset>"; }
   void on_stream_writable(StreamId) override {}
-  void on_malformed(StreamId, std::uint16_t status, const char* reason) override {
+  void on_malformed(StreamId, std::uint16_t status, const char* reason, std::string_view) override {
     log += "<" + std::to_string(status) + ">";
     EXPECT_NE(reason, nullptr);
   }

@@ -204,7 +204,7 @@ class Http2ServerTalk final : public ServerCodec::Observer {
     log += "<" + std::to_string(stream) + " writable>";
     if (when_writable) when_writable(stream);
   }
-  void on_malformed(StreamId stream, std::uint16_t status, const char* reason) override {
+  void on_malformed(StreamId stream, std::uint16_t status, const char* reason, std::string_view) override {
     log += "<" + std::to_string(stream) + " malformed " + std::to_string(status) + ">";
     why = reason;
     if (when_malformed) when_malformed(stream, status);

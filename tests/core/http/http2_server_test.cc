@@ -344,6 +344,23 @@ TEST(Http2Server, FollowsTheSizeOfTheClientsTable) {
       << "the least, and the last";
 }
 
+TEST(Http2Server, TrailersBehindNothing) {
+  Http2ServerTalk s;
+  s.greet();
+  s.client_sends(headers(1, get()) + headers(3, get()));
+  BodyPlan plan{BodyPlan::Kind::length, 0};
+  s.head(1, 200, plan);
+  s.codec.send_end(1);
+  plan.trailers = true;
+  s.head(2, 200, plan);
+  FieldList fields;
+  fields.add({"grpc-status", "5"});
+  s.codec.send_trailers(2, fields);
+  EXPECT_EQ(s.sent(),
+            "HEADERS 1 . {:status: 200, content-length: 0}\nHEADERS 3 {:status: 200, content-length: 0}\n"
+            "HEADERS 3 . {grpc-status: 5}");
+}
+
 TEST(Http2Server, StreamsShareTheConnectionsWindow) {
   Http2ServerTalk s;
   s.greet({{4, 1 << 20}});

@@ -83,7 +83,7 @@ class Owner final : public ServerCodec::Observer {
   void on_stream_writable(StreamId id) override {
     require(open.contains(id) && codec.pending(id) == 0, "writable when nothing waits");
   }
-  void on_malformed(StreamId id, std::uint16_t status, const char* reason) override {
+  void on_malformed(StreamId id, std::uint16_t status, const char* reason, std::string_view) override {
     require(status >= 400 && reason != nullptr, "a reason");
     if (id == 0) {
       require(codec.finished(), "a broken connection is finished");
