@@ -62,6 +62,8 @@ void Exchange::reset() {
   attempts_ = 0;
   status_ = 0;
   stage_ = Stage::over;
+  rest_ = {};
+  head_request_ = false;
   has_id_ = request_done_ = head_sent_ = answer_done_ = wants_upgrade_ = grpc_ = talks_ = awaits_continue_ = false;
 }
 
@@ -116,6 +118,7 @@ void Exchange::start(HttpSession& session, core::StreamId stream, core::RequestH
     pace_.begin(worker_.now());
     await_body(kBodyGrace);
   }
+  head_request_ = head.method == core::Method::head;
   remember(head);
   const auto& trusted = session.listener().spec().trusted_proxies;
   from_trusted_ = !trusted.empty() && contains(trusted, client_);
@@ -372,7 +375,7 @@ void Exchange::on_request_body(std::span<const char> data, bool end) {
     request_done_ = true;
     body_deadline_.cancel();
   }
-  if (max_body_ != 0 && bytes_in_ > max_body_ && stage_ != Stage::over) {
+  if (max_body_ != 0 && bytes_in_ > max_body_ && stage_ != Stage::over && stage_ != Stage::replying) {
     return refuse(413, CloseReason::body_too_large, "the body is larger than this host takes");
   }
   if (!mirrors_.empty()) feed_mirrors(data, end);
@@ -399,7 +402,7 @@ void Exchange::on_request_trailers(core::FieldList& fields) {
   request_done_ = true;
   body_deadline_.cancel();
   feed_mirrors({}, true);
-  if (stage_ == Stage::over) return;
+  if (stage_ == Stage::over || stage_ == Stage::replying) return;
   const bool waits = stage_ == Stage::connecting;
   const std::size_t size = SavedRequest::size_of(fields);
   const bool affordable = session_->may_keep(2 * size);  // the block that they came in is there too
@@ -433,6 +436,7 @@ bool Exchange::wants_input() const {
 
 void Exchange::on_client_writable() {
   if (!throttle_.armed()) upstream_stream_.resume();
+  if (stage_ == Stage::replying) return reply_on();
 }
 
 void Exchange::await_body(milliseconds time) {

@@ -150,6 +150,7 @@ void Exchange::answer_preflight(const core::RequestHead& head) {
   answer.status = 204;
   answer.preflight = &head.fields;
   reply(answer);
+  answer.of_route = true;
 }
 
 void Exchange::redirect(const routing::Redirect& target, const routing::Rule& rule, const core::RequestHead& head,

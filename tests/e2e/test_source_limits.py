@@ -209,6 +209,31 @@ def test_requests_and_tunnels_of_a_source_take_turns(site):
 
 
 @pytest.mark.parametrize("before", [None, 1024])
+@pytest.mark.sanitizer
+@pytest.mark.parametrize("transport", ["http", "https"])
+def test_answers_of_our_own_are_held_to_the_bandwidth_of_a_source(site, transport):
+    """As those of an upstream are. Of HEAD there is nothing to hold up."""
+    rate, size = 64 << 10, 40_000
+    site.start(site.route({"path": "/r", "respond": {"body": "x" * size}}), limits={"bandwidth_per_source": rate})
+    began = time.monotonic()
+    for _ in range(6):
+        answer = site.ask("/r", transport)
+        assert answer.status == 200 and answer.body == b"x" * size
+    took = time.monotonic() - began
+    assert took > (6 * size - 2 * rate) / rate, took
+    assert site.ask("/r", transport, method="HEAD").get("content-length") == str(size)
+
+
+@pytest.mark.sanitizer
+def test_malformed_requests_of_a_source_count_for_its_rate(site, closing):
+    """Over HTTP/2 they cost the client little, and leave the connection open."""
+    site.start(limits={"requests_per_second_per_source": 3})
+    client = closing(H2Client(site.edge.https, site.authority))
+    statuses = [client.get("no-slash").status for _ in range(30)]
+    assert statuses[0] == 400 and statuses.count(429) > 10, statuses
+    assert set(statuses) == {400, 429}
+
+
 def test_a_bandwidth_counts_from_when_it_was_written(site, before):
     """What was moved without one is not owed, and what was owed under a slip of the pen is forgotten with it."""
     raw = free_port()
