@@ -159,6 +159,7 @@ void Exchange::start(HttpSession& session, core::StreamId stream, core::RequestH
 void Exchange::start_refused(HttpSession& session, core::StreamId stream, std::uint16_t status, CloseReason reason,
                              std::string_view detail) {
   begin(session, stream);
+  if (!within_source_rate()) return;
   refuse(status, reason, detail);
 }
 
@@ -435,8 +436,8 @@ bool Exchange::wants_input() const {
 }
 
 void Exchange::on_client_writable() {
-  if (!throttle_.armed()) upstream_stream_.resume();
   if (stage_ == Stage::replying) return reply_on();
+  if (!throttle_.armed()) upstream_stream_.resume();
 }
 
 void Exchange::await_body(milliseconds time) {

@@ -7,6 +7,7 @@ import time
 import pytest
 from support import pp
 from support.hello import hello
+from support.http2 import H2Client
 from support.ports import free_port
 from support.site import HOST
 from support.waiting import patience, until
@@ -208,7 +209,6 @@ def test_requests_and_tunnels_of_a_source_take_turns(site):
     assert min(moved.values()) >= max(moved.values()) / 2, moved.values()
 
 
-@pytest.mark.parametrize("before", [None, 1024])
 @pytest.mark.sanitizer
 @pytest.mark.parametrize("transport", ["http", "https"])
 def test_answers_of_our_own_are_held_to_the_bandwidth_of_a_source(site, transport):
@@ -234,6 +234,7 @@ def test_malformed_requests_of_a_source_count_for_its_rate(site, closing):
     assert set(statuses) == {400, 429}
 
 
+@pytest.mark.parametrize("before", [None, 1024])
 def test_a_bandwidth_counts_from_when_it_was_written(site, before):
     """What was moved without one is not owed, and what was owed under a slip of the pen is forgotten with it."""
     raw = free_port()
