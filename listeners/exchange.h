@@ -91,6 +91,7 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   // so.
   bool within_connections();
   bool within_rate();
+  [[nodiscard]] bool admitted(const core::FieldList& fields) const;
   void challenge(core::RequestHead& head, bool end);
   void redirect_to_https(const core::RequestHead& head);
   void answer_preflight(const core::RequestHead& head);
@@ -135,9 +136,9 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   [[nodiscard]] UploadPace::Held held() const;
 
   void reply(const LocalReply& reply);
-  void refuse_grpc(std::uint16_t status, CloseReason reason, std::string_view message);
   // Sends what the client and the bandwidths take now of a body of the route's.
   void reply_on();
+  void refuse_grpc(std::uint16_t status, CloseReason reason, std::string_view message);
   void fail_upstream(const routing::UpstreamFailure& failure);
   void finish(CloseReason reason);
   void write_log(CloseReason reason);
@@ -185,8 +186,8 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   std::string early_body_;
   std::string rewritten_;  // the path, where the rule changes it
   Tries tries_;
-  std::string detail_;
   std::string_view rest_;  // of a body of the route's, while replying
+  std::string detail_;
   std::string endpoint_;
   ForwardingFields forwarding_;  // added to the request
   std::string forwarding_text_;
@@ -225,8 +226,8 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   std::string asked_protocols_;   // of the upgrade, as the client listed them
   bool talks_ = false;            // a stream of gRPC: both sides may be silent for a while
   bool awaits_continue_ = false;  // the client waits to be told that its body is wanted
-  bool from_trusted_ = false;
   bool head_request_ = false;
+  bool from_trusted_ = false;
   bool by_https_ = false;  // as trusted proxies say
   bool grpc_ = false;      // errors are told in grpc-status
 };
