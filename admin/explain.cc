@@ -497,6 +497,7 @@ class Explainer {
     const auto& networks = listener_->spec.trusted_proxies;
     client_ = question_.client;
     by_https_ = secure();
+    other_client_.reset();
     trusted_ = client_ && listeners::contains(networks, *client_);
     if (!trusted_) return;
     const auto sender = listeners::sender_behind(fields, {*client_, secure()}, networks);
@@ -506,12 +507,14 @@ class Explainer {
       step("scheme", std::string("the proxy says that it was asked by ") + (sender.secure ? "https" : "http"),
            listener_->spec.origin);
     }
+    other_client_ = listeners::other_sender(fields, *client_, networks);
+    if (other_client_ == sender.address) other_client_.reset();
     client_ = sender.address;
     by_https_ = sender.secure;
   }
 
   void serve(const routing::Route& route, const core::RequestHead& head, std::string_view path) {
-    if (!admitted(route, client_))
+    if (!admitted(route, client_) || (other_client_ && !admitted(route, other_client_)))
       return refuse(403, CloseReason::access_denied, "the client's network is not admitted");
     const auto& host = std::get<routing::VirtualHost>(route.action);
     core::FieldList fields = head.fields;
@@ -539,8 +542,9 @@ class Explainer {
   const ExplainView& view_;
   const Question& question_;
   const routing::Listener* listener_ = nullptr;
-  std::optional<core::SocketAddress> client_;  // as trusted proxies say, like the scheme
-  bool trusted_ = false;                       // the peer is
+  std::optional<core::SocketAddress> client_;        // as trusted proxies say, like the scheme
+  std::optional<core::SocketAddress> other_client_;  // whom their other family of fields names; null: nobody else
+  bool trusted_ = false;                             // the peer is
   bool by_https_ = false;
   Explanation out_;
 };

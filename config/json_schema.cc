@@ -95,7 +95,7 @@ class Writer {
   Json inline_value(const Type& type) {
     switch (type.kind) {
       case Kind::text:
-        return type.words.empty() ? any_scalar() : Json{{"type", {"string", "number", "boolean", "null"}}};
+        return text(type);
       case Kind::choice:
         return words_of(type);
       case Kind::number:
@@ -122,6 +122,12 @@ class Writer {
       if (choice != nullptr) choices.push_back(value(*choice));
     }
     return {{"anyOf", std::move(choices)}};
+  }
+
+  static Json text(const Type& type) {
+    Json out = type.words.empty() ? any_scalar() : Json{{"type", {"string", "number", "boolean", "null"}}};
+    if (type.max != UINT64_MAX) out["maxLength"] = type.max;  // characters, of which there are no more than bytes
+    return out;
   }
 
   static Json quantity(const Type& type) {

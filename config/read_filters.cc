@@ -55,6 +55,12 @@ void read_named_values(const Node* node, bool request, std::size_t& room, routin
   }
 }
 
+bool has_underscore(const routing::HeaderModifier& change) {
+  const auto has = [](std::string_view name) { return name.find('_') != std::string_view::npos; };
+  return std::any_of(change.set.begin(), change.set.end(), [&](const auto& one) { return has(one.first); }) ||
+         std::any_of(change.remove.begin(), change.remove.end(), has);
+}
+
 // Browsers leave it out (RFC 6454 6.2).
 std::string_view without_default_port(std::string_view origin, std::string_view scheme) {
   for (const auto& [of, port] : {std::pair{"http", ":80"}, std::pair{"https", ":443"}}) {
@@ -215,10 +221,11 @@ routing::HeaderModifier read_headers(const Node& node, bool request, Problems& p
   read_named_values(node.get("set"), request, room, change.set, problems);
   read_named_values(node.get("add"), request, room, change.add, problems);
   const Node* remove = node.get("remove");
-  if (remove == nullptr || !remove->is_list()) return change;
-  for (const Node* item = remove->first; item != nullptr; item = item->next) {
+  for (const Node* item = remove != nullptr && remove->is_list() ? remove->first : nullptr; item != nullptr;
+       item = item->next) {
     if (item->is_scalar() && check_modified(*item, request, problems)) change.remove.push_back(lower_case(item->text));
   }
+  change.underscored = has_underscore(change);
   return change;
 }
 

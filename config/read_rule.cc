@@ -4,9 +4,39 @@
 #include <algorithm>
 #include <array>
 
+#include "config/values.h"
 #include "core/http/field.h"
 
 namespace edgemux::config {
+namespace {
+
+std::size_t size_of(const routing::NamedValues& headers) {
+  std::size_t size = 0;
+  for (const auto& [name, value] : headers) size += name.size() + value.size();
+  return size;
+}
+
+std::size_t size_of(const routing::HeaderModifier& change) { return size_of(change.set) + size_of(change.add); }
+
+std::size_t size_of(const routing::Filters& filters) {
+  std::size_t size = size_of(filters.request_headers) + size_of(filters.response_headers);
+  if (filters.cors) size += filters.cors->methods.size() + filters.cors->headers.size() + filters.cors->expose.size();
+  return size;
+}
+
+// What the rule can write into heads; of its split all parts together.
+std::size_t size_of_headers(const routing::Rule& rule) {
+  std::size_t size = rule.filters != nullptr ? size_of(*rule.filters) : 0;
+  if (const auto* respond = std::get_if<routing::Respond>(&rule.action)) size += size_of(respond->headers);
+  if (const auto* split = std::get_if<routing::Split>(&rule.action)) {
+    for (const auto& part : split->parts) {
+      if (part.headers != nullptr) size += size_of(part.headers->request) + size_of(part.headers->response);
+    }
+  }
+  return size;
+}
+
+}  // namespace
 
 void too_many_changes(Place place, Problems& problems) {
   problems.error(place,
@@ -124,6 +154,9 @@ RuleSpec read_rule(const Node& node, Patterns& patterns, Problems& problems) {
     spec.value.action = read_respond(*action, problems);
   }
   spec.value.filters = read_filters(node, spec, problems);
+  if (size_of_headers(spec.value) > max_rule_headers) {
+    problems.error(node.place, "the headers of a rule may have at most " + size_text(max_rule_headers) + " together");
+  }
   return spec;
 }
 

@@ -22,6 +22,8 @@ inline constexpr std::size_t max_changed_headers = 64;
 inline constexpr std::size_t max_own_headers = 16;
 static_assert(2 * max_changed_headers + max_own_headers <= core::FieldList::kMostAdded);
 void too_many_changes(Place place, Problems& problems);
+// All that a rule writes into heads, names and values together, in bytes: as much as a request's head may be.
+inline constexpr std::size_t max_rule_headers = 64UL * 1024;
 
 // Kind, path and conditions, from the rule itself or its `match`.
 void read_match(const Node& rule, RuleSpec& spec, Patterns& patterns, Problems& problems);

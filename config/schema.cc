@@ -20,7 +20,12 @@ const Type positive{.kind = Kind::number, .min = 1, .max = 0xFFFFFFFF};
 const Type port{.kind = Kind::number, .min = 1, .max = 65535};
 const Type texts{.kind = Kind::list, .element = &text};
 const Type texts_one{.kind = Kind::list, .min = 1, .element = &text};
-const Type text_dictionary{.kind = Kind::dictionary, .element = &text};
+// What a rule puts into messages is held for every client that is slow to take it.
+const Type bounded_path{.max = 8UL * 1024};
+const Type bounded_host{.max = 512};
+const Type bounded_body{.max = 64UL * 1024};
+const Type header_value{.max = 8UL * 1024};
+const Type header_values{.kind = Kind::dictionary, .element = &header_value};
 
 // ---- tls ----
 
@@ -147,16 +152,16 @@ const Type redirect_status{.kind = Kind::choice, .words = {{"301"}, {"302"}, {"3
 const Type scheme{.kind = Kind::choice, .words = {{"https"}, {"http"}}};
 const Type respond{.kind = Kind::map,
                    .fields = {{"status", &status, "status of the answer; default 200"},
-                              {"body", &text, "text of the answer"},
-                              {"headers", &text_dictionary, "header fields of the answer"}}};
+                              {"body", &bounded_body, "text of the answer; at most 64KiB"},
+                              {"headers", &header_values, "header fields of the answer"}}};
 const Type redirect{
     .kind = Kind::map,
     .fields = {
         {"scheme", &scheme, "scheme of the new address; absent: the request's"},
-        {"host", &text, "host of the new address; absent: the request's"},
+        {"host", &bounded_host, "host of the new address; absent: the request's"},
         {"port", &port, "port of the new address; absent: that of the scheme, if one is named, else the request's"},
-        {"path", &text, "replaces the whole path"},
-        {"prefix", &text, "replaces the part of the path that the rule matched"},
+        {"path", &bounded_path, "replaces the whole path"},
+        {"prefix", &bounded_path, "replaces the part of the path that the rule matched"},
         {"status", &redirect_status, "status of the answer; default 302"}}};
 const Type value_pattern{
     .kind = Kind::map,
@@ -175,8 +180,8 @@ const Type match{.kind = Kind::map,
                             {"query", &value_matches, "each of these query parameters, by value or { regex: ... }"}}};
 const Type priority{.kind = Kind::number, .max = 1'000'000};
 const Type header_changes{.kind = Kind::map,
-                          .fields = {{"set", &text_dictionary, "replaces every field of these names"},
-                                     {"add", &text_dictionary, "one more field each"},
+                          .fields = {{"set", &header_values, "replaces every field of these names"},
+                                     {"add", &header_values, "one more field each"},
                                      {"remove", &texts, "takes every field of these names away"}}};
 const Type split_part{
     .kind = Kind::map,
@@ -189,9 +194,9 @@ const Type split_part{
                {"response_headers", &header_changes, "of this part's answers, before those of the rule"}}};
 const Type split{.kind = Kind::list, .min = 1, .element = &split_part};
 const Type rewrite{.kind = Kind::map,
-                   .fields = {{"prefix", &text, "replaces the part of the path that the rule matched"},
-                              {"path", &text, "replaces the whole path"},
-                              {"host", &text, "what the upstream gets as Host"}}};
+                   .fields = {{"prefix", &bounded_path, "replaces the part of the path that the rule matched"},
+                              {"path", &bounded_path, "replaces the whole path"},
+                              {"host", &bounded_host, "what the upstream gets as Host"}}};
 const Type percent{.kind = Kind::decimal, .max = routing::Mirror::kAll};
 const Type mirror_map{
     .kind = Kind::map,

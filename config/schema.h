@@ -45,7 +45,8 @@ struct Type {
     either
   };
   Kind kind = Kind::text;
-  std::uint64_t min = 0;  // number; duration in ms; size in bytes; decimal in thousandths; list in elements
+  std::uint64_t min = 0;  // number; duration in ms; size in bytes; decimal in thousandths; list in elements; of text
+                          // only `max`, in bytes
   std::uint64_t max = UINT64_MAX;
   std::vector<Word> words = {};    // choice: all; number, duration: accepted besides ("auto", "off")
   std::vector<Field> fields = {};  // map

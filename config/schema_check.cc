@@ -153,6 +153,10 @@ class Checker {
       case Kind::choice:
         return choice(node, type, name);
       default:
+        if (node.text.size() > type.max) {
+          problems_.error(node.place, name.text() + " may have at most " + size_text(type.max) + ", and has " +
+                                          std::to_string(node.text.size()) + " bytes");
+        }
         return;
     }
   }

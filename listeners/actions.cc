@@ -5,6 +5,15 @@
 
 namespace edgemux::listeners {
 
+namespace {
+
+bool change_request(const routing::HeaderModifier& change, core::FieldList& fields) {
+  routing::drop_aliases(change, fields);
+  return routing::modify(change, fields);
+}
+
+}  // namespace
+
 bool shape_request(const routing::Rule& rule, const routing::Split::Part* part, core::FieldList& fields,
                    core::OutgoingRequest& request, std::string& rewritten) {
   if (rule.filters != nullptr) {
@@ -17,9 +26,9 @@ bool shape_request(const routing::Rule& rule, const routing::Split::Part* part, 
       }
       if (filters.rewrite->host) request.authority = *filters.rewrite->host;
     }
-    if (!routing::modify(filters.request_headers, fields)) return false;
+    if (!change_request(filters.request_headers, fields)) return false;
   }
-  if (part != nullptr && part->headers != nullptr && !routing::modify(part->headers->request, fields)) return false;
+  if (part != nullptr && part->headers != nullptr && !change_request(part->headers->request, fields)) return false;
   request.fields = {fields.begin(), fields.size()};
   return true;
 }

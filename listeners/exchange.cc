@@ -63,6 +63,8 @@ void Exchange::reset() {
   attempts_ = 0;
   status_ = 0;
   stage_ = Stage::over;
+  rest_ = {};
+  head_request_ = false;
   has_id_ = request_done_ = head_sent_ = answer_done_ = wants_upgrade_ = grpc_ = talks_ = awaits_continue_ = false;
 }
 
@@ -117,6 +119,7 @@ void Exchange::start(HttpSession& session, core::StreamId stream, core::RequestH
     pace_.begin(worker_.now());
     await_body(kBodyGrace);
   }
+  head_request_ = head.method == core::Method::head;
   remember(head);
   const auto& trusted = session.listener().spec().trusted_proxies;
   from_trusted_ = !trusted.empty() && contains(trusted, client_);
@@ -158,6 +161,7 @@ void Exchange::start_refused(HttpSession& session, core::StreamId stream, std::u
                              std::string_view detail, std::string_view content_type) {
   begin(session, stream);
   grpc_ = is_grpc(content_type);
+  if (!within_source_rate()) return;
   refuse(status, reason, detail);
 }
 
@@ -397,7 +401,7 @@ void Exchange::on_request_body(std::span<const char> data, bool end) {
     request_done_ = true;
     body_deadline_.cancel();
   }
-  if (max_body_ != 0 && bytes_in_ > max_body_ && stage_ != Stage::over) {
+  if (max_body_ != 0 && bytes_in_ > max_body_ && stage_ != Stage::over && stage_ != Stage::replying) {
     return refuse(413, CloseReason::body_too_large, "the body is larger than this host takes");
   }
   if (!mirrors_.empty()) feed_mirrors(data, end);
@@ -417,7 +421,7 @@ void Exchange::on_request_trailers(core::FieldList& fields) {
   request_done_ = true;
   body_deadline_.cancel();
   feed_mirrors({}, true);
-  if (stage_ == Stage::over) return;
+  if (stage_ == Stage::over || stage_ == Stage::replying) return;
   const bool waits = stage_ == Stage::connecting;
   const std::size_t size = SavedRequest::size_of(fields);
   const bool affordable = session_->may_keep(2 * size);  // the block that they came in is there too
@@ -453,6 +457,7 @@ bool Exchange::wants_input() const {
 }
 
 void Exchange::on_client_writable() {
+  if (stage_ == Stage::replying) return reply_on();
   if (!throttle_.armed()) upstream_stream_.resume();
 }
 

@@ -57,6 +57,8 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   // Its end has come.
   [[nodiscard]] bool request_whole() const { return request_done_; }
 
+  // Its answer is our own, and the client has not taken it all.
+  [[nodiscard]] bool replies() const { return stage_ == Stage::replying; }
   // It is ending, or has.
   [[nodiscard]] bool over() const { return stage_ == Stage::over; }
   // The client is gone, or its message broken: ends without an answer. Does not call the session.
@@ -75,8 +77,9 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
 
  private:
   friend class HttpSession;  // its list of exchanges with bytes for their upstreams
-  // connecting: the request is kept until a connection stands; also between two tries.
-  enum class Stage : std::uint8_t { routing, connecting, uploading, answering, upgrading, over };
+  // connecting: the request is kept until a connection stands; also between two tries. replying: a body of our own goes
+  // out.
+  enum class Stage : std::uint8_t { routing, connecting, uploading, answering, upgrading, replying, over };
 
   void begin(HttpSession& session, core::StreamId stream);
   void remember(const core::RequestHead& head);
@@ -88,6 +91,7 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   // so.
   bool within_connections();
   bool within_rate();
+  [[nodiscard]] bool admitted(const core::FieldList& fields) const;
   void challenge(core::RequestHead& head, bool end);
   void redirect_to_https(const core::RequestHead& head);
   void answer_preflight(const core::RequestHead& head);
@@ -138,6 +142,8 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   [[nodiscard]] UploadPace::Held held() const;
 
   void reply(const LocalReply& reply);
+  // Sends what the client and the bandwidths take now of a body of the route's.
+  void reply_on();
   void refuse_grpc(std::uint16_t status, CloseReason reason, std::string_view message);
   void fail_upstream(const routing::UpstreamFailure& failure);
   void hand_back(const routing::UpstreamFailure& failure);
@@ -188,6 +194,7 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   std::string early_body_;
   std::string rewritten_;  // the path, where the rule changes it
   Tries tries_;
+  std::string_view rest_;  // of a body of the route's, while replying
   std::string detail_;
   std::string endpoint_;
   ForwardingFields forwarding_;  // added to the request
@@ -227,6 +234,7 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   std::string asked_protocols_;   // of the upgrade, as the client listed them
   bool talks_ = false;            // a stream of gRPC: both sides may be silent for a while
   bool awaits_continue_ = false;  // the client waits to be told that its body is wanted
+  bool head_request_ = false;
   bool from_trusted_ = false;
   bool by_https_ = false;  // as trusted proxies say
   bool grpc_ = false;      // errors are told in grpc-status

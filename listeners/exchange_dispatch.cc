@@ -7,6 +7,7 @@
 #include "core/base/log.h"
 #include "listeners/actions.h"
 #include "listeners/exchange.h"
+#include "listeners/forwarding.h"
 #include "listeners/http_session.h"
 #include "listeners/local_reply.h"
 #include "listeners/misdirected.h"
@@ -104,9 +105,17 @@ void Exchange::redirect_to_https(const core::RequestHead& head) {
   reply(answer);
 }
 
+bool Exchange::admitted(const core::FieldList& fields) const {
+  const routing::AccessList& access = route_->access;
+  if (!access.admits(client_)) return false;
+  if (!from_trusted_ || (access.allow.empty() && access.deny.empty())) return true;
+  const auto other = other_sender(fields, session_->client(), session_->listener().spec().trusted_proxies);
+  return !other || access.admits(*other);
+}
+
 void Exchange::serve(core::RequestHead& head, std::string_view path, bool end) {
   const auto& host = std::get<routing::VirtualHost>(route_->action);
-  if (!route_->access.admits(client_)) return refuse(403, CloseReason::access_denied, "");
+  if (!admitted(head.fields)) return refuse(403, CloseReason::access_denied, "");
   max_body_ = host.max_request_body;
   settle_forwarding(head);
   const std::string_view matched = path == "*" ? std::string_view("/") : path;
@@ -141,6 +150,7 @@ void Exchange::serve(core::RequestHead& head, std::string_view path, bool end) {
   LocalReply answer;
   answer.status = fixed.status;
   answer.body = fixed.body;
+  answer.of_route = true;
   answer.headers = fixed.headers;
   reply(answer);
 }

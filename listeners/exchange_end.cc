@@ -2,6 +2,7 @@
 
 #include "listeners/exchange.h"
 
+#include <algorithm>
 #include <array>
 
 #include "core/base/log.h"
@@ -153,13 +154,43 @@ void Exchange::reply(const LocalReply& answer) {
   core::BodyPlan plan;
   if (!answer.body.empty()) plan = {core::BodyPlan::Kind::length, answer.body.size()};
   if (answer.reason != CloseReason::body_too_slow) codec.drop_body(stream_);
+  session_->wrote_head(SavedRequest::size_of(head.fields));
   codec.send_head(stream_, head, plan);
-  if (stage_ != Stage::over) codec.send_body(stream_, {answer.body.data(), answer.body.size()});
-  if (stage_ != Stage::over) codec.send_end(stream_);
   if (stage_ == Stage::over) return;  // the client was lost
-  bytes_out_ = answer.body.size();
-  session_->flush();
+  const bool with_body = !head_request_ && !answer.body.empty();
+  if (with_body && answer.of_route) {
+    rest_ = answer.body;
+    stage_ = Stage::replying;
+    return reply_on();
+  }
+  if (with_body) {
+    codec.send_body(stream_, {answer.body.data(), answer.body.size()});
+    bytes_out_ = answer.body.size();
+    payers().charge(bytes_out_, worker_.now());
+  }
+  if (stage_ != Stage::over) codec.send_end(stream_);
+  if (stage_ != Stage::over) session_->flush();
   if (stage_ != Stage::over) finish(answer.reason);
+}
+
+void Exchange::reply_on() {
+  auto& codec = session_->codec();
+  while (!rest_.empty()) {
+    throttle();
+    if (throttle_.armed()) return session_->flush();
+    const std::size_t size = std::min({rest_.size(), session_->reply_limit(stream_), allowance_.left(payers())});
+    codec.send_body(stream_, {rest_.data(), size});
+    if (stage_ == Stage::over) return;  // the client was lost
+    rest_.remove_prefix(size);
+    bytes_out_ += size;
+    spend_bandwidth(size);
+    if (rest_.empty()) codec.send_end(stream_);
+    if (stage_ != Stage::over) session_->flush();
+    if (stage_ == Stage::over) return;
+    if (rest_.empty()) break;
+    if (session_->pending(stream_) > 0) return shed();
+  }
+  finish(CloseReason::done);
 }
 
 void Exchange::count_upstream_bytes() {

@@ -68,6 +68,10 @@ void Exchange::unthrottle() {
   pace_.restart(worker_.now());  // it was not the client that was slow
   throttle();
   if (throttle_.armed()) return;
+  if (stage_ == Stage::replying) {
+    if (session_->pending(stream_) == 0) reply_on();
+    return;
+  }
   if (session_->pending(stream_) == 0) upstream_stream_.resume();
   give_back_window();
   session_->resume_reading();

@@ -150,6 +150,15 @@ Sender sender_behind(const FieldList& fields, const Sender& peer, std::span<cons
   return sender;
 }
 
+std::optional<core::SocketAddress> other_sender(const FieldList& fields, const core::SocketAddress& peer,
+                                                std::span<const core::Network> trusted) {
+  if (fields.find(FieldId::x_forwarded_for) == nullptr || fields.find(FieldId::forwarded) == nullptr) {
+    return std::nullopt;
+  }
+  std::size_t steps = 0;
+  return walk_back(fields, FieldId::forwarded, peer, trusted, steps);
+}
+
 ForwardingFields make_forwarding(FieldList& fields, const ForwardingInput& in, std::string& text) {
   bool plain_said = false;  // X-Forwarded-For, -Proto, -Host
   bool forwarded_said = false;

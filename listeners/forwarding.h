@@ -7,6 +7,7 @@
 // and one that a trusted peer says nothing in is left out where it speaks the other: begun anew, it would tell of the
 // peer as if that were the client, and contradict what the peer says.
 
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -30,6 +31,12 @@ struct Sender {
 // or the first where the list is shorter. What is neither http nor https changes nothing.
 [[nodiscard]] Sender sender_behind(const core::FieldList& fields, const Sender& peer,
                                    std::span<const core::Network> trusted);
+
+// Nothing tells which family a proxy speaks, and the other one is what its client says. So where Forwarded names
+// another client than sender_behind() found, access rules must admit that one as well. Null: it does not.
+[[nodiscard]] std::optional<core::SocketAddress> other_sender(const core::FieldList& fields,
+                                                              const core::SocketAddress& peer,
+                                                              std::span<const core::Network> trusted);
 
 struct ForwardingInput {
   core::SocketAddress peer;

@@ -13,7 +13,6 @@ namespace edgemux::listeners {
 namespace {
 
 constexpr std::size_t kStashRead = 16 * 1024;
-constexpr std::size_t kMostUnsent = 64 * 1024;
 constexpr int kReadsPerEvent = 32;
 
 }  // namespace
@@ -61,6 +60,7 @@ void HttpSession::serve() {
   if (!congested()) {
     for (const auto& exchange : exchanges_) {
       if (exchange != nullptr && codec_->pending(exchange->stream()) == 0) exchange->on_client_writable();
+      if (closed_ || !std::holds_alternative<Serving>(stage_)) return;
     }
     for (std::size_t i = 0; i < stream_tunnels_.size(); ++i) stream_tunnels_[i]->client().may_write();
   }
@@ -78,6 +78,7 @@ void HttpSession::start_held() {
       continue;
     }
     const auto held = multiplexed_->start_next();
+    own_heads_ = 0;
     if (fed_ != nullptr) flush_fed();
   }
   flush();
@@ -128,6 +129,7 @@ void HttpSession::read() {
 
 bool HttpSession::receive(std::span<char> bytes) {
   const std::size_t used = codec_->receive(bytes);
+  own_heads_ = 0;
   if (fed_ != nullptr) flush_fed();
   if (closed_) return false;
   if (multiplexed_ != nullptr && multiplexed_->holds()) limit_held();
@@ -251,6 +253,12 @@ std::size_t HttpSession::read_limit(core::StreamId stream) const {
   return std::max(congested() ? 0 : multiplexed_->room(stream), kLittleRead);
 }
 
+std::size_t HttpSession::reply_limit(core::StreamId stream) const {
+  if (multiplexed_ == nullptr) return SIZE_MAX;
+  const std::size_t used = multiplexed_->held() + unsent();
+  return std::max(std::min(read_limit(stream), used < kMostHeld ? kMostHeld - used : 0), kLittleRead);
+}
+
 std::size_t HttpSession::grant(core::StreamId stream, std::size_t& granted) {
   if (multiplexed_ == nullptr) return SIZE_MAX;
   const std::size_t used = promised_ - granted + multiplexed_->held() + unsent();
@@ -304,7 +312,7 @@ void HttpSession::flush_fed() {
 }
 
 void HttpSession::on_request(core::StreamId stream, core::RequestHead& head, bool end) {
-  if (open_ > 0 && spent() + kPerRequest > kMostSpent) {
+  if (multiplexed_ != nullptr && !owes_little() && spent() + kPerRequest > kMostSpent) {
     codec_->reset(stream, core::StreamError::refused);
     return;
   }
@@ -350,8 +358,9 @@ void HttpSession::on_tunnel_over(core::StreamId stream) {
 }
 
 void HttpSession::on_stream_writable(core::StreamId stream) {
-  if (congested()) return again_.request();  // as soon as that is sent
   Exchange* exchange = exchange_of(stream);
+  // As soon as that is sent; and what is our own is not sent within the codec.
+  if (congested() || (exchange != nullptr && exchange->replies())) return again_.request();
   if (exchange == nullptr) {
     if (StreamTunnel* tunnel = tunnel_of(stream)) tunnel->client().may_write();
     return;

@@ -65,6 +65,10 @@ class HttpSession final : public Session,
   // How much of an answer may be read at once: hardly more than can go on to the client. A client that asks for much
   // and takes nothing costs little so.
   [[nodiscard]] std::size_t read_limit(core::StreamId stream) const;
+  // The same of an answer of our own, which is there already, and so are those of other streams.
+  [[nodiscard]] std::size_t reply_limit(core::StreamId stream) const;
+  // The head of an answer of our own: it waits in the codec while that receives, and the exchange may be over.
+  void wrote_head(std::size_t bytes) { own_heads_ += bytes; }
   // The same ahead of time, for an upstream that is told what it may send: the session's streams share what it would
   // keep. `granted`: what this stream has of that, raised where possible. Returns `granted`.
   std::size_t grant(core::StreamId stream, std::size_t& granted);
@@ -135,6 +139,7 @@ class HttpSession final : public Session,
   static constexpr std::size_t kPerRequest = 3072;     // what an exchange costs with its upstream connection
   static constexpr std::uint32_t kMostRequests = 48;   // that the codec hands out at a time
   static constexpr std::size_t kLittleRead = 512;      // a head, and the first of its body
+  static constexpr std::size_t kMostUnsent = 64 * 1024;
   static constexpr std::size_t kGathered = 16 * 1024;  // bytes of several streams that wait for the end of the turn
 
   HttpSession(Listener& listener, const core::SocketAddress& client, const core::SocketAddress& destination,
@@ -204,17 +209,19 @@ class HttpSession final : public Session,
                   AccessRecord record);
   // An estimate; over HTTP/2.
   [[nodiscard]] std::size_t spent() const {
-    const std::size_t waits = std::max(unsent(), kOnItsWay) - kOnItsWay;
+    const std::size_t waits = std::max(unsent() + own_heads_, kOnItsWay) - kOnItsWay;
     const std::size_t kept = kept_ + kept_ / 4;  // in large blocks, with holes between them
     return (open_ + stream_tunnels_.size()) * kPerRequest + kept + multiplexed_->received() + multiplexed_->held() +
            waits;
   }
+  // No request is under way, and no heap of answers of our own, which are over at once, waits for the client.
+  [[nodiscard]] bool owes_little() const { return open_ == 0 && unsent() + own_heads_ <= kMostUnsent; }
   [[nodiscard]] bool busy() const {
     return open_ > 0 || !stream_tunnels_.empty() || (multiplexed_ != nullptr && multiplexed_->holds());
   }
   // A request that waited for others to be over has its place. It may rather wait on than be refused.
   [[nodiscard]] bool can_start() const {
-    return multiplexed_ != nullptr && multiplexed_->startable() && (open_ == 0 || may_keep(kPerRequest));
+    return multiplexed_ != nullptr && multiplexed_->startable() && (owes_little() || may_keep(kPerRequest));
   }
   // So it has, or what has none will not be held any longer.
   [[nodiscard]] bool held_due() const {
@@ -261,9 +268,10 @@ class HttpSession final : public Session,
   std::string detail_;
   std::uint64_t began_us_;
   std::uint32_t requests_ = 0;
-  std::uint32_t open_ = 0;    // exchanges
-  std::size_t promised_ = 0;  // of kMostHeld
-  std::size_t kept_ = 0;      // by exchanges, of their requests
+  std::uint32_t open_ = 0;     // exchanges
+  std::size_t promised_ = 0;   // of kMostHeld
+  std::size_t kept_ = 0;       // by exchanges, of their requests
+  std::size_t own_heads_ = 0;  // since receiving began; see wrote_head()
   Waiting waiting_ = Waiting::nothing;
   bool input_ended_ = false;
   bool sending_ = false;  // at the end of the turn

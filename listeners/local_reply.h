@@ -15,6 +15,7 @@ namespace edgemux::listeners {
 struct LocalReply {
   std::uint16_t status = 500;
   std::string_view body;  // lives until the call returns
+  bool of_route = false;  // the body lives as long as the route: it is sent as the client takes it
   std::string_view content_type = "text/plain; charset=utf-8";
   std::string_view location;                                     // redirects
   std::span<const std::pair<std::string, std::string>> headers;  // names in lower case

@@ -1,5 +1,6 @@
 #include "core/http/field.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace edgemux::core {
@@ -65,6 +66,12 @@ bool aliases_managed_field(std::string_view name) {
   char plain[kLongest];
   for (std::size_t i = 0; i < name.size(); ++i) plain[i] = name[i] == '_' ? '-' : name[i];
   return is_managed(classify_field({plain, name.size()}));
+}
+
+bool alias_each_other(std::string_view name, std::string_view other) {
+  const auto plain = [](char c) { return c == '_' ? '-' : c; };
+  return name.size() == other.size() && name != other &&
+         std::equal(name.begin(), name.end(), other.begin(), [&](char a, char b) { return plain(a) == plain(b); });
 }
 
 }  // namespace edgemux::core

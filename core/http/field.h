@@ -49,6 +49,8 @@ constexpr bool is_managed(FieldId id) { return id > FieldId::other && id < Field
 
 // "x_forwarded-for": a name with '_' that becomes a managed one when every '_' is read as '-'.
 bool aliases_managed_field(std::string_view lower_case_name);
+// Two names that differ, but not once every '_' is read as '-'.
+bool alias_each_other(std::string_view lower_case_name, std::string_view other);
 
 // Fields about this connection only (RFC 9110, 7.6.1), whatever the Connection field lists. Never forwarded.
 // Content-Length is not among them, but it is written from the parsed framing, never copied.
@@ -95,6 +97,7 @@ class FieldList {
     if (this != &from) {
       size_ = 0;
       for (const Field& field : from) add(field);
+      underscored_ = from.underscored_;
     }
     return *this;
   }
@@ -107,7 +110,13 @@ class FieldList {
   }
   // For parsers. False when there are as many as a message may bring.
   bool receive(const Field& field) { return size_ < kMostReceived && add(field); }
-  void clear() { size_ = 0; }
+  void clear() {
+    size_ = 0;
+    underscored_ = false;
+  }
+  // Some name that was received has a '_'. The parsers say so.
+  void note_underscore() { underscored_ = true; }
+  [[nodiscard]] bool underscored() const { return underscored_; }
   void truncate(std::size_t size) { size_ = size; }
 
   [[nodiscard]] std::size_t size() const { return size_; }
@@ -135,6 +144,7 @@ class FieldList {
 
  private:
   std::size_t size_ = 0;
+  bool underscored_ = false;
   union {
     Field fields_[kCapacity];
   };

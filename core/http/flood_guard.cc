@@ -21,6 +21,7 @@ constexpr std::array<Allowance, FloodGuard::kKinds> kAllowances = {{
     {150, 20, "too many WINDOW_UPDATE"},
     {50, 5, "windows too small"},
     {20, 1, "too many empty DATA"},
+    {100, 20, "too many malformed requests"},
 }};
 constexpr std::uint32_t kWhole = 1000;
 

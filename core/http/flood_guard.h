@@ -22,6 +22,7 @@
 //                 for in crumbs. DATA of some size earns: windows of 65,535 bytes leave a byte beside whole frames, so
 //                 that a client that has to wait for its windows all the time sees crumbs between them.
 //   empty         DATA without data and without an end.
+//   malformed     requests that are answered with what is wrong in them. Nothing earns.
 // A header block may have kContinuations frames (nghttp2 counts them), and decode to kDecodedTimes its limit.
 // A stall, when everything that waits for a window has waited without any progress, is measured here. A client that has
 // taken some of its answers may pause, and is judged by the session's deadline. One that asks for many and has never
@@ -35,8 +36,19 @@ namespace edgemux::core {
 
 class FloodGuard {
  public:
-  enum class Kind : std::uint8_t { reset, cancel, refusal, control, settings, priority, window, tiny, empty };
-  static constexpr std::size_t kKinds = 9;
+  enum class Kind : std::uint8_t {
+    reset,
+    cancel,
+    refusal,
+    control,
+    settings,
+    priority,
+    window,
+    tiny,
+    empty,
+    malformed
+  };
+  static constexpr std::size_t kKinds = 10;
   static constexpr std::size_t kTinyData = 256;
   static constexpr std::size_t kBytesPerWindow = 1024;
   static constexpr std::size_t kBytesPerCrumb = 1024;    // DATA of at least so much earns one tiny one

@@ -115,6 +115,7 @@ bool parse_fields(Cursor& in, FieldList& fields, Facts& facts) {
     field.value = {value, static_cast<std::size_t>(value_end - value)};
     field.id = classify_field(field.name);
     if (underscore && aliases_managed_field(field.name)) continue;  // dropped
+    if (underscore) fields.note_underscore();
     field.hop_by_hop = is_always_hop_by_hop(field.id);
     if (!fields.receive(field)) return in.fail("too many fields", 431);
     if (is_managed(field.id)) {

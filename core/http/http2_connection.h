@@ -123,6 +123,8 @@ class Http2Connection {
   void give_back(Http2Stream& stream, std::size_t bytes);
   // Of a stream's window of a client, up to kStreamWindow.
   void widen(Http2Stream& stream, std::size_t window);
+  // One of these came. False: too many; the connection ends when what was received is dealt with.
+  bool note(FloodGuard::Kind kind) { return within(guard_.note(kind, clock_())); }
 
   Output& output_;
   HttpScratch& scratch_;
@@ -152,7 +154,6 @@ class Http2Connection {
   void tell_writable();
   // False: too much; the callback must fail.
   bool within(const char* reason);
-  bool note(FloodGuard::Kind kind) { return within(guard_.note(kind, clock_())); }
   void keep(Http2Stream& stream);
   // Forgets what was copied for the stream.
   void drop_kept(Http2Stream& stream);

@@ -177,6 +177,7 @@ const char* HeaderBlock::take(std::size_t index, bool& regular_seen, Pseudo* pse
   if (!is_field_name(field.name, underscore)) return "invalid field name";
   field.id = classify_field(field.name);
   if (underscore && aliases_managed_field(field.name)) return nullptr;  // dropped
+  if (underscore) fields.note_underscore();
   if (is_connection_specific(field)) return "connection-specific field";
   field.hop_by_hop = is_always_hop_by_hop(field.id);
   if (!fields.receive(field)) return "too many fields";

@@ -107,6 +107,7 @@ void Http2Server::on_trailers(Http2Stream& stream, HeaderBlock& block, bool end)
 void Http2Server::refuse(Http2Stream& stream, HeadProblem problem, std::string_view content_type) {
   if (stream.held != nullptr) return give_up(stream, NGHTTP2_PROTOCOL_ERROR);  // RFC 9113 8.1.1
   stream.drop_input = stream.broken_input = true;
+  (void)note(FloodGuard::Kind::malformed);
   observer_.on_malformed(stream.slot, problem.status, problem.reason, content_type);
 }
 

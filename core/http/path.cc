@@ -71,6 +71,28 @@ const char* decode(std::string_view path, char* out, std::size_t& size) {
   return nullptr;
 }
 
+bool is_dots(std::string_view text) {
+  return text == "." || text == ".." || text.starts_with(".;") || text.starts_with("..;");
+}
+
+// "..%2Fa", "a%5C..": a dot segment for whoever takes an escaped slash for one. Escapes are in upper case.
+bool hides_dots(std::string_view segment) {
+  constexpr std::size_t kEscape = 3;
+  bool several = false;
+  for (std::size_t at = 0; (at = segment.find('%', at)) != std::string_view::npos;) {
+    const std::string_view escape = segment.substr(at, kEscape);
+    if (escape != "%2F" && escape != "%5C") {
+      ++at;
+      continue;
+    }
+    if (is_dots(segment.substr(0, at))) return true;
+    segment.remove_prefix(at + kEscape);
+    several = true;
+    at = 0;
+  }
+  return several && is_dots(segment);
+}
+
 // Resolves "." and ".." in place (RFC 3986, 5.2.4); the text starts with '/' and has no empty segment but the last.
 const char* resolve_dots(char* text, std::size_t& size) {
   std::size_t to = 1;
@@ -80,6 +102,7 @@ const char* resolve_dots(char* text, std::size_t& size) {
     const std::string_view segment(text + from, end - from);
     if (segment == ".." && to == 1) return "path climbs above the root";
     if (segment.starts_with(".;") || segment.starts_with("..;")) return "dot segment with a parameter";
+    if (hides_dots(segment)) return "dot segment with an escaped slash";
     if (segment == "..") {
       --to;  // behind the '/' that ends the segment before
       while (text[to - 1] != '/') --to;

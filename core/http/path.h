@@ -7,8 +7,9 @@
 // - "." and ".." segments are resolved, encoded dots too. Going above the root is refused.
 // - Runs of '/' become one. Backends differ in how they read "//admin", and a rule on /admin must not be avoidable; the
 //   price is that a URL within a path ("/proxy/https://x") reaches the upstream with one slash.
-// - Refused: no leading '/', a bad escape, an encoded control (%00-%1F, %7F), a backslash, and "." or ".." followed by
-//   ';' (some backends drop the parameter and then climb). So is the "*" of OPTIONS: it is no path.
+// - Refused: no leading '/', a bad escape, an encoded control (%00-%1F, %7F), a backslash, "." or ".." followed by ';'
+//   (some backends drop the parameter and then climb), and "." or ".." next to %2F or %5C (many decode, then climb). So
+//   is the "*" of OPTIONS: it is no path.
 
 #include <cstddef>
 #include <span>

@@ -24,6 +24,7 @@ struct HeaderModifier {
   NamedValues set;
   NamedValues add;
   std::vector<std::string> remove;
+  bool underscored = false;  // a name that is set or removed has a '_'
   [[nodiscard]] bool empty() const { return set.empty() && add.empty() && remove.empty(); }
 };
 

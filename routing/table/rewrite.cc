@@ -1,5 +1,7 @@
 #include "routing/table/rewrite.h"
 
+#include <algorithm>
+
 namespace edgemux::routing {
 namespace {
 
@@ -50,6 +52,17 @@ bool may_modify_request_field(std::string_view name) {
 bool may_modify_answer_field(std::string_view name) {
   const core::FieldId id = core::classify_field(name);
   return !core::is_always_hop_by_hop(id) && id != core::FieldId::content_length && id != core::FieldId::host;
+}
+
+void drop_aliases(const HeaderModifier& change, core::FieldList& fields) {
+  if (!fields.underscored() && !change.underscored) return;
+  for (core::Field& field : fields) {
+    const auto aliases = [&](std::string_view name) { return core::alias_each_other(field.name, name); };
+    const bool alias =
+        std::any_of(change.set.begin(), change.set.end(), [&](const auto& one) { return aliases(one.first); }) ||
+        std::any_of(change.remove.begin(), change.remove.end(), aliases);
+    field.hop_by_hop = field.hop_by_hop || alias;
+  }
 }
 
 bool modify(const HeaderModifier& change, core::FieldList& fields) {

@@ -29,6 +29,10 @@ void rewrite_path(const Rewrite& rewrite, std::string_view path, std::string_vie
 bool may_modify_request_field(std::string_view lower_case_name);
 bool may_modify_answer_field(std::string_view lower_case_name);
 
+// Before modify() of a request: the client's fields whose names are, to a backend that folds '_' and '-' (CGI, WSGI),
+// those of fields that `change` sets or removes are marked as hop-by-hop, too.
+void drop_aliases(const HeaderModifier& change, core::FieldList& fields);
+
 // What is removed is marked as hop-by-hop, and so not forwarded. What is set or added points into `change`. False: the
 // list is full.
 bool modify(const HeaderModifier& change, core::FieldList& fields);

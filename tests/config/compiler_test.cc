@@ -119,6 +119,37 @@ TEST_F(CompilerTest, WhatARuleMaySetAndAddIsBounded) {
   EXPECT_THAT(text(c), HasSubstr("at most 64 headers can be set and added in one place"));
 }
 
+// What every slow client may make us hold; see test_what_a_rule_says_costs_a_slow_client_little.
+TEST_F(CompilerTest, HowMuchARuleMaySayIsBounded) {
+  const auto action = [&](const std::string& text) {
+    main_file(
+        "routes:\n  - host: a.example.com\n    on_http: serve\n    listeners: [http]\n    rules:\n      - path: /\n" +
+        ("        " + text) + "\n");
+    return text(compiler()->compile());
+  };
+  const auto many = [](std::size_t size) { return std::string(size, 'x'); };
+  constexpr std::size_t kKiB = 1024;
+  const std::string to = "        upstream: { endpoints: [\"10.0.0.1:1\"] }";
+  EXPECT_EQ(action("respond: { body: " + many(64 * kKiB) + " }"), "");
+  EXPECT_THAT(action("respond: { body: " + many(64 * kKiB + 1) + " }"),
+              HasSubstr("'body' may have at most 64KiB, and has 65537 bytes"));
+  EXPECT_EQ(action("respond: { headers: { x-a: " + many(8 * kKiB) + " } }"), "");
+  EXPECT_THAT(action("respond: { headers: { x-a: " + many(8 * kKiB + 1) + " } }"),
+              HasSubstr("'x-a' may have at most 8KiB"));
+  EXPECT_THAT(action("request_headers: { set: { x-a: " + many(8 * kKiB + 1) + " } }\n" + to),
+              HasSubstr("'x-a' may have at most 8KiB"));
+  EXPECT_THAT(action("redirect: { path: /" + many(8 * kKiB) + " }"), HasSubstr("'path' may have at most 8KiB"));
+  EXPECT_THAT(action("redirect: { prefix: /" + many(8 * kKiB) + " }"), HasSubstr("'prefix' may have at most 8KiB"));
+  EXPECT_THAT(action("redirect: { host: " + many(513) + " }"), HasSubstr("'host' may have at most 512 bytes"));
+  EXPECT_THAT(action("rewrite: { path: /" + many(8 * kKiB) + " }\n" + to), HasSubstr("'path' may have at most 8KiB"));
+  std::string headers;
+  for (int i = 0; i < 5; ++i) headers += "x-" + std::to_string(i) + ": " + many(8 * kKiB - 3) + ", ";
+  const std::string changes = "response_headers: { set: { " + headers.substr(0, headers.size() * 3 / 5) + " } }";
+  EXPECT_EQ(action(changes + "\n        respond: { headers: { " + headers + "} }"), "");
+  EXPECT_THAT(action(changes + "\n        respond: { headers: { " + headers + "y: z } }"),
+              HasSubstr("the headers of a rule may have at most 64KiB together"));
+}
+
 // Hosts from `first` on with a regular expression each.
 std::string patterns(int first, int count, const std::string& expression = "/[a-z]+/") {
   std::string out = "routes:\n";

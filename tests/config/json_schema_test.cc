@@ -43,6 +43,12 @@ TEST(JsonSchema, HoldsHelpRangesAndWords) {
   EXPECT_EQ(properties["version"]["enum"], json({"1", 1}));
 }
 
+TEST(JsonSchema, SaysHowLongATextMayBe) {
+  const auto whole = json_schema(SchemaOf::main_file);
+  EXPECT_NE(whole.find("\"maxLength\": 65536"), std::string::npos);
+  EXPECT_NE(whole.find("\"maxLength\": 8192"), std::string::npos);
+}
+
 TEST(JsonSchema, AnIncludedFileHasOnlyItsOwnKeys) {
   const auto included = schema(SchemaOf::included_file);
   EXPECT_TRUE(included["properties"].contains("routes"));

@@ -67,6 +67,18 @@ def test_trusted_proxies_are_believed_and_appended_to(site, edge):
             assert wire.response().status == status, claimed
 
 
+@pytest.mark.sanitizer
+def test_where_two_clients_are_named_both_must_be_admitted(site, edge):
+    """A proxy that speaks one family passes on what its client says in the other."""
+    site.start(site.route(allow=["10.0.0.0/8", "127.0.0.0/8"]), listeners=listeners(edge, trusted_proxies=["127.0.0.0/8"]))
+    stranger, friend = "203.0.113.9", "10.1.1.1"
+    for plain, forwarded, status in ((stranger, friend, 403), (friend, stranger, 403), (friend, friend, 200), (friend, "10.2.2.2", 200)):
+        said = [("X-Forwarded-For", plain), ("Forwarded", f"for={forwarded}")]
+        assert site.ask("/echo", headers=said).status == status, said
+    assert site.ask("/echo", headers=[("Forwarded", f"for={friend}")]).status == 200
+    assert site.ask("/echo", headers=[("Forwarded", f"for={stranger}")]).status == 403
+
+
 def trusting(edge, trusted):
     return listeners(edge, trusted_proxies=["127.0.0.0/8" if trusted else "10.0.0.0/8"])
 

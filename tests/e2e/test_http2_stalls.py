@@ -77,6 +77,48 @@ def test_windows_that_never_open(site, attackers, good, closing, stall, upstream
 
 
 @pytest.mark.sanitizer
+@pytest.mark.parametrize("what", ["bodies", "heads"])
+@pytest.mark.parametrize("stall", [*STALLS, "default windows"])
+def test_what_a_rule_says_costs_a_slow_client_little(site, attackers, good, stall, what):
+    """As above, of answers that are the proxy's own, each as large as a rule may make it."""
+    large = {"body": "x" * (64 << 10)} if what == "bodies" else {"headers": {f"x-{i}": "y" * 8000 for i in range(8)}}
+    site.start(site.route({"path": "/", "upstream": site.origin.address}, {"path": "/r", "respond": large}),
+               workers=1, timeouts={"idle": "2s"})
+    friend = good()
+    several = [attackers(**STALLS.get(stall, {})) for _ in range(4)]
+    growth = Growth(site.edge)
+    for attacker in several:
+        attacker.send(b"".join(frame(HEADERS, 5, 2 * i + 1, head(b"/r")) for i in range(40)))
+        friend.ask()
+    for _ in range(20):
+        friend.ask()
+    began = time.monotonic()
+    until(lambda: time.monotonic() > began + 0.5, "half a second has passed")
+    held = growth.most() / len(several)
+    print(f"{stall} {what}: {held:.0f} KiB per attacker")
+    assert held < PER_ATTACKER + len(str(large)) / 1024 or sanitized()
+    if what == "bodies":  # heads need no window
+        for attacker in several:
+            attacker.ends()
+    good().ask()
+
+
+@pytest.mark.sanitizer
+@pytest.mark.parametrize("window", [1000, 65_535, 1 << 20])
+def test_what_a_rule_says_arrives_as_the_client_takes_it(site, closing, window):
+    """Many at a time, through windows of any size, beside others that take nothing."""
+    text = pattern(32 << 10).hex()
+    site.start(site.route({"path": "/r", "respond": {"body": text}}), workers=1)
+    with H2Client(site.edge.https, site.authority, settings={SettingCodes.INITIAL_WINDOW_SIZE: window}) as client:
+        for answer in client.wait(*[client.ask("/r") for _ in range(20)]):
+            assert answer.status == 200 and bytes(answer.body) == text.encode()
+    with site.wire("https") as wire:
+        wire.send(request("/r", HOST) * 5)
+        assert [wire.response().body for _ in range(5)] == [text.encode()] * 5
+    assert {line["bytes_out"] for line in site.edge.wait_access(25, path="/r")} == {len(text)}
+
+
+@pytest.mark.sanitizer
 @pytest.mark.parametrize("what", ["heads", "small heads", "bodies", "bodies of held ones", "trailers"])
 def test_requests_that_wait_are_bounded(site, attackers, good, blackhole, what):
     """As much as may be sent to an upstream that takes no connection: what is too much is refused, heads as not processed."""

@@ -153,6 +153,21 @@ def test_header_names_that_alias_managed_ones_are_dropped(guarded):
     assert not names & {"content_length", "transfer_encoding", "x_forwarded_proto", "x_request_id"}
 
 
+@pytest.mark.sanitizer
+@pytest.mark.parametrize("where", ["rule", "split"])
+def test_what_a_rule_sets_or_removes_cannot_be_said_with_underscores(site, where):
+    """CGI and WSGI make one variable of x-role and x_role, of both values or the client's alone."""
+    change = {"request_headers": {"set": {"x-role": "user", "y_own": "z"}, "remove": ["x-debug"]}}
+    target = {"upstream": site.origin.address}
+    site.start(site.route({"path": "/", **({**target, **change} if where == "rule" else {"split": [{**target, **change}]})}))
+    claimed = [("x_role", "admin"), ("X_Debug", "1"), ("y-own", "client"), ("my_own", "stays")]
+    seen = site.echo(headers=claimed)
+    ours = [(name.lower(), value) for name, value in seen.headers if name.lower()[:2] in ("x_", "y-", "y_", "my")]
+    assert sorted(ours) == [("my_own", "stays"), ("y_own", "z")]
+    assert seen.get("x-role") == "user"
+    assert site.echo(headers=[("y-own", "client")]).get("y-own") is None
+
+
 BAD_ANSWERS = {
     "te and cl": b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
     "te gzip, chunked": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",

@@ -7,6 +7,7 @@ import time
 import pytest
 from support import pp
 from support.hello import hello
+from support.http2 import H2Client
 from support.ports import free_port
 from support.site import HOST
 from support.waiting import patience, until
@@ -206,6 +207,31 @@ def test_requests_and_tunnels_of_a_source_take_turns(site):
         wire.close()
     assert sum(moved.values()) <= 1.5 * rate * seconds
     assert min(moved.values()) >= max(moved.values()) / 2, moved.values()
+
+
+@pytest.mark.sanitizer
+@pytest.mark.parametrize("transport", ["http", "https"])
+def test_answers_of_our_own_are_held_to_the_bandwidth_of_a_source(site, transport):
+    """As those of an upstream are. Of HEAD there is nothing to hold up."""
+    rate, size = 64 << 10, 40_000
+    site.start(site.route({"path": "/r", "respond": {"body": "x" * size}}), limits={"bandwidth_per_source": rate})
+    began = time.monotonic()
+    for _ in range(6):
+        answer = site.ask("/r", transport)
+        assert answer.status == 200 and answer.body == b"x" * size
+    took = time.monotonic() - began
+    assert took > (6 * size - 2 * rate) / rate, took
+    assert site.ask("/r", transport, method="HEAD").get("content-length") == str(size)
+
+
+@pytest.mark.sanitizer
+def test_malformed_requests_of_a_source_count_for_its_rate(site, closing):
+    """Over HTTP/2 they cost the client little, and leave the connection open."""
+    site.start(limits={"requests_per_second_per_source": 3})
+    client = closing(H2Client(site.edge.https, site.authority))
+    statuses = [client.get("no-slash").status for _ in range(30)]
+    assert statuses[0] == 400 and statuses.count(429) > 10, statuses
+    assert set(statuses) == {400, 429}
 
 
 @pytest.mark.parametrize("before", [None, 1024])

@@ -230,6 +230,27 @@ def test_bandwidth_is_shared_out_by_pausing(house, origin, tap, way):
           "the bytes are counted")
 
 
+@pytest.mark.sanitizer
+def test_answers_of_our_own_are_held_to_the_bandwidth_of_a_tenant(house):
+    """What a rule says costs a tenant as much as what its upstreams say."""
+    rate, size = 64 << 10, 40_000
+    house.tenants["a"]["limits"] = {"bandwidth": rate}
+    for name in ("a", "b"):
+        house.write(name, [{"host": f"{name}.example.test", "on_http": "serve",
+                            "rules": [{"path": "/", "respond": {"body": "x" * size}}]}])
+    house.start()
+
+    def took(name):
+        began = time.monotonic()
+        for _ in range(6):
+            assert house.plain("/", f"{name}.example.test").body == b"x" * size
+        return time.monotonic() - began
+
+    slow = took("a")
+    assert slow > (6 * size - 2 * rate) / rate, slow
+    assert took("b") < slow
+
+
 def flood(ports, turn, context, host, answered):
     """Some thousand requests a second on a kept connection and a hundred new ones, to ports[turn], until that is none."""
     at, wire = None, None

@@ -52,6 +52,19 @@ TEST(Forwarding, ReadsForwardedWhereThereIsNoOther) {
   EXPECT_EQ(sender_behind(both, {at("10.0.0.1")}, kTrusted).address.ip(), "203.0.113.10");
 }
 
+TEST(Forwarding, TellsWhomTheOtherFamilyNames) {
+  const auto other = [](const char* forwarded, const char* plain) -> std::string {
+    FieldList fields;
+    if (forwarded != nullptr) fields.add({"forwarded", forwarded, FieldId::forwarded});
+    if (plain != nullptr) fields.add({"x-forwarded-for", plain, FieldId::x_forwarded_for});
+    const auto found = other_sender(fields, at("10.0.0.1"), kTrusted);
+    return found ? found->ip() : "none";
+  };
+  EXPECT_EQ(other("for=203.0.113.9", nullptr), "none");
+  EXPECT_EQ(other(nullptr, "203.0.113.9"), "none");
+  EXPECT_EQ(other("for=203.0.113.9, for=10.0.0.2", "10.1.1.1"), "203.0.113.9");
+}
+
 struct Said {
   FieldId id;
   const char* value;

@@ -172,6 +172,27 @@ TEST(FloodGuard, CutsMalformedRequestsThatAreReset) {
   EXPECT_TRUE(s.seen().ends_with("<0 malformed 429>"));
 }
 
+// Over HTTP/2 a refusal costs the client a little frame, and leaves the connection open.
+TEST(FloodGuard, CutsMalformedRequestsThatAreAnswered) {
+  for (const char* path : {"/", "x"}) {
+    Http2ServerTalk s;
+    s.when_malformed = [&s](StreamId stream, std::uint16_t status) {
+      if (stream == 0) return;
+      s.head(stream, status, {});
+      s.codec.send_end(stream);
+    };
+    s.greet();
+    unsigned sent = 0;
+    for (std::uint32_t i = 0; !s.codec.finished() && i < 1000; ++i, ++sent) {
+      s.client_sends(headers(odd(i), path[0] == '/' ? get("/", {{"a b", "x"}}) : get(path)));
+      s.flush();
+    }
+    EXPECT_LE(sent, 200U);
+    EXPECT_GE(sent, 50U);
+    EXPECT_TRUE(s.seen().ends_with("<0 malformed 429>"));
+  }
+}
+
 // How many answers, of which the client has got some, it breaks off at one moment before it is cut.
 unsigned breaks_off(Http2ServerTalk& s, unsigned most) {
   std::vector<StreamId> asked;

@@ -31,7 +31,8 @@ TEST(Path, Normalises) {
   } table[] = {
       {"/%61%41%7E%2d", "/aA~-"},
       {"/a%2fb", "/a%2Fb"},
-      {"/a%2F..%2Fb", "/a%2F..%2Fb"},
+      {"/a%2f.b%5c..c%2F%2fd.%2F...", "/a%2F.b%5C..c%2F%2Fd.%2F..."},
+      {"/a%252f..%252fb", "/a%252f..%252fb"},
       {"/%e4%bd%a0", "/%E4%BD%A0"},
       {"/a%20b%3F%23", "/a%20b%3F%23"},
       {"/%2541", "/%2541"},
@@ -79,6 +80,10 @@ TEST(Path, Refuses) {
       {"/a/.;/b", "dot segment with a parameter"},  {"/a/%2e%2e;/b", "dot segment with a parameter"},
   };
   for (const auto& c : table) EXPECT_EQ(normal(c.path), "error: " + std::string(c.error)) << c.path;
+  for (const char* path : {"/a/..%2fb", "/a/..%5Cb", "/a/%2e%2e%2Fb", "/a/.%2fb", "/a%2f..", "/a%5c.", "/a%2F..%2Fb",
+                           "/..%2f", "/%2f..", "/a%20b%2F..%5c/c", "/a%2f..;x%2fb", "/a%2f%2f../b"}) {
+    EXPECT_EQ(normal(path), "error: dot segment with an escaped slash") << path;
+  }
 }
 
 TEST(Path, RoomIsForWhatIsEscaped) {

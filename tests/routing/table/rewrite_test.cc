@@ -82,6 +82,24 @@ TEST(Modify, SetsWhatTheClientListedAway) {
   EXPECT_THAT(forwarded(fields), ElementsAre("x-env: prod"));
 }
 
+// CGI and WSGI make the same variable of both.
+TEST(Modify, DropsWhatABackendWouldTakeForWhatIsSetOrRemoved) {
+  const auto left = [](const HeaderModifier& change) {
+    core::FieldList fields;
+    for (const char* name : {"x_role", "x-role", "x_role_name", "x_debug", "x-debug-id", "my_own"})
+      fields.add({name, "c"});
+    fields.note_underscore();
+    drop_aliases(change, fields);
+    EXPECT_TRUE(modify(change, fields));
+    return forwarded(fields);
+  };
+  const HeaderModifier dashes{{{"x-role", "r"}}, {{"my-own", "r"}}, {"x-debug"}};  // lists hold views of it
+  EXPECT_THAT(left(dashes), ElementsAre("x-role: r", "x_role_name: c", "x-debug-id: c", "my_own: c", "my-own: r"));
+  const HeaderModifier both{{{"x_role", "1"}, {"x-role", "2"}}, {}, {}, true};
+  EXPECT_THAT(left(both),
+              ElementsAre("x_role_name: c", "x_debug: c", "x-debug-id: c", "my_own: c", "x_role: 1", "x-role: 2"));
+}
+
 TEST(Modify, SaysThatTheListIsFull) {
   core::FieldList fields;
   for (std::size_t i = 0; i < core::FieldList::kCapacity; ++i) fields.add({"x", "1"});
