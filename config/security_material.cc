@@ -77,31 +77,38 @@ void CertificatePairs::load_all(const std::vector<CertificateEntry>& entries, co
         problems.flaw(entry.place, listed.error().message, "no certificate in it is used");
         continue;
       }
-      if (listed->empty()) problems.warning(entry.place, "there is no certificate in " + entry.directory + " yet");
       pairs = std::move(*listed);
     }
-    load_entry(entry, pairs, owner, taken, inputs, problems, out);
+    if (!load_entry(entry, pairs, owner, taken, inputs, problems, out)) {
+      problems.warning(entry.place, "there is no certificate in " + entry.directory + " yet");
+    }
   }
 }
 
-void CertificatePairs::load_entry(const CertificateEntry& entry, const std::vector<core::PairFiles>& pairs,
+bool CertificatePairs::load_entry(const CertificateEntry& entry, const std::vector<core::PairFiles>& pairs,
                                   const Owner& owner, Taken& taken, Inputs& inputs, Problems& problems,
                                   std::vector<Found>& out) {
   Excess excess;
+  bool any = false;
   std::size_t untold = 0;
   Problems unsaid(nullptr, nullptr);
   for (const auto& names : pairs) {
+    any = any || !names.lone;
     if (!owner.tenant.empty() && !fits(names, owner, taken, excess, inputs)) continue;
     const PairCache::Pair* pair = load_one(names, entry.place, owner, inputs, problems, out);
+    any = any || pair == nullptr || pair->good != nullptr;
     if (pair == nullptr) continue;
     const bool say = owner.tenant.empty() || taken.told < most_told_pairs;
-    if (tell(*pair, entry.place, say ? problems : unsaid)) ++(say ? taken.told : untold);
+    if (!tell(*pair, entry.place, say ? problems : unsaid)) continue;
+    any = true;
+    ++(say ? taken.told : untold);
   }
   if (untold != 0) {
     problems.flaw(entry.place, "there are problems with " + std::to_string(untold) +
                                    " more certificate pairs of tenant " + quote(owner.tenant));
   }
   report(excess, entry, owner, inputs, problems);
+  return any || excess.pairs.count + excess.bytes.count != 0;
 }
 
 // What stands on the disk counts, not what could be loaded: broken pairs cost as much.
@@ -115,7 +122,8 @@ bool CertificatePairs::fits(const core::PairFiles& names, const Owner& owner, Ta
   ++taken.pairs;
   inputs.watch_file(names.cert);
   inputs.watch_file(names.key);
-  const std::uint64_t bytes = inputs.files().stamp(names.cert).size() + inputs.files().stamp(names.key).size();
+  const std::uint64_t bytes =
+      inputs.files().stamp(names.cert).size() + (names.lone ? 0 : inputs.files().stamp(names.key).size());
   if (bytes > owner.most_bytes - taken.bytes) return leave_out(excess.bytes);
   taken.bytes += bytes;
   return true;
@@ -176,15 +184,19 @@ void PairCache::settle() {
   for (auto& [names, pair] : pairs_) pair.settled = pair.good;
 }
 
+PairCache::Key PairCache::key_of(const core::PairFiles& names, const core::PairFiles& folders) {
+  return {names.cert, names.lone ? std::string() : names.key, folders.cert, folders.key};
+}
+
 bool PairCache::used(const core::PairFiles& names, const core::PairFiles& folders) const {
-  const auto found = pairs_.find({names.cert, names.key, folders.cert, folders.key});
+  const auto found = pairs_.find(key_of(names, folders));
   return found != pairs_.end() && found->second.used;
 }
 
 const PairCache::Pair& PairCache::load(const core::PairFiles& names, const core::PairFiles& folders, Inputs& inputs) {
   inputs.watch_file(names.cert);
   inputs.watch_file(names.key);
-  Pair& pair = pairs_[{names.cert, names.key, folders.cert, folders.key}];
+  Pair& pair = pairs_[key_of(names, folders)];
   if (pair.used) return pair;
   pair.used = true;
   look(pair, names, folders, inputs.files());
@@ -215,7 +227,9 @@ void PairCache::look(Pair& pair, const core::PairFiles& names, const core::PairF
   auto loaded = text ? core::parse_pair(*text) : tl::unexpected<core::Error>(text.error());
   pair.error = loaded ? std::string() : loaded.error().message;
   pair.warnings = loaded ? std::move(loaded->warnings) : std::vector<std::string>{};
-  if (loaded) pair.good = std::move(loaded->pair);
+  if (loaded && loaded->pair != nullptr) pair.good = std::move(loaded->pair);
+  // Nobody named this file: it need not be one of ours.
+  if (!text && names.lone && pair.good == nullptr) pair.warnings = {std::exchange(pair.error, {})};
 }
 
 void TlsPolicies::begin(const TlsSpec& defaults, Problems& problems) {
