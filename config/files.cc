@@ -40,6 +40,11 @@ std::string reason(int error) {
   return std::error_code(error, std::generic_category()).message();
 }
 
+std::string why_closed(int error, const std::string& what) {
+  if (error == EACCES) return "user " + user_name() + " may not write to " + what;
+  return what + ": " + std::error_code(error, std::generic_category()).message();
+}
+
 bool hidden(const std::string& path) {
   const auto slash = path.rfind('/');
   const auto base = slash == std::string::npos ? 0 : slash + 1;
@@ -106,6 +111,17 @@ class DiskFiles final : public Files {
   }
 
   bool exists(const std::string& path) override { return ::access(path.c_str(), F_OK) == 0; }
+
+  std::string unwritable(const std::string& path, bool append) override {
+    struct stat info {};
+    const bool there = append && ::stat(path.c_str(), &info) == 0;
+    if (there && S_ISDIR(info.st_mode)) return "it is a directory";
+    if (there) return ::access(path.c_str(), W_OK) == 0 ? std::string() : why_closed(errno, "it");
+    const std::string folder = path.substr(0, std::max<std::size_t>(path.rfind('/'), 1));
+    if (::stat(folder.c_str(), &info) != 0 && errno == ENOENT) return "there is no folder " + folder;
+    return ::access((folder + "/").c_str(), W_OK | X_OK) == 0 ? std::string()
+                                                              : why_closed(errno, "the folder " + folder);
+  }
 
   // Not glob(3), which takes a folder that it cannot look into for an empty one, but for the last wildcard's.
   Globbed glob(const std::string& pattern, std::size_t bounded) override {
@@ -376,6 +392,7 @@ class MemoryFiles final : public Files {
     return found->second;
   }
   bool exists(const std::string& path) override { return contents_.count(path) != 0; }
+  std::string unwritable(const std::string&, bool) override { return {}; }
   Globbed glob(const std::string& pattern, std::size_t /*bounded*/) override {
     Globbed out;
     for (const auto& [path, bytes] : contents_) {

@@ -68,6 +68,9 @@ class Files {
   virtual core::Result<std::string> read(const std::string& path, const std::string& folder = {}) = 0;
   // Whether the path exists (a dangling link does not).
   virtual bool exists(const std::string& path) = 0;
+  // Why this process could not make a file there, in words behind "cannot be written: ", or with `append` write to the
+  // one that is there. Empty: nothing is known to be in the way.
+  virtual std::string unwritable(const std::string& path, bool append) = 0;
   // What matches; names that begin with a dot are passed over, and folders where the pattern ends in '*': under a name
   // like x.yaml a file was meant, and reading it says what is wrong. Nothing matches: empty. `bounded`: a component of
   // the pattern, counted from 1. Where the first wildcard behind it begins, a folder with more than max_tenant_names in

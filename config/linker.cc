@@ -194,7 +194,12 @@ std::uint64_t Linker::listeners_of(const RouteSpec& spec, Problems& problems) {
     if (!problems.full()) {
       for (const auto& listener : listeners) names.push_back(listener.name);
     }
-    problems.error(name.place, "unknown listener " + quote(name.text), did_you_mean(name.text, names));
+    auto hint = did_you_mean(name.text, names);
+    constexpr std::size_t most_listed = 8;
+    if (hint.empty() && names.size() <= most_listed) {
+      for (const auto known : names) hint += (hint.empty() ? "there is " : ", ") + quote(known);
+    }
+    problems.error(name.place, "unknown listener " + quote(name.text), hint);
   }
   if (shared_.settings.sound.listeners && spec.target && mask != 0 && (mask & ~http_mask_) == 0) {
     const Name& first = spec.listeners->front();
@@ -422,12 +427,12 @@ void Linker::remind(const RouteSpec& spec, const routing::Route& route, std::uin
   if (spec.solver && (listeners & http_mask_) == 0) {
     problems.warning(spec.solver_place, "'acme_solver' has no effect: this route is on no http listener");
   }
-  if (spec.on_http == routing::OnHttp::serve && (listeners & http_mask_) == 0 && shared_.settings.sound.listeners) {
-    problems.warning(spec.on_http_place, "'on_http: serve' has no effect: this route is on no http listener",
-                     "leave it out, or add an http listener");
-  }
+  const bool on_tls = (listeners & tls_mask_) != 0;
+  const bool on_http = (listeners & http_mask_) != 0;
+  if (shared_.settings.sound.listeners) remind_of_on_http(spec, on_tls, on_http, problems);
   report_refused(spec, route.refused, problems);
-  remind_of_unreachable(spec, (listeners & tls_mask_) != 0, (listeners & http_mask_) != 0, problems);
+  remind_of_unreachable(spec, on_tls, on_http, problems);
+  remind_of_circles(spec, on_tls, on_http, problems);
   if (spec.kind == RouteSpec::Kind::passthrough || (listeners & tls_mask_) == 0) return;
   for (const auto& host : spec.hosts) {
     if (shared_.certificates.find(name_to_serve(host.text), route.tenant)) continue;

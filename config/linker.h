@@ -96,6 +96,8 @@ class Linker {
   // After the routes of all files: upstreams of this one that none of them uses, or not for what they say
   // (reminders.cc).
   void remind_of_unused(const FileSpec& file, Problems& problems) const;
+  // Likewise: routes of this file whose http listeners redirect to where nobody knows the host.
+  void remind_of_redirects(const FileSpec& file, Problems& problems) const;
   [[nodiscard]] LinkedPtr take(std::vector<std::shared_ptr<const Parsed>> sources);
 
  private:
@@ -156,6 +158,8 @@ class Linker {
   // How many hosts of the route it got.
   std::size_t claim(const RouteSpec& spec, std::uint64_t listeners, Problems& problems);
   void remind(const RouteSpec& spec, const routing::Route& route, std::uint64_t listeners, Problems& problems);
+  [[nodiscard]] std::uint64_t redirected_to(std::size_t from) const;
+  [[nodiscard]] bool served_on(std::string_view host, std::uint64_t listeners) const;
   void grow(std::size_t routes);
   // The claims, routes and hosts from these on.
   void withdraw(std::size_t first_claim, std::size_t first_route, std::size_t first_host);

@@ -44,7 +44,7 @@ std::shared_ptr<const routing::HealthCheck> read_health_check(const Node& node, 
   const Node* http = node.get("http");
   const int kinds = (http != nullptr ? 1 : 0) + (is_true(node.get("tcp")) ? 1 : 0) + (is_true(node.get("tls")) ? 1 : 0);
   if (kinds != 1) {
-    problems.error(node.place, "'health_check' needs one of 'http: /path', 'tcp: true' and 'tls: true'");
+    problems.error(node.place, "'health_check' has exactly one of 'http: /path', 'tcp: true' and 'tls: true'");
     return nullptr;
   }
   check->kind = http != nullptr ? CheckKind::http : is_true(node.get("tls")) ? CheckKind::tls : CheckKind::tcp;

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "config/settings.h"
+#include "config/values.h"
 #include "routing/table/binds.h"
 
 namespace edgemux::config {
@@ -11,7 +12,12 @@ std::optional<routing::Bind> read_bind(const Node& node, Problems& problems) {
   if (!node.is_scalar() || node.is_null()) return std::nullopt;
   const auto parsed = core::parse_host_port(node.text, true);
   if (!parsed) {
-    problems.error(node.place, "bad bind address: " + parsed.error().message);
+    if (port_alone(node.text)) {
+      problems.error(node.place, "bad bind address: " + quote(node.text) + " is a port alone",
+                     "write :" + std::string(node.text) + " for every address");
+    } else {
+      problems.error(node.place, "bad bind address: " + parsed.error().message);
+    }
     return std::nullopt;
   }
   routing::Bind bind;

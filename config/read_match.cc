@@ -110,11 +110,25 @@ void read_query(const Node& node, std::vector<routing::ValueMatch>& out, Pattern
   }
 }
 
+// Ingress and others write "/api/*". Here it is a path with a star in it.
+void warn_of_stars(const Node& node, Problems& problems) {
+  if (!node.is_scalar() || node.text.empty() || node.text.front() != '/') return;
+  if (!node.text.ends_with('*') && node.text.find("/*/") == std::string_view::npos) return;
+  std::string hint = "a 'regex_path' matches by a pattern";
+  if (node.text.ends_with("/*") && node.text.find('*') == node.text.size() - 1) {
+    const auto above = node.text.substr(0, std::max<std::size_t>(node.text.size() - 2, 1));
+    hint = "write 'path: " + std::string(above) + "', which covers all below it";
+  }
+  problems.warning(node.place, "a '*' in a path stands for itself: " + quote(node.text) + " covers no other path",
+                   hint);
+}
+
 void read_path_match(const Node& node, Rule::Kind kind, RuleSpec& spec, PatternReader& patterns, Problems& problems) {
   Rule& rule = spec.value;
   rule.kind = kind;
   if (kind != Rule::Kind::regex) {
     rule.path = read_path(node, problems);
+    warn_of_stars(node, problems);
     if (kind == Rule::Kind::prefix && rule.path.size() > 1 && rule.path.back() == '/') rule.path.pop_back();
     return;
   }

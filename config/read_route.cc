@@ -1,5 +1,6 @@
 // Routes, and what a file as a whole says.
 #include <algorithm>
+#include <array>
 
 #include "config/spec.h"
 #include "config/values.h"
@@ -110,7 +111,13 @@ std::optional<std::string> read_host(const Node& node, Problems& problems) {
 namespace {
 
 void add_host(const Node& node, RouteSpec& route, Problems& problems) {
-  if (auto name = read_host(node, problems)) route.hosts.push_back({std::move(*name), node.place});
+  auto name = read_host(node, problems);
+  if (!name) return;
+  if (*name == "_") {
+    problems.warning(node.place, "'_' is a name like any other here: no client asks for it",
+                     "what no route names is unknown; 'unknown_host' of a tls listener says what it gets");
+  }
+  route.hosts.push_back({std::move(*name), node.place});
 }
 
 void read_hosts(const Node& node, RouteSpec& route, Problems& problems) {
@@ -209,6 +216,17 @@ void read_solver(const Node& node, RouteSpec& route, Problems& problems) {
   route.solver = std::move(target);
 }
 
+// A key that was hardly meant for a route tells what was; the schema has said so.
+bool has_misspelt_kind(const Node& node) {
+  constexpr std::array<std::string_view, 9> of_rules{"path",  "exact_path", "regex_path", "match",  "upstream",
+                                                     "split", "redirect",   "respond",    "rewrite"};
+  for (const Node* key = node.first; key != nullptr; key = key->next->next) {
+    if (std::find(of_rules.begin(), of_rules.end(), key->text) != of_rules.end()) return true;
+    if (!nearest(key->text, {"passthrough", "terminate", "rules"}).empty()) return true;
+  }
+  return false;
+}
+
 RouteSpec read_route(const Node& node, const std::string& path, Patterns& patterns, Problems& problems) {
   RouteSpec route;
   route.place = node.place;
@@ -239,7 +257,7 @@ RouteSpec read_route(const Node& node, const std::string& path, Patterns& patter
   } else if (terminate != nullptr) {
     read_terminate(node, *terminate, route, problems);
   } else if (rules == nullptr) {
-    problems.error(node.place, "a route needs 'passthrough', 'terminate' or 'rules'");
+    if (!has_misspelt_kind(node)) problems.error(node.place, "a route needs 'passthrough', 'terminate' or 'rules'");
   } else if (rules->is_list()) {
     for (const Node* item = rules->first; item != nullptr; item = item->next) {
       if (item->is_map()) route.rules.push_back(read_rule(*item, patterns, problems));

@@ -5,6 +5,7 @@
 #include <array>
 
 #include "config/values.h"
+#include "core/http/bytes.h"
 #include "core/http/field.h"
 
 namespace edgemux::config {
@@ -43,6 +44,35 @@ void too_many_changes(Place place, Problems& problems) {
                  "at most " + std::to_string(max_changed_headers) + " headers can be set and added in one place");
 }
 
+namespace {
+
+// The first of them in `text`; empty: none.
+std::string_view variable_in(std::string_view text) {
+  const auto word = [](char c) { return core::is_digit(c) || core::is_alpha(c) || c == '_'; };
+  for (std::size_t i = 0; i + 1 < text.size(); ++i) {
+    const char next = text[i + 1];
+    if (text[i] == '$' && next == '{') return text.substr(i, text.find('}', i) - i + 1);
+    if (text[i] == '%' && next == '[') return text.substr(i, text.find(']', i) - i + 1);
+    if (text[i] == '\\' && core::is_digit(next)) return text.substr(i, 2);
+    if (text[i] != '$' || !word(next)) continue;
+    const auto rest = text.substr(i + 1);
+    return text.substr(i,
+                       1 + static_cast<std::size_t>(std::find_if_not(rest.begin(), rest.end(), word) - rest.begin()));
+  }
+  return {};
+}
+
+}  // namespace
+
+void warn_of_variables(const Node& node, Problems& problems) {
+  if (!node.is_scalar()) return;
+  const auto found = variable_in(node.text);
+  if (found.empty()) return;
+  problems.warning(
+      node.place,
+      quote(found) + " is taken as it stands: there are no variables here, and no groups of a 'regex_path'");
+}
+
 routing::Respond read_respond(const Node& node, Problems& problems) {
   routing::Respond respond;
   respond.status = static_cast<std::uint16_t>(number_or(node.get("status"), 200));
@@ -55,6 +85,7 @@ routing::Respond read_respond(const Node& node, Problems& problems) {
   for (const Node* key = headers->first; key != nullptr; key = key->next->next) {
     if (respond.headers.size() == max_changed_headers) return too_many_changes(key->place, problems), respond;
     check_header(*key, *key->next, problems);
+    warn_of_variables(*key->next, problems);
     const std::string name = lower_case(key->text);
     for (const std::string_view managed :
          {"content-length", "transfer-encoding", "connection", "upgrade", "keep-alive", "trailer", "te", "date"}) {
@@ -71,6 +102,7 @@ routing::Respond read_respond(const Node& node, Problems& problems) {
 
 routing::Redirect read_redirect(const Node& node, routing::Rule::Kind kind, Problems& problems) {
   routing::Redirect redirect;
+  if (!node.is_map()) return redirect;
   const auto text = [&](std::string_view key) -> std::optional<std::string> {
     const Node* value = node.get(key);
     if (value == nullptr || !value->is_scalar() || value->is_null()) return std::nullopt;
@@ -86,7 +118,10 @@ routing::Redirect read_redirect(const Node& node, routing::Rule::Kind kind, Prob
     }
   }
   if (const Node* port = node.get("port")) redirect.port = static_cast<std::uint16_t>(number_or(port, 0));
-  if (const Node* path = node.get("path")) redirect.path = read_path(*path, problems);
+  if (const Node* path = node.get("path")) {
+    redirect.path = read_path(*path, problems);
+    warn_of_variables(*path, problems);
+  }
   if (const Node* prefix = node.get("prefix")) redirect.prefix = read_prefix(*prefix, kind, problems);
   if (redirect.path && redirect.prefix) {
     problems.error(node.get("prefix")->place, "a redirect has either 'path' or 'prefix'");

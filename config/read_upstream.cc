@@ -50,6 +50,14 @@ std::optional<routing::EndpointSpec> read_endpoint(const Node& node, Problems& p
     problems.error(node.place, quote(text) + " is a URL; an endpoint is host:port");
     return std::nullopt;
   }
+  if (const auto slash = text.find('/'); slash == 0) {
+    problems.error(node.place, "bad endpoint: " + quote(text) + " is a path", "write unix:" + std::string(text));
+    return std::nullopt;
+  } else if (slash != std::string_view::npos) {
+    problems.error(node.place, "bad endpoint: " + quote(text) + " has a path; an endpoint is host:port",
+                   "a rule's 'rewrite: { prefix: " + std::string(text.substr(slash)) + " }' changes paths");
+    return std::nullopt;
+  }
   const auto parsed = core::parse_host_port(text);
   if (!parsed) {
     problems.error(node.place, "bad endpoint: " + parsed.error().message);

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <ctime>
 
 #include "config/linker.h"
+#include "core/http/bytes.h"
 
 namespace edgemux::config {
 namespace {
@@ -44,6 +46,50 @@ void remind_of_unreachable(const RouteSpec& spec, bool on_tls, bool on_http, Pro
   }
 }
 
+void remind_of_circles(const RouteSpec& spec, bool on_tls, bool on_http, Problems& problems) {
+  const bool plain = on_http && spec.on_http == routing::OnHttp::serve;
+  const bool back = on_http && spec.on_http == routing::OnHttp::redirect;
+  const auto own = [&](const std::string& host) {
+    return std::any_of(spec.hosts.begin(), spec.hosts.end(),
+                       [&](const Name& name) { return core::equal_ignoring_case(name.text, host); });
+  };
+  for (const auto& rule : spec.rules) {
+    const auto* redirect = std::get_if<routing::Redirect>(&rule.value.action);
+    if (redirect == nullptr || !rule.sound || rule.value.conditions != nullptr) continue;
+    if (redirect->path || redirect->prefix || redirect->port) continue;
+    if (redirect->host ? !own(*redirect->host) : !redirect->scheme) continue;
+    const std::string_view where = redirect->host ? std::string_view(*redirect->host) : spec.key();
+    if (!redirect->scheme) {
+      problems.warning(
+          rule.place,
+          "this redirect leads to where the request already is: " + quote(where) + " is a host of this route",
+          "give the hosts that are to be redirected a route of their own");
+    } else if (*redirect->scheme == "https" && on_tls) {
+      problems.warning(rule.place, "over TLS this redirect leads to where the request already is",
+                       "redirect in a route with 'listeners' that names http listeners alone, or leave it to on_http");
+    } else if (*redirect->scheme == "http" && (plain || (back && on_tls))) {
+      problems.warning(rule.place, plain ? "over plain HTTP this redirect leads to where the request already is"
+                                         : "this redirect goes in circles: 'on_http: redirect' leads back to https");
+    }
+  }
+}
+
+void remind_of_on_http(const RouteSpec& spec, bool on_tls, bool on_http, Problems& problems) {
+  const bool serves = spec.on_http == routing::OnHttp::serve;
+  if (!on_http && serves) {
+    problems.warning(spec.on_http_place, "'on_http: serve' has no effect: this route is on no http listener",
+                     "leave it out, or add an http listener");
+  } else if (!on_http && spec.on_http == routing::OnHttp::redirect && spec.on_http_place.line != 0) {
+    problems.warning(spec.on_http_place, "'on_http: redirect' has no effect: this route is on no http listener",
+                     "name one in 'listeners', too");
+  } else if (serves && on_tls && spec.tls != nullptr && !spec.tls->client_ca.text.empty() &&
+             spec.tls->client_auth != core::ClientAuth::optional) {
+    problems.warning(spec.on_http_place,
+                     "'on_http: serve' serves who comes over plain HTTP, where no client certificate is asked for",
+                     "leave it out, or say with 'allow' who may come in");
+  }
+}
+
 void remind_of_tunnels_only(const UpstreamSpec& spec, Problems& problems) {
   const std::string upstream = "upstream " + quote(spec.name.text) + ": ";
   if (spec.keepalive_place.line != 0) {
@@ -68,9 +114,83 @@ void remind_of_short_ttls(const UpstreamSpec& spec, Problems& problems) {
                    "write 1s or more");
 }
 
+void remind_of_unwritable(const Settings& settings, Files& files, Problems& problems) {
+  const auto look = [&](const char* what, const std::string& path, bool append, Place place) {
+    if (place.line == 0 || path.empty()) return;
+    const auto why = files.unwritable(path, append);
+    if (why.empty()) return;
+    problems.warning(place, std::string(what) + " " + path + " cannot be written: " + why,
+                     "a start would fail here; check as the service's user, and make the folder");
+  };
+  const auto& log = settings.log.access;
+  if (log.format != routing::AccessFormat::off && log.path.starts_with('/')) {
+    look("the access log", log.path, true, settings.log_place);
+  }
+  constexpr std::string_view scheme = "unix:";
+  if (const std::string_view bind = settings.admin.bind; bind.starts_with(scheme)) {
+    look("the admin socket", std::string(bind.substr(scheme.size())), false, settings.admin_place);
+  }
+}
+
 std::string name_to_serve(const std::string& host) {
   // No certificate names this very label.
   return host.front() == '*' ? "any-name-of-a-wildcard" + host.substr(1) : host;
+}
+
+// Of the http listener at `from`: the tls listeners on the port that it redirects to.
+std::uint64_t Linker::redirected_to(std::size_t from) const {
+  const auto& listeners = shared_.settings.listeners;
+  std::uint64_t mask = 0;
+  for (std::size_t i = 0; i < listeners.size(); ++i) {
+    if (listeners[i].protocol != routing::Protocol::tls) continue;
+    const auto& binds = listeners[i].binds;
+    const bool there = std::any_of(binds.begin(), binds.end(), [&](const routing::Bind& bind) {
+      return bind.address.port() == listeners[from].redirect_port;
+    });
+    if (there) mask |= 1ULL << i;
+  }
+  return mask;
+}
+
+// By a route, or perhaps by a wildcard's.
+bool Linker::served_on(std::string_view host, std::uint64_t listeners) const {
+  const auto claimed = [&](const Linked* among, std::string_view name) {
+    const auto* found = among == nullptr ? nullptr : among->find(name);
+    if (found == nullptr) return false;
+    for (const auto* claim = among->claim_of(*found); claim != nullptr; claim = among->after(*claim)) {
+      if ((claim->listeners & listeners) != 0) return true;
+    }
+    return false;
+  };
+  const auto anywhere = [&](std::string_view name) { return claimed(&made_, name) || claimed(shared_.platform, name); };
+  if (anywhere(host)) return true;
+  for (auto dot = host.find('.'); dot != std::string_view::npos; dot = host.find('.', dot + 1)) {
+    if (anywhere("*" + std::string(host.substr(dot)))) return true;
+  }
+  return false;
+}
+
+void Linker::remind_of_redirects(const FileSpec& file, Problems& problems) const {
+  const auto& listeners = shared_.settings.listeners;
+  for (const auto& route : file.routes) {
+    if (!route.listeners || route.hosts.empty() || route.on_http != routing::OnHttp::redirect) continue;
+    const std::uint64_t mask = mask_of(route);
+    if ((mask & tls_mask_) == 0) continue;  // said already
+    const std::string& host = route.hosts.front().text;
+    // What the main file writes of a tenant's host is not all.
+    if (shared_.platform == nullptr && shared_.tenancy.claims().owner(host) != nullptr) continue;
+    for (std::size_t i = 0; i < listeners.size(); ++i) {
+      if ((mask & http_mask_ & 1ULL << i) == 0) continue;
+      const std::uint64_t to = redirected_to(i);
+      if (to == 0 || (mask & to) != 0 || served_on(host, to)) continue;
+      const auto& missed = listeners[static_cast<std::size_t>(std::countr_zero(to))].name;
+      problems.warning(route.on_http_place.line != 0 ? route.on_http_place : route.listeners->front().place,
+                       "requests on listener " + quote(listeners[i].name) + " are redirected to port " +
+                           std::to_string(listeners[i].redirect_port) + ", where " + quote(host) + " is unknown",
+                       "add " + quote(missed) + " to 'listeners', or write 'on_http: off'");
+      break;
+    }
+  }
 }
 
 void Linker::remind_of_unused(const FileSpec& file, Problems& problems) const {

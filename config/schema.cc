@@ -27,6 +27,57 @@ const Type bounded_body{.max = 64UL * 1024};
 const Type header_value{.max = 8UL * 1024};
 const Type header_values{.kind = Kind::dictionary, .element = &header_value};
 
+// ---- what others call it ----
+
+const std::vector<Foreign> listener_protocols{{"https", "did you mean 'tls'?"},
+                                              {"ssl", "did you mean 'tls'?"},
+                                              {"h2", "did you mean 'tls'? HTTP/2 is agreed on there"},
+                                              {"http2", "did you mean 'tls'? HTTP/2 is agreed on there"},
+                                              {"grpc", "did you mean 'tls'?"}};
+const std::vector<Foreign> upstream_protocols{{"http", "did you mean 'http1'?"},
+                                              {"http/1.1", "did you mean 'http1'?"},
+                                              {"http2", "did you mean 'h2'?"},
+                                              {"http/2", "did you mean 'h2'?"},
+                                              {"h2c", "did you mean 'h2'?"},
+                                              {"grpc", "did you mean 'h2'?"},
+                                              {"grpcs", "write 'protocol: h2' and 'tls: {}'"},
+                                              {"https", "write 'tls: {}' beside 'endpoints'"},
+                                              {"tls", "write 'tls: {}' beside 'endpoints'"}};
+constexpr std::string_view no_reserve = "all usable endpoints share the traffic: there are none in reserve";
+const std::vector<Foreign> endpoint_words{{"backup", no_reserve},
+                                          {"priority", no_reserve},
+                                          {"host", "write 'address: host:port'"},
+                                          {"port", "write 'address: host:port'"}};
+const std::vector<Foreign> tls_of_upstream_words{
+    {"sni", "did you mean 'server_name'?"},
+    {"ca_file", "did you mean 'ca'?"},
+    {"cert_file", "did you mean 'cert'?"},
+    {"key_file", "did you mean 'key'?"},
+    {"verify", "certificates are verified, unless 'insecure_skip_verify: true' is said"},
+    {"insecure", "did you mean 'insecure_skip_verify'?"},
+    {"alpn", "'protocol' of the upstream says what is offered"}};
+constexpr std::string_view pairs_by_name = "'certificates' names pairs; the names in them decide who gets them";
+const std::vector<Foreign> tls_of_route_words{{"cert", pairs_by_name},
+                                              {"key", pairs_by_name},
+                                              {"certificate", pairs_by_name},
+                                              {"ca", "did you mean 'client_ca'?"}};
+const std::vector<Foreign> route_words{
+    {"path", "it belongs into a rule: rules: [{ path: /, upstream: ... }]"},
+    {"upstream", "it belongs into a rule: rules: [{ path: /, upstream: ... }]"},
+    {"respond", "it belongs into a rule: rules: [{ path: /, respond: ... }]"},
+    {"redirect", "it belongs into a rule: rules: [{ path: /, redirect: ... }]"},
+    {"proxy_protocol", "it belongs to the upstream: { endpoints: [...], proxy_protocol: v2 }"},
+    {"listener", "did you mean 'listeners'?"}};
+const std::vector<Foreign> listener_words{
+    {"proxy_protocol", "'accept_proxy_protocol' lists the networks that send PROXY headers"},
+    {"address", "did you mean 'bind'?"},
+    {"port", "write it into 'bind', like \":443\""},
+    {"tls", "'protocol: tls' says it; 'tls' of the file and of routes says the rest"}};
+const std::vector<Foreign> limits_words{
+    {"requests_per_second", "did you mean 'requests_per_second_per_source'?"},
+    {"new_connections_per_second", "did you mean 'new_connections_per_second_per_source'?"},
+    {"bandwidth", "did you mean 'bandwidth_per_source'?"}};
+
 // ---- tls ----
 
 const Type tls_version{.kind = Kind::choice, .words = {{"1.2"}, {"1.3"}}};
@@ -46,6 +97,7 @@ const Type tls_defaults{
         {"ticket_keys", &ticket_keys, "keys of session tickets; auto makes and rotates them"}}};
 const Type tls_of_route{
     .kind = Kind::map,
+    .foreign = tls_of_route_words,
     .fields = {
         {"client_ca", &text,
          "bundle of the authorities whose client certificates are accepted; broken or missing, the host is refused"},
@@ -61,11 +113,13 @@ const Type tls_of_route{
 
 const Type weight{.kind = Kind::number, .min = 0, .max = 1'000'000};
 const Type endpoint_map{.kind = Kind::map,
+                        .foreign = endpoint_words,
                         .fields = {{.name = "address", .type = &text, .help = "host:port", .need = required},
                                    {"weight", &weight, "its share, beside the other endpoints' weights; default 1"}}};
 const Type endpoint{.kind = Kind::either, .scalar = &text, .map = &endpoint_map};
 const Type endpoints{.kind = Kind::list, .min = 1, .element = &endpoint};
-const Type upstream_protocol{.kind = Kind::choice, .words = {{"http1"}, {"h2"}, {"auto"}}};
+const Type upstream_protocol{
+    .kind = Kind::choice, .words = {{"http1"}, {"h2"}, {"auto"}}, .foreign = upstream_protocols};
 const Type balance{.kind = Kind::choice,
                    .words = {{"round_robin"}, {"least_connections"}, {"random_two"}, {"source_hash"}}};
 const Type share{.kind = Kind::percent};
@@ -111,6 +165,7 @@ const Type upstream_timeouts{
         {"pending", &duration, "how long a request waits for a connection when all are in use"}}};
 const Type tls_of_upstream{
     .kind = Kind::map,
+    .foreign = tls_of_upstream_words,
     .fields = {{"server_name", &text,
                 "the name that is asked for and must stand in the certificate; default the endpoint's host"},
                {"ca", &text, "bundle of the authorities that are trusted; default the system's"},
@@ -151,11 +206,13 @@ const Type status{.kind = Kind::number, .min = 200, .max = 599};
 const Type redirect_status{.kind = Kind::choice, .words = {{"301"}, {"302"}, {"303"}, {"307"}, {"308"}}};
 const Type scheme{.kind = Kind::choice, .words = {{"https"}, {"http"}}};
 const Type respond{.kind = Kind::map,
+                   .example = "write it like { status: 404 }",
                    .fields = {{"status", &status, "status of the answer; default 200"},
                               {"body", &bounded_body, "text of the answer; at most 64KiB"},
                               {"headers", &header_values, "header fields of the answer"}}};
 const Type redirect{
     .kind = Kind::map,
+    .example = "write it like { scheme: https, host: a.example, path: /new }",
     .fields = {
         {"scheme", &scheme, "scheme of the new address; absent: the request's"},
         {"host", &bounded_host, "host of the new address; absent: the request's"},
@@ -255,6 +312,7 @@ const Type rule{
 const Type rules{.kind = Kind::list, .min = 1, .element = &rule};
 const Type route{
     .kind = Kind::map,
+    .foreign = route_words,
     .fields = {
         {"host", &text, "a name, or a wildcard like *.example.com, which covers one or more labels and never the apex"},
         {"hosts", &texts_one, "several names"},
@@ -278,7 +336,8 @@ const Type routes{.kind = Kind::list, .element = &route};
 // ---- the rest of the main file ----
 
 const Type version{.kind = Kind::choice, .words = {{"1"}}};
-const Type listener_protocol{.kind = Kind::choice, .words = {{"http"}, {"tls"}, {"tcp"}}};
+const Type listener_protocol{
+    .kind = Kind::choice, .words = {{"http"}, {"tls"}, {"tcp"}}, .foreign = listener_protocols};
 const Type tcp{.kind = Kind::map,
                .fields = {{"keepalive", &duration_or_off, "idle time before TCP keep-alive probes; off is none"},
                           {"user_timeout", &duration_or_off,
@@ -287,6 +346,7 @@ const Type unknown_host{.kind = Kind::choice, .words = {{"close"}, {"alert"}}};
 const Type backlog{.kind = Kind::number, .min = 1, .max = 65535};
 const Type listener{
     .kind = Kind::map,
+    .foreign = listener_words,
     .fields = {
         {.name = "name", .type = &text, .help = "how routes, logs and metrics call it", .need = required},
         {.name = "bind",
@@ -372,6 +432,7 @@ const Type client_hello{.kind = Kind::size, .min = 2048, .max = 1ULL << 16};
 const Type inspect_memory{.kind = Kind::size, .min = 64ULL << 10, .max = 1ULL << 40};
 const Type limits{
     .kind = Kind::map,
+    .foreign = limits_words,
     .fields = {
         {"connections", &connections, "client connections of the whole process; auto follows the limit of open files"},
         {"request_head", &request_head, "a request head is refused beyond this size"},

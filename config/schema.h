@@ -20,6 +20,12 @@ struct Word {
   std::string_view text;
 };
 
+// What other programs, or people, call it, and what to write here.
+struct Foreign {
+  std::string_view word;
+  std::string_view hint;
+};
+
 struct Field {
   enum class Need : std::uint8_t { optional, required };
   std::string_view name;
@@ -48,9 +54,11 @@ struct Type {
   std::uint64_t min = 0;  // number; duration in ms; size in bytes; decimal in thousandths; list in elements; of text
                           // only `max`, in bytes
   std::uint64_t max = UINT64_MAX;
-  std::vector<Word> words = {};    // choice: all; number, duration: accepted besides ("auto", "off")
-  std::vector<Field> fields = {};  // map
-  const Type* element = nullptr;   // dictionary and list
+  std::vector<Word> words = {};       // choice: all; number, duration: accepted besides ("auto", "off")
+  std::vector<Foreign> foreign = {};  // choice: words that are none; map: keys that it does not have
+  std::string_view example = {};      // map: what to write where something else stands
+  std::vector<Field> fields = {};     // map
+  const Type* element = nullptr;      // dictionary and list
   // either: by the kind of the node; null = that kind is refused
   const Type* scalar = nullptr;
   const Type* map = nullptr;

@@ -53,17 +53,19 @@ class Checker {
   }
 
  private:
-  void wrong(const Node& node, Label name, std::string_view expected) {
+  void wrong(const Node& node, Label name, std::string_view expected, std::string_view hint = {}) {
     if (node.is_null()) {
-      problems_.error(node.place, name.text() + " has no value; it must be " + std::string(expected));
+      problems_.error(node.place, name.text() + " has no value; it must be " + std::string(expected),
+                      std::string(hint));
     } else {
       problems_.error(node.place,
-                      name.text() + " must be " + std::string(expected) + ", not " + std::string(shape_of(node)));
+                      name.text() + " must be " + std::string(expected) + ", not " + std::string(shape_of(node)),
+                      std::string(hint));
     }
   }
 
   void map(const Node& node, const Type& type, Label name) {
-    if (!node.is_map()) return wrong(node, name, "a map");
+    if (!node.is_map()) return wrong(node, name, "a map", type.example);
     std::uint64_t seen = 0;
     for (const Node* key = node.first; key != nullptr; key = key->next->next) {
       const auto found = std::find_if(type.fields.begin(), type.fields.end(),
@@ -89,12 +91,42 @@ class Checker {
   }
 
   void unknown(const Node& key, const Type& type) {
+    problems_.error(key.place, "unknown key " + quote(key.text),
+                    problems_.full() ? std::string() : what_instead(key.text, type));
+  }
+
+  static std::string foreign(std::string_view word, const Type& type) {
+    const auto found =
+        std::find_if(type.foreign.begin(), type.foreign.end(), [&](const Foreign& one) { return one.word == word; });
+    return found == type.foreign.end() ? std::string() : std::string(found->hint);
+  }
+
+  // Of a key that the map does not have: what it is called here, or where it belongs, or what there is.
+  static std::string what_instead(std::string_view key, const Type& type) {
+    constexpr std::size_t most_listed = 6;
+    if (auto hint = foreign(key, type); !hint.empty()) return hint;
+    std::string below;
+    std::string listed;
     std::vector<std::string_view> names;
-    if (!problems_.full()) {
-      names.reserve(type.fields.size());
-      for (const auto& field : type.fields) names.push_back(field.name);
+    names.reserve(type.fields.size());
+    for (const auto& field : type.fields) {
+      names.push_back(field.name);
+      listed += (listed.empty() ? "there is '" : ", '") + std::string(field.name) + "'";
+      if (has(*field.type, key))
+        below += (below.empty() ? "it belongs into '" : " or '") + std::string(field.name) + "'";
     }
-    problems_.error(key.place, "unknown key " + quote(key.text), did_you_mean(key.text, names));
+    if (auto near = did_you_mean(key, names); !near.empty()) return near;
+    if (!below.empty()) return below;
+    return names.size() <= most_listed ? listed : std::string();
+  }
+
+  // Maps that stand there, or are entries of what does, have such a key.
+  static bool has(const Type& type, std::string_view key) {
+    if (type.kind == Kind::map) {
+      return std::any_of(type.fields.begin(), type.fields.end(), [&](const Field& field) { return field.name == key; });
+    }
+    if (type.kind == Kind::list) return has(*type.element, key);
+    return type.kind == Kind::either && type.map != nullptr && has(*type.map, key);
   }
 
   void field(const Node& key, const Node& node, const Field& field) {
@@ -181,10 +213,11 @@ class Checker {
       words.push_back(word.text);
       listed += (listed.empty() ? "" : ", ") + std::string(word.text);
     }
+    auto hint = foreign(node.text, type);
     problems_.error(
         node.place,
         name.text() + (words.size() == 1 ? " must be " : " must be one of ") + listed + ", not " + quote(node.text),
-        did_you_mean(node.text, words));
+        hint.empty() ? did_you_mean(node.text, words) : std::move(hint));
   }
 
   static bool is_word(const Type& type, std::string_view text) {

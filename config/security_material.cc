@@ -75,7 +75,9 @@ void CertificatePairs::load_all(const std::vector<CertificateEntry>& entries, co
       if (!listed) continue;
       pairs = std::move(*listed);
     }
-    load_entry(entry, pairs, owner, taken, inputs, problems, out);
+    if (!load_entry(entry, pairs, owner, taken, inputs, problems, out)) {
+      problems.warning(entry.place, "there is no certificate in " + entry.directory + " yet");
+    }
   }
 }
 
@@ -99,10 +101,9 @@ std::optional<std::vector<core::PairFiles>> CertificatePairs::list(const Certifi
     listed_[key] = known;
     return std::nullopt;
   }
-  if (listed->empty()) problems.warning(entry.place, "there is no certificate in " + entry.directory + " yet");
   for (const auto& names : known) {
     const bool goes_on = std::any_of(listed->begin(), listed->end(), [&](const core::PairFiles& now) {
-      return now.cert == names.cert || now.key == names.key;
+      return !now.lone && (now.cert == names.cert || now.key == names.key);
     });
     if (!goes_on && (inputs.files().exists(names.cert) || inputs.files().exists(names.key))) listed->push_back(names);
   }
@@ -110,24 +111,30 @@ std::optional<std::vector<core::PairFiles>> CertificatePairs::list(const Certifi
   return std::move(*listed);
 }
 
-void CertificatePairs::load_entry(const CertificateEntry& entry, const std::vector<core::PairFiles>& pairs,
+bool CertificatePairs::load_entry(const CertificateEntry& entry, const std::vector<core::PairFiles>& pairs,
                                   const Owner& owner, Taken& taken, Inputs& inputs, Problems& problems,
                                   std::vector<Found>& out) {
   Excess excess;
+  bool any = false;
   std::size_t untold = 0;
   Problems unsaid(nullptr, nullptr);
   for (const auto& names : pairs) {
+    any = any || !names.lone;
     if (!owner.tenant.empty() && !fits(names, owner, taken, excess, inputs)) continue;
     const PairCache::Pair* pair = load_one(names, entry.place, owner, inputs, problems, out);
+    any = any || pair == nullptr || pair->good != nullptr;
     if (pair == nullptr) continue;
     const bool say = owner.tenant.empty() || taken.told < most_told_pairs;
-    if (tell(*pair, entry.place, say ? problems : unsaid)) ++(say ? taken.told : untold);
+    if (!tell(*pair, entry.place, say ? problems : unsaid)) continue;
+    any = true;
+    ++(say ? taken.told : untold);
   }
   if (untold != 0) {
     problems.flaw(entry.place, "there are problems with " + std::to_string(untold) +
                                    " more certificate pairs of tenant " + quote(owner.tenant));
   }
   report(excess, entry, owner, inputs, problems);
+  return any || excess.pairs.count + excess.bytes.count != 0;
 }
 
 // What stands on the disk counts, not what could be loaded: broken pairs cost as much.
@@ -141,7 +148,8 @@ bool CertificatePairs::fits(const core::PairFiles& names, const Owner& owner, Ta
   ++taken.pairs;
   inputs.watch_file(names.cert);
   inputs.watch_file(names.key);
-  const std::uint64_t bytes = inputs.files().stamp(names.cert).size() + inputs.files().stamp(names.key).size();
+  const std::uint64_t bytes =
+      inputs.files().stamp(names.cert).size() + (names.lone ? 0 : inputs.files().stamp(names.key).size());
   if (bytes > owner.most_bytes - taken.bytes) return leave_out(excess.bytes);
   taken.bytes += bytes;
   return true;
@@ -204,15 +212,19 @@ void PairCache::settle() {
   for (auto& [names, pair] : pairs_) pair.settled = pair.good;
 }
 
+PairCache::Key PairCache::key_of(const core::PairFiles& names, const core::PairFiles& folders) {
+  return {names.cert, names.lone ? std::string() : names.key, folders.cert, folders.key};
+}
+
 bool PairCache::used(const core::PairFiles& names, const core::PairFiles& folders) const {
-  const auto found = pairs_.find({names.cert, names.key, folders.cert, folders.key});
+  const auto found = pairs_.find(key_of(names, folders));
   return found != pairs_.end() && found->second.used;
 }
 
 const PairCache::Pair& PairCache::load(const core::PairFiles& names, const core::PairFiles& folders, Inputs& inputs) {
   inputs.watch_file(names.cert);
   inputs.watch_file(names.key);
-  Pair& pair = pairs_[{names.cert, names.key, folders.cert, folders.key}];
+  Pair& pair = pairs_[key_of(names, folders)];
   if (pair.used) return pair;
   pair.used = true;
   look(pair, names, folders, inputs.files());
@@ -222,7 +234,7 @@ const PairCache::Pair& PairCache::load(const core::PairFiles& names, const core:
 }
 
 const PairCache::Pair& PairCache::keep(const core::PairFiles& names, const core::PairFiles& folders, Inputs& inputs) {
-  Pair& pair = pairs_[{names.cert, names.key, folders.cert, folders.key}];
+  Pair& pair = pairs_[key_of(names, folders)];
   if (std::exchange(pair.used, true)) return pair;
   inputs.note(pair.good != nullptr ? pair.good->fingerprint : std::string());
   return pair;
@@ -250,7 +262,9 @@ void PairCache::look(Pair& pair, const core::PairFiles& names, const core::PairF
   auto loaded = text ? core::parse_pair(*text) : tl::unexpected<core::Error>(text.error());
   pair.error = loaded ? std::string() : loaded.error().message;
   pair.warnings = loaded ? std::move(loaded->warnings) : std::vector<std::string>{};
-  if (loaded) pair.good = std::move(loaded->pair);
+  if (loaded && loaded->pair != nullptr) pair.good = std::move(loaded->pair);
+  // Nobody named this file: it need not be one of ours.
+  if (!text && names.lone && pair.good == nullptr) pair.warnings = {std::exchange(pair.error, {})};
 }
 
 void TlsPolicies::begin(const TlsSpec& defaults, Problems& problems) {

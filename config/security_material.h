@@ -48,7 +48,10 @@ class PairCache {
  private:
   static void look(Pair& pair, const core::PairFiles& names, const core::PairFiles& folders, Files& files);
 
-  std::map<std::array<std::string, 4>, Pair> pairs_;
+  using Key = std::array<std::string, 4>;
+  static Key key_of(const core::PairFiles& names, const core::PairFiles& folders);
+
+  std::map<Key, Pair> pairs_;
 };
 
 constexpr std::size_t max_tenant_pairs = 1024;  // of one tenant, over all entries of its certificates
@@ -98,7 +101,8 @@ class CertificatePairs {
                                                    Problems& problems, std::vector<Found>& out);
   void load_all(const std::vector<CertificateEntry>& entries, const Owner& owner, Inputs& inputs, Problems& problems,
                 std::vector<Found>& out);
-  void load_entry(const CertificateEntry& entry, const std::vector<core::PairFiles>& pairs, const Owner& owner,
+  // False: there is nothing in it, and nothing to tell.
+  bool load_entry(const CertificateEntry& entry, const std::vector<core::PairFiles>& pairs, const Owner& owner,
                   Taken& taken, Inputs& inputs, Problems& problems, std::vector<Found>& out);
   static bool fits(const core::PairFiles& names, const Owner& owner, Taken& taken, Excess& excess, Inputs& inputs);
   static void report(const Excess& excess, const CertificateEntry& entry, const Owner& owner, Inputs& inputs,

@@ -1,5 +1,7 @@
 #include "config/settings.h"
 
+#include <utility>
+
 #include "config/values.h"
 #include "routing/table/access_fields.h"
 
@@ -94,7 +96,11 @@ std::string read_admin_bind(const Node& node, const std::string& file, Problems&
 std::string read_probes(const Node& node, Problems& problems) {
   if (!node.is_scalar() || node.is_null() || off(node)) return {};
   const auto parsed = core::parse_host_port(node.text, true);
-  if (!parsed) {
+  if (port_alone(node.text)) {
+    const std::string port(node.text);
+    problems.error(node.place, "bad probes address: " + quote(port) + " is a port alone",
+                   "write 127.0.0.1:" + port + ", or :" + port + " for every address");
+  } else if (!parsed) {
     problems.error(node.place, "bad probes address: " + parsed.error().message);
   } else if (!parsed->host.empty() && !core::SocketAddress::parse_ip(parsed->host, parsed->port)) {
     problems.error(node.place, "bad probes address: " + quote(parsed->host) + " is no IP address");
@@ -138,9 +144,17 @@ Settings read_settings(const Node& root, const std::string& path, Problems& prob
       settings.max_removed = parse_percent(share->text).value_or(100);  // "off"
     }
   }
-  if (const Node* log = root.get("log"); log != nullptr && log->is_map()) settings.log = read_log(*log, path, problems);
+  if (const Node* log = root.get("log"); log != nullptr && log->is_map()) {
+    settings.log = read_log(*log, path, problems);
+    const Node* access = log->get("access");
+    if (const Node* file = access == nullptr ? nullptr : access->get("path")) settings.log_place = file->place;
+  }
   if (const Node* admin = root.get("admin"); admin != nullptr && admin->is_map()) {
-    if (const Node* bind = admin->get("bind")) settings.admin.bind = read_admin_bind(*bind, path, problems);
+    if (const Node* bind = admin->get("bind")) {
+      // The default's folder is made by systemd, when the service starts.
+      const auto usual = std::exchange(settings.admin.bind, read_admin_bind(*bind, path, problems));
+      if (settings.admin.bind != usual) settings.admin_place = bind->place;
+    }
     if (const Node* probes = admin->get("probes")) settings.admin.probes = read_probes(*probes, problems);
   }
   return settings;

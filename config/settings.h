@@ -64,7 +64,9 @@ struct Settings {
   std::chrono::milliseconds settle{50};
   std::optional<std::uint32_t> max_removed;  // percent; 100 = off
   routing::LogSpec log;
+  Place log_place;  // of log.access.path; line 0: not said
   routing::AdminSpec admin{"unix:/run/edgemux/admin.sock", "127.0.0.1:9902"};
+  Place admin_place;  // of admin.bind, where it names another socket than the default; else line 0
 };
 
 // `path` is the main file's, absolute. The schema was checked; what is wrong beyond it goes to `problems`.

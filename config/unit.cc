@@ -333,6 +333,7 @@ bool Unit::link_pass(const Context& context, bool& main_ok) {
     sources.push_back(file->use == Use::current ? file->current : file->good);
     Problems problems(file->display, sources.back()->bytes);
     linker.remind_of_unused(sources.back()->spec, problems);
+    linker.remind_of_redirects(sources.back()->spec, problems);
     append(file->linked, problems.take());
   }
   linked_ = linker.take(std::move(sources));

@@ -1,6 +1,7 @@
 #include "config/values.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <limits>
 #include <optional>
@@ -29,8 +30,45 @@ core::Result<Quantity> split(std::string_view text, std::string_view what) {
 
 }  // namespace
 
+namespace {
+
+constexpr std::uint64_t longest_duration = 1000ULL * 3'600'000ULL * 24ULL * 365ULL;  // ms: 1000 years
+
+// What other programs' files say: "1m30s", "0.5s", "2d". In milliseconds; nothing: it is none of these.
+std::optional<std::uint64_t> foreign_duration(std::string_view text) {
+  constexpr std::array<std::pair<std::string_view, std::uint64_t>, 6> units{
+      {{"ms", 1}, {"s", 1000}, {"m", 60'000}, {"h", 3'600'000}, {"d", 86'400'000}, {"w", 604'800'000}}};
+  constexpr std::string_view number = "0123456789.";
+  constexpr std::uint64_t most = longest_duration * 1000;
+  std::uint64_t total = 0;  // in thousandths of a millisecond
+  while (!text.empty()) {
+    const auto digits = std::min(text.find_first_not_of(number), text.size());
+    const auto end = std::min(text.find_first_of(number, digits), text.size());
+    const auto value = parse_decimal(text.substr(0, digits));
+    std::string_view word = text.substr(digits, end - digits);
+    while (word.ends_with(' ')) word.remove_suffix(1);
+    const auto unit = std::find_if(units.begin(), units.end(), [&](const auto& one) { return one.first == word; });
+    if (!value || unit == units.end() || *value > most / unit->second) return std::nullopt;
+    total += *value * unit->second;
+    if (total > most) return std::nullopt;
+    text.remove_prefix(end);
+  }
+  if (total == 0 || total % 1000 != 0) return std::nullopt;
+  return total / 1000;
+}
+
+core::Result<std::chrono::milliseconds> no_duration(std::string_view text, std::string_view otherwise) {
+  const auto meant = foreign_duration(text);
+  if (!meant) return core::fail(quote(text) + std::string(otherwise));
+  return core::fail(quote(text) + " is not a time here; write one whole number with one unit, like " +
+                    duration_text(std::chrono::milliseconds(*meant)));
+}
+
+}  // namespace
+
 core::Result<std::chrono::milliseconds> parse_duration(std::string_view text) {
-  const auto q = split(text, " is not a time; write it like 500ms, 5s, 1m or 1h");
+  constexpr std::string_view wrong = " is not a time; write it like 500ms, 5s, 1m or 1h";
+  const auto q = split(text, wrong);
   if (!q) return tl::unexpected<core::Error>(q.error());
   std::uint64_t unit = 0;
   if (q->unit == "ms") unit = 1;
@@ -43,9 +81,8 @@ core::Result<std::chrono::milliseconds> parse_duration(std::string_view text) {
     return core::fail(quote(text) + " has no unit; write " + number + "s for seconds or " + number +
                       "ms for milliseconds");
   }
-  if (unit == 0) return core::fail(quote(text) + " is not a time; the units are ms, s, m and h");
-  constexpr std::uint64_t most = 1000ULL * 3'600'000ULL * 24ULL * 365ULL;
-  if (q->number > most / unit) return core::fail(quote(text) + " is longer than 1000 years");
+  if (unit == 0) return no_duration(text, " is not a time; the units are ms, s, m and h");
+  if (q->number > longest_duration / unit) return core::fail(quote(text) + " is longer than 1000 years");
   return std::chrono::milliseconds(q->number * unit);
 }
 
@@ -106,6 +143,11 @@ core::Result<std::uint64_t> parse_decimal(std::string_view text) {
     unit /= 10;
   }
   return number;
+}
+
+bool port_alone(std::string_view text) {
+  const auto port = parse_number(text);
+  return port && *port > 0 && *port <= UINT16_MAX;
 }
 
 std::string_view parse_host(std::string_view text, char* buffer, bool wildcard) {

@@ -18,6 +18,9 @@ core::Result<std::uint32_t> parse_percent(std::string_view text);
 // "5", "0.25": in thousandths, exactly. A sign, an exponent, and more than three digits behind the point are refused.
 core::Result<std::uint64_t> parse_decimal(std::string_view text);
 
+// "443": a port without an address.
+bool port_alone(std::string_view text);
+
 // As routing::normalise_host(), with what DNS asks of a name that somebody is to look up: labels of 63 bytes at most
 // (RFC 1035, 2.3.4). Empty: it is none. `buffer`: 256 bytes.
 std::string_view parse_host(std::string_view text, char* buffer, bool wildcard = false);

@@ -16,6 +16,7 @@
 #include <filesystem>
 #include <map>
 #include <system_error>
+#include <unordered_set>
 
 #include "core/tls/certificate_store.h"
 #include "core/tls/openssl.h"
@@ -183,7 +184,8 @@ std::string normalised(const ASN1_STRING* text) {
   return plain && !fixed.empty() && name.size() <= 253 ? name : std::string();
 }
 
-std::vector<std::string> names_of(const X509& leaf) {
+// `subject`: where there are no alternative names, the common name counts.
+std::vector<std::string> names_of(const X509& leaf, bool subject = true) {
   std::vector<std::string> names;
   const auto add = [&names](const ASN1_STRING* text) {
     std::string name = normalised(text);
@@ -198,9 +200,10 @@ std::vector<std::string> names_of(const X509& leaf) {
     GENERAL_NAMES_free(alternatives);
     return names;
   }
-  const X509_NAME* subject = X509_get_subject_name(&leaf);
-  const int at = X509_NAME_get_index_by_NID(subject, NID_commonName, -1);
-  if (at >= 0) add(X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)));
+  if (!subject) return names;
+  const X509_NAME* name = X509_get_subject_name(&leaf);
+  const int at = X509_NAME_get_index_by_NID(name, NID_commonName, -1);
+  if (at >= 0) add(X509_NAME_ENTRY_get_data(X509_NAME_get_entry(name, at)));
   return names;
 }
 
@@ -253,6 +256,23 @@ void find_warnings(LoadedPair& loaded, const CertifiedKey& pair, const STACK_OF(
   }
 }
 
+// Of a lone file: authorities' certificates, parameters and the like are nobody's pair, and have no alternative names.
+LoadedPair without_key(const PairText& text) {
+  LoadedPair none;
+  CertificateReader certificates(text.cert);
+  const CertificatesPtr chain(sk_X509_new_null());
+  const bool read = static_cast<bool>(certificates.read(*chain, 1, nullptr));
+  ERR_clear_error();
+  if (!read || sk_X509_num(chain.get()) == 0) return none;
+  const auto names = names_of(*sk_X509_value(chain.get(), 0), false);
+  if (names.empty()) return none;
+  const auto stem = std::filesystem::path(text.files.cert).stem().string();
+  none.warnings.push_back(
+      fmt::format("{}: the certificate for {} is not used: there is no key in it, and no {}.key beside it",
+                  text.files.cert, names.front(), stem));
+  return none;
+}
+
 }  // namespace
 
 PairText::~PairText() { OPENSSL_cleanse(key.data(), key.size()); }
@@ -268,7 +288,10 @@ Result<PairText> read_pair(const PairFiles& files, const FileOpener& open) {
 }
 
 Result<LoadedPair> parse_pair(const PairText& text) {
-  const auto& [cert_file, key_file] = text.files;
+  constexpr std::string_view key_mark = "PRIVATE KEY-----";
+  const auto& cert_file = text.files.cert;
+  const auto& key_file = text.files.key;
+  if (text.files.lone && text.key.find(key_mark) == std::string::npos) return without_key(text);
   CertificateReader certificates(text.cert);
   const CertificatesPtr chain(sk_X509_new_null());
   if (auto first = certificates.read(*chain, 1, nullptr); !first) {
@@ -340,7 +363,18 @@ void add_fixed(const fs::path& folder, std::vector<PairFiles>& pairs) {
       {{"tls.crt", "tls.key"}, {"fullchain.pem", "privkey.pem"}}};
   for (const auto& [cert, key] : kFixed) {
     std::error_code ignored;
-    if (fs::exists(folder / key, ignored)) pairs.push_back({(folder / cert).string(), (folder / key).string()});
+    if (fs::exists(folder / key, ignored)) pairs.push_back({(folder / cert).string(), (folder / key).string(), false});
+  }
+}
+
+// Those of `certificates` beside which no key stands, by the pairs of their folder.
+void add_lone(const std::vector<fs::path>& certificates, std::vector<PairFiles>& pairs) {
+  std::unordered_set<std::string> keys;
+  for (const auto& pair : pairs) keys.insert(pair.key);
+  std::error_code ignored;
+  for (const auto& path : certificates) {
+    if (keys.count(fs::path(path).replace_extension(".key").string()) != 0) continue;
+    if (fs::is_regular_file(path, ignored)) pairs.push_back({path.string(), path.string(), true});
   }
 }
 
@@ -351,6 +385,7 @@ Result<std::vector<PairFiles>> list_pairs(const std::string& directory, std::siz
   fs::directory_iterator entries(directory, error);
   if (error) return cannot_read(directory, error.value());
   std::vector<PairFiles> pairs;
+  std::vector<fs::path> certificates;
   const fs::path folder(directory);
   for (std::size_t seen = 0; entries != fs::directory_iterator(); entries.increment(error)) {
     if (++seen > most) return fail(fmt::format("there are more than {} names in {}", most, directory));
@@ -365,13 +400,18 @@ Result<std::vector<PairFiles>> list_pairs(const std::string& directory, std::siz
       fs::path cert = fs::path(path).replace_extension(".pem");
       const fs::path other = fs::path(path).replace_extension(".crt");
       if (!fs::exists(cert, ignored) && fs::exists(other, ignored)) cert = other;
-      pairs.push_back({cert.string(), path.string()});
+      pairs.push_back({cert.string(), path.string(), false});
+    } else if (path.extension() == ".pem" || path.extension() == ".crt") {
+      certificates.push_back(path);
     }
     if (error) break;
   }
   if (error) return cannot_read(directory, error.value());
+  const std::size_t named = pairs.size();
   add_fixed(folder, pairs);
-  std::sort(pairs.begin(), pairs.end(), [](const PairFiles& a, const PairFiles& b) { return a.cert < b.cert; });
+  if (pairs.size() == named) add_lone(certificates, pairs);
+  std::sort(pairs.begin(), pairs.end(),
+            [](const PairFiles& a, const PairFiles& b) { return a.lone != b.lone ? b.lone : a.cert < b.cert; });
   return pairs;
 }
 

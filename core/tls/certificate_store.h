@@ -49,6 +49,7 @@ inline constexpr int kMostCertificates = 16;
 struct PairFiles {
   std::string cert;
   std::string key;
+  bool lone = false;  // no file of a key is beside the certificate: `key` is `cert`, and may hold one, or may not
 };
 
 // What stands in the two files. The key is wiped in the end.
@@ -80,14 +81,16 @@ struct LoadedPair {
   CertifiedKeyPtr pair;
   std::vector<std::string> warnings;
 };
+// A lone file without a key is no error: null, and a warning where it holds a certificate for a host name.
 Result<LoadedPair> parse_pair(const PairText& text);
 // Both.
 Result<LoadedPair> load_pair(const std::string& cert_file, const std::string& key_file, const FileOpener& open = {});
 
 // The pairs of a directory, in every layout: NAME.pem|crt + NAME.key, NAME/tls.crt + tls.key, NAME/fullchain.pem +
 // privkey.pem (certbot), and the last two directly in the directory (a mounted Kubernetes secret). Files that begin
-// with a dot are passed over, links are followed; a certificate without a key is no pair (chain.pem); a key without its
-// certificate is listed, so that loading it says what is missing. Lists names only, sorted; nothing is read.
+// with a dot are passed over, links are followed; a key without its certificate is listed, so that loading it says what
+// is missing. NAME.pem|crt without a key beside it is listed as `lone`, but for what lies beside one of the last two
+// (chain.pem, ca.crt). Lists names only, sorted, lone ones last; nothing is read.
 // A directory with more than `most` names is an error.
 Result<std::vector<PairFiles>> list_pairs(const std::string& directory, std::size_t most = SIZE_MAX);
 

@@ -428,6 +428,100 @@ TEST_F(CompilerTest, WorldWritableFilesAreRefused) {
   EXPECT_THAT(text(c), HasSubstr("everybody may write to it"));
 }
 
+// HAProxy has certificate and key in one file.
+TEST_F(CompilerTest, TheKeyMayBeInsideOfACertificateFileOfADirectory) {
+  for (const char* name : {"one", "keyless", "odd"}) folder(name);
+  const auto made = edgemux::test::make_certificate({.names = {"a.example.com"}});
+  const auto other = edgemux::test::make_certificate({.names = {"b.example.com"}});
+  write("one/site.pem", made.cert_pem() + made.key_pem());
+  ::chmod(path("one/site.pem").c_str(), 0600);
+  write("keyless/b.crt", other.cert_pem());
+  write("keyless/dhparam.pem", "-----BEGIN DH PARAMETERS-----\nMAA=\n-----END DH PARAMETERS-----\n");
+  write("odd/broken.pem", other.cert_pem() + made.key_pem());
+  ::chmod(path("odd/broken.pem").c_str(), 0600);
+  main_file(
+      "certificates: [{ directory: one }, { directory: keyless }, { directory: odd }]\n"
+      "routes: [{ host: a.example.com, rules: [{ respond: {} }] }]\n");
+  const auto it = compiler();
+  const auto c = it->compile();
+  ASSERT_TRUE(c.main_ok) << text(c);
+  EXPECT_TRUE(c.snapshot->certificates->find("a.example.com"));
+  EXPECT_THAT(text(c), HasSubstr("edgemux.yaml:5:36: warning: " + path("keyless/b.crt") +
+                                 ": the certificate for b.example.com is not used: there is no key in it, and no "
+                                 "b.key beside it\n"));
+  EXPECT_THAT(text(c), HasSubstr("edgemux.yaml:5:60: error: " + path("odd/broken.pem") + ": the key does not match"));
+  EXPECT_EQ(c.errors(), 1U) << text(c);
+  EXPECT_EQ(c.warnings(), 1U) << text(c);
+
+  // What is no host's is passed over.
+  fs::remove(path("keyless/b.crt"));
+  write("keyless/b.key", other.key_pem());
+  ::chmod(path("keyless/b.key").c_str(), 0600);
+  write("keyless/b.pem", other.cert_pem());
+  EXPECT_TRUE(it->compile().snapshot->certificates->find("b.example.com"));
+  fs::remove(path("keyless/b.pem"));
+  fs::remove(path("keyless/b.key"));
+  EXPECT_THAT(text(it->compile()), HasSubstr("there is no certificate in " + path("keyless") + " yet"));
+}
+
+TEST_F(CompilerTest, FilesThatAStartCouldNotMakeAreWarnedOf) {
+  folder("there");
+  const auto said = [&](const std::string& log, const std::string& socket) {
+    main_file("log: { access: { path: " + log + " } }\nadmin: { bind: \"unix:" + socket +
+              "\" }\nroutes: [{ host: a.example.com, passthrough: \"10.0.0.1:443\" }]\n");
+    const auto c = compiler()->compile();
+    EXPECT_TRUE(c.main_ok) << text(c);
+    return text(c);
+  };
+  EXPECT_EQ(said("there/access.log", "there/admin.sock"), "");
+  EXPECT_EQ(said("stdout", "/run/edgemux/admin.sock"), "");
+  const std::string log = path("edgemux.yaml") + ":5:24: warning: the access log ";
+  const std::string hint = "; a start would fail here; check as the service's user, and make the folder\n";
+  EXPECT_EQ(said("none/access.log", "none/admin.sock"),
+            log + path("none/access.log") + " cannot be written: there is no folder " + path("none") + hint +
+                path("edgemux.yaml") + ":6:16: warning: the admin socket " + path("none/admin.sock") +
+                " cannot be written: there is no folder " + path("none") + hint);
+  EXPECT_EQ(said("there", "there/admin.sock"), log + path("there") + " cannot be written: it is a directory" + hint);
+  EXPECT_THAT(said("edgemux.yaml/access.log", "there/admin.sock"), HasSubstr("Not a directory"));
+}
+
+TEST_F(CompilerTest, PlainHttpBesideClientCertificatesIsWarnedOf) {
+  write("ca.pem", edgemux::test::make_certificate({.names = {"ca"}, .ca = true}).cert_pem());
+  const std::string rest = ", on_http: serve, rules: [{ respond: {} }] }\n";
+  main_file("routes:\n  - { host: a.example.com, listeners: [http, https], tls: { client_ca: ca.pem }" + rest +
+            "  - { host: b.example.com, tls: { client_ca: ca.pem, client_auth: optional }" + rest);
+  const auto said = text(compiler()->compile());
+  EXPECT_THAT(said, HasSubstr(":6:91: warning: 'on_http: serve' serves who comes over plain HTTP, where no client "
+                              "certificate is asked for; leave it out, or say with 'allow' who may come in\n"));
+  EXPECT_EQ(said.find("plain HTTP"), said.rfind("plain HTTP")) << said;
+}
+
+// A unit that stands as it was linked goes by ports, too.
+TEST_F(CompilerTest, WhereARedirectLeadsIsLookedAtAgainWhenPortsChange) {
+  write("a.yaml", "routes: [{ host: a.example.com, listeners: [http, kube], passthrough: \"10.0.0.1:443\" }]\n");
+  const std::string rest =
+      "tenants: { a: { hosts: [a.example.com], networks: [10.0.0.0/8] } }\n"
+      "include: [{ files: a.yaml, tenant: a }]\n";
+  const auto with_port = [&](const std::string& port) {
+    write("edgemux.yaml",
+          "listeners:\n"
+          "  - { name: http, bind: [\":80\"], protocol: http, redirect_port: " +
+              port +
+              " }\n"
+              "  - { name: https, bind: [\":443\"], protocol: tls }\n"
+              "  - { name: kube, bind: [\"127.0.0.1:6443\"], protocol: tls }\n" +
+              rest);
+  };
+  const auto it = compiler();
+  with_port("6443");
+  EXPECT_EQ(text(it->compile()), "");
+  with_port("443");
+  EXPECT_THAT(text(it->compile()), HasSubstr("a.yaml:1:45: warning: requests on listener 'http' are redirected to port "
+                                             "443, where 'a.example.com' is unknown"));
+  with_port("6443");
+  EXPECT_EQ(text(it->compile()), "");
+}
+
 TEST_F(CompilerTest, CertificatesComeFromFilesAndDirectories) {
   folder("certs.d");
   pair("a.pem", "a.key", {"a.example.com"});
@@ -659,6 +753,12 @@ TEST_F(CompilerTest, TheExamplesOfTheRepositoryCompile) {
       o.state_dir = "";
       const auto c = Compiler(entry.path(), o).compile();
       EXPECT_TRUE(c.main_ok) << text(c);
+      for (const auto& one : c.diagnostics) {
+        if (one.severity == Severity::error) continue;
+        // What is not there before it is started.
+        EXPECT_THAT(one.message, testing::AnyOf(HasSubstr("no certificate serves"), HasSubstr("does not exist"),
+                                                HasSubstr("there is no folder")));
+      }
     }
   }
   EXPECT_GE(seen, 1U);

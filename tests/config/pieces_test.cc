@@ -27,6 +27,14 @@ TEST(Values, Durations) {
   for (const char* bad : {"", "s", "5", "-5s", "5d", "5 S", "1.5s", "99999999999999999999s", "9999999999999h", "5s5"}) {
     EXPECT_FALSE(parse_duration(bad)) << bad;
   }
+  const auto meant = [](const char* text) { return parse_duration(text).error().message; };
+  EXPECT_THAT(meant("1m30s"), HasSubstr("write one whole number with one unit, like 90s"));
+  EXPECT_THAT(meant("2d"), HasSubstr("like 48h"));
+  EXPECT_THAT(meant("0.5s"), HasSubstr("like 500ms"));
+  EXPECT_THAT(meant("1h 30m"), HasSubstr("like 90m"));
+  for (const char* none : {"0.0001ms", "3 seconds", "1m30", "99999999999999999999w", "5000000w", "1.2.3s"}) {
+    EXPECT_THAT(meant(none), testing::Not(HasSubstr("one whole number"))) << none;
+  }
   EXPECT_THAT(parse_duration("5").error().message, HasSubstr("write 5s for seconds or 5ms"));
 }
 

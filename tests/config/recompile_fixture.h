@@ -31,6 +31,7 @@ class CountingFiles final : public Files {
     return disk_->read(path, folder);
   }
   bool exists(const std::string& path) override { return disk_->exists(path); }
+  std::string unwritable(const std::string& path, bool append) override { return disk_->unwritable(path, append); }
   Globbed glob(const std::string& pattern, std::size_t bounded) override {
     auto out = disk_->glob(pattern, bounded);
     if (closed_.empty()) return out;

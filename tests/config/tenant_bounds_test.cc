@@ -224,7 +224,9 @@ TEST_F(PairBoundsTest, ATenantHasSoManyPairsAndThePlatformAsManyAsItLikes) {
   EXPECT_THAT(text(c), HasSubstr("error: tenant 'a' has more than 1024 certificate pairs with those in "
                                  "tenants.d/a/certs: tenants.d/a/certs/2024.pem is left out, with 5 others; remove "
                                  "pairs that no host needs, or put more names into a certificate"));
-  for (int n = 2024; n < 2030; ++n) fs::remove(path("tenants.d/a/certs/" + std::to_string(n) + ".key"));
+  for (int n = 2024; n < 2030; ++n) {
+    for (const char* end : {".pem", ".key"}) fs::remove(path("tenants.d/a/certs/" + std::to_string(n) + end));
+  }
   EXPECT_EQ(text(compile()), "");
 }
 

@@ -120,7 +120,6 @@ listeners: [{ name: https, bind: [":443"], protocol: tls }]
 routes:
   - host: a.example.com
     pasthrough: 10.0.0.1:443
-    rules: [{ path: /, respond: {} }]
 """)
     code, out, err = edgemux("check", "-c", "edgemux.yaml", cwd=tmp_path)
     assert (code, err) == (1, "")

@@ -214,6 +214,15 @@ TEST_F(CertificateFiles, DirectoriesOfEveryLayout) {
                                              "link/fullchain.pem link/privkey.pem", "orphan.pem orphan.key",
                                              "tls.crt tls.key"}));
   EXPECT_EQ(relative(list_pairs(at("nowhere")).error().message), "nowhere: No such file or directory");
+  // Nothing of a mounted secret lies beside them.
+  fs::remove(folder_ / "tls.key");
+  const auto lone = list_pairs(folder_.string());
+  ASSERT_TRUE(lone);
+  found.clear();
+  for (const PairFiles& pair : *lone) {
+    if (pair.lone) found.push_back(relative(pair.cert) + " " + relative(pair.key));
+  }
+  EXPECT_EQ(found, (std::vector<std::string>{"lonely.pem lonely.pem", "tls.crt tls.crt"}));
 }
 
 // ---- the store
