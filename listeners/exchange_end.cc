@@ -139,8 +139,9 @@ void Exchange::reply(const LocalReply& answer) {
   codec.send_head(stream_, head, plan);
   if (stage_ != Stage::over) codec.send_body(stream_, {answer.body.data(), answer.body.size()});
   if (stage_ != Stage::over) codec.send_end(stream_);
-  if (stage_ == Stage::over) return;  // the client was lost
-  bytes_out_ = answer.body.size();
+  if (stage_ == Stage::over) return;                                                    // the client was lost
+  const bool bodiless = head_request_ || answer.status == 204 || answer.status == 304;  // RFC 9110 6.4.1
+  bytes_out_ = bodiless ? 0 : answer.body.size();
   session_->flush();
   if (stage_ != Stage::over) finish(answer.reason);
 }
@@ -150,6 +151,8 @@ void Exchange::count_upstream_bytes() {
   session_->listener().metrics().upstream_sent.add(moved.sent);
   session_->listener().metrics().upstream_received.add(moved.received);
 }
+
+void Exchange::count_tries() { attempts_ += upstream_stream_.attempts(); }
 
 void Exchange::give_up_upstream(milliseconds time) {
   // What the connection, the queue or the client's body took of it is no fault of the endpoint.
@@ -161,7 +164,7 @@ void Exchange::release_upstream() {
   session_->take_back(granted_);
   if (upstream_stream_.idle()) return;
   endpoint_ = upstream_stream_.endpoint_text();
-  if (upstream_stream_.attempts() > 1) attempts_ += upstream_stream_.attempts() - 1;
+  count_tries();
   count_upstream_bytes();
   upstream_stream_.release();
 }
@@ -199,6 +202,19 @@ void Exchange::cancel(CloseReason reason, std::string_view detail) {
   worker_.metrics().closes[static_cast<std::size_t>(reason)].add();
   if (worker_.shared().access_log.enabled()) write_log(reason);
   count_for_tenant();
+}
+
+UpgradedRequest Exchange::upgraded() const {
+  UpgradedRequest kept;
+  kept.client = client_;
+  kept.request_id.assign(request_id_.data(), request_id_.size());
+  kept.host = view(host_);
+  kept.path = view(path_);
+  if (route_ != nullptr) {
+    kept.tenant = route_->owner;
+    kept.route = route_->name;
+  }
+  return kept;
 }
 
 void Exchange::write_log(CloseReason reason) {

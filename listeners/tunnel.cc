@@ -45,8 +45,10 @@ void Tunnel::start() {
   again_.request();
 }
 
-void Tunnel::opened(std::uint16_t own) {
-  own_ = own;
+void Tunnel::opened(First up, First down, bool of_stream) {
+  first_up_ = up;
+  first_down_ = down;
+  of_stream_ = of_stream;
   auto& metrics = observer_.tunnel_metrics();
   metrics.tunnels.add();
   metrics.tunnels_active.add();
@@ -58,20 +60,23 @@ void Tunnel::closed() {
 }
 
 void Tunnel::count() {
-  const std::uint64_t own = own_;
-  const std::uint64_t received = std::max(up_.bytes(), own) - std::max(counted_up_, own);
-  const std::uint64_t sent = down_.bytes() - counted_down_;
+  const std::uint64_t up_before = std::exchange(counted_up_, up_.bytes());
+  const std::uint64_t down_before = std::exchange(counted_down_, down_.bytes());
+  const auto up_beyond = [&](std::uint64_t first) { return beyond(counted_up_, first) - beyond(up_before, first); };
+  const auto down_beyond = [&](std::uint64_t first) {
+    return beyond(counted_down_, first) - beyond(down_before, first);
+  };
   auto& metrics = observer_.tunnel_metrics();
-  metrics.client_received.add(received);
-  metrics.upstream_sent.add(up_.bytes() - counted_up_);
-  metrics.client_sent.add(sent);
-  metrics.upstream_received.add(sent);
-  counted_up_ = up_.bytes();
-  counted_down_ = down_.bytes();
+  if (!of_stream_) {
+    metrics.client_received.add(up_beyond(first_up_.known));
+    metrics.client_sent.add(down_beyond(0));
+  }
+  metrics.upstream_sent.add(up_beyond(0));
+  metrics.upstream_received.add(down_beyond(first_down_.known));
   if (tenant_ == nullptr) return;
   auto& figures = tenant_->figures(worker_.index());
-  figures.received.fetch_add(received, std::memory_order_relaxed);
-  figures.sent.fetch_add(sent, std::memory_order_relaxed);
+  figures.received.fetch_add(up_beyond(first_up_.own), std::memory_order_relaxed);
+  figures.sent.fetch_add(down_beyond(first_down_.own), std::memory_order_relaxed);
 }
 
 bool Tunnel::half_closed() const { return up_.state() == Relay::State::done || down_.state() == Relay::State::done; }

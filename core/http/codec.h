@@ -64,6 +64,9 @@ class ServerCodec {
     // is no next message then. Stream 0: the connection is broken, the codec has written what is to be said (GOAWAY)
     // and finished() is true; `status` is 400 for broken framing, 429 for a client that floods.
     virtual void on_malformed(StreamId stream, std::uint16_t status, const char* reason) = 0;
+    // A request that was not handed out was refused as not processed, for want of room. Null: it is broken besides. May
+    // not call back.
+    virtual void on_refused(const RequestHead*) {}
 
    protected:
     ~Observer() = default;
