@@ -46,10 +46,18 @@ void Tunnel::start() {
 }
 
 void Tunnel::opened(First up, First down, bool of_stream) {
-  first_up_ = up;
-  first_down_ = down;
+  own_ = static_cast<std::uint16_t>(up.own);  // a PROXY header is that small
   of_stream_ = of_stream;
+  counted_up_ = up.known;
+  counted_down_ = down.known;
   auto& metrics = observer_.tunnel_metrics();
+  metrics.upstream_sent.add(up.known);
+  if (!of_stream) metrics.client_sent.add(down.known);
+  if (tenant_ != nullptr) {
+    auto& figures = tenant_->figures(worker_.index());
+    figures.received.fetch_add(up.known - up.own, std::memory_order_relaxed);
+    figures.sent.fetch_add(down.known - down.own, std::memory_order_relaxed);
+  }
   metrics.tunnels.add();
   metrics.tunnels_active.add();
 }
@@ -60,23 +68,21 @@ void Tunnel::closed() {
 }
 
 void Tunnel::count() {
-  const std::uint64_t up_before = std::exchange(counted_up_, up_.bytes());
-  const std::uint64_t down_before = std::exchange(counted_down_, down_.bytes());
-  const auto up_beyond = [&](std::uint64_t first) { return beyond(counted_up_, first) - beyond(up_before, first); };
-  const auto down_beyond = [&](std::uint64_t first) {
-    return beyond(counted_down_, first) - beyond(down_before, first);
-  };
+  const std::uint64_t received = beyond(up_.bytes(), counted_up_);
+  const std::uint64_t sent = beyond(down_.bytes(), counted_down_);
+  counted_up_ += received;
+  counted_down_ += sent;
   auto& metrics = observer_.tunnel_metrics();
   if (!of_stream_) {
-    metrics.client_received.add(up_beyond(first_up_.known));
-    metrics.client_sent.add(down_beyond(0));
+    metrics.client_received.add(received);
+    metrics.client_sent.add(sent);
   }
-  metrics.upstream_sent.add(up_beyond(0));
-  metrics.upstream_received.add(down_beyond(first_down_.known));
+  metrics.upstream_sent.add(received);
+  metrics.upstream_received.add(sent);
   if (tenant_ == nullptr) return;
   auto& figures = tenant_->figures(worker_.index());
-  figures.received.fetch_add(up_beyond(first_up_.own), std::memory_order_relaxed);
-  figures.sent.fetch_add(down_beyond(first_down_.own), std::memory_order_relaxed);
+  figures.received.fetch_add(received, std::memory_order_relaxed);
+  figures.sent.fetch_add(sent, std::memory_order_relaxed);
 }
 
 bool Tunnel::half_closed() const { return up_.state() == Relay::State::done || down_.state() == Relay::State::done; }

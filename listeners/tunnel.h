@@ -68,7 +68,8 @@ class Tunnel final : private core::StreamObserver {
   }
 
   // Of the bytes that go first, one way: how many are edgemux's own words to the other side (a PROXY header, the head
-  // of an answer), and how many with those are no news to the listener: it counted them when they were read.
+  // of an answer), and how many with those are no news to the listener: it counted them when they were read. For the
+  // side that they go to they count at once.
   struct First {
     std::uint32_t own = 0;
     std::uint32_t known = 0;
@@ -78,9 +79,9 @@ class Tunnel final : private core::StreamObserver {
   void opened(First up, First down, bool of_stream = false);
   void closed();
 
-  // Without words of our own.
-  [[nodiscard]] std::uint64_t bytes_to_upstream() const { return beyond(up_.bytes(), first_up_.own); }
-  [[nodiscard]] std::uint64_t bytes_to_client() const { return beyond(down_.bytes(), first_down_.own); }
+  // Without a PROXY header of ours.
+  [[nodiscard]] std::uint64_t bytes_to_upstream() const { return beyond(up_.bytes(), own_); }
+  [[nodiscard]] std::uint64_t bytes_to_client() const { return down_.bytes(); }
 
  private:
   void on_ready(core::Stream& stream) override;
@@ -112,8 +113,7 @@ class Tunnel final : private core::StreamObserver {
   const core::SocketAddress* source_ = nullptr;
   routing::TenantState* tenant_ = nullptr;
   Allowance allowance_;
-  First first_up_;
-  First first_down_;
+  std::uint16_t own_ = 0;
   bool of_stream_ = false;
   bool both_tcp_ = false;
   bool look_due_ = false;  // the deadline comes no later than a look
