@@ -151,11 +151,12 @@ void write_listeners(Text& text, const Metrics& metrics) {
   write_plain(text, listeners, &ListenerMetrics::accepted);
   text.family("edgemux_connections_active", "gauge", "Client connections open now.");
   write_plain(text, listeners, &ListenerMetrics::active);
-  text.family("edgemux_requests_total", "counter", "HTTP requests finished, by class of the status.");
+  text.family("edgemux_requests_total", "counter",
+              "HTTP requests finished, by class of the status (none: there was no answer).");
   listeners.each([&](std::size_t slot, const std::string& label) {
-    for (std::size_t i = 0; i < 5; ++i) {
+    for (std::size_t i = 0; i < core::kStatusClasses.size(); ++i) {
       const auto value = listeners.sum(slot, [&](const ListenerMetrics& l) { return l.requests[i].read(); });
-      text.sample(fmt::format("{},class=\"{}xx\"", label, i + 1), value);
+      text.sample(fmt::format("{},class=\"{}\"", label, core::kStatusClasses[i]), value);
     }
   });
   write_latency(text, listeners);
@@ -260,9 +261,10 @@ void write_tenants(Text& text, std::span<const routing::TenantPtr> tenants) {
   text.family("edgemux_tenant_connections_active", "gauge", "Of these, open now.");
   write_tenant_gauge(
       text, tenants, [](const State& state) { return std::optional<std::uint64_t>(state.connections()); }, add);
-  text.family("edgemux_tenant_requests_total", "counter", "HTTP requests finished, by class of the status.");
-  for (std::size_t i = 0; i < 5; ++i) {
-    counter(fmt::format("class=\"{}xx\"", i + 1),
+  text.family("edgemux_tenant_requests_total", "counter",
+              "HTTP requests finished, by class of the status (none: there was no answer).");
+  for (std::size_t i = 0; i < core::kStatusClasses.size(); ++i) {
+    counter(fmt::format("class=\"{}\"", core::kStatusClasses[i]),
             [i](const TenantFigures& f) { return f.requests[i].load(std::memory_order_relaxed); });
   }
   text.family("edgemux_tenant_bytes_total", "counter", "Bytes of bodies and tunnels.");

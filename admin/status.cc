@@ -22,42 +22,56 @@ constexpr std::size_t kMaxUpstreamsOfTenant = 100;
 constexpr std::size_t kMaxTenants = 1000;
 constexpr std::size_t kMaxDiagnostics = 100;
 
+constexpr std::size_t kOthers = 0;  // the slot of listeners that have none of their own
+
+// `slots`: so many have names. Who has no slot has counted nothing yet; or, where there is none left, shares that of
+// the others, and its figures cannot be told (null).
+void add_figures(Json& one, const core::Metrics& metrics, std::size_t slot, std::size_t slots) {
+  const auto tell = [&](const char* name, auto read) {
+    if (slot < slots) {
+      one[name] = metrics.over_workers([&](const auto& worker) { return read(worker.listeners[slot]); });
+    } else if (slots < core::kListenerSlots) {
+      one[name] = 0;
+    } else {
+      one[name] = nullptr;
+    }
+  };
+  using Figures = core::ListenerMetrics;
+  tell("connections_total", [](const Figures& f) { return f.accepted.read(); });
+  tell("connections_active", [](const Figures& f) { return f.active.read(); });
+  tell("requests_total", [](const Figures& f) {
+    std::uint64_t sum = 0;
+    for (const auto& count : f.requests) sum += count.read();
+    return sum;
+  });
+  tell("errors_total", [](const Figures& f) { return f.requests.back().read(); });
+  tell("bytes_in_total", [](const Figures& f) { return f.client_received.read(); });
+  tell("bytes_out_total", [](const Figures& f) { return f.client_sent.read(); });
+}
+
+// With a row for those that share a slot, where there are any.
 Json listeners_of(const StatusView& view) {
   const auto names = view.metrics.listener_names();
+  bool shared = false;
   Json list = Json::array();
   for (const auto& listener : view.snapshot.listeners) {
     Json binds = Json::array();
     for (const auto& bind : listener->spec.binds) binds.push_back(bind.text);
-    std::uint64_t accepted = 0;
-    std::uint64_t active = 0;
-    std::uint64_t requests = 0;
-    std::uint64_t errors = 0;
-    std::uint64_t in = 0;
-    std::uint64_t out = 0;
-    // A listener that has no slot of its own yet has counted nothing.
-    for (std::size_t slot = 1; slot < names.size(); ++slot) {
-      if (names[slot] != listener->spec.name) continue;
-      accepted = view.metrics.over_workers([&](const auto& w) { return w.listeners[slot].accepted.read(); });
-      active = view.metrics.over_workers([&](const auto& w) { return w.listeners[slot].active.read(); });
-      requests = view.metrics.over_workers([&](const auto& w) {
-        std::uint64_t sum = 0;
-        for (const auto& one : w.listeners[slot].requests) sum += one.read();
-        return sum;
-      });
-      errors = view.metrics.over_workers([&](const auto& w) { return w.listeners[slot].requests.back().read(); });
-      in = view.metrics.over_workers([&](const auto& w) { return w.listeners[slot].client_received.read(); });
-      out = view.metrics.over_workers([&](const auto& w) { return w.listeners[slot].client_sent.read(); });
-    }
-    list.push_back({{"name", listener->spec.name},
-                    {"protocol", routing::protocol_name(listener->spec.protocol)},
-                    {"bind", std::move(binds)},
-                    {"hosts", listener->hosts.size()},
-                    {"connections_total", accepted},
-                    {"connections_active", active},
-                    {"requests_total", requests},
-                    {"errors_total", errors},
-                    {"bytes_in_total", in},
-                    {"bytes_out_total", out}});
+    Json one{{"name", listener->spec.name},
+             {"protocol", routing::protocol_name(listener->spec.protocol)},
+             {"bind", std::move(binds)},
+             {"hosts", listener->hosts.size()}};
+    const auto slot =
+        static_cast<std::size_t>(std::find(names.begin(), names.end(), listener->spec.name) - names.begin());
+    shared = shared || slot == core::kListenerSlots;
+    add_figures(one, view.metrics, slot, names.size());
+    list.push_back(std::move(one));
+  }
+  if (shared) {
+    Json others;
+    others["name"] = names[kOthers];
+    add_figures(others, view.metrics, kOthers, names.size());
+    list.push_back(std::move(others));
   }
   return list;
 }

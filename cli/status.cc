@@ -3,10 +3,14 @@
 #include <algorithm>
 #include <chrono>
 #include <iomanip>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <ostream>
 #include <sstream>
 #include <thread>
+#include <tuple>
+#include <utility>
+#include <vector>
 
 #include "cli/admin_client.h"
 
@@ -124,6 +128,33 @@ double rate(const Json& before, const Json& after, const char* key, double secon
   return is > was && seconds > 0 ? static_cast<double>(is - was) / seconds : 0;
 }
 
+bool is_told(const Json& from, const char* key) {
+  const auto at = from.find(key);
+  return at != from.end() && !at->is_null();
+}
+
+std::string figure_of(const Json& from, const char* key) {
+  return is_told(from, key) ? std::to_string(number_of(from, key)) : "-";
+}
+
+constexpr std::size_t kShown = 20;  // a table may name thousands
+
+// The first ones by `busy`, the others as they stand.
+template <class Busy>
+std::vector<Json> busiest(const Json& list, Busy busy) {
+  using Key = decltype(busy(list));
+  std::vector<std::pair<Key, const Json*>> all;
+  for (const auto& one : list) all.emplace_back(busy(one), &one);
+  std::stable_sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
+  std::vector<Json> first;
+  for (std::size_t i = 0; i < std::min(all.size(), kShown); ++i) first.push_back(*all[i].second);
+  return first;
+}
+
+std::string left_out(const Json& list) {
+  return list.size() <= kShown ? "" : "and " + std::to_string(list.size() - kShown) + " more\n";
+}
+
 std::string per_second(double value) {
   std::ostringstream out;
   out << std::fixed << std::setprecision(value < 10 && value > 0 ? 1 : 0) << value;
@@ -146,10 +177,8 @@ std::string status_page(const std::string& text) {
   for (const auto& listener : list_of(status, "listeners")) {
     std::string binds;
     for (const auto& bind : list_of(listener, "bind")) binds += (binds.empty() ? "" : ",") + bind.get<std::string>();
-    rows.push_back({text_of(listener, "name"), text_of(listener, "protocol"), binds,
-                    std::to_string(number_of(listener, "hosts")),
-                    std::to_string(number_of(listener, "connections_active")),
-                    std::to_string(number_of(listener, "requests_total"))});
+    rows.push_back({text_of(listener, "name"), text_of(listener, "protocol"), binds, figure_of(listener, "hosts"),
+                    figure_of(listener, "connections_active"), figure_of(listener, "requests_total")});
   }
   out += "\n" + table(rows);
 
@@ -183,6 +212,10 @@ std::string top_page(const std::string& before_text, const std::string& after_te
   for (const auto& listener : list_of(after, "listeners")) {
     const auto* found = find(list_of(before, "listeners"), text_of(listener, "name"));
     const Json& was = found == nullptr ? listener : *found;
+    if (!is_told(listener, "connections_active")) {
+      rows.push_back({text_of(listener, "name"), "-", "-", "-", "-", "-", "-"});
+      continue;
+    }
     rows.push_back({text_of(listener, "name"), std::to_string(number_of(listener, "connections_active")),
                     per_second(rate(was, listener, "connections_total", seconds)),
                     per_second(rate(was, listener, "requests_total", seconds)),
@@ -192,12 +225,9 @@ std::string top_page(const std::string& before_text, const std::string& after_te
   }
   out += "\n" + table(rows);
 
-  // The busiest ones; a table may name thousands.
-  constexpr std::size_t kShown = 20;
-  auto upstreams = list_of(after, "upstreams").get<std::vector<Json>>();
-  const auto busy = [](const Json& one) { return number_of(one, "requests") + number_of(one, "connections"); };
-  std::stable_sort(upstreams.begin(), upstreams.end(), [&](const Json& a, const Json& b) { return busy(a) > busy(b); });
-  if (upstreams.size() > kShown) upstreams.resize(kShown);
+  const auto upstreams = busiest(list_of(after, "upstreams"), [](const Json& one) {
+    return std::tuple(number_of(one, "requests") + number_of(one, "connections"));
+  });
   rows = {{"UPSTREAM", "CONNECTIONS", "IN FLIGHT", "USABLE"}};
   for (const auto& upstream : upstreams) {
     const auto& endpoints = list_of(upstream, "endpoints");
@@ -205,22 +235,33 @@ std::string top_page(const std::string& before_text, const std::string& after_te
       const auto state = text_of(endpoint, "state");
       return state == "unchecked" || state == "healthy";
     });
-    rows.push_back({text_of(upstream, "name"), std::to_string(number_of(upstream, "connections")),
+    const auto tenant = text_of(upstream, "tenant");
+    rows.push_back({(tenant.empty() ? "" : tenant + "/") + text_of(upstream, "name"),
+                    std::to_string(number_of(upstream, "connections")),
                     upstream.contains("requests") ? std::to_string(number_of(upstream, "requests")) : "-",
                     std::to_string(usable) + "/" + std::to_string(endpoints.size())});
   }
-  if (rows.size() > 1) out += "\n" + table(rows);
+  if (rows.size() > 1) out += "\n" + table(rows) + left_out(list_of(after, "upstreams"));
+  std::map<std::string, const Json*> tenants_before;
+  for (const auto& tenant : list_of(before, "tenants")) tenants_before[text_of(tenant, "name")] = &tenant;
 
+  const auto earlier = [&](const Json& tenant) -> const Json& {
+    const auto found = tenants_before.find(text_of(tenant, "name"));
+    return found == tenants_before.end() ? tenant : *found->second;
+  };
+  const auto tenants = busiest(list_of(after, "tenants"), [&](const Json& one) {
+    return std::tuple(rate(earlier(one), one, "bytes_total", seconds),
+                      rate(earlier(one), one, "requests_total", seconds), number_of(one, "connections_active"));
+  });
   rows = {{"TENANT", "CONNECTIONS", "NEW/S", "REQUESTS/S", "BYTES/S"}};
-  for (const auto& tenant : list_of(after, "tenants")) {
-    const auto* found = find(list_of(before, "tenants"), text_of(tenant, "name"));
-    const Json& was = found == nullptr ? tenant : *found;
+  for (const auto& tenant : tenants) {
+    const Json& was = earlier(tenant);
     rows.push_back({text_of(tenant, "name"), std::to_string(number_of(tenant, "connections_active")),
                     per_second(rate(was, tenant, "connections_total", seconds)),
                     per_second(rate(was, tenant, "requests_total", seconds)),
                     size_of(rate(was, tenant, "bytes_total", seconds))});
   }
-  if (rows.size() > 1) out += "\n" + table(rows);
+  if (rows.size() > 1) out += "\n" + table(rows) + left_out(list_of(after, "tenants"));
   return out;
 }
 

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "core/base/address.h"
+#include "core/http/message.h"
 #include "listeners/close_reason.h"
 
 namespace edgemux::listeners {
@@ -48,5 +49,10 @@ struct AccessRecord {
   std::uint64_t connect_us = 0;     // until the upstream connection stood; 0 = it was there already
   std::uint64_t first_byte_us = 0;  // until the first byte from the upstream
 };
+
+// What an extended CONNECT is to rules (RFC 8441) is not what the client sent.
+inline std::string_view logged_method(const core::RequestHead& head) {
+  return head.upgrade && head.major == 2 ? std::string_view("CONNECT") : head.method_text;
+}
 
 }  // namespace edgemux::listeners

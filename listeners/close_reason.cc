@@ -35,6 +35,7 @@ constexpr std::array<std::string_view, kCloseReasons> kNames{
     "misdirected",
     "too_many_connections",
     "flood",
+    "too_many_streams",
     "tenant_limit",
     "source_limit",
     "no_certificate",

@@ -37,6 +37,7 @@ enum class CloseReason : std::uint8_t {
   misdirected,           // 421: the Host belongs to another route than this connection
   too_many_connections,  // a limit on client connections
   flood,                 // HTTP/2: more resets, pings, settings, tiny windows, ... than work (flood_guard.h)
+  too_many_streams,      // HTTP/2: one request more than the connection has room for: REFUSED_STREAM
   tenant_limit,          // a limit of the tenant: connections, or the rate of connections or requests
   source_limit,          // limits.requests_per_second_per_source
   // the route

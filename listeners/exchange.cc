@@ -37,7 +37,8 @@ Exchange::Exchange(Worker& worker)
       upstream_stream_(static_cast<routing::UpstreamStream::Observer&>(*this)),
       tries_(worker.loop().timers(), static_cast<Tries::Observer&>(*this)),
       body_deadline_([](void* self) { static_cast<Exchange*>(self)->body_timed_out(); }, this),
-      throttle_([](void* self) { static_cast<Exchange*>(self)->unthrottle(); }, this) {}
+      throttle_([](void* self) { static_cast<Exchange*>(self)->unthrottle(); }, this),
+      look_([](void* self) { static_cast<Exchange*>(self)->look(); }, this) {}
 
 void Exchange::reset() {
   throttle_.cancel();
@@ -58,14 +59,14 @@ void Exchange::reset() {
   endpoint_.clear();
   host_ = method_ = path_ = user_agent_ = referer_ = origin_ = {};
   protocol_ = {};
-  connect_us_ = first_byte_us_ = bytes_in_ = bytes_out_ = max_body_ = 0;
+  connect_us_ = first_byte_us_ = bytes_in_ = bytes_out_ = counted_in_ = counted_out_ = max_body_ = 0;
   unconsumed_ = trailers_ = 0;
   attempts_ = 0;
   status_ = 0;
   stage_ = Stage::over;
   rest_ = {};
-  head_request_ = false;
-  has_id_ = request_done_ = head_sent_ = answer_done_ = wants_upgrade_ = grpc_ = talks_ = awaits_continue_ = false;
+  head_request_ = has_id_ = request_done_ = head_sent_ = answer_done_ = wants_upgrade_ = grpc_ = talks_ =
+      awaits_continue_ = false;
 }
 
 Exchange::Text Exchange::keep(std::string_view text) {
@@ -81,13 +82,14 @@ void Exchange::begin(HttpSession& session, core::StreamId stream) {
   client_ = session.client();
   stream_ = stream;
   stage_ = Stage::routing;
-  began_us_ = monotonic_us();
+  started_us_ = monotonic_us();
+  began_us_ = session.request_began_us(started_us_);
 }
 
 void Exchange::remember(const core::RequestHead& head) {
   if (!worker_.shared().access_log.enabled()) return;
   host_ = keep(head.host);
-  method_ = keep(head.method_text);
+  method_ = keep(logged_method(head));
   path_ = keep(head.target);
   if (const Field* field = head.fields.find(FieldId::user_agent)) user_agent_ = keep(field->value);
   if (const Field* field = head.fields.find("referer")) referer_ = keep(field->value);
@@ -115,6 +117,7 @@ bool lists(std::string_view names, std::string_view name) {
 void Exchange::start(HttpSession& session, core::StreamId stream, core::RequestHead& head, bool end) {
   begin(session, stream);
   request_done_ = end;
+  head_request_ = head.method == core::Method::head;
   if (!end && !head.upgrade) {  // who asks for a tunnel waits for an answer first
     pace_.begin(worker_.now());
     await_body(kBodyGrace);
@@ -233,7 +236,6 @@ milliseconds Exchange::silence() const {
 }
 
 void Exchange::send(const core::OutgoingRequest& request, const routing::UpstreamPool::Wish& wish) {
-  ++attempts_;
   connect_us_ = 0;
   tries_.try_begins(worker_.now());
   // Asked for anew: while a try is waited for, nothing keeps the pool.
@@ -324,7 +326,7 @@ std::size_t Exchange::upstream_read_limit() const {
 std::size_t Exchange::upstream_window() { return session_->grant(stream_, granted_); }
 
 void Exchange::on_upstream_ready() {
-  if (upstream_stream_.fresh()) connect_us_ = monotonic_us() - began_us_;
+  if (upstream_stream_.fresh()) connect_us_ = monotonic_us() - started_us_;
   std::vector<Field> fields;
   go(saved_->request(fields));
   go_on();
@@ -444,6 +446,7 @@ void Exchange::flush_upstream() {
   upstream_stream_.flush();
   throttle();
   give_back_window();
+  if (bytes_in_ != counted_in_ && (!request_done_ || counted_in_ != 0)) count_soon();
 }
 
 void Exchange::give_back_window() {
@@ -498,7 +501,7 @@ void Exchange::body_timed_out() {
 // ---- the upstream's answer ----
 
 void Exchange::on_upstream_response(core::ResponseHead& head, bool end) {
-  if (first_byte_us_ == 0) first_byte_us_ = monotonic_us() - began_us_;
+  if (first_byte_us_ == 0) first_byte_us_ = monotonic_us() - started_us_;
   if (head.status == 101) {
     if (!wants_upgrade_ || !head.upgrade) {
       detail_ = "it switched protocols without being asked";
@@ -509,7 +512,7 @@ void Exchange::on_upstream_response(core::ResponseHead& head, bool end) {
       return fail_upstream({UpstreamFailure::Kind::bad_response, detail_, false, true});
     }
     if (rule_ != nullptr && !shape_answer(*rule_, part_, view(origin_), head.fields)) return too_many_fields();
-    status_ = 101;
+    status_ = session_->codec().multiplexed() ? 200 : 101;  // as the client is told (RFC 8441 5)
     head_sent_ = true;
     stage_ = Stage::upgrading;
     session_->codec().send_upgrade(stream_, head);
@@ -580,6 +583,7 @@ void Exchange::on_upstream_event_end() {
       return refuse(502, CloseReason::bad_response, "it switched protocols before it had the whole request");
     }
     count_upstream_bytes();
+    count_tries();
     auto taken = upstream_stream_.take_stream();
     HttpSession* session = session_;
     endpoint_ = taken.place.endpoint_text();
@@ -593,6 +597,7 @@ void Exchange::on_upstream_event_end() {
     return;
   }
   if (answer_done_) return finish(CloseReason::done);
+  if (bytes_out_ != counted_out_) count_soon();
   throttle();
   if (session_->pending(stream_) == 0) return;
   upstream_stream_.pause();
@@ -608,7 +613,7 @@ void Exchange::on_upstream_writable() {
 void Exchange::on_upstream_failed(const UpstreamFailure& failure) {
   session_->take_back(granted_);
   endpoint_ = upstream_stream_.endpoint_text();
-  if (upstream_stream_.attempts() > 1) attempts_ += upstream_stream_.attempts() - 1;
+  count_tries();
   if (answer_done_) return on_upstream_event_end();  // the client has everything
   // A connection that did not come to stand has tried every endpoint already.
   const bool lost = failure.kind == UpstreamFailure::Kind::reset || failure.kind == UpstreamFailure::Kind::closed;

@@ -26,6 +26,7 @@
 #include "listeners/payers.h"
 #include "listeners/saved_request.h"
 #include "listeners/tries.h"
+#include "listeners/upgraded_request.h"
 #include "listeners/upload_pace.h"
 #include "routing/table/route.h"
 #include "routing/upstream/pool.h"
@@ -74,6 +75,8 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   // Empty and ready for the next request; strings keep their memory.
   void reset();
   [[nodiscard]] core::StreamId stream() const { return stream_; }
+  // Of a request that has become a tunnel.
+  [[nodiscard]] UpgradedRequest upgraded() const;
 
  private:
   friend class HttpSession;  // its list of exchanges with bytes for their upstreams
@@ -136,6 +139,13 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   void throttle();
   void unthrottle();
   void count_for_tenant();
+  // What has been moved since the time before, for the tenant.
+  void count_bytes();
+  // More is to come: what has come so far will be in the figures within a second.
+  void count_soon();
+  void look();
+  // The latest try is over.
+  void count_tries();
   void await_body(std::chrono::milliseconds time);
   void body_timed_out();
   // What keeps the client from sending more of the body.
@@ -202,16 +212,20 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   core::SocketAddress client_;  // as trusted proxies say
   core::Timer body_deadline_;
   core::Timer throttle_;  // armed: nothing is moved until then
+  core::Timer look_;      // armed: bytes are counted then
   Allowance allowance_;
   Exchange* next_fed_ = nullptr;  // in the session's list
   Text host_, method_, path_, user_agent_, referer_, origin_;
   std::string_view protocol_;
   std::array<char, 32> request_id_{};
-  std::uint64_t began_us_ = 0;
+  std::uint64_t began_us_ = 0;    // its first byte
+  std::uint64_t started_us_ = 0;  // its head was whole
   std::uint64_t connect_us_ = 0;  // until a connection stood that was made for it
   std::uint64_t first_byte_us_ = 0;
   std::uint64_t bytes_in_ = 0;
   std::uint64_t bytes_out_ = 0;
+  std::uint64_t counted_in_ = 0;
+  std::uint64_t counted_out_ = 0;
   std::uint64_t max_body_ = 0;
   UploadPace pace_;             // while a body comes in
   std::size_t unconsumed_ = 0;  // of the request's body, not yet given back to the codec
@@ -222,6 +236,7 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   std::uint32_t attempts_ = 0;
   std::uint16_t status_ = 0;
   Stage stage_ = Stage::over;
+  bool head_request_ = false;
   bool retry_fresh_ = false;  // the next try goes on a connection of its own
   bool repeatable_ = false;   // what is saved has no body and is safe to repeat
   bool whole_ = false;        // all that has come is kept: it may be sent elsewhere if the upstream did nothing with it

@@ -156,8 +156,9 @@ void Exchange::reply(const LocalReply& answer) {
   if (answer.reason != CloseReason::body_too_slow) codec.drop_body(stream_);
   session_->wrote_head(SavedRequest::size_of(head.fields));
   codec.send_head(stream_, head, plan);
-  if (stage_ == Stage::over) return;  // the client was lost
-  const bool with_body = !head_request_ && !answer.body.empty();
+  if (stage_ == Stage::over) return;                                                    // the client was lost
+  const bool bodiless = head_request_ || answer.status == 204 || answer.status == 304;  // RFC 9110 6.4.1
+  const bool with_body = !bodiless && !answer.body.empty();
   if (with_body && answer.of_route) {
     rest_ = answer.body;
     stage_ = Stage::replying;
@@ -199,6 +200,8 @@ void Exchange::count_upstream_bytes() {
   session_->listener().metrics().upstream_received.add(moved.received);
 }
 
+void Exchange::count_tries() { attempts_ += upstream_stream_.attempts(); }
+
 void Exchange::give_up_upstream(milliseconds time) {
   // What the connection, the queue or the client's body took of it is no fault of the endpoint.
   upstream_stream_.blame(time / 2);
@@ -209,7 +212,7 @@ void Exchange::release_upstream() {
   session_->take_back(granted_);
   if (upstream_stream_.idle()) return;
   endpoint_ = upstream_stream_.endpoint_text();
-  if (upstream_stream_.attempts() > 1) attempts_ += upstream_stream_.attempts() - 1;
+  count_tries();
   count_upstream_bytes();
   upstream_stream_.release();
 }
@@ -247,6 +250,19 @@ void Exchange::cancel(CloseReason reason, std::string_view detail) {
   worker_.metrics().closes[static_cast<std::size_t>(reason)].add();
   if (worker_.shared().access_log.enabled()) write_log(reason);
   count_for_tenant();
+}
+
+UpgradedRequest Exchange::upgraded() const {
+  UpgradedRequest kept;
+  kept.client = client_;
+  kept.request_id.assign(request_id_.data(), request_id_.size());
+  kept.host = view(host_);
+  kept.path = view(path_);
+  if (route_ != nullptr) {
+    kept.tenant = route_->owner;
+    kept.route = route_->name;
+  }
+  return kept;
 }
 
 void Exchange::write_log(CloseReason reason) {

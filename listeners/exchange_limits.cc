@@ -1,12 +1,21 @@
 // Exchange, the limits of tenants and of client addresses: the rate of requests, and bandwidth.
 
+#include <utility>
+
 #include "core/base/log.h"
+#include "core/base/metrics.h"
 #include "listeners/exchange.h"
 #include "listeners/http_session.h"
 #include "listeners/local_reply.h"
 #include "listeners/worker.h"
 
 namespace edgemux::listeners {
+
+namespace {
+
+constexpr std::uint64_t kLookMs = 1'000;
+
+}  // namespace
 
 routing::TenantState* Exchange::tenant() const {
   return route_ == nullptr || route_->owner == nullptr ? nullptr : route_->owner->state.get();
@@ -79,13 +88,32 @@ void Exchange::unthrottle() {
 
 void Exchange::count_for_tenant() {
   throttle_.cancel();
+  look_.cancel();
   allowance_.give_back(payers(), worker_.now());
   routing::TenantState* state = tenant();
   if (state == nullptr) return;
   auto& figures = state->figures(worker_.index());
-  if (status_ >= 100 && status_ < 600) figures.requests[status_ / 100 - 1U].fetch_add(1, std::memory_order_relaxed);
-  figures.received.fetch_add(bytes_in_, std::memory_order_relaxed);
-  figures.sent.fetch_add(bytes_out_, std::memory_order_relaxed);
+  figures.requests[core::status_class(status_)].fetch_add(1, std::memory_order_relaxed);
+  count_bytes();
+}
+
+void Exchange::count_bytes() {
+  const std::uint64_t in = bytes_in_ - std::exchange(counted_in_, bytes_in_);
+  const std::uint64_t out = bytes_out_ - std::exchange(counted_out_, bytes_out_);
+  routing::TenantState* state = tenant();
+  if (state == nullptr) return;
+  auto& figures = state->figures(worker_.index());
+  figures.received.fetch_add(in, std::memory_order_relaxed);
+  figures.sent.fetch_add(out, std::memory_order_relaxed);
+}
+
+void Exchange::count_soon() {
+  if (!look_.armed() && stage_ != Stage::over) worker_.loop().timers().arm(look_, worker_.now() + kLookMs);
+}
+
+void Exchange::look() {
+  if (!upstream_stream_.idle()) count_upstream_bytes();
+  count_bytes();
 }
 
 }  // namespace edgemux::listeners

@@ -122,7 +122,7 @@ void HttpSession::read() {
         return end_of_input();
       case core::IoStatus::error:
         detail_ = tls_ != nullptr && !tls_->failure().empty() ? tls_->failure() : std::strerror(result.error);
-        return close(CloseReason::client_reset);
+        return close(between_requests() ? CloseReason::client_closed : CloseReason::client_reset);
     }
   }
 }
@@ -143,10 +143,20 @@ bool HttpSession::receive(std::span<char> bytes) {
     stash_.assign(bytes.data() + used, bytes.size() - used);
   }
   if (waiting_ == Waiting::rest && !http1_.dropping() && !rest_received()) return false;
-  if (codec_->mid_message() && !busy() && (waiting_ == Waiting::idle || waiting_ == Waiting::nothing)) {
-    await(Waiting::head, worker().snapshot().timeouts.request_head);
+  if (codec_->mid_message() && !busy()) {
+    if (head_began_us_ == 0 && !http1_.dropping()) head_began_us_ = monotonic_us();
+    if (waiting_ == Waiting::idle || waiting_ == Waiting::nothing) {
+      await(Waiting::head, worker().snapshot().timeouts.request_head);
+    }
+  } else {
+    head_began_us_ = 0;
   }
   return std::holds_alternative<Serving>(stage_);
+}
+
+std::uint64_t HttpSession::request_began_us(std::uint64_t now) {
+  const std::uint64_t began = std::exchange(head_began_us_, 0);
+  return began == 0 ? now : began;
 }
 
 bool HttpSession::rest_received() {
@@ -248,6 +258,10 @@ bool HttpSession::at_rest() const {
   return !codec_->multiplexed() && !busy() && !codec_->mid_message() && stash_.empty() && unsent() == 0;
 }
 
+bool HttpSession::between_requests() const {
+  return requests_ > 0 && !busy() && !codec_->mid_message() && stash_.empty() && unsent() == 0;
+}
+
 std::size_t HttpSession::read_limit(core::StreamId stream) const {
   if (multiplexed_ == nullptr) return SIZE_MAX;
   return std::max(congested() ? 0 : multiplexed_->room(stream), kLittleRead);
@@ -314,7 +328,7 @@ void HttpSession::flush_fed() {
 void HttpSession::on_request(core::StreamId stream, core::RequestHead& head, bool end) {
   if (multiplexed_ != nullptr && !owes_little() && spent() + kPerRequest > kMostSpent) {
     codec_->reset(stream, core::StreamError::refused);
-    return;
+    return on_refused(&head);
   }
   Exchange& exchange = open_exchange(stream);
   if (waiting_ == Waiting::first_head || waiting_ == Waiting::head || waiting_ == Waiting::idle ||
@@ -390,6 +404,7 @@ void HttpSession::exchange_done(Exchange& exchange, CloseReason reason) {
   drop_exchange(exchange);
   if (closed_) return;
   if (codec_->finished()) {
+    told_ = true;
     if (unsent() == 0 && !busy()) finish(reason);
     return;
   }
@@ -431,9 +446,7 @@ void HttpSession::stream_tunnel_done(StreamTunnel& tunnel, CloseReason reason, s
   std::unique_ptr<StreamTunnel> gone = std::move(*place);
   stream_tunnels_.erase(place);
   tunnel.tunnel().closed();
-  if (worker().shared().access_log.enabled()) {
-    log_tunnel(tunnel.tunnel(), tunnel.place(), tunnel.began_us(), record(reason, detail));
-  }
+  tell_tunnel(tunnel.tunnel(), tunnel.place(), tunnel.request(), tunnel.began_us(), record(reason, detail));
   worker().loop().retire(std::move(gone));
   if (closed_ || busy()) return;
   if (!codec_->finished() && !input_ended_) return await_next();
@@ -441,12 +454,11 @@ void HttpSession::stream_tunnel_done(StreamTunnel& tunnel, CloseReason reason, s
 }
 
 void HttpSession::upgrade(Exchange& exchange, routing::UpstreamStream::Upgraded upstream) {
-  KeptPayers payers{exchange.client_, exchange.route_ == nullptr ? nullptr : exchange.route_->owner};
+  UpgradedRequest request = exchange.upgraded();
   if (codec_->multiplexed()) {
     const core::StreamId stream = exchange.stream();
     drop_exchange(exchange);
-    stream_tunnels_.push_back(std::make_unique<StreamTunnel>(*this, stream, std::move(upstream), std::move(payers)));
-    stream_tunnels_.back()->tunnel().opened();
+    stream_tunnels_.push_back(std::make_unique<StreamTunnel>(*this, stream, std::move(upstream), std::move(request)));
     return;
   }
   drop_exchange(exchange);
@@ -457,13 +469,16 @@ void HttpSession::upgrade(Exchange& exchange, routing::UpstreamStream::Upgraded 
   const std::string received = std::move(upstream.received);
   auto made = std::make_unique<Upgraded>(std::move(upstream), worker(), observer, *stream_);
   Upgraded& stage = *stage_.emplace<std::unique_ptr<Upgraded>>(std::move(made));
+  const auto size = [](std::size_t bytes) { return static_cast<std::uint32_t>(bytes); };
+  const Tunnel::First up{0, size(stash_.size())};
+  const Tunnel::First down{size(output_.pending()), size(output_.pending() + received.size())};
   stage.tunnel.to_client().prepend(output_);
   stage.tunnel.to_client().prepend(received);
   stage.tunnel.to_upstream().prepend(stash_);
   stash_.clear();
-  stage.payers = std::move(payers);
-  stage.tunnel.count_for(stage.payers.client, stage.payers.state());
-  stage.tunnel.opened();
+  stage.request = std::move(request);
+  stage.tunnel.count_for(stage.request.client, stage.request.state());
+  stage.tunnel.opened(up, down);
   stage.tunnel.start();
 }
 

@@ -23,6 +23,7 @@
 #include "listeners/access_record.h"
 #include "listeners/session.h"
 #include "listeners/tunnel.h"
+#include "listeners/upgraded_request.h"
 #include "routing/table/route.h"
 #include "routing/upstream/stream.h"
 
@@ -93,6 +94,8 @@ class HttpSession final : public Session,
   void abort(Exchange& exchange, CloseReason reason, core::StreamError error = core::StreamError::internal);
   // Takes request bytes again after `wants_input` of the exchange had been false.
   void resume_reading();
+  // When the first bytes came of the request that now begins: monotonic us. Of one that came whole, `now`.
+  [[nodiscard]] std::uint64_t request_began_us(std::uint64_t now);
   // The exchange agreed on an upgrade and is over: from now on bytes.
   void upgrade(Exchange& exchange, routing::UpstreamStream::Upgraded upstream);
   // Counts the connection for the tenant whose host its latest request named. Where there is TLS the server name has
@@ -120,7 +123,7 @@ class HttpSession final : public Session,
         : upstream(std::move(from.stream)), place(std::move(from.place)), tunnel(worker, observer, client, *upstream) {}
     std::unique_ptr<core::Stream> upstream;
     routing::UpstreamPlace place;
-    KeptPayers payers;
+    UpgradedRequest request;
     Tunnel tunnel;
   };
   struct Lingering {
@@ -165,12 +168,15 @@ class HttpSession final : public Session,
   void on_stream_writable(core::StreamId stream) override;
   void on_malformed(core::StreamId stream, std::uint16_t status, const char* reason,
                     std::string_view content_type) override;
+  void on_refused(const core::RequestHead* head) override;
   void on_tunnel_closed(CloseReason reason, const char* detail) override;
   [[nodiscard]] core::ListenerMetrics& tunnel_metrics() const override;
 
   // Bytes that wait for the client, of all streams, beyond what windows hold back.
   // HTTP/1, between two requests, and everything has been sent.
   [[nodiscard]] bool at_rest() const;
+  // Served, and nothing is under way: who leaves now leaves nothing in the middle.
+  [[nodiscard]] bool between_requests() const;
   // The rest of a body that nobody wanted has come. False: the session is over.
   bool rest_received();
   [[nodiscard]] std::size_t unsent() const { return output_.pending() + stream_->unsent(); }
@@ -205,8 +211,9 @@ class HttpSession final : public Session,
   }
   StreamTunnel* tunnel_of(core::StreamId stream);
   [[nodiscard]] AccessRecord record(CloseReason reason, std::string_view detail) const;
-  void log_tunnel(const Tunnel& tunnel, const routing::UpstreamPlace& place, std::uint64_t began_us,
-                  AccessRecord record);
+  // Counts the end of a tunnel, and writes its line.
+  void tell_tunnel(const Tunnel& tunnel, const routing::UpstreamPlace& place, const UpgradedRequest& request,
+                   std::uint64_t began_us, AccessRecord record);
   // An estimate; over HTTP/2.
   [[nodiscard]] std::size_t spent() const {
     const std::size_t waits = std::max(unsent() + own_heads_, kOnItsWay) - kOnItsWay;
@@ -267,6 +274,7 @@ class HttpSession final : public Session,
   std::string sni_;
   std::string detail_;
   std::uint64_t began_us_;
+  std::uint64_t head_began_us_ = 0;  // of a message that is not whole, beside no other; 0 = there is none
   std::uint32_t requests_ = 0;
   std::uint32_t open_ = 0;     // exchanges
   std::size_t promised_ = 0;   // of kMostHeld
@@ -277,6 +285,7 @@ class HttpSession final : public Session,
   bool sending_ = false;  // at the end of the turn
   bool draining_ = false;
   bool grown_up_ = false;
+  bool told_ = false;  // why the connection ends: by the line of its last request
   bool closed_ = false;
 };
 

@@ -8,6 +8,7 @@
 
 #include "listeners/clock.h"
 #include "listeners/exchange.h"
+#include "listeners/forwarding.h"
 #include "listeners/stream_tunnel.h"
 #include "listeners/worker.h"
 
@@ -285,7 +286,8 @@ void HttpSession::close(CloseReason reason) {
   }
   const bool logged = worker().shared().access_log.enabled();
   // A line for the connection itself: where no request has one, and where it was the connection's fault.
-  const bool own = reason == CloseReason::flood || (!busy() && requests_ == 0 && !upgraded);
+  const bool own =
+      reason == CloseReason::flood || (!busy() && !upgraded && (requests_ == 0 || (is_failure(reason) && !told_)));
   const bool whole = ends_whole(reason);
   bool cut = false;
   codec_->stop();
@@ -307,7 +309,7 @@ void HttpSession::close(CloseReason reason) {
     Upgraded* stage = std::get<std::unique_ptr<Upgraded>>(stage_).get();
     cut = stage->tunnel.end(reason, false);
     stage->tunnel.closed();
-    if (logged) log_tunnel(stage->tunnel, stage->place, began_us_, record(reason, detail_));
+    tell_tunnel(stage->tunnel, stage->place, stage->request, began_us_, record(reason, detail_));
   }
   if (own) {
     worker().metrics().closes[static_cast<std::size_t>(reason)].add();
@@ -320,6 +322,31 @@ void HttpSession::close(CloseReason reason) {
   if (tls_ != nullptr && whole && !cut) stream_->shutdown_write();
   stream_->set_observer(nullptr);
   retire();
+}
+
+void HttpSession::on_refused(const core::RequestHead* head) {
+  constexpr CloseReason kReason = CloseReason::too_many_streams;
+  listener().metrics().request(0, 0);
+  worker().metrics().closes[static_cast<std::size_t>(kReason)].add();
+  if (!worker().shared().access_log.enabled()) return;
+  AccessRecord line = record(kReason, {});
+  line.kind = AccessKind::request;
+  line.protocol = "HTTP/2";
+  line.host = line.route = line.tenant = {};  // its own host has not been looked for
+  core::SocketAddress sender;
+  if (head != nullptr) {
+    const auto& trusted = listener().spec().trusted_proxies;
+    if (!trusted.empty() && contains(trusted, client())) {
+      sender = sender_behind(head->fields, {client(), secure()}, trusted).address;
+      line.client = &sender;
+    }
+    line.host = head->host;
+    line.method = logged_method(*head);
+    line.path = head->target;
+    if (const auto* field = head->fields.find(core::FieldId::user_agent)) line.user_agent = field->value;
+    if (const auto* field = head->fields.find("referer")) line.referer = field->value;
+  }
+  worker().log(line);
 }
 
 // What the lines of this connection have in common.
@@ -344,8 +371,16 @@ AccessRecord HttpSession::record(CloseReason reason, std::string_view detail) co
   return record;
 }
 
-void HttpSession::log_tunnel(const Tunnel& tunnel, const routing::UpstreamPlace& place, std::uint64_t began_us,
-                             AccessRecord record) {
+void HttpSession::tell_tunnel(const Tunnel& tunnel, const routing::UpstreamPlace& place, const UpgradedRequest& request,
+                              std::uint64_t began_us, AccessRecord record) {
+  worker().metrics().closes[static_cast<std::size_t>(record.reason)].add();
+  if (!worker().shared().access_log.enabled()) return;
+  record.client = &request.client;
+  record.host = request.host;
+  record.path = request.path;
+  record.route = request.route;
+  record.tenant = request.tenant == nullptr ? std::string_view() : request.tenant->name;
+  record.request_id = request.request_id;
   record.bytes_in = tunnel.bytes_to_upstream();
   record.bytes_out = tunnel.bytes_to_client();
   record.upstream = place.upstream_name();

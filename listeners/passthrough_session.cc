@@ -293,7 +293,7 @@ void PassthroughSession::on_connected(std::unique_ptr<core::TcpStream> stream, c
                     ? stage_.emplace<Tunnelling>(std::move(stream), std::move(endpoints), worker(), observer, *tls_)
                     : stage_.emplace<Tunnelling>(std::move(stream), std::move(endpoints), worker(), observer, *stream_);
   stage.tunnel.count_for(client(), tenant_state());
-  stage.tunnel.opened(header_size_);
+  stage.tunnel.opened({header_size_, header_size_}, {});
   stage.tunnel.to_upstream().prepend(hello);
   stage.tunnel.start();
 }
@@ -412,8 +412,7 @@ void PassthroughSession::write_log(CloseReason reason) {
   if (upstream_ != nullptr) record.upstream = upstream_->name;
   if (endpoint_ != nullptr) record.endpoint = endpoint_->text;
   if (const auto* stage = std::get_if<Tunnelling>(&stage_)) {
-    record.bytes_in =
-        stage->tunnel.bytes_to_upstream() - std::min<std::uint64_t>(header_size_, stage->tunnel.bytes_to_upstream());
+    record.bytes_in = stage->tunnel.bytes_to_upstream();
     record.bytes_out = stage->tunnel.bytes_to_client();
   } else {
     record.bytes_in = received_;

@@ -52,11 +52,4 @@ struct Payers {
   }
 };
 
-// The same for as long as a tunnel lasts that began as a request.
-struct KeptPayers {
-  core::SocketAddress client;  // as trusted proxies say
-  routing::TenantPtr tenant;   // null = the platform
-  [[nodiscard]] routing::TenantState* state() const { return tenant == nullptr ? nullptr : tenant->state.get(); }
-};
-
 }  // namespace edgemux::listeners

@@ -77,17 +77,18 @@ void CodecStream::abort() {
 }
 
 StreamTunnel::StreamTunnel(HttpSession& session, core::StreamId id, routing::UpstreamStream::Upgraded upstream,
-                           KeptPayers payers)
+                           UpgradedRequest request)
     : session_(session),
       id_(id),
       began_us_(monotonic_us()),
       client_(session, id),
       upstream_(std::move(upstream.stream)),
       place_(std::move(upstream.place)),
-      payers_(std::move(payers)),
+      request_(std::move(request)),
       tunnel_(session.worker(), *this, client_, *upstream_) {  // NOLINT: the observer is a private base
   tunnel_.to_client().prepend(upstream.received);
-  tunnel_.count_for(payers_.client, payers_.state());
+  tunnel_.count_for(request_.client, request_.state());
+  tunnel_.opened({}, {0, static_cast<std::uint32_t>(upstream.received.size())}, true);
   tunnel_.start();
 }
 

@@ -15,6 +15,7 @@
 #include "core/io/retirable.h"
 #include "core/io/stream.h"
 #include "listeners/tunnel.h"
+#include "listeners/upgraded_request.h"
 #include "routing/upstream/stream.h"
 
 namespace edgemux::listeners {
@@ -61,14 +62,15 @@ class CodecStream final : public core::Stream {
 
 class StreamTunnel final : public core::Retirable, private Tunnel::Observer {
  public:
-  // `payers`: whose bytes these are.
-  StreamTunnel(HttpSession& session, core::StreamId id, routing::UpstreamStream::Upgraded upstream, KeptPayers payers);
+  StreamTunnel(HttpSession& session, core::StreamId id, routing::UpstreamStream::Upgraded upstream,
+               UpgradedRequest request);
 
   [[nodiscard]] core::StreamId id() const { return id_; }
   [[nodiscard]] CodecStream& client() { return client_; }
   // The number is this tunnel's still.
   [[nodiscard]] bool has_stream() const { return !client_.over(); }
   [[nodiscard]] const routing::UpstreamPlace& place() const { return place_; }
+  [[nodiscard]] const UpgradedRequest& request() const { return request_; }
   [[nodiscard]] Tunnel& tunnel() { return tunnel_; }
   [[nodiscard]] std::uint64_t began_us() const { return began_us_; }
   // The connection is closing: the upstream's side ends with it.
@@ -88,7 +90,7 @@ class StreamTunnel final : public core::Retirable, private Tunnel::Observer {
   CodecStream client_;
   std::unique_ptr<core::Stream> upstream_;
   routing::UpstreamPlace place_;
-  KeptPayers payers_;
+  UpgradedRequest request_;
   Tunnel tunnel_;
 };
 

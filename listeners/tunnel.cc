@@ -45,9 +45,19 @@ void Tunnel::start() {
   again_.request();
 }
 
-void Tunnel::opened(std::uint16_t own) {
-  own_ = own;
+void Tunnel::opened(First up, First down, bool of_stream) {
+  own_ = static_cast<std::uint16_t>(up.own);  // a PROXY header is that small
+  of_stream_ = of_stream;
+  counted_up_ = up.known;
+  counted_down_ = down.known;
   auto& metrics = observer_.tunnel_metrics();
+  metrics.upstream_sent.add(up.known);
+  if (!of_stream) metrics.client_sent.add(down.known);
+  if (tenant_ != nullptr) {
+    auto& figures = tenant_->figures(worker_.index());
+    figures.received.fetch_add(up.known - up.own, std::memory_order_relaxed);
+    figures.sent.fetch_add(down.known - down.own, std::memory_order_relaxed);
+  }
   metrics.tunnels.add();
   metrics.tunnels_active.add();
 }
@@ -58,16 +68,17 @@ void Tunnel::closed() {
 }
 
 void Tunnel::count() {
-  const std::uint64_t own = own_;
-  const std::uint64_t received = std::max(up_.bytes(), own) - std::max(counted_up_, own);
-  const std::uint64_t sent = down_.bytes() - counted_down_;
+  const std::uint64_t received = beyond(up_.bytes(), counted_up_);
+  const std::uint64_t sent = beyond(down_.bytes(), counted_down_);
+  counted_up_ += received;
+  counted_down_ += sent;
   auto& metrics = observer_.tunnel_metrics();
-  metrics.client_received.add(received);
-  metrics.upstream_sent.add(up_.bytes() - counted_up_);
-  metrics.client_sent.add(sent);
+  if (!of_stream_) {
+    metrics.client_received.add(received);
+    metrics.client_sent.add(sent);
+  }
+  metrics.upstream_sent.add(received);
   metrics.upstream_received.add(sent);
-  counted_up_ = up_.bytes();
-  counted_down_ = down_.bytes();
   if (tenant_ == nullptr) return;
   auto& figures = tenant_->figures(worker_.index());
   figures.received.fetch_add(received, std::memory_order_relaxed);

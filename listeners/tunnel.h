@@ -67,12 +67,20 @@ class Tunnel final : private core::StreamObserver {
     if (!stopped_) again_.request();
   }
 
+  // Of the bytes that go first, one way: how many are edgemux's own words to the other side (a PROXY header, the head
+  // of an answer), and how many with those are no news to the listener: it counted them when they were read. For the
+  // side that they go to they count at once.
+  struct First {
+    std::uint32_t own = 0;
+    std::uint32_t known = 0;
+  };
   // Begins and ends the tunnel's part in the figures of its listener and tenant; call the one before the loop's next
-  // turn, after count_for(). `own`: bytes that go to the upstream first and are not the client's.
-  void opened(std::uint16_t own = 0);
+  // turn, after count_for(). `of_stream`: the client's side is a stream of a connection that counts its bytes itself.
+  void opened(First up, First down, bool of_stream = false);
   void closed();
 
-  [[nodiscard]] std::uint64_t bytes_to_upstream() const { return up_.bytes(); }
+  // Without a PROXY header of ours.
+  [[nodiscard]] std::uint64_t bytes_to_upstream() const { return beyond(up_.bytes(), own_); }
   [[nodiscard]] std::uint64_t bytes_to_client() const { return down_.bytes(); }
 
  private:
@@ -89,6 +97,7 @@ class Tunnel final : private core::StreamObserver {
   // For who has lasted.
   void look();
   [[nodiscard]] bool half_closed() const;
+  static std::uint64_t beyond(std::uint64_t bytes, std::uint64_t first) { return bytes > first ? bytes - first : 0; }
 
   Worker& worker_;
   Observer& observer_;
@@ -105,6 +114,7 @@ class Tunnel final : private core::StreamObserver {
   routing::TenantState* tenant_ = nullptr;
   Allowance allowance_;
   std::uint16_t own_ = 0;
+  bool of_stream_ = false;
   bool both_tcp_ = false;
   bool look_due_ = false;  // the deadline comes no later than a look
   bool lasts_ = false;     // looked at once

@@ -54,13 +54,18 @@ class Histogram {
   Counter sum_;
 };
 
+// Requests are counted by the class of their status: 1xx (an upgrade) .. 5xx, and none where the client went away, or
+// was refused, before there was one.
+inline constexpr std::array<std::string_view, 6> kStatusClasses{"none", "1xx", "2xx", "3xx", "4xx", "5xx"};
+constexpr std::size_t status_class(unsigned status) { return status >= 100 && status < 600 ? status / 100 : 0; }
+
 // Counters of one listener in one worker.
 struct alignas(64) ListenerMetrics {
   Counter accepted;
-  Counter active;                   // client connections open now
-  std::array<Counter, 5> requests;  // by class of the status: 1xx (an upgrade) .. 5xx
-  Histogram latency;                // of requests
-  Counter client_received;          // bytes; above TLS where it is terminated
+  Counter active;  // client connections open now
+  std::array<Counter, kStatusClasses.size()> requests;
+  Histogram latency;        // of requests
+  Counter client_received;  // bytes; above TLS where it is terminated
   Counter client_sent;
   Counter upstream_sent;
   Counter upstream_received;
@@ -70,14 +75,15 @@ struct alignas(64) ListenerMetrics {
   Counter tunnels;  // connections that reached an endpoint as bytes, and upgrades
   Counter tunnels_active;
 
-  // A finished request. A status outside 100..599 (the client went away before there was one) counts in no class.
+  // A finished request.
   void request(unsigned status, std::uint64_t duration_micros) {
-    if (status >= 100 && status < 600) requests[status / 100 - 1].add();
+    requests[status_class(status)].add();
     latency.observe(duration_micros);
   }
 };
 
-inline constexpr std::size_t kListenerSlots = 64;
+// Twice as many as there are listeners at a time: names that come and go over reloads need slots, too.
+inline constexpr std::size_t kListenerSlots = 128;
 inline constexpr std::size_t kReasonSlots = 64;
 
 enum class ConnectResult : std::uint8_t { ok, refused, timeout, failed, limited };

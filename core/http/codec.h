@@ -67,6 +67,9 @@ class ServerCodec {
     // request, where it was seen and no on_request() came.
     virtual void on_malformed(StreamId stream, std::uint16_t status, const char* reason,
                               std::string_view content_type) = 0;
+    // A request that was not handed out was refused as not processed, for want of room. Null: it is broken besides. May
+    // not call back.
+    virtual void on_refused(const RequestHead*) {}
 
    protected:
     ~Observer() = default;

@@ -77,7 +77,9 @@ void Http2Server::on_head(Http2Stream& stream, HeaderBlock& block, bool end) {
   const bool queues = early_ && (beyond || (holds() && !wary()));
   const HeadProblem problem = block.request(end, head);
   // There is no room even to say what is wrong.
-  if ((problem.reason != nullptr && queues) || (beyond && !early_)) return put_reset(stream, NGHTTP2_REFUSED_STREAM);
+  if ((problem.reason != nullptr && queues) || (beyond && !early_)) {
+    return refuse_unprocessed(stream, problem.reason == nullptr ? &head : nullptr);
+  }
   if (problem.reason != nullptr) return refuse(stream, problem, block.content_type());
   stream.head_request = head.method == Method::head;
   stream.upgrade = head.upgrade;
@@ -86,7 +88,7 @@ void Http2Server::on_head(Http2Stream& stream, HeaderBlock& block, bool end) {
   const nghttp2_extpri priority = priority_of(head);
   nghttp2_session_change_extpri_stream_priority(session_, stream.id, &priority, 0);
   if ((queues || wary()) && hold(stream, block, end)) return;
-  if (queues) return put_reset(stream, NGHTTP2_REFUSED_STREAM);
+  if (queues) return refuse_unprocessed(stream, &head);
   observer_.on_request(stream.slot, head, end);
 }
 
@@ -96,7 +98,7 @@ void Http2Server::on_trailers(Http2Stream& stream, HeaderBlock& block, bool end)
   if (stream.upgrade) return refuse(stream, {400, "trailers in a tunnel"});
   if (stream.has_length && stream.length_left != 0) return on_broken_body(stream, "less DATA than Content-Length");
   if (stream.held != nullptr) {
-    if (!begin(stream)) return give_up(stream, NGHTTP2_REFUSED_STREAM);  // they are not worth their memory
+    if (!begin(stream)) return refuse_held(stream);  // they are not worth their memory
     if (stopped_ || stream.abandoned || stream.drop_input) return;
   }
   FieldList& fields = scratch_.request.fields;
@@ -124,7 +126,7 @@ void Http2Server::on_body(Http2Stream& stream, std::span<const char> data, bool 
     return stream.held->add_body(data, end);
   }
   if (stream.held != nullptr) {
-    if (!begin(stream)) return give_up(stream, NGHTTP2_REFUSED_STREAM);
+    if (!begin(stream)) return refuse_held(stream);
     if (stopped_ || stream.abandoned || stream.drop_input) return give_back(stream, data.size());
   }
   observer_.on_request_body(stream.slot, data, end);
@@ -169,7 +171,20 @@ void Http2Server::give_up(Http2Stream& stream, std::uint32_t error) {
 }
 
 void Http2Server::refuse_held() {
-  if (holds()) give_up(*held_.back(), NGHTTP2_REFUSED_STREAM);
+  if (holds()) refuse_held(*held_.back());
+}
+
+void Http2Server::refuse_held(Http2Stream& stream) {
+  const std::unique_ptr<HeldRequest> held = let_go(stream);
+  HeaderBlock block(SIZE_MAX);  // it was within the limit
+  held->unpack(block);
+  block.request(held->bodyless(), scratch_.request);
+  refuse_unprocessed(stream, &scratch_.request);
+}
+
+void Http2Server::refuse_unprocessed(Http2Stream& stream, const RequestHead* head) {
+  put_reset(stream, NGHTTP2_REFUSED_STREAM);
+  observer_.on_refused(head);
 }
 
 void Http2Server::end_of_input() {

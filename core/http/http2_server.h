@@ -121,6 +121,8 @@ class Http2Server final : public MultiplexedServerCodec, private Http2Connection
   bool begin(Http2Stream& stream);
   [[nodiscard]] bool wary() const { return taken_back_ > kFewTakenBack; }
   void give_up(Http2Stream& stream, std::uint32_t error);
+  void refuse_held(Http2Stream& stream);
+  void refuse_unprocessed(Http2Stream& stream, const RequestHead* head);
 
   Observer& observer_;
   std::vector<Http2Stream*> held_;  // in order of arrival

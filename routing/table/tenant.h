@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "core/base/address.h"
+#include "core/base/metrics.h"
 #include "core/base/rate.h"
 #include "routing/table/networks.h"
 
@@ -90,10 +91,10 @@ class TenantState {
   // Figures, in some cells so that workers seldom meet.
   struct alignas(64) Figures {
     std::atomic<std::uint64_t> connections{0};
-    std::array<std::atomic<std::uint64_t>, 5> requests{};  // by class of the status
-    std::atomic<std::uint64_t> received{0};                // bytes from clients
-    std::atomic<std::uint64_t> sent{0};                    // bytes to clients
-    std::atomic<std::uint64_t> refused_connections{0};     // by a limit
+    std::array<std::atomic<std::uint64_t>, core::kStatusClasses.size()> requests{};
+    std::atomic<std::uint64_t> received{0};             // bytes from clients
+    std::atomic<std::uint64_t> sent{0};                 // bytes to clients
+    std::atomic<std::uint64_t> refused_connections{0};  // by a limit
     std::atomic<std::uint64_t> refused_requests{0};
     void add(const Figures& more);
   };

@@ -38,7 +38,7 @@ void UpstreamConnection::expect(UpstreamStream& stream) {
   stream.state_ = UpstreamStream::State::waiting;
   stream.deadline_.cancel();  // of the queue
   stream.id_ = 0;
-  stream.attempts_ = 0;
+  stream.attempts_ = 1;  // at the least; it is told how many when it is over
   stream.endpoint_text_ = {};
   stream.endpoint_state_ = nullptr;
   stream.reused_ = stream.answered_ = stream.complete_ = false;

@@ -139,7 +139,8 @@ class UpstreamStream {
   [[nodiscard]] bool fresh() const { return fresh_; }
   // Its connection carries other streams beside it.
   [[nodiscard]] bool shared() const;
-  [[nodiscard]] unsigned attempts() const { return attempts_; }  // endpoints tried for a new connection; 0 = none yet
+  // Endpoints tried for a new connection, with one that is being tried; 0 = none yet.
+  [[nodiscard]] unsigned attempts() const { return attempts_; }
   // Empty before an endpoint was found. Valid until the connection is freed: not after this turn of the loop, once
   // released.
   [[nodiscard]] std::string_view endpoint_text() const { return endpoint_text_; }

@@ -34,6 +34,7 @@ TEST_F(ExpositionTest, SumsOverTheWorkers) {
     l.active.sub();
     l.request(200, 700);
     l.request(404, 2'000'000);
+    l.request(0, 3'000'000);
     l.client_received.add(10);
     l.client_sent.add(20);
     l.upstream_sent.add(30);
@@ -56,13 +57,14 @@ TEST_F(ExpositionTest, SumsOverTheWorkers) {
            "edgemux_requests_total{listener=\"https\",class=\"2xx\"} 2\n",
            "edgemux_requests_total{listener=\"https\",class=\"4xx\"} 2\n",
            "edgemux_requests_total{listener=\"https\",class=\"5xx\"} 0\n",
+           "edgemux_requests_total{listener=\"https\",class=\"none\"} 2\n",
            "edgemux_request_duration_seconds_bucket{listener=\"https\",le=\"0.0005\"} 0\n",
            "edgemux_request_duration_seconds_bucket{listener=\"https\",le=\"0.001\"} 2\n",
            "edgemux_request_duration_seconds_bucket{listener=\"https\",le=\"1\"} 2\n",
            "edgemux_request_duration_seconds_bucket{listener=\"https\",le=\"2.5\"} 4\n",
-           "edgemux_request_duration_seconds_bucket{listener=\"https\",le=\"+Inf\"} 4\n",
-           "edgemux_request_duration_seconds_sum{listener=\"https\"} 4.001400\n",
-           "edgemux_request_duration_seconds_count{listener=\"https\"} 4\n",
+           "edgemux_request_duration_seconds_bucket{listener=\"https\",le=\"+Inf\"} 6\n",
+           "edgemux_request_duration_seconds_sum{listener=\"https\"} 10.001400\n",
+           "edgemux_request_duration_seconds_count{listener=\"https\"} 6\n",
            "edgemux_bytes_total{listener=\"https\",direction=\"client_received\"} 20\n",
            "edgemux_bytes_total{listener=\"https\",direction=\"upstream_received\"} 80\n",
            "edgemux_tls_handshakes_total{listener=\"https\",result=\"full\"} 8\n",
@@ -146,7 +148,7 @@ TEST_F(ExpositionTest, TenantsBeyondTheThousandthStandTogether) {
     tenant->name = "t" + std::to_string(i);
     tenant->state = std::make_shared<routing::TenantState>(i, others);
     tenant->state->figures(i).connections += 10;
-    tenant->state->figures(i + 1).requests[3] += 1;
+    tenant->state->figures(i + 1).requests[core::status_class(404)] += 1;
     tenants.push_back(std::move(tenant));
   }
   tenants[2]->state->files_set_aside = 4;

@@ -102,6 +102,20 @@ TEST_F(StatusTest, ListsListenersAndUpstreams) {
   EXPECT_EQ(json::array(), got["upstreams"][1]["endpoints"]);
 }
 
+TEST_F(StatusTest, ListenersWithoutASlotShowThatTheyShareOne) {
+  auto listener = std::make_shared<routing::Listener>();
+  listener->spec.name = "late";
+  snapshot_.listeners.push_back(listener);
+  EXPECT_EQ(0, status()["listeners"][1]["requests_total"]) << "it has counted nothing yet";
+  for (std::size_t i = 0; i < core::kListenerSlots; ++i) metrics_.listener_slot("gone" + std::to_string(i));
+  metrics_.worker(0).listeners[metrics_.listener_slot("late")].request(200, 10);
+  const auto got = status()["listeners"];
+  ASSERT_EQ(3U, got.size());
+  EXPECT_EQ(nullptr, got[1]["requests_total"]);
+  EXPECT_EQ("other", got[2]["name"]);
+  EXPECT_EQ(1, got[2]["requests_total"]);
+}
+
 TEST_F(StatusTest, EndpointsHaveAStateEach) {
   routing::Endpoint endpoint{*core::SocketAddress::parse_ip("10.0.0.7", 80), "a"};
   EXPECT_EQ("unchecked", routing::state_name(endpoint));

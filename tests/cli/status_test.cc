@@ -65,6 +65,56 @@ idle                0          -     0/0
 )");
 }
 
+std::string with_tenants(int bytes_of_last) {
+  std::string tenants;
+  for (int i = 100; i < 130; ++i) {
+    tenants += (i == 100 ? "" : ",") + std::string(R"({"name": "t)") + std::to_string(i) +
+               R"(", "connections_active": )" + (i == 128 ? "1" : "0") + R"(, "bytes_total": )" +
+               std::to_string(i == 129 ? bytes_of_last : 7) + "}";
+  }
+  return R"({"listeners": [{"name": "shares", "connections_total": null, "connections_active": null},
+                           {"name": "other", "connections_total": 4, "connections_active": 2}],
+             "upstreams": [{"name": "app", "tenant": "ta", "connections": 1, "endpoints": []},
+                           {"name": "app", "tenant": "tb", "connections": 2, "endpoints": []}],
+             "tenants": [)" +
+         tenants + "]}";
+}
+
+TEST(TopPage, ShowsTheBusiestTenantsFirstAndTwentyAtTheMost) {
+  const auto page = top_page(with_tenants(0), with_tenants(100), 1.0);
+  EXPECT_NE(page.find(R"(
+TENANT  CONNECTIONS  NEW/S  REQUESTS/S  BYTES/S
+t129              0      0           0     100B
+t128              1      0           0       0B
+t100              0      0           0       0B
+)"),
+            std::string::npos)
+      << page;
+  EXPECT_NE(page.find("\nt117 "), std::string::npos);
+  EXPECT_EQ(page.find("\nt118 "), std::string::npos);
+  EXPECT_TRUE(page.ends_with("\nand 10 more\n")) << page;
+}
+
+TEST(TopPage, TellsWhoseAnUpstreamIs) {
+  EXPECT_NE(top_page(with_tenants(0), with_tenants(0), 1.0).find(R"(
+UPSTREAM  CONNECTIONS  IN FLIGHT  USABLE
+tb/app              2          -     0/0
+ta/app              1          -     0/0
+)"),
+            std::string::npos);
+}
+
+// Listeners that share the figures of "other".
+TEST(StatusPage, FiguresThatCannotBeToldAreNotNought) {
+  EXPECT_NE(status_page(with_tenants(0)).find("\nshares                        -            -         -\n"),
+            std::string::npos)
+      << status_page(with_tenants(0));
+  EXPECT_NE(top_page(with_tenants(0), with_tenants(0), 1.0)
+                .find("\nshares              -      -           -      -     -      -\n"),
+            std::string::npos)
+      << top_page(with_tenants(0), with_tenants(0), 1.0);
+}
+
 // After a restart of the process the totals begin again.
 TEST(TopPage, TotalsThatFellAreNoRate) {
   const auto page = top_page(sample(1000, 0, 0), sample(5, 0, 0), 1.0);

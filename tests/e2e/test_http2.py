@@ -316,7 +316,8 @@ def test_held_requests_have_a_deadline(site, crowd):
     assert all(answer.status == 200 for answer in client.wait(*streams[:STREAMS]))
     assert sorted(arrived(site)) == list(range(STREAMS))
     site.edge.wait_access(STREAMS, kind="request", status=200, reason="done")
-    assert len(site.edge.access()) == STREAMS and client.goaway is None
+    refused = site.edge.wait_access(2, reason="too_many_streams")
+    assert len(refused) == 2 and len(site.edge.access()) == STREAMS + 2 and client.goaway is None
 
 
 @pytest.mark.sanitizer

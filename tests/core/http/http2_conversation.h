@@ -209,6 +209,9 @@ class Http2ServerTalk final : public ServerCodec::Observer {
     why = reason;
     if (when_malformed) when_malformed(stream, status);
   }
+  void on_refused(const RequestHead* head) override {
+    refused.push_back(head == nullptr ? "broken" : std::string(head->method_text) + " " + std::string(head->target));
+  }
 
   BlockPool pool;
   Output output{pool};
@@ -217,6 +220,7 @@ class Http2ServerTalk final : public ServerCodec::Observer {
   FrameReader frames;
   std::string log;
   std::string why;
+  std::vector<std::string> refused;  // as not processed, by the codec itself
   bool take_all = true;
   bool with_fields = false;
   std::function<void(StreamId, RequestHead&, bool)> on_head;

@@ -66,6 +66,20 @@ TEST_F(HeldRequests, StartInOrderAsSoonAsThereIsAPlace) {
   nothing_is_left();
 }
 
+TEST_F(HeldRequests, AreToldWhenTheyAreRefused) {
+  begin();
+  s.client_sends(headers(97, get("/a?b")) + headers(99, post("/c"), false) +
+                 headers(101, get("/x", {{"connection", "x"}})));
+  EXPECT_EQ(s.refused, (std::vector<std::string>{"broken"}));
+  s.codec.refuse_held();
+  s.codec.refuse_held();
+  EXPECT_EQ(s.refused, (std::vector<std::string>{"broken", "POST /c", "GET /a?b"}));
+  s.flush();
+  EXPECT_EQ(s.sent(), "RST_STREAM 101 7\nRST_STREAM 99 7\nRST_STREAM 97 7");
+  EXPECT_EQ(s.seen(), "");
+  nothing_is_left();
+}
+
 TEST_F(HeldRequests, AreAHundredWithThoseThatAreStarted) {
   begin();
   s.client_sends(indexed_head(97, "\x41" + hpack_string("h")));

@@ -264,6 +264,7 @@ TEST(Http2LetThrough, SettingsThatAreNeverAcknowledged) {
   s.codec.end_early();  // which the owner does in time, acknowledged or not
   for (std::uint32_t i = 1; i <= 50; ++i) s.client_sends(headers(2 * i + 1, get()));
   EXPECT_EQ(s.sent(), "RST_STREAM 99 7\nRST_STREAM 101 7") << "more than 48 are refused";
+  EXPECT_EQ(s.refused, (std::vector<std::string>{"GET /", "GET /"}));
 
   Http2ClientTalk c;
   c.server_sends(settings());
