@@ -235,6 +235,7 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   core::StreamId stream_ = 0;
   std::uint32_t attempts_ = 0;
   std::uint16_t status_ = 0;
+  std::string asked_protocols_;  // of the upgrade, as the client listed them
   Stage stage_ = Stage::over;
   bool head_request_ = false;
   bool retry_fresh_ = false;  // the next try goes on a connection of its own
@@ -246,10 +247,8 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   bool answer_done_ = false;
   bool fed_ = false;
   bool wants_upgrade_ = false;
-  std::string asked_protocols_;   // of the upgrade, as the client listed them
   bool talks_ = false;            // a stream of gRPC: both sides may be silent for a while
   bool awaits_continue_ = false;  // the client waits to be told that its body is wanted
-  bool head_request_ = false;
   bool from_trusted_ = false;
   bool by_https_ = false;  // as trusted proxies say
   bool grpc_ = false;      // errors are told in grpc-status

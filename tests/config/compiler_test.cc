@@ -121,10 +121,10 @@ TEST_F(CompilerTest, WhatARuleMaySetAndAddIsBounded) {
 
 // What every slow client may make us hold; see test_what_a_rule_says_costs_a_slow_client_little.
 TEST_F(CompilerTest, HowMuchARuleMaySayIsBounded) {
-  const auto action = [&](const std::string& text) {
+  const auto action = [&](const std::string& of) {
     main_file(
         "routes:\n  - host: a.example.com\n    on_http: serve\n    listeners: [http]\n    rules:\n      - path: /\n" +
-        ("        " + text) + "\n");
+        ("        " + of) + "\n");
     return text(compiler()->compile());
   };
   const auto many = [](std::size_t size) { return std::string(size, 'x'); };
