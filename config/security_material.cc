@@ -102,6 +102,7 @@ std::optional<std::vector<core::PairFiles>> CertificatePairs::list(const Certifi
     return std::nullopt;
   }
   for (const auto& names : known) {
+    if (names.lone) continue;  // both halves in one file
     const bool goes_on = std::any_of(listed->begin(), listed->end(), [&](const core::PairFiles& now) {
       return !now.lone && (now.cert == names.cert || now.key == names.key);
     });

@@ -148,7 +148,11 @@ Relay::Step Relay::splice_once(TcpStream& source, TcpStream& sink, std::size_t& 
     return drain_pipe(sink);
   }
   if (n == 0) {
-    source_ended_ = true;
+    if (source.urgent()) {
+      full_reads_ = 0;  // a read tells whether that is the end
+    } else {
+      source_ended_ = true;
+    }
     return Step::more;
   }
   if (errno == EINTR) return Step::more;

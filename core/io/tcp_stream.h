@@ -67,6 +67,8 @@ class TcpStream final : public Stream, private Watcher {
   [[nodiscard]] int fd() const { return fd_; }
   // Splicing stops in front of urgent data for good; a read steps over it.
   void drained() { readable_ = peer_closed_ || urgent_; }
+  // Some was seen: splicing finds an end where there is none.
+  [[nodiscard]] bool urgent() const { return urgent_; }
   void blocked() { await_writable(); }
   void send_at_once();  // before anything is spliced into it
   [[nodiscard]] bool writable() const { return writable_; }

@@ -189,10 +189,10 @@ TEST_F(LogTest, LimitsWhatRepeats) {
 
 TEST(LogDue, TellsOfWhomALineIs) {
   std::uint64_t left_out = 0;
-  EXPECT_TRUE(log_due({"reset", "a"}, 1000, 100, left_out));
-  EXPECT_TRUE(log_due({"reset", "b"}, 1000, 100, left_out));
-  EXPECT_TRUE(log_due({"closed", "a"}, 1000, 100, left_out));
-  EXPECT_FALSE(log_due({"reset", "a"}, 1000, 100, left_out));
+  EXPECT_TRUE(log_due({"reset", "a"}, 5'500'000, 100, left_out));
+  EXPECT_TRUE(log_due({"reset", "b"}, 5'500'000, 100, left_out));
+  EXPECT_TRUE(log_due({"closed", "a"}, 5'500'000, 100, left_out));
+  EXPECT_FALSE(log_due({"reset", "a"}, 5'500'000, 100, left_out));
 }
 
 // Apart from LogTest, whose tests come before: the table stays full.
