@@ -23,7 +23,7 @@ const Type texts_one{.kind = Kind::list, .min = 1, .element = &text};
 // What a rule puts into messages is held for every client that is slow to take it.
 const Type bounded_path{.max = 8UL * 1024};
 const Type bounded_host{.max = 512};
-const Type bounded_body{.max = 64UL * 1024};
+const Type bounded_body{.max = 1024UL * 1024};
 const Type header_value{.max = 8UL * 1024};
 const Type header_values{.kind = Kind::dictionary, .element = &header_value};
 
@@ -208,7 +208,7 @@ const Type scheme{.kind = Kind::choice, .words = {{"https"}, {"http"}}};
 const Type respond{.kind = Kind::map,
                    .example = "write it like { status: 404 }",
                    .fields = {{"status", &status, "status of the answer; default 200"},
-                              {"body", &bounded_body, "text of the answer; at most 64KiB"},
+                              {"body", &bounded_body, "text of the answer; at most 1MiB"},
                               {"headers", &header_values, "header fields of the answer"}}};
 const Type redirect{
     .kind = Kind::map,

@@ -268,7 +268,7 @@ std::size_t HttpSession::read_limit(core::StreamId stream) const {
 }
 
 std::size_t HttpSession::reply_limit(core::StreamId stream) const {
-  if (multiplexed_ == nullptr) return SIZE_MAX;
+  if (multiplexed_ == nullptr) return kMostUnsent;
   const std::size_t used = multiplexed_->held() + unsent();
   return std::max(std::min(read_limit(stream), used < kMostHeld ? kMostHeld - used : 0), kLittleRead);
 }

@@ -130,9 +130,9 @@ TEST_F(CompilerTest, HowMuchARuleMaySayIsBounded) {
   const auto many = [](std::size_t size) { return std::string(size, 'x'); };
   constexpr std::size_t kKiB = 1024;
   const std::string to = "        upstream: { endpoints: [\"10.0.0.1:1\"] }";
-  EXPECT_EQ(action("respond: { body: " + many(64 * kKiB) + " }"), "");
-  EXPECT_THAT(action("respond: { body: " + many(64 * kKiB + 1) + " }"),
-              HasSubstr("'body' may have at most 64KiB, and has 65537 bytes"));
+  EXPECT_EQ(action("respond: { body: " + many(1024 * kKiB) + " }"), "");
+  EXPECT_THAT(action("respond: { body: " + many(1024 * kKiB + 1) + " }"),
+              HasSubstr("'body' may have at most 1MiB, and has 1048577 bytes"));
   EXPECT_EQ(action("respond: { headers: { x-a: " + many(8 * kKiB) + " } }"), "");
   EXPECT_THAT(action("respond: { headers: { x-a: " + many(8 * kKiB + 1) + " } }"),
               HasSubstr("'x-a' may have at most 8KiB"));
