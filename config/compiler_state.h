@@ -173,7 +173,6 @@ class Compiler::State {
   // What the linking of tenants' units stands on, besides their files, their tenants and the platform's unit.
   struct Ground {
     std::vector<std::pair<std::string, routing::Protocol>> listeners;
-    Digest ports;   // of the listeners, and where they redirect to
     Digest tls;     // its defaults for hosts that end TLS
     Digest claims;  // which tenant claims what
     Digest places;  // where tenants and claims stand
@@ -192,7 +191,6 @@ class Compiler::State {
     bool pairs = true;
     bool tls = true;
     bool listeners = true;
-    bool ports = true;
     std::uint64_t same_listeners = 0;  // those that stand where they stood
     bool firm = false;                 // nothing else, but for files and tenants
   };

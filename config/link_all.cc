@@ -85,7 +85,6 @@ std::shared_ptr<routing::Snapshot> Compiler::State::link(const Settings& setting
     for (const auto& tenant : last->tenants) since.tenants.emplace(tenant->name, tenant);
   }
   since.listeners = last == nullptr || now.listeners != ground_.listeners;
-  since.ports = now.ports.hex() != ground_.ports.hex();
   since.same_listeners = same_listeners(ground_, now);
   since.firm = last != nullptr && same_kinds(ground_, now);
   ground_ = now;
@@ -111,8 +110,7 @@ bool Compiler::State::stands(const std::string& tenant, const Unit& unit, const 
   if (!since.firm || !unit.stands() || !same(material_.at(tenant)) || concerned_.count(tenant) != 0) return false;
   // Problems name places, claims and tenants, and who has errors may have no hosts for now.
   if (unit.tells() && (since.claims || since.places || since.pairs || since.tls || since.listeners)) return false;
-  const std::uint64_t named = unit.linked()->named_listeners;
-  if ((named & ~since.same_listeners) != 0 || (named != 0 && since.ports)) return false;
+  if ((unit.linked()->named_listeners & ~since.same_listeners) != 0) return false;
   if (since.tls && unit.linked()->has_tls) return false;
   const auto before = since.tenants.find(tenant);
   if (before == since.tenants.end() || before->second != tenancy_.find(tenant)) return false;
@@ -195,12 +193,7 @@ Compiler::State::Ground Compiler::State::ground(const Settings& settings) const 
     for (const auto& one : all) to.add(one);
     to.add("end");
   };
-  for (const auto& listener : settings.listeners) {
-    out.listeners.emplace_back(listener.name, listener.protocol);
-    std::vector<std::string> ports{std::to_string(listener.redirect_port)};
-    for (const auto& bind : listener.binds) ports.push_back(std::to_string(bind.address.port()));
-    say(out.ports, ports);
-  }
+  for (const auto& listener : settings.listeners) out.listeners.emplace_back(listener.name, listener.protocol);
   const TlsSpec& tls = settings.tls;
   say(out.tls, {"tls", tls.min_version ? std::to_string(static_cast<int>(*tls.min_version)) : ""});
   const std::vector<std::string> unsaid{"-"};

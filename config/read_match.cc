@@ -119,8 +119,8 @@ void warn_of_stars(const Node& node, Problems& problems) {
     const auto above = node.text.substr(0, std::max<std::size_t>(node.text.size() - 2, 1));
     hint = "write 'path: " + std::string(above) + "', which covers all below it";
   }
-  problems.warning(node.place, "a '*' in a path stands for itself: " + quote(node.text) + " covers no other path",
-                   hint);
+  problems.warning(
+      node.place, "a '*' in a path stands for itself: " + quote(node.text) + " matches a star, and not any text", hint);
 }
 
 void read_path_match(const Node& node, Rule::Kind kind, RuleSpec& spec, PatternReader& patterns, Problems& problems) {

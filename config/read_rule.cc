@@ -46,18 +46,26 @@ void too_many_changes(Place place, Problems& problems) {
 
 namespace {
 
-// The first of them in `text`; empty: none.
+constexpr std::array<std::string_view, 8> kVariables{"host",        "uri",         "request_uri", "scheme",
+                                                     "remote_addr", "server_name", "args",        "query_string"};
+
+// What other proxies would put something else for: the first in `text`; empty: none. Other dollars are meant.
 std::string_view variable_in(std::string_view text) {
   const auto word = [](char c) { return core::is_digit(c) || core::is_alpha(c) || c == '_'; };
   for (std::size_t i = 0; i + 1 < text.size(); ++i) {
     const char next = text[i + 1];
+    const char after = i + 2 < text.size() ? text[i + 2] : ' ';
+    const bool group = core::is_digit(next) && next != '0' && !word(after);
     if (text[i] == '$' && next == '{') return text.substr(i, text.find('}', i) - i + 1);
     if (text[i] == '%' && next == '[') return text.substr(i, text.find(']', i) - i + 1);
-    if (text[i] == '\\' && core::is_digit(next)) return text.substr(i, 2);
-    if (text[i] != '$' || !word(next)) continue;
+    if ((text[i] == '$' || text[i] == '\\') && group) return text.substr(i, 2);
+    if (text[i] != '$') continue;
     const auto rest = text.substr(i + 1);
-    return text.substr(i,
-                       1 + static_cast<std::size_t>(std::find_if_not(rest.begin(), rest.end(), word) - rest.begin()));
+    const auto name =
+        rest.substr(0, static_cast<std::size_t>(std::find_if_not(rest.begin(), rest.end(), word) - rest.begin()));
+    if (name.starts_with("http_") || std::find(kVariables.begin(), kVariables.end(), name) != kVariables.end()) {
+      return text.substr(i, name.size() + 1);
+    }
   }
   return {};
 }

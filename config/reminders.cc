@@ -64,6 +64,8 @@ void remind_of_circles(const RouteSpec& spec, bool on_tls, bool on_http, Problem
           rule.place,
           "this redirect leads to where the request already is: " + quote(where) + " is a host of this route",
           "give the hosts that are to be redirected a route of their own");
+    } else if (spec.listeners) {
+      // the scheme's own port may be another listener's
     } else if (*redirect->scheme == "https" && on_tls) {
       problems.warning(rule.place, "over TLS this redirect leads to where the request already is",
                        "redirect in a route with 'listeners' that names http listeners alone, or leave it to on_http");
@@ -83,7 +85,7 @@ void remind_of_on_http(const RouteSpec& spec, bool on_tls, bool on_http, Problem
     problems.warning(spec.on_http_place, "'on_http: redirect' has no effect: this route is on no http listener",
                      "name one in 'listeners', too");
   } else if (serves && on_tls && spec.tls != nullptr && !spec.tls->client_ca.text.empty() &&
-             spec.tls->client_auth != core::ClientAuth::optional) {
+             spec.tls->client_auth != core::ClientAuth::optional && spec.access.allow.empty()) {
     problems.warning(spec.on_http_place,
                      "'on_http: serve' serves who comes over plain HTTP, where no client certificate is asked for",
                      "leave it out, or say with 'allow' who may come in");
@@ -117,6 +119,8 @@ void remind_of_short_ttls(const UpstreamSpec& spec, Problems& problems) {
 void remind_of_unwritable(const Settings& settings, Files& files, Problems& problems) {
   const auto look = [&](const char* what, const std::string& path, bool append, Place place) {
     if (place.line == 0 || path.empty()) return;
+    // systemd makes them for the unit, when it starts.
+    if (path.starts_with("/run/edgemux/") || path.starts_with("/var/log/edgemux/")) return;
     const auto why = files.unwritable(path, append);
     if (why.empty()) return;
     problems.warning(place, std::string(what) + " " + path + " cannot be written: " + why,
@@ -154,15 +158,14 @@ std::uint64_t Linker::redirected_to(std::size_t from) const {
 
 // By a route, or perhaps by a wildcard's.
 bool Linker::served_on(std::string_view host, std::uint64_t listeners) const {
-  const auto claimed = [&](const Linked* among, std::string_view name) {
-    const auto* found = among == nullptr ? nullptr : among->find(name);
+  const auto anywhere = [&](std::string_view name) {
+    const auto* found = made_.find(name);
     if (found == nullptr) return false;
-    for (const auto* claim = among->claim_of(*found); claim != nullptr; claim = among->after(*claim)) {
+    for (const auto* claim = made_.claim_of(*found); claim != nullptr; claim = made_.after(*claim)) {
       if ((claim->listeners & listeners) != 0) return true;
     }
     return false;
   };
-  const auto anywhere = [&](std::string_view name) { return claimed(&made_, name) || claimed(shared_.platform, name); };
   if (anywhere(host)) return true;
   for (auto dot = host.find('.'); dot != std::string_view::npos; dot = host.find('.', dot + 1)) {
     if (anywhere("*" + std::string(host.substr(dot)))) return true;
@@ -171,6 +174,7 @@ bool Linker::served_on(std::string_view host, std::uint64_t listeners) const {
 }
 
 void Linker::remind_of_redirects(const FileSpec& file, Problems& problems) const {
+  if (shared_.platform != nullptr) return;  // a tenant's file does not tell what the platform's wildcards cover
   const auto& listeners = shared_.settings.listeners;
   for (const auto& route : file.routes) {
     if (!route.listeners || route.hosts.empty() || route.on_http != routing::OnHttp::redirect) continue;
@@ -178,9 +182,10 @@ void Linker::remind_of_redirects(const FileSpec& file, Problems& problems) const
     if ((mask & tls_mask_) == 0) continue;  // said already
     const std::string& host = route.hosts.front().text;
     // What the main file writes of a tenant's host is not all.
-    if (shared_.platform == nullptr && shared_.tenancy.claims().owner(host) != nullptr) continue;
+    if (shared_.tenancy.claims().owner(host) != nullptr) continue;
     for (std::size_t i = 0; i < listeners.size(); ++i) {
       if ((mask & http_mask_ & 1ULL << i) == 0) continue;
+      if (!listeners[i].trusted_proxies.empty()) continue;  // their port is another machine's
       const std::uint64_t to = redirected_to(i);
       if (to == 0 || (mask & to) != 0 || served_on(host, to)) continue;
       const auto& missed = listeners[static_cast<std::size_t>(std::countr_zero(to))].name;

@@ -74,6 +74,11 @@ void CertificatePairs::load_all(const std::vector<CertificateEntry>& entries, co
       auto listed = list(entry, owner, inputs, problems, out);
       if (!listed) continue;
       pairs = std::move(*listed);
+      std::erase_if(pairs, [&](const core::PairFiles& names) {
+        return names.lone && std::any_of(entries.begin(), entries.end(), [&](const CertificateEntry& other) {
+                 return other.cert == names.cert || other.key == names.cert;
+               });
+      });
     }
     if (!load_entry(entry, pairs, owner, taken, inputs, problems, out)) {
       problems.warning(entry.place, "there is no certificate in " + entry.directory + " yet");
@@ -102,14 +107,26 @@ std::optional<std::vector<core::PairFiles>> CertificatePairs::list(const Certifi
     return std::nullopt;
   }
   for (const auto& names : known) {
-    if (names.lone) continue;  // both halves in one file
-    const bool goes_on = std::any_of(listed->begin(), listed->end(), [&](const core::PairFiles& now) {
-      return !now.lone && (now.cert == names.cert || now.key == names.key);
-    });
-    if (!goes_on && (inputs.files().exists(names.cert) || inputs.files().exists(names.key))) listed->push_back(names);
+    if (!names.lone && misses_a_half(names, *listed, owner, inputs)) listed->push_back(names);
   }
   listed_[key] = *listed;
   return std::move(*listed);
+}
+
+// Of a pair that was listed before. True: what the listing has of it now is taken out.
+bool CertificatePairs::misses_a_half(const core::PairFiles& names, std::vector<core::PairFiles>& listed,
+                                     const Owner& owner, Inputs& inputs) {
+  Files& files = inputs.files();
+  for (const auto& now : listed) {
+    if (now.lone && now.cert == names.cert) {  // the key may be in it now
+      if (pairs_.load(now, folders_of(now, owner), inputs).good != nullptr) return false;
+    } else if (now.cert == names.cert || (now.key == names.key && files.exists(now.cert))) {
+      return false;
+    }
+  }
+  if (!files.exists(names.cert) && !files.exists(names.key)) return false;
+  std::erase_if(listed, [&](const core::PairFiles& now) { return now.cert == names.cert || now.key == names.key; });
+  return true;
 }
 
 bool CertificatePairs::load_entry(const CertificateEntry& entry, const std::vector<core::PairFiles>& pairs,
@@ -236,6 +253,8 @@ const PairCache::Pair& PairCache::load(const core::PairFiles& names, const core:
 
 const PairCache::Pair& PairCache::keep(const core::PairFiles& names, const core::PairFiles& folders, Inputs& inputs) {
   Pair& pair = pairs_[key_of(names, folders)];
+  inputs.watch_file(names.cert);
+  inputs.watch_file(names.key);
   if (std::exchange(pair.used, true)) return pair;
   inputs.note(pair.good != nullptr ? pair.good->fingerprint : std::string());
   return pair;
@@ -265,7 +284,7 @@ void PairCache::look(Pair& pair, const core::PairFiles& names, const core::PairF
   pair.warnings = loaded ? std::move(loaded->warnings) : std::vector<std::string>{};
   if (loaded && loaded->pair != nullptr) pair.good = std::move(loaded->pair);
   // Nobody named this file: it need not be one of ours.
-  if (!text && names.lone && pair.good == nullptr) pair.warnings = {std::exchange(pair.error, {})};
+  if (!pair.error.empty() && names.lone && pair.good == nullptr) pair.warnings = {std::exchange(pair.error, {})};
 }
 
 void TlsPolicies::begin(const TlsSpec& defaults, Problems& problems) {

@@ -99,6 +99,8 @@ class CertificatePairs {
   // Nothing, where the directory cannot be looked into: its problem is told, and what it had is kept.
   std::optional<std::vector<core::PairFiles>> list(const CertificateEntry& entry, const Owner& owner, Inputs& inputs,
                                                    Problems& problems, std::vector<Found>& out);
+  bool misses_a_half(const core::PairFiles& names, std::vector<core::PairFiles>& listed, const Owner& owner,
+                     Inputs& inputs);
   void load_all(const std::vector<CertificateEntry>& entries, const Owner& owner, Inputs& inputs, Problems& problems,
                 std::vector<Found>& out);
   // False: there is nothing in it, and nothing to tell.

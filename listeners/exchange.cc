@@ -117,7 +117,6 @@ bool lists(std::string_view names, std::string_view name) {
 void Exchange::start(HttpSession& session, core::StreamId stream, core::RequestHead& head, bool end) {
   begin(session, stream);
   request_done_ = end;
-  head_request_ = head.method == core::Method::head;
   if (!end && !head.upgrade) {  // who asks for a tunnel waits for an answer first
     pace_.begin(worker_.now());
     await_body(kBodyGrace);

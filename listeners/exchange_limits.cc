@@ -78,6 +78,7 @@ void Exchange::unthrottle() {
   throttle();
   if (throttle_.armed()) return;
   if (stage_ == Stage::replying) {
+    give_back_window();
     if (session_->pending(stream_) == 0) reply_on();
     return;
   }

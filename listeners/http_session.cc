@@ -48,6 +48,7 @@ void HttpSession::go_on() {
 
 void HttpSession::serve() {
   if (closed_ || !std::holds_alternative<Serving>(stage_)) return;
+  own_heads_ = 0;
   if (!output_.empty() || waiting_ == Waiting::write || codec_->finished()) {
     send();
     if (closed_ || !std::holds_alternative<Serving>(stage_)) return;
@@ -404,7 +405,7 @@ void HttpSession::exchange_done(Exchange& exchange, CloseReason reason) {
   drop_exchange(exchange);
   if (closed_) return;
   if (codec_->finished()) {
-    told_ = true;
+    told_ = told_ || is_failure(reason);
     if (unsent() == 0 && !busy()) finish(reason);
     return;
   }

@@ -281,7 +281,9 @@ void HttpSession::close(CloseReason reason) {
   closed_ = true;
   // Where nothing is under way, the end of the drain cuts nothing.
   const bool upgraded = std::holds_alternative<std::unique_ptr<Upgraded>>(stage_);
-  if (reason == CloseReason::drain_timeout && !busy() && !upgraded && !codec_->mid_message()) {
+  const bool lingers = std::holds_alternative<Lingering>(stage_);
+  const bool taken = lingers || (!answers_wait() && unsent() == 0);
+  if (reason == CloseReason::drain_timeout && !busy() && !upgraded && taken && !codec_->mid_message()) {
     reason = CloseReason::draining;
   }
   const bool logged = worker().shared().access_log.enabled();

@@ -257,6 +257,7 @@ void find_warnings(LoadedPair& loaded, const CertifiedKey& pair, const STACK_OF(
 }
 
 // Of a lone file: authorities' certificates, parameters and the like are nobody's pair, and have no alternative names.
+// What has signed itself is trusted by somebody, as it stands.
 LoadedPair without_key(const PairText& text) {
   LoadedPair none;
   CertificateReader certificates(text.cert);
@@ -264,7 +265,9 @@ LoadedPair without_key(const PairText& text) {
   const bool read = static_cast<bool>(certificates.read(*chain, 1, nullptr));
   ERR_clear_error();
   if (!read || sk_X509_num(chain.get()) == 0) return none;
-  const auto names = names_of(*sk_X509_value(chain.get(), 0), false);
+  const X509* const first = sk_X509_value(chain.get(), 0);
+  if (X509_NAME_cmp(X509_get_subject_name(first), X509_get_issuer_name(first)) == 0) return none;
+  const auto names = names_of(*first, false);
   if (names.empty()) return none;
   const auto stem = std::filesystem::path(text.files.cert).stem().string();
   none.warnings.push_back(
@@ -297,7 +300,10 @@ Result<LoadedPair> parse_pair(const PairText& text) {
   if (auto first = certificates.read(*chain, 1, nullptr); !first) {
     return fail(fmt::format("{}: {}", cert_file, first.error().message));
   }
-  if (sk_X509_num(chain.get()) == 0) return fail(cert_file + ": no certificate in it");
+  if (sk_X509_num(chain.get()) == 0) {
+    if (text.files.lone) return LoadedPair{};  // a key, of a name that others gave it
+    return fail(cert_file + ": no certificate in it");
+  }
   const X509& leaf = *sk_X509_value(chain.get(), 0);
   const EVP_PKEY* public_key = X509_get0_pubkey(&leaf);
   auto key = parse_key(key_file, text.key, public_key != nullptr ? EVP_PKEY_get_base_id(public_key) : EVP_PKEY_EC);

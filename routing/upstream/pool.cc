@@ -118,10 +118,14 @@ UpstreamConnection* UpstreamPool::find_room(std::size_t turn, const UpstreamStre
     UpstreamConnection& connection = *one;
     one = slot.before(connection);
     if (!suits(connection, stream)) continue;
-    if (!connection.codec_->multiplexed() || connection.idle() || worth_keeping(connection)) return &connection;
+    if (!worn(connection)) return &connection;
     unlist(connection);  // its streams may go on for long
   }
   return nullptr;
+}
+
+bool UpstreamPool::worn(const UpstreamConnection& connection) const {
+  return connection.codec_->multiplexed() && !connection.idle() && !worth_keeping(connection);
 }
 
 void UpstreamPool::list(UpstreamConnection& connection) {
@@ -368,23 +372,32 @@ void UpstreamPool::serve_waiting() {
     const std::size_t turn = balancer_.pick(first.stream->source_, first.stream->avoid_);
     UpstreamConnection* connection = find_room(turn, *first.stream);
     if (!may_lend(connection, last)) {
-      if (last) return give_way();
-      if (lease()) {
+      if (!last && lease()) {
         take_first();
         connect(*first.stream, {endpoints_, turn});
         continue;
       }
       // At the limit any connection will do, and over a shared one an Upgrade is ignored: all the others wait behind
       // it.
-      connection = room_.last();
-      while (connection != nullptr && !connection->lendable()) connection = room_.before(*connection);
-      if (connection == nullptr) return ask_again(told);
+      connection = find_any(last);
+      if (connection == nullptr) return last ? give_way() : ask_again(told);
     }
     take_first();
     lend(*connection, *first.stream);
     first.stream->observer_.on_upstream_ready();
   }
   pass_on_places();
+}
+
+UpstreamConnection* UpstreamPool::find_any(bool others_first) {
+  for (UpstreamConnection* one = room_.last(); one != nullptr;) {
+    UpstreamConnection& connection = *one;
+    one = room_.before(connection);
+    if (!connection.lendable() || !may_lend(&connection, others_first)) continue;
+    if (!worn(connection)) return &connection;
+    unlist(connection);
+  }
+  return nullptr;
 }
 
 void UpstreamPool::ask_again(bool told) {

@@ -127,6 +127,10 @@ class UpstreamPool final : private PlaceBoard::Member {
   void take_first();
   // Somebody else's turn has come, and not ours.
   [[nodiscard]] bool others_first() const;
+  // Shared, and not to be lent any more.
+  [[nodiscard]] bool worn(const UpstreamConnection& connection) const;
+  // A connection to any endpoint.
+  UpstreamConnection* find_any(bool others_first);
   static bool may_lend(const UpstreamConnection* connection, bool others_first);
   // To whom has waited longest.
   void give_way();
