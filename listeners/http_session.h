@@ -139,7 +139,7 @@ class HttpSession final : public Session,
   static constexpr std::size_t kMostSpent = 200 * 1024;
   static constexpr std::size_t kOnItsWay = 36 * 1024;  // of answers: no reason to refuse a request
   static constexpr std::size_t kHeld = 32 * 1024;      // beyond kMostSpent, by requests that the codec holds
-  static constexpr std::size_t kPerRequest = 3072;     // what an exchange costs with its upstream connection
+  static constexpr std::size_t kPerRequest = 3136;     // what an exchange costs with its upstream connection
   static constexpr std::uint32_t kMostRequests = 48;   // that the codec hands out at a time
   static constexpr std::size_t kLittleRead = 512;      // a head, and the first of its body
   static constexpr std::size_t kMostUnsent = 64 * 1024;

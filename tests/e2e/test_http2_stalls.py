@@ -45,6 +45,8 @@ STALLS = {
 def test_windows_that_never_open(site, attackers, good, closing, stall, upstream):
     """As many large answers asked for as may be, and none taken: a deadline, and little memory until then."""
     site.start(site.route({"path": "/", "upstream": upstream_of(site, closing, upstream)}), workers=1, timeouts={"idle": "10s" if stall == "streams" else "2s"})
+    if upstream == "http1":
+        touch_the_log(site)
     friend = good()
     several = [attackers(**STALLS[stall]) for _ in range(4)]
     growth = Growth(site.edge)
