@@ -279,7 +279,7 @@ def test_a_metric_tells_as_long_as_what_is_on_the_disk_does_not_serve(edge, tap)
     config["listeners"].append({"name": "taken", "bind": [f"127.0.0.1:{tap.port}"], "protocol": "http"})
     edge.write(config)
     until(lambda: successful() == 0, edge.log)
-    assert "cannot be put in force" in edge.log()
+    until(lambda: "cannot be put in force" in edge.log(), edge.log)
     edge.reload()
     until(lambda: successful() == 1, edge.log)
     assert edge.metrics().total("edgemux_config_last_reload_success_timestamp_seconds") >= began

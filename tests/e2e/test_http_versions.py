@@ -431,10 +431,13 @@ def test_an_upload_goes_on_behind_a_retry_over_a_shared_connection(to_h2):
     upstream.flush()
     client.ask("/", "PUT", body=size)
     upstream.request()
+    upstream.head(503, length=0)
+    upstream.end()
+    upstream.h2.ping(b"whatever")
+    upstream.flush()
+    upstream.until(lambda: upstream.pings == 1)  # so the pause has begun
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         sent = pool.submit(client.send, pattern(size))
-        upstream.head(503, length=0)
-        upstream.end()
         upstream.request()
         assert upstream.take(size) == pattern(size)
         sent.result()
