@@ -17,7 +17,7 @@ routing::Rewrite read_rewrite(const Node& node, routing::Rule::Kind kind, Proble
   routing::Rewrite rewrite;
   if (const Node* path = node.get("path")) {
     rewrite.path = read_path(*path, problems);
-    warn_of_variables(*path, problems);
+    warn_of_variables(*path, Groups::meant, problems);
   }
   if (const Node* prefix = node.get("prefix")) rewrite.prefix = read_prefix(*prefix, kind, problems);
   if (rewrite.path && rewrite.prefix) {
@@ -49,7 +49,7 @@ void read_named_values(const Node* node, bool request, std::size_t& room, routin
   if (node == nullptr || !node->is_map()) return;
   for (const Node* key = node->first; key != nullptr; key = key->next->next) {
     if (!check_modified(*key, request, problems) || !check_header(*key, *key->next, problems)) continue;
-    warn_of_variables(*key->next, problems);
+    warn_of_variables(*key->next, Groups::text, problems);
     if (room == 0) return too_many_changes(key->place, problems);
     --room;
     std::string name = lower_case(key->text);
@@ -216,7 +216,7 @@ std::string read_prefix(const Node& node, routing::Rule::Kind kind, Problems& pr
     problems.error(node.place, "'prefix' replaces what 'path' matched; a rule with 'regex_path' has no such part");
   }
   if (node.is_scalar() && !node.is_null() && node.text.empty()) return "/";
-  warn_of_variables(node, problems);
+  warn_of_variables(node, Groups::meant, problems);
   return read_path(node, problems);
 }
 

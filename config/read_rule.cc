@@ -50,16 +50,16 @@ constexpr std::array<std::string_view, 8> kVariables{"host",        "uri",      
                                                      "remote_addr", "server_name", "args",        "query_string"};
 
 // What other proxies would put something else for: the first in `text`; empty: none. Other dollars are meant.
-std::string_view variable_in(std::string_view text) {
+std::string_view variable_in(std::string_view text, Groups groups) {
   const auto word = [](char c) { return core::is_digit(c) || core::is_alpha(c) || c == '_'; };
   for (std::size_t i = 0; i + 1 < text.size(); ++i) {
     const char next = text[i + 1];
     const char after = i + 2 < text.size() ? text[i + 2] : ' ';
-    const bool group = core::is_digit(next) && next != '0' && !word(after);
+    const bool group = groups == Groups::meant && core::is_digit(next) && next != '0' && !word(after);
     if (text[i] == '$' && next == '{') return text.substr(i, text.find('}', i) - i + 1);
     if (text[i] == '%' && next == '[') return text.substr(i, text.find(']', i) - i + 1);
-    if ((text[i] == '$' || text[i] == '\\') && group) return text.substr(i, 2);
     if (text[i] != '$') continue;
+    if (group) return text.substr(i, 2);
     const auto rest = text.substr(i + 1);
     const auto name =
         rest.substr(0, static_cast<std::size_t>(std::find_if_not(rest.begin(), rest.end(), word) - rest.begin()));
@@ -72,9 +72,9 @@ std::string_view variable_in(std::string_view text) {
 
 }  // namespace
 
-void warn_of_variables(const Node& node, Problems& problems) {
+void warn_of_variables(const Node& node, Groups groups, Problems& problems) {
   if (!node.is_scalar()) return;
-  const auto found = variable_in(node.text);
+  const auto found = variable_in(node.text, groups);
   if (found.empty()) return;
   problems.warning(
       node.place,
@@ -93,7 +93,7 @@ routing::Respond read_respond(const Node& node, Problems& problems) {
   for (const Node* key = headers->first; key != nullptr; key = key->next->next) {
     if (respond.headers.size() == max_changed_headers) return too_many_changes(key->place, problems), respond;
     check_header(*key, *key->next, problems);
-    warn_of_variables(*key->next, problems);
+    warn_of_variables(*key->next, Groups::text, problems);
     const std::string name = lower_case(key->text);
     for (const std::string_view managed :
          {"content-length", "transfer-encoding", "connection", "upgrade", "keep-alive", "trailer", "te", "date"}) {
@@ -128,7 +128,7 @@ routing::Redirect read_redirect(const Node& node, routing::Rule::Kind kind, Prob
   if (const Node* port = node.get("port")) redirect.port = static_cast<std::uint16_t>(number_or(port, 0));
   if (const Node* path = node.get("path")) {
     redirect.path = read_path(*path, problems);
-    warn_of_variables(*path, problems);
+    warn_of_variables(*path, Groups::meant, problems);
   }
   if (const Node* prefix = node.get("prefix")) redirect.prefix = read_prefix(*prefix, kind, problems);
   if (redirect.path && redirect.prefix) {

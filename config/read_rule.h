@@ -30,8 +30,10 @@ void read_match(const Node& rule, RuleSpec& spec, Patterns& patterns, Problems& 
 
 // A path that a rule can match or lead to: normalised, without query.
 std::string read_path(const Node& node, Problems& problems);
-// Where a text that is written as it stands has what other programs put something else for: $1, $name, ${, %[ or \1.
-void warn_of_variables(const Node& node, Problems& problems);
+// Where a text that is written as it stands has what other programs put something else for: $name, ${ or %[; in a path
+// $1, too. A header may name a price.
+enum class Groups : std::uint8_t { meant, text };
+void warn_of_variables(const Node& node, Groups groups, Problems& problems);
 // What replaces a matched prefix; "" is "/".
 std::string read_prefix(const Node& node, routing::Rule::Kind kind, Problems& problems);
 // A host name or address, perhaps with a port, to be written into a message. Returns the port; 0: there is none.

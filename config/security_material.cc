@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <ctime>
+#include <iterator>
 #include <utility>
 
 #include "config/reminders.h"
@@ -68,6 +69,13 @@ std::shared_ptr<const core::CertificateStore> CertificatePairs::load(const Setti
 void CertificatePairs::load_all(const std::vector<CertificateEntry>& entries, const Owner& owner, Inputs& inputs,
                                 Problems& problems, std::vector<Found>& out) {
   Taken taken;
+  struct Rest {
+    const CertificateEntry& entry;
+    std::vector<core::PairFiles> lone;
+    bool any;
+  };
+  std::vector<Rest> rest;
+  const std::size_t first = out.size();
   for (const auto& entry : entries) {
     std::vector<core::PairFiles> pairs{{entry.cert, entry.key}};
     if (!entry.directory.empty()) {
@@ -80,7 +88,15 @@ void CertificatePairs::load_all(const std::vector<CertificateEntry>& entries, co
                });
       });
     }
-    if (!load_entry(entry, pairs, owner, taken, inputs, problems, out)) {
+    const auto lone = std::stable_partition(pairs.begin(), pairs.end(), [](const auto& names) { return !names.lone; });
+    Rest& left = rest.emplace_back(Rest{entry, {lone, pairs.end()}, false});
+    pairs.erase(lone, pairs.end());
+    left.any = load_entry(entry, pairs, owner, taken, inputs, problems, out);
+  }
+  // What may be no pair at all takes no room from those that are.
+  for (std::size_t i = first; i < out.size(); ++i) taken.leaves.insert(out[i].pair.pair->chain_der.front());
+  for (const auto& [entry, lone, any] : rest) {
+    if (!load_entry(entry, lone, owner, taken, inputs, problems, out) && !any) {
       problems.warning(entry.place, "there is no certificate in " + entry.directory + " yet");
     }
   }
@@ -106,8 +122,13 @@ std::optional<std::vector<core::PairFiles>> CertificatePairs::list(const Certifi
     listed_[key] = known;
     return std::nullopt;
   }
-  for (const auto& names : known) {
-    if (!names.lone && misses_a_half(names, *listed, owner, inputs)) listed->push_back(names);
+  std::vector<core::PairFiles> changed;
+  std::copy_if(known.begin(), known.end(), std::back_inserter(changed), [&](const core::PairFiles& names) {
+    const auto at = std::lower_bound(listed->begin(), listed->end(), names, core::listed_before);
+    return !names.lone && (at == listed->end() || at->lone || at->cert != names.cert || at->key != names.key);
+  });
+  for (const auto& names : changed) {
+    if (misses_a_half(names, *listed, owner, inputs)) listed->push_back(names);
   }
   listed_[key] = *listed;
   return std::move(*listed);
@@ -117,14 +138,14 @@ std::optional<std::vector<core::PairFiles>> CertificatePairs::list(const Certifi
 bool CertificatePairs::misses_a_half(const core::PairFiles& names, std::vector<core::PairFiles>& listed,
                                      const Owner& owner, Inputs& inputs) {
   Files& files = inputs.files();
+  if (!files.exists(names.cert) && !files.exists(names.key)) return false;
   for (const auto& now : listed) {
     if (now.lone && now.cert == names.cert) {  // the key may be in it now
-      if (pairs_.load(now, folders_of(now, owner), inputs).good != nullptr) return false;
+      if (pairs_.peek(now, folders_of(now, owner), files).good != nullptr) return false;
     } else if (now.cert == names.cert || (now.key == names.key && files.exists(now.cert))) {
       return false;
     }
   }
-  if (!files.exists(names.cert) && !files.exists(names.key)) return false;
   std::erase_if(listed, [&](const core::PairFiles& now) { return now.cert == names.cert || now.key == names.key; });
   return true;
 }
@@ -142,6 +163,10 @@ bool CertificatePairs::load_entry(const CertificateEntry& entry, const std::vect
     const PairCache::Pair* pair = load_one(names, entry.place, owner, inputs, problems, out);
     any = any || pair == nullptr || pair->good != nullptr;
     if (pair == nullptr) continue;
+    if (taken.leaves.contains(pair->unused_leaf)) {  // a chain beside its pair
+      any = true;
+      continue;
+    }
     const bool say = owner.tenant.empty() || taken.told < most_told_pairs;
     if (!tell(*pair, entry.place, say ? problems : unsaid)) continue;
     any = true;
@@ -251,6 +276,12 @@ const PairCache::Pair& PairCache::load(const core::PairFiles& names, const core:
   return pair;
 }
 
+const PairCache::Pair& PairCache::peek(const core::PairFiles& names, const core::PairFiles& folders, Files& files) {
+  Pair& pair = pairs_[key_of(names, folders)];
+  if (!pair.used) look(pair, names, folders, files);
+  return pair;
+}
+
 const PairCache::Pair& PairCache::keep(const core::PairFiles& names, const core::PairFiles& folders, Inputs& inputs) {
   Pair& pair = pairs_[key_of(names, folders)];
   inputs.watch_file(names.cert);
@@ -282,7 +313,13 @@ void PairCache::look(Pair& pair, const core::PairFiles& names, const core::PairF
   auto loaded = text ? core::parse_pair(*text) : tl::unexpected<core::Error>(text.error());
   pair.error = loaded ? std::string() : loaded.error().message;
   pair.warnings = loaded ? std::move(loaded->warnings) : std::vector<std::string>{};
-  if (loaded && loaded->pair != nullptr) pair.good = std::move(loaded->pair);
+  pair.unused_leaf = loaded ? std::move(loaded->unused_leaf) : std::string();
+  if (loaded && loaded->pair != nullptr) {
+    pair.good = std::move(loaded->pair);
+  } else if (loaded && pair.good != nullptr) {
+    pair.error = names.cert + ": it had a pair in it, and has no key any more";
+    pair.warnings.clear();
+  }
   // Nobody named this file: it need not be one of ours.
   if (!pair.error.empty() && names.lone && pair.good == nullptr) pair.warnings = {std::exchange(pair.error, {})};
 }

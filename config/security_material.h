@@ -6,7 +6,9 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -33,6 +35,7 @@ class PairCache {
     std::string error;              // of the latest load
     std::string text;               // core::PairText::fingerprint() of the latest load; empty: it could not be read
     std::vector<std::string> warnings;
+    std::string unused_leaf;  // core::LoadedPair::unused_leaf of the latest load
     bool used = false;
   };
   // Starts a compile: what was not used in the one before is forgotten.
@@ -41,6 +44,8 @@ class PairCache {
   void settle();
   // `folders`: as for Files::read_pair().
   const Pair& load(const core::PairFiles& names, const core::PairFiles& folders, Inputs& inputs);
+  // The same for who only wants to know what is in it: it counts as neither used nor watched.
+  const Pair& peek(const core::PairFiles& names, const core::PairFiles& folders, Files& files);
   // As it was loaded before, whatever its files say now.
   const Pair& keep(const core::PairFiles& names, const core::PairFiles& folders, Inputs& inputs);
   [[nodiscard]] bool used(const core::PairFiles& names, const core::PairFiles& folders) const;
@@ -85,6 +90,7 @@ class CertificatePairs {
     std::size_t pairs = 0;
     std::uint64_t bytes = 0;
     std::size_t told = 0;
+    std::unordered_set<std::string_view> leaves;  // certificates of the pairs, DER; once all are loaded
   };
   // What is left out of one entry, as there are too many pairs, or too many bytes.
   struct Excess {

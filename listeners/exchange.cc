@@ -163,7 +163,8 @@ void Exchange::start_refused(HttpSession& session, core::StreamId stream, std::u
                              std::string_view detail, std::string_view content_type) {
   begin(session, stream);
   grpc_ = is_grpc(content_type);
-  if (!within_source_rate()) return;
+  // Of a request that could not be read nobody knows for whom a trusted proxy has sent it.
+  if (!contains(session.listener().spec().trusted_proxies, client_) && !within_source_rate()) return;
   refuse(status, reason, detail);
 }
 
@@ -336,7 +337,8 @@ void Exchange::go_on() {
   if (!upstream_stream_.ready()) return;  // it waits for a connection; or that broke, which has been told
   throttle();
   if (early_body_.size() > kMostPending) tries_.give_up_retries();
-  whole_ = whole_ && upstream_stream_.shared() && (tries_.may_follow() || early_body_.size() <= kMostSpare);
+  const bool spare = early_body_.size() <= kMostSpare && session_->may_spare(early_body_.size());
+  whole_ = whole_ && upstream_stream_.shared() && (tries_.may_follow() || early_body_.empty() || spare);
   if (!tries_.may_follow() && !whole_) early_body_.clear();
   count_kept();
   give_back_window();
@@ -525,6 +527,10 @@ void Exchange::on_upstream_response(core::ResponseHead& head, bool end) {
   if (tries_.follows(head.status) && pay_for_retry()) return retry_later(upstream_stream_.shared());
   tries_.answered();
   whole_ = false;
+  if (!end && !early_body_.empty()) {  // nobody asks for it any more, and the answer may take its time
+    std::string().swap(early_body_);
+    count_kept();
+  }
   continue_body();
   // Over HTTP/2 it would tell the client that the tunnel stands (RFC 8441 5).
   if (wants_upgrade_ && head.status < 300 && session_->codec().multiplexed()) {
@@ -581,7 +587,7 @@ void Exchange::on_upstream_event_end() {
     if (upstream_stream_.pending() > 0) {
       return refuse(502, CloseReason::bad_response, "it switched protocols before it had the whole request");
     }
-    count_upstream_bytes();
+    count_upstream(upstream_stream_.take_counts());
     count_tries();
     auto taken = upstream_stream_.take_stream();
     HttpSession* session = session_;
@@ -613,6 +619,7 @@ void Exchange::on_upstream_failed(const UpstreamFailure& failure) {
   session_->take_back(granted_);
   endpoint_ = upstream_stream_.endpoint_text();
   count_tries();
+  count_upstream(failure.moved);
   if (answer_done_) return on_upstream_event_end();  // the client has everything
   // A connection that did not come to stand has tried every endpoint already.
   const bool lost = failure.kind == UpstreamFailure::Kind::reset || failure.kind == UpstreamFailure::Kind::closed;

@@ -164,7 +164,7 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   void give_up_upstream(routing::milliseconds time);
   // The client is slow: what is needed no more is given back to the heap.
   void shed();
-  void count_upstream_bytes();
+  void count_upstream(const routing::MovedBytes& moved);
 
   void on_upstream_ready() override;
   [[nodiscard]] std::size_t upstream_read_limit() const override;

@@ -194,8 +194,7 @@ void Exchange::reply_on() {
   finish(CloseReason::done);
 }
 
-void Exchange::count_upstream_bytes() {
-  const auto moved = upstream_stream_.take_counts();
+void Exchange::count_upstream(const routing::MovedBytes& moved) {
   session_->listener().metrics().upstream_sent.add(moved.sent);
   session_->listener().metrics().upstream_received.add(moved.received);
 }
@@ -213,7 +212,7 @@ void Exchange::release_upstream() {
   if (upstream_stream_.idle()) return;
   endpoint_ = upstream_stream_.endpoint_text();
   count_tries();
-  count_upstream_bytes();
+  count_upstream(upstream_stream_.take_counts());
   upstream_stream_.release();
 }
 

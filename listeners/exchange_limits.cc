@@ -113,7 +113,7 @@ void Exchange::count_soon() {
 }
 
 void Exchange::look() {
-  if (!upstream_stream_.idle()) count_upstream_bytes();
+  if (!upstream_stream_.idle()) count_upstream(upstream_stream_.take_counts());
   count_bytes();
 }
 

@@ -182,7 +182,8 @@ HttpSession::Untaken HttpSession::untaken() {
 void HttpSession::await_windows() {
   if (!multiplexed_->waiting()) return;
   const auto idle = static_cast<std::uint64_t>(worker().snapshot().timeouts.idle.count());
-  std::uint64_t left = untaken().left;
+  const Untaken now = untaken();
+  std::uint64_t left = now.streams.empty() ? now.left : 0;
   if (multiplexed_->shut()) {
     const std::uint64_t most = patience_with_all();
     left = std::min(left, most - std::min(most, multiplexed_->stalled_ms()));
@@ -328,7 +329,7 @@ void HttpSession::close(CloseReason reason) {
 
 void HttpSession::on_refused(const core::RequestHead* head) {
   constexpr CloseReason kReason = CloseReason::too_many_streams;
-  listener().metrics().request(0, 0);
+  listener().metrics().requests[core::status_class(0)].add();
   worker().metrics().closes[static_cast<std::size_t>(kReason)].add();
   if (!worker().shared().access_log.enabled()) return;
   AccessRecord line = record(kReason, {});

@@ -265,7 +265,7 @@ LoadedPair without_key(const PairText& text) {
   const bool read = static_cast<bool>(certificates.read(*chain, 1, nullptr));
   ERR_clear_error();
   if (!read || sk_X509_num(chain.get()) == 0) return none;
-  const X509* const first = sk_X509_value(chain.get(), 0);
+  X509* const first = sk_X509_value(chain.get(), 0);
   if (X509_NAME_cmp(X509_get_subject_name(first), X509_get_issuer_name(first)) == 0) return none;
   const auto names = names_of(*first, false);
   if (names.empty()) return none;
@@ -273,6 +273,7 @@ LoadedPair without_key(const PairText& text) {
   none.warnings.push_back(
       fmt::format("{}: the certificate for {} is not used: there is no key in it, and no {}.key beside it",
                   text.files.cert, names.front(), stem));
+  none.unused_leaf = der_of(*first);
   return none;
 }
 
@@ -416,8 +417,7 @@ Result<std::vector<PairFiles>> list_pairs(const std::string& directory, std::siz
   const std::size_t named = pairs.size();
   add_fixed(folder, pairs);
   if (pairs.size() == named) add_lone(certificates, pairs);
-  std::sort(pairs.begin(), pairs.end(),
-            [](const PairFiles& a, const PairFiles& b) { return a.lone != b.lone ? b.lone : a.cert < b.cert; });
+  std::sort(pairs.begin(), pairs.end(), listed_before);
   return pairs;
 }
 

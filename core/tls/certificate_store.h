@@ -51,6 +51,10 @@ struct PairFiles {
   std::string key;
   bool lone = false;  // no file of a key is beside the certificate: `key` is `cert`, and may hold one, or may not
 };
+// The order of a listing: by certificate, lone ones last.
+inline bool listed_before(const PairFiles& a, const PairFiles& b) {
+  return a.lone != b.lone ? b.lone : a.cert < b.cert;
+}
 
 // What stands in the two files. The key is wiped in the end.
 struct PairText {
@@ -80,6 +84,7 @@ Result<PairText> read_pair(const PairFiles& files, const FileOpener& open = {});
 struct LoadedPair {
   CertifiedKeyPtr pair;
   std::vector<std::string> warnings;
+  std::string unused_leaf;  // DER: the host's certificate that is not used, of which `warnings` tells
 };
 // A lone file without a key is no error: null, and a warning where it holds a certificate for a host name.
 Result<LoadedPair> parse_pair(const PairText& text);

@@ -442,6 +442,7 @@ void UpstreamConnection::fail_stream(UpstreamStream& stream, UpstreamFailure fai
   judge(failure.kind, stream.answered_ || failure.unprocessed, false);
   failure.alive = !doubted_;
   failure.detail = endpoint_->text + ": " + failure.detail;
+  failure.moved = std::exchange(counts_, {});
   auto& observer = stream.observer_;
   detach(stream);
   observer.on_upstream_failed(failure);
@@ -475,6 +476,7 @@ void UpstreamConnection::fail(UpstreamFailure::Kind kind, const std::string& det
       stream.endpoint_text_ = endpoint_->text;
       stream.endpoint_state_ = endpoint_->state.get();
     }
+    failure.moved = std::exchange(counts_, {});
     auto& observer = stream.observer_;
     detach(stream);
     observer.on_upstream_failed(failure);

@@ -161,7 +161,7 @@ class UpstreamConnection final : public core::Retirable,
   std::uint64_t took_at_ = 0;   // loop milliseconds: when it last took bytes
   std::uint64_t heard_at_ = 0;  // and when it last sent any
   std::uint64_t requests_ = 0;
-  UpstreamStream::Counts counts_;
+  MovedBytes counts_;
   core::ChainLink<UpstreamConnection> in_room_;  // while listed_
   core::ChainLink<UpstreamConnection> in_slot_;  // while listed_ and slot_ is one
   std::size_t in_use_ = 0;                       // streams attached

@@ -59,6 +59,7 @@ struct HealthChecks::Watched {
   std::shared_ptr<const HealthCheck> parameters;  // that the checks go by
   core::TlsClientPolicyPtr tls;                   // that the checks use
   std::array<Untold, 3> untold;                   // by Change; of a tenant's
+  std::uint64_t told_at = 0;
   bool wanted = true;
 };
 
@@ -117,8 +118,8 @@ void HealthChecks::tick() {
   for (auto& [runtime, watched] : watched_) {
     if (watched->upstream->state->published() != watched->set) follow(*watched);
     if (runtime->ejected.load(std::memory_order_relaxed) != 0) end_ejections(*watched, loop_.now());
-    tell_changes(*watched);
   }
+  tell_changes();
   run_waiting();  // endpoints that are gone have left places
   loop_.timers().arm(tick_, loop_.now() + kTick);
 }
@@ -140,6 +141,18 @@ void HealthChecks::changed(Watched& watched, Change change, std::string what) {
   if (untold.count++ == 0) untold.first = std::move(what);
 }
 
+// Who has said nothing for longest comes first: else a few that flap would use up all of their tenant's lines.
+void HealthChecks::tell_changes() {
+  std::vector<Watched*> changed;
+  for (auto& [runtime, watched] : watched_) {
+    const auto& kinds = watched->untold;
+    const bool any = std::any_of(kinds.begin(), kinds.end(), [](const auto& untold) { return untold.count != 0; });
+    if (any) changed.push_back(watched.get());
+  }
+  std::sort(changed.begin(), changed.end(), [](const Watched* a, const Watched* b) { return a->told_at < b->told_at; });
+  for (Watched* watched : changed) tell_changes(*watched);
+}
+
 void HealthChecks::tell_changes(Watched& watched) {
   for (std::size_t i = 0; i < watched.untold.size(); ++i) {
     Watched::Untold& untold = watched.untold[i];
@@ -149,6 +162,7 @@ void HealthChecks::tell_changes(Watched& watched) {
     if (now < tenants_next) return;
     tenants_next = now + kTenantLineMs;
     untold.next_line = now + kUpstreamLineMs;
+    watched.told_at = now;
     const auto level = static_cast<Change>(i) == Change::unhealthy ? core::LogLevel::warn : core::LogLevel::info;
     if (untold.count == 1) {
       core::log(level, "{}: {}", watched.upstream->title(), untold.first);

@@ -58,6 +58,7 @@ class HealthChecks {
   void run_waiting();
   void end_ejections(Watched& watched, std::uint64_t now);
   void changed(Watched& watched, Change change, std::string what);
+  void tell_changes();
   void tell_changes(Watched& watched);
   static void leave(Watched& watched);
   static void let_back(const Watched& watched, EndpointState& endpoint);

@@ -230,7 +230,12 @@ UpstreamPool::Acquired UpstreamPool::acquire(UpstreamStream& stream, const Wish&
     connection->expect(stream);
     return Acquired::waiting;
   }
-  if (last || !lease()) return wait_for_place(stream);
+  if (last || !lease()) {
+    UpstreamConnection* const shared = stream.needs_http1_ ? nullptr : find_any(true);
+    if (shared == nullptr) return wait_for_place(stream);
+    lend(*shared, stream);
+    return Acquired::ready;
+  }
   connect(stream, std::move(choice));
   return Acquired::waiting;
 }
@@ -286,9 +291,7 @@ void UpstreamPool::queue(Waiting one) {
 }
 
 UpstreamConnection* UpstreamPool::find_in_the_making(const Pick& choice, const UpstreamStream& stream) const {
-  const UpstreamTransport& transport = upstream_->transport;
-  const bool may_share = transport.version == HttpVersion::http2 || (tls_decides() && !stream.needs_http1_);
-  if (!may_share || transport.proxy_protocol != core::ProxyVersion::off) return nullptr;
+  if (!may_share() || (tls_decides() && stream.needs_http1_)) return nullptr;
   if (choice.first >= choice.endpoints->endpoints.size()) return nullptr;
   const core::SocketAddress& address = choice.endpoints->endpoints[choice.first].address;
   for (const auto& connection : all_) {
@@ -397,6 +400,10 @@ UpstreamConnection* UpstreamPool::find_any(bool others_first) {
     if (!worn(connection)) return &connection;
     unlist(connection);
   }
+  if (!may_share()) return nullptr;
+  for (const auto& one : all_) {
+    if (one->lendable() && one->codec_->multiplexed() && lasts(*one)) return one.get();
+  }
   return nullptr;
 }
 
@@ -445,19 +452,27 @@ void UpstreamPool::unpark(UpstreamConnection& connection) {
   idle.fetch_sub(1, std::memory_order_relaxed);
 }
 
+bool UpstreamPool::may_share() const {
+  const UpstreamTransport& transport = upstream_->transport;
+  return (transport.version == HttpVersion::http2 || tls_decides()) &&
+         transport.proxy_protocol == core::ProxyVersion::off;
+}
+
 bool UpstreamPool::used_up(const UpstreamConnection& connection) const {
   return upstream_->keepalive.max_requests != 0 && connection.requests_ >= upstream_->keepalive.max_requests;
 }
 
-bool UpstreamPool::worth_keeping(const UpstreamConnection& connection) const {
+bool UpstreamPool::lasts(const UpstreamConnection& connection) const {
   if (upstream_->state->gone()) return false;
   // It belongs to the client that its header named.
   if (upstream_->transport.proxy_protocol != core::ProxyVersion::off) return false;
-  const Keepalive& keep = upstream_->keepalive;
-  const auto max_age = static_cast<std::uint64_t>(keep.max_age.count());
-  if (max_age != 0 && context_.loop.now() - connection.connected_at_ >= max_age) return false;
-  if (used_up(connection)) return false;
   return !connection.write_failed_ && !connection.mute_ && connection.slot_ != kNoSlot;
+}
+
+bool UpstreamPool::worth_keeping(const UpstreamConnection& connection) const {
+  const auto max_age = static_cast<std::uint64_t>(upstream_->keepalive.max_age.count());
+  const bool old = max_age != 0 && context_.loop.now() - connection.connected_at_ >= max_age;
+  return !old && !used_up(connection) && lasts(connection);
 }
 
 void UpstreamPool::take_back(UpstreamConnection& connection) {
@@ -466,10 +481,10 @@ void UpstreamPool::take_back(UpstreamConnection& connection) {
     // Shared with other streams.
     if (worth && connection.has_room()) {
       list(connection);
-      if (!waiting_.empty()) serve_.request();
     } else {
       unlist(connection);
     }
+    if (!waiting_.empty() && connection.lendable()) serve_.request();
     return;
   }
   const Keepalive& keep = upstream_->keepalive;

@@ -129,7 +129,8 @@ class UpstreamPool final : private PlaceBoard::Member {
   [[nodiscard]] bool others_first() const;
   // Shared, and not to be lent any more.
   [[nodiscard]] bool worn(const UpstreamConnection& connection) const;
-  // A connection to any endpoint.
+  // At the limit: a connection to any endpoint. One that is shared and has served for long enough only where there is
+  // no other: without a place for the next one it would keep everybody out for as long as one of its streams lasts.
   UpstreamConnection* find_any(bool others_first);
   static bool may_lend(const UpstreamConnection* connection, bool others_first);
   // To whom has waited longest.
@@ -150,6 +151,10 @@ class UpstreamPool final : private PlaceBoard::Member {
   void unpark(UpstreamConnection& connection);
   // It has carried as many requests as it may.
   [[nodiscard]] bool used_up(const UpstreamConnection& connection) const;
+  // Connections may come to be shared by streams.
+  [[nodiscard]] bool may_share() const;
+  // Nothing is wrong with it.
+  [[nodiscard]] bool lasts(const UpstreamConnection& connection) const;
   // Whether the connection may live on once nobody uses it, and, shared, take more requests.
   [[nodiscard]] bool worth_keeping(const UpstreamConnection& connection) const;
   // The connection closed itself: out of the lists, freed at the end of the turn.

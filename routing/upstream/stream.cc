@@ -135,8 +135,8 @@ void UpstreamStream::timed_out() {
        awaiting_ ? "no answer within " + time : "it took nothing of the request for " + time, reused_, answered_});
 }
 
-UpstreamStream::Counts UpstreamStream::take_counts() {
-  return connection_ != nullptr ? std::exchange(connection_->counts_, {}) : Counts{};
+MovedBytes UpstreamStream::take_counts() {
+  return connection_ != nullptr ? std::exchange(connection_->counts_, {}) : MovedBytes{};
 }
 
 UpstreamStream::Upgraded UpstreamStream::take_stream() {

@@ -35,6 +35,12 @@ class UpstreamConnection;
 class UpstreamPool;
 struct EndpointState;
 
+// Over a connection.
+struct MovedBytes {
+  std::uint64_t sent = 0;
+  std::uint64_t received = 0;
+};
+
 struct UpstreamFailure {
   // head_too_large: the request's; nothing of it was sent, and its connection is as well as before.
   // tls: no TLS connection that satisfies the upstream's policy, or broken files of ours. shortage: no descriptor or
@@ -58,6 +64,7 @@ struct UpstreamFailure {
   bool answered = false;     // the final head had come
   bool unprocessed = false;  // the upstream said that it did nothing with the request, or never got any of it
   bool alive = false;        // the connection is, and may carry the next try
+  MovedBytes moved = {};     // what UpstreamStream::take_counts() has not told of a connection that is taken away
 };
 
 // A connection that was taken out of its pool still has its place in limits.connections; this gives it back.
@@ -148,12 +155,8 @@ class UpstreamStream {
   // state.
   [[nodiscard]] const EndpointState* endpoint_state() const { return endpoint_state_; }
 
-  // Bytes moved on the connection since the call before, for the metrics.
-  struct Counts {
-    std::uint64_t sent = 0;
-    std::uint64_t received = 0;
-  };
-  Counts take_counts();
+  // On its connection since the call before, for the metrics.
+  MovedBytes take_counts();
 
   // After a 101 over HTTP/1, from on_upstream_event_end(): the bytes become the caller's, with what was received behind
   // the head. The stream is released.

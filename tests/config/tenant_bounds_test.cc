@@ -179,12 +179,12 @@ class PairBoundsTest : public TenantsTest {
     pair("good", {"a.example"});
     pair("other", {"a.example"});
   }
-  void limit_a(const std::string& limits) const {
+  void limit_a(const std::string& limits, const std::string& more = "") const {
     std::string main = kMain;
     const auto insert = [&](const std::string& before, const std::string& text) {
       main.insert(main.find(before) + before.size(), text);
     };
-    insert("10.1.0.0/16]", ", certificates: [{ directory: tenants.d/a/certs }]" + limits);
+    insert("10.1.0.0/16]", ", certificates: [{ directory: tenants.d/a/certs }" + more + "]" + limits);
     insert("10.2.0.0/16]", ", certificates: [{ directory: tenants.d/b/certs }]");
     write("edgemux.yaml", main + "certificates: [{ directory: certs }]\n");
   }
@@ -246,6 +246,17 @@ TEST_F(PairBoundsTest, TheBytesOfATenantsPairsAreBounded) {
   write("tenants.d/a/certs/3.key", b.key_pem());
   ::chmod(path("tenants.d/a/certs/3.key").c_str(), 0600);
   EXPECT_EQ(text(compile()), "");
+}
+
+// A chain or an authority's certificate, say.
+TEST_F(PairBoundsTest, FilesThatMayBeNoPairComeAfterThoseThatAreOne) {
+  folder("tenants.d/a/more");
+  limit_a(", limits: { config_size: 8KiB }", ", { directory: tenants.d/a/more }");
+  write("tenants.d/a/certs/chain.pem", std::string(8000, '\n'));
+  link("tenants.d/a/more/a", "good.pem", "good.key");
+  const auto c = compile();
+  EXPECT_EQ(pairs_of(c, "tenants.d/a/more"), 1U);
+  EXPECT_THAT(text(c), HasSubstr("tenants.d/a/certs/chain.pem is left out"));
 }
 
 TEST_F(PairBoundsTest, APairThatFailedIsLoadedAgainForAnotherStampOnly) {

@@ -5,6 +5,10 @@ import struct
 
 import pytest
 from h2.settings import SettingCodes
+from support.frames import (
+    DATA, END_HEADERS, HEADERS, HEADERS_200, RST_STREAM, Listening, frame, http2_upstream, take_head,
+)
+from support.ports import free_port
 from support.site import HOST
 from support.waiting import until
 from support.wire import Wire, request
@@ -126,6 +130,26 @@ def test_bytes_of_a_websocket_over_http2_are_counted_once(site, tap, h2):
     assert seen["upstream_sent"] == asked + 30_000 and seen["upstream_received"] == len(SWITCHES) + 30_000
 
 
+@pytest.mark.sanitizer
+@pytest.mark.parametrize("protocol", ["http1", "h2"])
+def test_bytes_of_an_answer_that_breaks_off_are_counted(site, closing, protocol):
+    def over_http1(sock):
+        take_head(sock)
+        sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + b"x" * 50_000)
+
+    def over_http2(sock, stream, _):
+        pieces = [frame(DATA, 0, stream, b"x" * 10_000) for _ in range(5)]
+        sock.sendall(frame(HEADERS, END_HEADERS, stream, HEADERS_200) + b"".join(pieces) + frame(RST_STREAM, 0, stream, b"\0\0\0\2"))
+
+    backend = closing(Listening(free_port(), over_http1 if protocol == "http1" else http2_upstream(over_http2)))
+    site.start(site.route({"path": "/", "upstream": {"endpoints": [backend.address], "protocol": protocol}}))
+    with site.wire() as wire:
+        wire.send(request("/", HOST))
+        assert wire.rest_or_reset().count(b"x") == 50_000
+    assert site.edge.wait_access(kind="request")[0]["bytes_out"] == 50_000
+    assert 50_000 < bytes_of(site, "http")["upstream_received"] < 51_000
+
+
 # ---- requests that come to nothing
 
 
@@ -148,6 +172,8 @@ def test_what_is_refused_for_want_of_room_is_counted_and_has_a_line(site, h2):
     site.edge.wait_access(100, kind="request")
     counted = classes(site, listener="https")
     assert counted["none"] == len(refused) and sum(counted.values()) == 100
+    # They took no time, and would say of the others that they took less.
+    assert site.edge.metrics().total("edgemux_request_duration_seconds_count", listener="https") == 100 - len(refused)
 
 
 @pytest.mark.sanitizer

@@ -148,6 +148,23 @@ def test_long_streams_do_not_keep_a_shared_connection_in_use(site, h2, h2_origin
     assert h2_origin.connections == (2 if "max_age" in bound else 3)
 
 
+@pytest.mark.sanitizer
+@pytest.mark.parametrize("pending", [0, 10])
+def test_at_the_limit_a_shared_connection_serves_for_longer_than_it_should(site, h2, h2_origin, pending):
+    """There is no place for the next one: else nobody would be served for as long as one of its streams lasts."""
+    site.start(site.route(to_h2(h2_origin, keepalive={"max_requests": 2}, limits={"connections": 1, "pending": pending})), workers=1)
+    client = h2()
+    held = client.ask("/hang")
+    until(lambda: h2_origin.requests, "it is under way")
+    assert [client.get("/bytes/10").status for _ in range(5)] == [200] * 5
+    assert h2_origin.connections == 1
+    client.h2.reset_stream(held)
+    client.flush()
+    until(lambda: h2_origin.resets, "nothing keeps it any more")
+    assert client.get("/bytes/10").status == 200
+    assert h2_origin.connections == 2
+
+
 def test_a_reset_travels_to_the_upstream(site, h2, h2_origin):
     site.start(site.route(to_h2(h2_origin)))
     client = h2()

@@ -11,6 +11,9 @@ from support.wire import request
 ACME = "/.well-known/acme-challenge/"
 
 
+with_port_80 = pytest.mark.xdist_group("port 80")  # of 127.0.0.2: one after the other
+
+
 @pytest.fixture
 def tokens(tmp_path):
     folder = tmp_path / "tokens"
@@ -179,6 +182,7 @@ def test_a_solver_that_is_down_is_no_redirect(site, dead_address):
     assert answer.status in (502, 503) and answer.get("location") is None and dead_address.encode() in answer.body
 
 
+@with_port_80
 def test_backend_means_port_80_of_the_endpoints(site):
     """Port 80 of 127.0.0.2 is ours for the length of this test, where that is allowed."""
     solver = Origin(80, "port80", host="127.0.0.2")
@@ -191,6 +195,7 @@ def test_backend_means_port_80_of_the_endpoints(site):
         solver.close()
 
 
+@with_port_80
 def test_backend_comes_from_where_the_backends_connections_do_and_leaves_out_who_is_drained(site):
     solver = Origin(80, "port80", host="127.0.0.2")
     try:

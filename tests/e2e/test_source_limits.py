@@ -234,6 +234,18 @@ def test_malformed_requests_of_a_source_count_for_its_rate(site, closing):
     assert set(statuses) == {400, 429}
 
 
+@pytest.mark.sanitizer
+def test_malformed_requests_behind_a_trusted_proxy_are_nobodys(site):
+    """Nobody knows whose they are, and the proxy's own would suffer."""
+    site.start(limits={"requests_per_second_per_source": 3}, listeners=[
+        {"name": "http", "bind": [f"127.0.0.1:{site.edge.http}"], "protocol": "http", "trusted_proxies": ["127.0.0.1"]}])
+    for _ in range(10):
+        with site.wire() as wire:
+            wire.send(b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n")
+            assert wire.response().status == 400
+    assert site.ask("/bytes/10").status == 200
+
+
 @pytest.mark.parametrize("before", [None, 1024])
 def test_a_bandwidth_counts_from_when_it_was_written(site, before):
     """What was moved without one is not owed, and what was owed under a slip of the pen is forgotten with it."""

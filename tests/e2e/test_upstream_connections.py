@@ -2,11 +2,12 @@
 
 import re
 import socket
+import threading
 from collections import Counter
 
 import pytest
 from support.frames import (
-    ACK, END_HEADERS, END_STREAM, HEADERS, HEADERS_200, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE, Listening, answer, frame, http2_upstream, take,
+    ACK, DATA, END_HEADERS, END_STREAM, HEADERS, HEADERS_200, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE, Listening, answer, frame, http2_upstream, take,
     websocket_upstream,
 )
 from support.load import Load
@@ -83,22 +84,52 @@ def test_a_websocket_goes_over_http1_where_the_server_speaks_both(site, closing,
 
 def test_a_websocket_at_the_limit_of_connections_holds_up_nobody(site, closing, authority):
     """No connection is to be had for it: it goes over the shared one, where an Upgrade is ignored."""
-    held = []
+    streams, late = [], threading.Event()
 
-    def page(sock, stream, _):
-        if held:
-            return sock.sendall(answer(stream, b"page"))
-        held.append((sock, stream))
+    def page(sock, stream, _):  # alone writes to its connection: TLS in Python is no thing for two threads
+        streams.append(stream)
+        if len(streams) > 1:
+            sock.sendall(answer(stream, b"page"))
+        if late.is_set():
+            sock.sendall(answer(streams[0], b"late"))
 
     spoken = start_auto(site, closing, authority, page, limits={"connections": 1, "pending": 10}, timeouts={"pending": "60s"})
     with site.wire() as first:
         first.send(request("/held", HOST))
-        until(lambda: held, "it is under way")
+        until(lambda: streams, "it is under way")
         assert switch(site) == 200 and site.ask("/").body == b"page"
-        sock, stream = held[0]
-        sock.sendall(answer(stream, b"late"))
+        late.set()
+        assert site.ask("/").body == b"page"
         assert first.response().body == b"late"
     assert spoken == ["h2"]
+
+
+def test_calls_whose_answers_go_on_leave_room_for_others(site, h2, closing):
+    """Their bodies are kept as long as an upstream may say that it did nothing with them; these came before the connections stood."""
+    def begins(sock, stream, _):
+        sock.sendall(frame(HEADERS, END_HEADERS, stream, HEADERS_200) + frame(DATA, 0, stream, b"begun"))
+
+    def behind(gate):
+        def serve(sock):
+            gate.wait()
+            http2_upstream(begins)(sock)
+
+        return closing(Listening(free_port(), serve))
+
+    gates = {f"u{n}": threading.Event() for n in range(4)}
+    backends = {name: behind(gate) for name, gate in gates.items()}
+    rules = [{"path": f"/{name}", "upstream": name} for name in backends]
+    site.start(site.route({"path": "/ping", "respond": {"body": "pong"}}, *rules), workers=1,
+               upstreams={name: {"endpoints": [backend.address], "protocol": "h2"} for name, backend in backends.items()})
+    client = h2()
+    for name, gate in gates.items():
+        calls = [client.ask(f"/{name}", method="POST", end=False) for _ in range(5)]
+        for call in calls:
+            client.send(call, b"x" * 7900, end=True)
+        assert client.get("/ping").status == 200  # they have come
+        gate.set()
+        client.until(lambda c=calls: all(client.streams[call].body for call in c), "their answers have begun")
+        assert client.get("/ping").status == 200
 
 
 @pytest.mark.parametrize("end", ["reset", "stall"])
