@@ -542,8 +542,10 @@ const RoutePtr* HostTable::find(std::string_view name) const {
 
 const HostTable::Slot* HostTable::find_covering(std::string_view name) const {
   if (name.empty() || name.front() == '.') return nullptr;
+  // Asked for first: it is what is looked for most, and the rest is done while memory answers.
+  Place exact = exact_dots_.any.any() ? place(name) : Place{&kNowhere, 1};
   Dots dots(name);
-  const Place exact = exact_dots_.has(dots.left()) ? place(name) : Place{&kNowhere, 1};
+  if (!exact_dots_.has(dots.left())) exact = {&kNowhere, 1};
   // The suffixes that a wildcard may have, longest first. They are fetched while the exact name is looked for.
   struct Suffix {
     std::size_t at;

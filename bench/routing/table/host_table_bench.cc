@@ -25,11 +25,19 @@ std::string host_name(std::size_t i) {
   return "app-" + std::to_string(i) + ".customer-" + std::to_string(i % 1000) + ".example.com";
 }
 
-HostTable make_table(std::size_t count, bool wildcards) {
+// mixed: exact names, and a wildcard for each customer.
+enum class Names : std::uint8_t { exact, wildcards, mixed };
+
+HostTable make_table(std::size_t count, Names names) {
   std::vector<HostTable::Entry> entries;
   entries.reserve(count);
   const auto route = std::make_shared<const Route>();
-  for (std::size_t i = 0; i < count; ++i) entries.push_back({(wildcards ? "*." : "") + host_name(i), route});
+  for (std::size_t i = 0; i < count; ++i) {
+    entries.push_back({(names == Names::wildcards ? "*." : "") + host_name(i), route});
+  }
+  for (std::size_t i = 0; names == Names::mixed && i < std::min<std::size_t>(count, 1000); ++i) {
+    entries.push_back({"*.customer-" + std::to_string(i) + ".example.com", route});
+  }
   return HostTable(entries);
 }
 
@@ -60,9 +68,9 @@ class Questions {
   std::size_t at_ = 0;
 };
 
-void find(benchmark::State& state, bool wildcards, const char* prefix) {
+void find(benchmark::State& state, Names names, const char* prefix) {
   const auto count = static_cast<std::size_t>(state.range(0));
-  const HostTable table = make_table(count, wildcards);
+  const HostTable table = make_table(count, names);
   Questions questions(count, prefix);
   std::size_t hits = 0;
   for (auto _ : state) {
@@ -97,20 +105,22 @@ void memory(benchmark::State& state) {
   std::free(got);
 }
 
-void exact_hit(benchmark::State& state) { find(state, false, ""); }
-void wildcard_hit(benchmark::State& state) { find(state, true, "x."); }
-void miss(benchmark::State& state) { find(state, false, "nobody-"); }
+void exact_hit(benchmark::State& state) { find(state, Names::exact, ""); }
+void wildcard_hit(benchmark::State& state) { find(state, Names::wildcards, "x."); }
+void mixed_exact_hit(benchmark::State& state) { find(state, Names::mixed, ""); }
+void mixed_wildcard_hit(benchmark::State& state) { find(state, Names::mixed, "new-"); }
+void miss(benchmark::State& state) { find(state, Names::exact, "nobody-"); }
 
 void build(benchmark::State& state) {
   const auto count = static_cast<std::size_t>(state.range(0));
-  for (auto _ : state) benchmark::DoNotOptimize(make_table(count, false));
+  for (auto _ : state) benchmark::DoNotOptimize(make_table(count, Names::exact));
   state.SetItemsProcessed(state.iterations() * state.range(0));
 }
 
 // A tenant's hundred hosts have another route; the table before goes.
 void change(benchmark::State& state) {
   const auto count = static_cast<std::size_t>(state.range(0));
-  HostTable table = make_table(count, false);
+  HostTable table = make_table(count, Names::exact);
   std::mt19937_64 random(2);
   for (auto _ : state) {
     const auto route = std::make_shared<const Route>();
@@ -124,6 +134,8 @@ void change(benchmark::State& state) {
 BENCHMARK(memory)->Arg(1'000)->Arg(100'000)->Arg(1'000'000);
 BENCHMARK(exact_hit)->Arg(1)->Arg(1'000)->Arg(100'000)->Arg(1'000'000);
 BENCHMARK(wildcard_hit)->Arg(1)->Arg(1'000)->Arg(100'000)->Arg(1'000'000);
+BENCHMARK(mixed_exact_hit)->Arg(1'000)->Arg(1'000'000);
+BENCHMARK(mixed_wildcard_hit)->Arg(1'000)->Arg(1'000'000);
 BENCHMARK(miss)->Arg(1)->Arg(1'000)->Arg(100'000)->Arg(1'000'000);
 BENCHMARK(change)->Arg(100'000)->Unit(benchmark::kMicrosecond);
 BENCHMARK(build)->Arg(100'000)->Unit(benchmark::kMillisecond);
