@@ -80,6 +80,9 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
 
  private:
   friend class HttpSession;  // its list of exchanges with bytes for their upstreams
+  static constexpr std::size_t kMostPending = std::size_t{64} * 1024;  // of a body that waits, or is kept for a retry
+  static constexpr std::size_t kMostSpare = std::size_t{8} * 1024;     // of one that no rule's retry asks to keep
+  static constexpr std::chrono::milliseconds kBodyGrace{10'000};       // before its pace counts
   // connecting: the request is kept until a connection stands; also between two tries. replying: a body of our own goes
   // out.
   enum class Stage : std::uint8_t { routing, connecting, uploading, answering, upgrading, replying, over };

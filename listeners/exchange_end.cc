@@ -20,6 +20,8 @@ using routing::UpstreamFailure;
 
 namespace {
 
+using std::chrono::milliseconds;
+
 struct FailureAnswer {
   std::uint16_t status;
   CloseReason reason;

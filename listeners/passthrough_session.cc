@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <utility>
 
 #include "core/base/log.h"
 #include "core/proxy_protocol/proxy_header.h"
@@ -14,6 +15,8 @@
 namespace edgemux::listeners {
 
 namespace {
+
+using std::chrono::milliseconds;
 
 // The first protocol of an ALPN list as it is on the wire.
 std::string_view first_protocol(std::string_view alpn) {
@@ -42,9 +45,7 @@ CloseReason close_reason_of(routing::ConnectFailure::Kind kind) {
 void PassthroughSession::begin(Listener& listener, const core::SocketAddress& client,
                                const core::SocketAddress& destination, std::unique_ptr<core::TcpStream> stream) {
   std::unique_ptr<PassthroughSession> session(new PassthroughSession(listener, client, destination, std::move(stream)));
-  const auto timeout = listener.worker().snapshot().timeouts.client_hello;
-  listener.worker().loop().timers().arm(session->deadline_,
-                                        listener.worker().now() + static_cast<std::uint64_t>(timeout.count()));
+  session->await(std::get<Inspecting>(session->stage_), listener.worker().snapshot().timeouts.client_hello);
   listener.worker().add(std::move(session));
 }
 
@@ -61,10 +62,13 @@ PassthroughSession::PassthroughSession(Listener& listener, const core::SocketAdd
                                        const core::SocketAddress& destination, std::unique_ptr<core::TcpStream> stream)
     : Session(listener, client, destination),
       stream_(std::move(stream)),
-      deadline_([](void* self) { static_cast<PassthroughSession*>(self)->timed_out(); }, this),
+      stage_(std::in_place_type<Inspecting>, *this),
       began_us_(monotonic_us()) {
   stream_->set_observer(this);
 }
+
+PassthroughSession::Timed::Timed(PassthroughSession& session)
+    : deadline([](void* self) { static_cast<PassthroughSession*>(self)->timed_out(); }, &session) {}
 
 PassthroughSession::Connecting::Connecting(std::string bytes, Worker& worker, routing::Connector::Observer& observer,
                                            std::shared_ptr<const routing::EndpointSet> endpoints, std::size_t first,
@@ -181,7 +185,7 @@ void PassthroughSession::route_hello(const core::ClientHello& hello, std::span<c
   if (const auto* to = std::get_if<routing::Terminate>(&route_->action)) return terminate(to->tls, name, bytes);
   // The HTTP side takes the connection over, its place included; this session ends without a line of its own.
   closed_ = true;
-  deadline_.cancel();
+  cancel_deadline();
   release_memory();
   hand_over();
   stream_->set_observer(nullptr);
@@ -195,11 +199,9 @@ void PassthroughSession::terminate(const core::TlsPolicyPtr& policy, std::string
   release_memory();
   received_ = 0;
   alpn_.clear();
-  const auto timeout = worker().snapshot().timeouts.tls_handshake;
-  worker().loop().timers().arm(deadline_, worker().now() + static_cast<std::uint64_t>(timeout.count()));
   tls_ = accept_tls(listener(), std::move(stream_), hello, policy, name, *route_);
   if (tls_ == nullptr) return close(CloseReason::internal);
-  stage_.emplace<Handshaking>();
+  await(stage_.emplace<Handshaking>(*this), worker().snapshot().timeouts.tls_handshake);
   tls_->set_observer(this);
   because(missing_certificate(listener(), name, *route_));
   handshake();
@@ -225,7 +227,7 @@ void PassthroughSession::connect(const routing::UpstreamPtr& upstream, std::span
   release_memory();
   if (socket().broken()) return close(CloseReason::client_reset);  // right behind its hello: no event will tell again
   upstream_ = upstream;
-  deadline_.cancel();
+  cancel_deadline();
   std::string kept;
   if (upstream->transport.proxy_protocol != core::ProxyVersion::off) {
     std::array<char, core::kMaxProxyWritten> header;
@@ -348,6 +350,15 @@ void PassthroughSession::over_limit() {
   close(CloseReason::tenant_limit);
 }
 
+void PassthroughSession::await(Timed& stage, milliseconds time) {
+  worker().loop().timers().arm(stage.deadline, worker().now() + static_cast<std::uint64_t>(time.count()));
+}
+
+void PassthroughSession::cancel_deadline() {
+  if (auto* inspecting = std::get_if<Inspecting>(&stage_)) inspecting->deadline.cancel();
+  if (auto* handshaking = std::get_if<Handshaking>(&stage_)) handshaking->deadline.cancel();
+}
+
 void PassthroughSession::timed_out() {
   if (std::holds_alternative<Handshaking>(stage_)) {
     listener().metrics().handshakes_failed.add();
@@ -359,8 +370,8 @@ void PassthroughSession::timed_out() {
 void PassthroughSession::drain() {
   // A tunnel lasts until its ends close it, or until timeouts.drain is over.
   // A client that has just come in gets a moment to send its hello.
-  constexpr std::uint64_t kGraceMs = 1000;
-  if (std::holds_alternative<Inspecting>(stage_)) worker().loop().timers().arm(deadline_, worker().now() + kGraceMs);
+  constexpr milliseconds kGrace{1000};
+  if (auto* stage = std::get_if<Inspecting>(&stage_); stage != nullptr) await(*stage, kGrace);
 }
 
 void PassthroughSession::close(CloseReason reason) {
@@ -368,7 +379,7 @@ void PassthroughSession::close(CloseReason reason) {
   closed_ = true;
   const bool begun = !std::holds_alternative<Inspecting>(stage_) && !std::holds_alternative<Handshaking>(stage_);
   if (reason == CloseReason::drain_timeout && !begun) reason = CloseReason::draining;
-  deadline_.cancel();
+  cancel_deadline();
   if (auto* stage = std::get_if<Waiting>(&stage_); stage != nullptr && stage->turn != nullptr) stage->turn->leave();
   if (pool_ != nullptr) {
     charge(nullptr);

@@ -10,6 +10,7 @@
 // Stages, one at a time: Inspecting -> (Handshaking ->) Connecting -> Tunnelling, or Inspecting -> (HttpSession), or
 // (tcp) Connecting -> Tunnelling. Where the upstream has no place left, Waiting comes before Connecting.
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -52,14 +53,21 @@ class PassthroughSession final : public Session,
   }
 
  private:
+  // The client has so long for its part. What stands longer has no room for it.
+  struct Timed {
+    explicit Timed(PassthroughSession& session);
+    core::Timer deadline;
+  };
   // Bytes of a hello that is not whole yet. They count against limits.inspect_memory.
-  struct Inspecting {
-    Inspecting() {}  // NOLINT: must be known before the class is complete
+  struct Inspecting : Timed {
+    using Timed::Timed;
     std::string bytes;
     std::size_t charged = 0;
     std::size_t needed = 0;  // not worth parsing before
   };
-  struct Handshaking {};
+  struct Handshaking : Timed {
+    using Timed::Timed;
+  };
   // `hello`: what goes to the upstream first, a PROXY header of ours included.
   struct Connecting {
     Connecting(std::string bytes, Worker& worker, routing::Connector::Observer& observer,
@@ -115,6 +123,8 @@ class PassthroughSession final : public Session,
   void on_no_place(const std::string& why) override;
   void on_tunnel_closed(CloseReason reason, const char* detail) override;
   [[nodiscard]] core::ListenerMetrics& tunnel_metrics() const override;
+  void await(Timed& stage, std::chrono::milliseconds time);
+  void cancel_deadline();
   void timed_out();
   void charge(const routing::Endpoint* endpoint);
   void write_log(CloseReason reason);
@@ -128,7 +138,6 @@ class PassthroughSession final : public Session,
   routing::UpstreamPool* pool_ = nullptr;        // holds our place in the upstream's limit; null = none taken
   const routing::Endpoint* endpoint_ = nullptr;  // lives in the stage's endpoint set
   const routing::Endpoint* charged_ = nullptr;   // the same, from before it is reached
-  core::Timer deadline_;
   std::string sni_;
   std::string alpn_;                           // as in AccessRecord
   std::unique_ptr<const std::string> detail_;  // rare
