@@ -52,9 +52,11 @@ void log_formatted(LogLevel level, fmt::string_view format, fmt::format_args arg
 // What lines are alike by: what they say, and of whom. Whoever chooses keys freely silences others: names that a
 // stranger sent are none.
 struct LogKey {
+  // NOLINTBEGIN(google-explicit-constructor): mostly a word says it
   LogKey(const char* kind) : what(kind) {}
   LogKey(std::string_view kind, std::string_view name = {}) : what(kind), whose(name) {}
   LogKey(const std::string& kind) : what(kind) {}
+  // NOLINTEND(google-explicit-constructor)
   std::string_view what;
   std::string_view whose;
 };
