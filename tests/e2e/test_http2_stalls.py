@@ -48,6 +48,7 @@ def test_windows_that_never_open(site, attackers, good, closing, stall, upstream
     # The server over HTTP/2 has one answer for all, and a large one.
     touch_the_log(site, (HOST, 200) if upstream == "http1" else ("nobody.example.com", 404))
     friend = good()
+    touch_the_buffers(site)
     several = [attackers(**STALLS[stall]) for _ in range(4)]
     growth = Growth(site.edge)
     for attacker in several:
@@ -84,6 +85,13 @@ def touch_the_log(site, asked=(HOST, 200)):
     with site.wire() as wire:
         for _ in range(600):
             assert wire.ask(path, asked[0]).status == asked[1]
+
+
+def touch_the_buffers(site):
+    """What a large answer passes through is the worker's as well, as large as the largest needs it."""
+    with site.wire("https") as wire:
+        for _ in range(4):
+            assert wire.ask("/bytes/1000000", HOST).status == 200
 
 
 @pytest.mark.sanitizer
