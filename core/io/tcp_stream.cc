@@ -12,6 +12,7 @@
 
 #include "core/base/shortage.h"
 #include "core/io/peer_window.h"
+#include "core/io/socket_calls.h"
 
 namespace edgemux::core {
 
@@ -136,7 +137,7 @@ void TcpStream::on_io(std::uint32_t ready) {
 IoResult TcpStream::read(std::span<char> buffer) {
   if (ended_) return {IoStatus::eof, 0, 0};
   for (;;) {
-    const ssize_t n = recv(fd_, buffer.data(), buffer.size(), 0);
+    const ssize_t n = socket_calls::receive(fd_, buffer.data(), buffer.size(), 0);
     if (n > 0) {
       // A short read has emptied the socket; the kernel will say when there is more. Where the end had come before it,
       // it is the last. (It also stops in front of urgent data.)
@@ -207,12 +208,12 @@ IoResult TcpStream::write(std::span<const iovec> pieces) {
   for (;;) {
     ssize_t n = 0;
     if (pieces.size() == 1) {
-      n = send(fd_, pieces[0].iov_base, pieces[0].iov_len, flags);
+      n = socket_calls::send(fd_, pieces[0].iov_base, pieces[0].iov_len, flags);
     } else {
       msghdr message{};
       message.msg_iov = const_cast<iovec*>(pieces.data());
       message.msg_iovlen = pieces.size();
-      n = sendmsg(fd_, &message, flags);
+      n = socket_calls::send(fd_, message, flags);
     }
     if (n >= 0) {
       if (static_cast<std::size_t>(n) < wanted) await_writable();
