@@ -47,7 +47,8 @@ def parse_arguments():
     parser.add_argument("--no-trace", action="store_true", help="no system calls (strace)")
     parser.add_argument("--no-rate", action="store_true", help="no latencies at a fixed rate")
     parser.add_argument("--base-port", type=int, default=20100)
-    parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build/release", help="where edgemux and the load programs were built")
+    parser.add_argument("--edgemux", type=pathlib.Path, help="its binary; ./dev compare names the optimised build, with --quick the release build")
+    parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build/release", help="where the load programs were built")
     parser.add_argument("--out", type=lambda text: pathlib.Path(text).resolve(), default=ROOT / "build/compare")
     options = parser.parse_args()
     options.rounds = options.rounds or (1 if options.quick else 5)
@@ -67,6 +68,8 @@ def parse_arguments():
 def chosen_peers(options):
     """{name: (kind, binary)}"""
     found = {kind: (kind, find_binary(kind, options.build)) for kind in KINDS}
+    if options.edgemux:
+        found["edgemux"] = ("edgemux", options.edgemux.resolve())
     if options.two_workers:
         found["edgemux-2w"] = found["edgemux"]
         if options.peers and "edgemux-2w" not in options.peers:
@@ -214,7 +217,7 @@ class Comparison:
 
 def main():
     options = parse_arguments()
-    if not {PROXY_CPU, OTHER_CPU} <= os.sched_getaffinity(0):
+    if not options.unpinned and not {PROXY_CPU, OTHER_CPU} <= os.sched_getaffinity(0):
         sys.exit("two cores are needed: one for the proxy, one for client and origin")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     processes.pinned = not options.unpinned
