@@ -67,6 +67,11 @@ enum class CloseReason : std::uint8_t {
 
 inline constexpr std::size_t kCloseReasons = static_cast<std::size_t>(CloseReason::internal) + 1;
 
+// What the upstream did, or did not do in time.
+constexpr bool of_upstream(CloseReason reason) {
+  return reason >= CloseReason::no_endpoint && reason <= CloseReason::request_timeout;
+}
+
 // "hello_timeout"
 std::string_view close_reason_name(CloseReason reason);
 

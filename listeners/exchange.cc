@@ -251,10 +251,10 @@ void Exchange::send(const core::OutgoingRequest& request, const routing::Upstrea
   }
   // A pooled connection may turn out to have been closed by the upstream just before: the request goes out again. So
   // does one with which a shared connection did nothing.
-  const bool bodiless = bytes_in_ == 0 && (request_done_ || wants_upgrade_);
+  const bool no_body = has_no_body();
   const bool affordable = session_->may_keep(0);
-  repeatable_ = upstream_stream_.reused() && bodiless && idempotent(request.kind) && affordable;
-  whole_ = upstream_stream_.shared() && affordable && (bodiless || tries_.may_follow() || spares(request));
+  repeatable_ = upstream_stream_.reused() && no_body && idempotent(request.kind) && affordable;
+  whole_ = upstream_stream_.shared() && affordable && (no_body || tries_.may_follow() || spares(request));
   if (!affordable) tries_.give_up_retries();
   if (repeatable_ || whole_ || tries_.may_follow()) save(request);
   go(request);
@@ -305,7 +305,9 @@ std::size_t Exchange::upstream_window() { return session_->grant(stream_, grante
 void Exchange::on_upstream_ready() {
   if (upstream_stream_.fresh()) connect_us_ = monotonic_us() - started_us_;
   std::vector<Field> fields;
-  go(saved_->request(fields));
+  const core::OutgoingRequest request = saved_->request(fields);
+  repeatable_ = upstream_stream_.reused() && has_no_body() && idempotent(request.kind);
+  go(request);
   go_on();
 }
 
@@ -483,6 +485,10 @@ void Exchange::on_upstream_failed(const UpstreamFailure& failure) {
   endpoint_ = upstream_stream_.endpoint_text();
   count_tries();
   count_upstream(failure.moved);
+  if (head_sent_ && !answer_done_ && bodiless(status_)) {  // it had all but its end, over HTTP/2
+    session_->codec().send_end(stream_);
+    answer_done_ = stage_ != Stage::over;
+  }
   if (answer_done_) return on_upstream_event_end();  // the client has everything
   // A connection that did not come to stand has tried every endpoint already.
   const bool lost = failure.kind == UpstreamFailure::Kind::reset || failure.kind == UpstreamFailure::Kind::closed;

@@ -109,6 +109,10 @@ class Exchange final : public core::Retirable, private routing::UpstreamStream::
   // How long the upstream may be silent; 0 = for ever.
   [[nodiscard]] routing::milliseconds silence() const;
   void continue_body();
+  // Nor will it have one.
+  [[nodiscard]] bool has_no_body() const { return bytes_in_ == 0 && (request_done_ || wants_upgrade_); }
+  // An answer of this status to this request ends with its head (RFC 9110 6.4.1).
+  [[nodiscard]] bool bodiless(std::uint16_t status) const { return head_request_ || status == 204 || status == 304; }
   void too_many_fields();
   void retry(bool fresh, const routing::EndpointState* avoid);
   // Gives this try up; the next one comes after a pause.

@@ -159,8 +159,7 @@ void Exchange::reply(const LocalReply& answer) {
   session_->wrote_head(SavedRequest::size_of(head.fields));
   codec.send_head(stream_, head, plan);
   if (stage_ == Stage::over) return;                                                    // the client was lost
-  const bool bodiless = head_request_ || answer.status == 204 || answer.status == 304;  // RFC 9110 6.4.1
-  const bool with_body = !bodiless && !answer.body.empty();
+  const bool with_body = !bodiless(answer.status) && !answer.body.empty();
   if (with_body && answer.of_route) {
     rest_ = answer.body;
     stage_ = Stage::replying;

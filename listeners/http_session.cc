@@ -197,7 +197,7 @@ void HttpSession::end_streams() {
   for (core::StreamId stream = 1; stream <= exchanges_.size() && !closed_; ++stream) {
     const Exchange* exchange = exchange_of(stream);
     if (exchange == nullptr || exchange->request_whole()) continue;
-    codec_->reset(stream, core::StreamError::cancel);
+    codec_->reset(stream, core::StreamError::cancel, core::Fault::client);
     if (exchange_of(stream) == exchange) on_request_reset(stream);
   }
   std::vector<core::StreamId> tunnels;
@@ -328,7 +328,7 @@ void HttpSession::flush_fed() {
 
 void HttpSession::on_request(core::StreamId stream, core::RequestHead& head, bool end) {
   if (multiplexed_ != nullptr && !owes_little() && spent() + kPerRequest > kMostSpent) {
-    codec_->reset(stream, core::StreamError::refused);
+    codec_->reset(stream, core::StreamError::refused, core::Fault::client);
     return on_refused(&head);
   }
   Exchange& exchange = open_exchange(stream);
@@ -417,7 +417,7 @@ void HttpSession::exchange_done(Exchange& exchange, CloseReason reason) {
 
 void HttpSession::abort(Exchange& exchange, CloseReason reason, core::StreamError error) {
   if (closed_) return;
-  if (codec_->reset(exchange.stream(), error)) {
+  if (codec_->reset(exchange.stream(), error, of_upstream(reason) ? core::Fault::other : core::Fault::client)) {
     exchange.cancel(reason, {});
     drop_exchange(exchange);
     flush();

@@ -218,12 +218,12 @@ void HttpSession::windows_timed_out() {
 // The others of its connection go on.
 void HttpSession::give_up(core::StreamId stream) {
   if (Exchange* exchange = exchange_of(stream)) {
-    codec_->reset(stream, core::StreamError::cancel);
+    codec_->reset(stream, core::StreamError::cancel, core::Fault::client);
     exchange->cancel(CloseReason::response_too_slow, kNoWindow);
     return drop_exchange(*exchange);
   }
   StreamTunnel* tunnel = tunnel_of(stream);
-  if (tunnel == nullptr) return (void)codec_->reset(stream, core::StreamError::cancel);  // of a request that is over
+  if (tunnel == nullptr) return (void)codec_->reset(stream, core::StreamError::cancel, core::Fault::client);  // of a request that is over
   tunnel->cut();
   tunnel->client().abort();
   stream_tunnel_done(*tunnel, CloseReason::response_too_slow, kNoWindow);

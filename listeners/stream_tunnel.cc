@@ -11,6 +11,8 @@
 namespace edgemux::listeners {
 
 void CodecStream::received(std::span<const char> data, bool end) {
+  // Of who is read more slowly than the window lets in, it would never be empty.
+  input_.erase(0, std::exchange(taken_, 0));
   input_.append(data.data(), data.size());
   ended_ = ended_ || end;
   again_.request();
@@ -39,8 +41,9 @@ core::IoResult CodecStream::read(std::span<char> buffer) {
   std::memcpy(buffer.data(), input_.data() + taken_, count);
   taken_ += count;
   if (taken_ == input_.size()) {
-    input_.clear();
     taken_ = 0;
+    input_.clear();
+    if (input_.capacity() > kKept) std::string().swap(input_);
   }
   if (!over_) {
     session_.codec().consumed(id_, count);
@@ -72,7 +75,7 @@ void CodecStream::shutdown_write() {
 
 void CodecStream::abort() {
   if (std::exchange(reset_, true) || over_) return;
-  session_.codec().reset(id_, core::StreamError::cancel);
+  session_.codec().reset(id_, core::StreamError::cancel, core::Fault::other);
   session_.flush();
 }
 

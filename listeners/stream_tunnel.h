@@ -48,6 +48,8 @@ class CodecStream final : public core::Stream {
   void abort() override;
 
  private:
+  static constexpr std::size_t kKept = 4096;  // of room for bytes, by a tunnel that is at rest
+
   HttpSession& session_;
   core::StreamId id_;
   core::StreamObserver* observer_ = nullptr;

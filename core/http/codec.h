@@ -40,11 +40,13 @@ struct BodyPlan {
   enum class Kind : std::uint8_t { none, length, unknown };
   Kind kind = Kind::none;
   std::uint64_t length = 0;
-  bool trailers = false;  // may follow, a body of length 0 too
+  bool trailers = false;  // the answer is not over with its head: trailers may follow, a body of length 0 too, or none
 };
 
 // Why one stream ends early (RFC 9113 7).
 enum class StreamError : std::uint8_t { internal, refused, cancel, protocol, too_much };
+// Whose doing that is. What others do, an upstream say, is no part of a client's flood.
+enum class Fault : std::uint8_t { client, other };
 
 // The client's side of a connection: requests come in, answers go out.
 class ServerCodec {
@@ -109,7 +111,7 @@ class ServerCodec {
   [[nodiscard]] virtual std::size_t pending(StreamId stream) const = 0;
   virtual void consumed(StreamId stream, std::size_t bytes) = 0;
   // Ends one stream without a whole answer. False: this protocol cannot; the connection must be aborted.
-  virtual bool reset(StreamId stream, StreamError error) = 0;
+  virtual bool reset(StreamId stream, StreamError error, Fault fault) = 0;
 
   virtual void produce() = 0;
   // No further request after the present ones: say so in the next head, or at once. HTTP/2: GOAWAY, first with the

@@ -46,7 +46,7 @@ class Http1Server final : public ServerCodec {
   [[nodiscard]] bool multiplexed() const override { return false; }
   [[nodiscard]] std::size_t pending(StreamId) const override { return 0; }
   void consumed(StreamId, std::size_t) override {}
-  bool reset(StreamId, StreamError) override { return false; }
+  bool reset(StreamId, StreamError, Fault) override { return false; }
   void produce() override {}
 
   void close_after() override { close_after_ = true; }

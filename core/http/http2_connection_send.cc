@@ -203,6 +203,7 @@ int Http2Connection::frame_sent(const nghttp2_frame& frame) {
       if (frame.rst_stream.error_code == NGHTTP2_NO_ERROR) break;
       // That a request is not wanted any more is no doing of the upstream.
       if (side_ == Side::client && frame.rst_stream.error_code == NGHTTP2_CANCEL) break;
+      if (const Http2Stream* stream = find(frame.hd.stream_id); stream != nullptr && stream->blameless) break;
       note(frame.rst_stream.error_code == NGHTTP2_REFUSED_STREAM ? FloodGuard::Kind::refusal : FloodGuard::Kind::reset);
       break;
     case NGHTTP2_GOAWAY:

@@ -242,7 +242,8 @@ void Http2Server::send_head(StreamId id, const ResponseHead& head, BodyPlan plan
   if (to == nullptr || to->abandoned || to->head_sent || broken()) return;
   const bool bodyless = to->head_request || head.status == 204 || head.status == 304;
   const bool empty = plan.kind == BodyPlan::Kind::length && plan.length == 0 && !plan.trailers;
-  to->with_body = !bodyless && plan.kind != BodyPlan::Kind::none && !empty;
+  // What has no body may end later all the same, with an empty DATA or with trailers.
+  to->with_body = bodyless ? plan.trailers : plan.kind != BodyPlan::Kind::none && !empty;
   const StatusText status(head.status);
   Http2FieldList list;
   list.add_known(":status", status.view(), head.never_indexed);
@@ -305,8 +306,11 @@ void Http2Server::consumed(StreamId id, std::size_t bytes) {
   if (Http2Stream* from = stream(id)) give_back(*from, bytes);
 }
 
-bool Http2Server::reset(StreamId id, StreamError error) {
-  if (Http2Stream* what = stream(id)) put_reset(*what, code_of(error));
+bool Http2Server::reset(StreamId id, StreamError error, Fault fault) {
+  if (Http2Stream* what = stream(id)) {
+    what->blameless = fault == Fault::other;
+    put_reset(*what, code_of(error));
+  }
   return true;
 }
 

@@ -50,7 +50,7 @@ class Http2Server final : public MultiplexedServerCodec, private Http2Connection
 
   [[nodiscard]] std::size_t pending(StreamId stream) const override;
   void consumed(StreamId stream, std::size_t bytes) override;
-  bool reset(StreamId stream, StreamError error) override;
+  bool reset(StreamId stream, StreamError error, Fault fault) override;
 
   void produce() override { write_out(); }
   void close_after() override;

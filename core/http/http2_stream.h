@@ -52,6 +52,7 @@ struct Http2Stream : InHttp2Memory {
   bool waiting = false;       // kept is not empty, and the owner knows
 
   bool abandoned = false;  // the owner has given it up: no calls any more
+  bool blameless = false;  // and the other side is not the cause
   bool head_request = false;
   bool upgrade = false;  // asked to become a tunnel
   bool tunnel = false;   // is one

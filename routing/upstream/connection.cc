@@ -101,11 +101,8 @@ void UpstreamConnection::flush() {
 
 void UpstreamConnection::write() {
   if (state_ != State::open) return;
-  if (write_failed_) {
-    output_.clear();
-    return;
-  }
-  codec_->produce();
+  codec_->produce();  // what is borrowed is the callers' again from now on
+  if (write_failed_) return output_.clear();
   const core::IoResult result = output_.flush(*stream_);
   counts_.sent += result.bytes;
   if (result.bytes > 0) took_at_ = context_.loop.now();

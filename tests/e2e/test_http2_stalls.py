@@ -378,6 +378,27 @@ def test_a_whole_answer_that_is_taken_slowly_is_not_cut(site, h2):
     assert client.ends() == 0, "and then it idles"
 
 
+def test_an_upload_through_a_tunnel_that_is_read_slowly_is_not_kept(site, tap, h2):
+    """A WebSocket whose client always has more to send than `bandwidth_per_source` lets through."""
+    size = 12 << 20
+    site.start(site.route({"path": "/", "upstream": tap.address}), workers=1, limits={"bandwidth_per_source": "4MiB"})
+    client = h2(within=60)
+    client.until(lambda: client.h2.remote_settings.get(SettingCodes.ENABLE_CONNECT_PROTOCOL), "RFC 8441 is offered")
+    stream = client.ask("/sink", method="CONNECT", pseudo=[(":protocol", "websocket")], headers=[("sec-websocket-version", "13")], end=False)
+    backend = tap.accept()
+    backend.take_through(b"\r\n\r\n")
+    backend.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+    client.until(lambda: client.streams[stream].status == 200, "the tunnel")
+    sent = pattern(size)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        taken = pool.submit(backend.take, size)
+        client.send(stream, sent[: 1 << 20])
+        growth = Growth(site.edge)
+        client.send(stream, sent[1 << 20 :])
+        assert taken.result() == sent
+    assert growth.most() < 2048 or sanitized()
+
+
 class Reader(Attacker):
     """Takes answers with pauses of random length: some windows are opened at once, others later. Keeps hashes, not bodies."""
 

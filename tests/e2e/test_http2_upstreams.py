@@ -58,6 +58,54 @@ def test_to_an_http2_upstream(site, h2, h2_origin, transport):
     assert big == pattern(2 << 20)
 
 
+LATE = [("GET", 204), ("GET", 304), ("HEAD", 200)]
+
+
+@pytest.mark.sanitizer
+@pytest.mark.parametrize("how", ["/end", "/cut"])
+def test_an_answer_without_a_body_that_ends_after_its_head(site, h2, h2_origin, how):
+    """Over HTTP/2 such an answer may end with an empty DATA: the stream is the client's until then, and whole if no end comes."""
+    site.start(site.route(to_h2(h2_origin)), workers=1)
+    client = h2()
+    for method, status in LATE * 25:
+        late = client.ask(f"/late/{status}", method=method)
+        client.until(lambda: client.streams[late].status is not None, "its head")
+        assert client.streams[late].status == status and not client.streams[late].ended
+        assert client.get(how).status == 200, "another stream"
+        answer = client.wait(late)
+        assert answer.reset is None and bytes(answer.body) == b""
+    for status in (204, 304, 200):
+        lines = site.edge.wait_access(25, path=f"/late/{status}")
+        assert len(lines) == 25 and {(line["status"], line["reason"]) for line in lines} == {(status, "done")}
+    assert client.goaway is None
+
+
+@pytest.mark.sanitizer
+@pytest.mark.parametrize("how", ["/end", "/cut"])
+def test_an_answer_without_a_body_is_whole_over_http1(site, h2_origin, how):
+    site.start(site.route(to_h2(h2_origin)), workers=1)
+    with site.wire("https") as wire, site.wire("https") as other:
+        for method, status in LATE:
+            wire.send(request(f"/late/{status}", HOST, method=method))
+            assert wire.response(method=method).status == status
+            assert other.ask(how, HOST).status == 200
+            assert wire.ask("/echo", HOST).status == 200, "the connection goes on"
+    assert {line["reason"] for line in site.edge.wait_access(9)} == {"done"}
+
+
+@pytest.mark.sanitizer
+def test_answers_that_break_off_are_no_flood_of_the_clients(site, h2):
+    """An upstream that restarts breaks off whatever is on its way; the others of the client's connection go on."""
+    site.origin.scripts["/breaks"] = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc"
+    site.start(site.route({"path": "/", "upstream": site.origin.address}), workers=1)
+    client = h2()
+    for _ in range(15):
+        for answer in client.wait(*[client.ask("/breaks") for _ in range(20)]):
+            assert answer.status == 200 and answer.reset is not None
+    assert client.get("/echo").status == 200 and client.goaway is None
+    assert {line["reason"] for line in site.edge.wait_access(300, path="/breaks")} == {"upstream_closed"}
+
+
 @pytest.mark.sanitizer
 def test_what_is_never_to_be_indexed_stays_so(site, h2, h2_origin):
     """RFC 7541 6.2.3: in requests and answers, heads and trailers."""

@@ -160,7 +160,7 @@ TEST(FloodGuard, CutsWithin200Frames) {
 TEST(FloodGuard, CutsMalformedRequestsThatAreReset) {
   Http2ServerTalk s;
   s.when_malformed = [&s](StreamId stream, std::uint16_t) {
-    if (stream != 0) s.codec.reset(stream, StreamError::protocol);
+    if (stream != 0) s.codec.reset(stream, StreamError::protocol, Fault::client);
   };
   s.greet();
   unsigned sent = 0;
@@ -267,7 +267,7 @@ TEST(FloodGuard, LetsAGoodClientRepeatWhatIsRefusedUntilThereIsRoom) {
     if (taken == 0) {
       taken = stream;
     } else {
-      s.codec.reset(stream, StreamError::refused);
+      s.codec.reset(stream, StreamError::refused, Fault::client);
     }
   };
   std::uint32_t id = 1;
@@ -286,7 +286,7 @@ TEST(FloodGuard, CutsAClientThatAlwaysAsksForMoreThanIsTaken) {
     Http2ServerTalk s;
     if (knows) {
       s.greet();
-      s.on_head = [&](StreamId stream, RequestHead&, bool) { s.codec.reset(stream, StreamError::refused); };
+      s.on_head = [&](StreamId stream, RequestHead&, bool) { s.codec.reset(stream, StreamError::refused, Fault::client); };
     } else {
       s.client_sends(std::string(kPreface) + settings());
       s.codec.end_early();

@@ -448,7 +448,7 @@ TEST(Http2Server, ResetsAStreamAndLeavesTheOthers) {
   Http2ServerTalk s;
   s.greet();
   s.client_sends(headers(1, get()) + headers(3, get()));
-  EXPECT_TRUE(s.codec.reset(1, StreamError::internal));
+  EXPECT_TRUE(s.codec.reset(1, StreamError::internal, Fault::client));
   s.answer(2, 200, "ok");
   EXPECT_EQ(s.sent(), "RST_STREAM 1 2\nHEADERS 3 {:status: 200, content-length: 2}\nDATA 3 ok .");
   EXPECT_EQ(s.seen(), "<1 GET /.><2 GET /.>") << "whoever resets knows it";
@@ -459,7 +459,7 @@ TEST(Http2Server, ResetsAStreamAndLeavesTheOthers) {
     Http2ServerTalk other;
     other.greet();
     other.client_sends(headers(1, get()));
-    other.codec.reset(1, error);
+    other.codec.reset(1, error, Fault::client);
     EXPECT_EQ(other.sent(), "RST_STREAM 1 " + std::to_string(code));
   }
 }

@@ -231,6 +231,7 @@ class H2Origin:
     /secret  the same with a field that is never to be indexed   /status/N  /hints  103 first
     /reset  RST_STREAM(INTERNAL_ERROR)   /refuse  REFUSED_STREAM, once
     /early  413 before the body is read, then RST_STREAM(NO_ERROR)   /hang  never answers
+    /late/N  the head of an answer without a body; it ends with the connection's next /end, or is reset with the next /cut
     """
 
     def __init__(self, port, context=None, streams=100):
@@ -260,6 +261,7 @@ class _Server:
         self.origin, self.sock = origin, sock
         self.number = origin.connections
         self.open, self.waiting, self.goaway = {}, {}, None
+        self.late = []
         config = h2.config.H2Configuration(client_side=False, header_encoding="utf-8")
         self.h2 = h2.connection.H2Connection(config)
         self.h2.local_settings = h2.settings.Settings(client=False, initial_values={
@@ -321,6 +323,10 @@ class _Server:
     def answer(self, stream, seen):
         path = seen["path"]
         body, status, trailers, more = b"", "200", None, []
+        if path in ("/end", "/cut"):
+            while self.late:
+                late = self.late.pop()
+                self.h2.end_stream(late) if path == "/end" else self.h2.reset_stream(late, h2.errors.ErrorCodes.INTERNAL_ERROR)
         if path.startswith("/bytes/"):
             body = pattern(int(path.split("/")[2]))
         elif path.startswith("/status/"):
@@ -328,6 +334,10 @@ class _Server:
         elif path == "/trailers":
             body, trailers = b"body\n", [("x-trailer", "yes"), ("grpc-status", "0")]
         elif path == "/hang":
+            return
+        elif path.startswith("/late/"):
+            self.late.append(stream)
+            self.h2.send_headers(stream, [(":status", path.split("/")[2])])
             return
         elif path == "/secret":
             secret = NeverIndexedHeaderTuple("x-secret", "s")

@@ -103,7 +103,7 @@ class Owner final : public ServerCodec::Observer {
     codec.produce();
   }
   void drop(StreamId id) {
-    codec.reset(id, StreamError::cancel);
+    codec.reset(id, StreamError::cancel, Fault::client);
     forget(id);
   }
   void forget(StreamId id) {
