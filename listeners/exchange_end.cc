@@ -158,7 +158,7 @@ void Exchange::reply(const LocalReply& answer) {
   if (answer.reason != CloseReason::body_too_slow) codec.drop_body(stream_);
   session_->wrote_head(SavedRequest::size_of(head.fields));
   codec.send_head(stream_, head, plan);
-  if (stage_ == Stage::over) return;                                                    // the client was lost
+  if (stage_ == Stage::over) return;  // the client was lost
   const bool with_body = !bodiless(answer.status) && !answer.body.empty();
   if (with_body && answer.of_route) {
     rest_ = answer.body;

@@ -223,7 +223,8 @@ void HttpSession::give_up(core::StreamId stream) {
     return drop_exchange(*exchange);
   }
   StreamTunnel* tunnel = tunnel_of(stream);
-  if (tunnel == nullptr) return (void)codec_->reset(stream, core::StreamError::cancel, core::Fault::client);  // of a request that is over
+  if (tunnel == nullptr)
+    return (void)codec_->reset(stream, core::StreamError::cancel, core::Fault::client);  // of a request that is over
   tunnel->cut();
   tunnel->client().abort();
   stream_tunnel_done(*tunnel, CloseReason::response_too_slow, kNoWindow);

@@ -286,7 +286,9 @@ TEST(FloodGuard, CutsAClientThatAlwaysAsksForMoreThanIsTaken) {
     Http2ServerTalk s;
     if (knows) {
       s.greet();
-      s.on_head = [&](StreamId stream, RequestHead&, bool) { s.codec.reset(stream, StreamError::refused, Fault::client); };
+      s.on_head = [&](StreamId stream, RequestHead&, bool) {
+        s.codec.reset(stream, StreamError::refused, Fault::client);
+      };
     } else {
       s.client_sends(std::string(kPreface) + settings());
       s.codec.end_early();
