@@ -24,9 +24,15 @@ class Lister {
   }
 
   void add(const IncludeEntry& include) {
+    add_folders(include);
     if (include.literal()) return add_named(include);
     auto found = inputs_.files().glob(include.pattern, first_of_tenant(include));
-    for (const auto& folder : found.folders) inputs_.watch_folders(folder + "/.");
+    for (const auto& folder : found.folders) {
+      inputs_.watch_folders(folder + "/.");
+      if (const Binding at = binding_in(folder, include); tenants_.count(at.tenant) != 0) {
+        out_.folders.add(at.folder, at.tenant);
+      }
+    }
     for (const auto& closed : found.closed) {
       closed.crowded ? add_crowded(closed, include, found.paths) : add_closed(closed, include, found.paths);
     }
@@ -51,6 +57,27 @@ class Lister {
   static std::size_t first_of_tenant(const IncludeEntry& include) {
     if (!include.tenant.empty()) return 0;
     return include.tenant_component == 0 ? SIZE_MAX : include.tenant_component;
+  }
+
+  // A tenant's folders are its own whatever is in them: who removes all files of his is not less confined.
+  void add_folders(const IncludeEntry& include) {
+    if (!include.tenant.empty()) {
+      out_.folders.add(binding_of(include, include.pattern).folder, include.tenant);
+      return;
+    }
+    if (include.tenant_component == 0) return;
+    std::size_t begin = 0;
+    for (std::size_t i = 0; i < include.tenant_component; ++i) begin = include.pattern.find('/', begin) + 1;
+    const std::string above = include.pattern.substr(0, begin);
+    if (above.find_first_of("*?[") != std::string::npos) return;  // those that there are have been looked into
+    for (const auto tenant : tenants_) out_.folders.add(above + std::string(tenant), std::string(tenant));
+  }
+
+  // Of what lies in a folder that an entry leads to. The tenant is empty where the folder is above those of tenants.
+  static Binding binding_in(const std::string& folder, const IncludeEntry& include) {
+    const auto depth = static_cast<std::size_t>(std::count(folder.begin(), folder.end(), '/'));
+    if (include.tenant_component > depth) return {};
+    return binding_of(include, folder + "/");
   }
 
   // The tenant's own doing: it is told as one of its files would be, and nobody else is concerned.
@@ -92,12 +119,9 @@ class Lister {
   }
 
   void add_closed(const Globbed::Closed& closed, const IncludeEntry& include, std::vector<std::string>& paths) {
-    const auto depth = static_cast<std::size_t>(std::count(closed.folder.begin(), closed.folder.end(), '/'));
     // Nothing in the folder of nobody would be served: a lost+found, say.
-    if (include.tenant_component != 0 && include.tenant_component <= depth &&
-        tenants_.count(binding_of(include, closed.folder + "/").tenant) == 0) {
-      return;
-    }
+    const Binding at = binding_in(closed.folder, include);
+    if (include.tenant_component != 0 && !at.folder.empty() && tenants_.count(at.tenant) == 0) return;
     out_.closed = true;
     problems_.error(
         include.place, "cannot list " + display(closed.folder) + ": " + closed.reason,

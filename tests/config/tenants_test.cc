@@ -503,6 +503,13 @@ TEST_F(TenantsTest, CertificatesServeTheHostsOfTheirTenantOnly) {
   const auto stolen = it->compile();
   EXPECT_THAT(text(stolen), HasSubstr("stolen.pem is a link that leads out of the folder that it must lie in"));
   EXPECT_EQ(stolen.snapshot->certificates->pairs().size(), 3U);
+
+  // Nor of a tenant's that has no file of configuration any more.
+  fs::remove(path("tenants.d/a/x.yaml"));
+  for (const auto& bare : {it->compile(), compile()}) {
+    EXPECT_THAT(text(bare), HasSubstr("stolen.pem is a link that leads out of the folder that it must lie in"));
+    EXPECT_EQ(bare.snapshot->certificates->pairs().size(), 3U);
+  }
 }
 
 TEST_F(TenantsTest, ABrokenFileKeepsItsLastGoodBytesUnderTodaysClaims) {
