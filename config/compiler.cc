@@ -116,6 +116,10 @@ Compiled Compiler::State::compile(Touched touched, const Accept& accept) {
     } catch (...) {
       base_.reset();  // nothing can go on from half a compile
       last_.reset();
+      // What was read and not parsed is read again: it would pass for what has not changed.
+      for (auto& [path, file] : known_) {
+        if (file.current == nullptr && file.unreadable.empty()) file.content.clear();
+      }
       throw;
     }
     out.moved = files_->moved();

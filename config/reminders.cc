@@ -23,10 +23,20 @@ std::string day_of(std::int64_t seconds) {
 
 }  // namespace
 
+std::string out_of_date(const core::CertifiedKey& pair, std::int64_t now) {
+  if (pair.not_after < now) return pair.cert_file + ": expired on " + day_of(pair.not_after);
+  if (pair.not_before > now) return pair.cert_file + ": not valid before " + day_of(pair.not_before);
+  return {};
+}
+
 bool remind_of_expiry(const core::CertifiedKey& pair, Place place, std::int64_t now, Problems& problems) {
   constexpr std::int64_t day = 24 * 3600;
+  if (const std::string why = out_of_date(pair, now); !why.empty()) {
+    problems.warning(place, why);
+    return true;
+  }
   const std::int64_t left = pair.not_after - now;
-  if (left < 0 || left > expiry_days * day) return false;
+  if (left > expiry_days * day) return false;
   const auto days = left / day;
   problems.warning(place,
                    pair.cert_file + ": the certificate for " + (pair.names.empty() ? "nobody" : pair.names.front()) +

@@ -13,8 +13,11 @@ namespace edgemux::config {
 
 constexpr std::int64_t expiry_days = 14;
 
-// A certificate that expires within expiry_days (one that has expired is the loader's to say). `now`: unix seconds.
-// False: it does not.
+// Why a certificate is not valid at `now`, in unix seconds; empty: it is.
+std::string out_of_date(const core::CertifiedKey& pair, std::int64_t now);
+
+// A certificate that is not valid, or expires within expiry_days. To be asked each time that anything is told: the
+// clock goes on while files stay as they are. False: neither.
 bool remind_of_expiry(const core::CertifiedKey& pair, Place place, std::int64_t now, Problems& problems);
 
 // Parts of a route that no listener ever reaches.

@@ -1,5 +1,9 @@
 #include "config/upstream_tls.h"
 
+#include <ctime>
+
+#include "config/reminders.h"
+
 namespace edgemux::config {
 namespace {
 
@@ -44,6 +48,9 @@ bool UpstreamTls::add_pair(const UpstreamTlsSpec& spec, const std::string& folde
   }
   if (!pair.error.empty()) {
     answer.warnings.emplace_back(spec.cert.place, pair.error + "; the pair that was loaded before stays in use");
+  }
+  if (auto why = out_of_date(*pair.good, std::time(nullptr)); !why.empty()) {
+    answer.warnings.emplace_back(spec.cert.place, std::move(why));
   }
   for (const auto& warning : pair.warnings) {
     // A client's certificate names a client.

@@ -12,7 +12,6 @@
 #include <array>
 #include <cerrno>
 #include <climits>
-#include <ctime>
 #include <filesystem>
 #include <map>
 #include <system_error>
@@ -162,13 +161,6 @@ std::int64_t unix_seconds(const ASN1_TIME* time) {
   return timegm(&parts);
 }
 
-std::string date(std::int64_t seconds) {
-  const std::time_t time = seconds;
-  std::tm parts{};
-  gmtime_r(&time, &parts);
-  return fmt::format("{:04}-{:02}-{:02}", parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday);
-}
-
 // Lower case, no trailing dot; empty if it is nothing that a server name can match.
 std::string normalised(const ASN1_STRING* text) {
   std::string name(reinterpret_cast<const char*>(ASN1_STRING_get0_data(text)),
@@ -234,12 +226,6 @@ std::string why_no_match(const std::string& key_file, const std::string& cert_fi
 }
 
 void find_warnings(LoadedPair& loaded, const CertifiedKey& pair, const STACK_OF(X509) * chain, bool open_to_others) {
-  const std::int64_t now = std::time(nullptr);
-  if (pair.not_after < now)
-    loaded.warnings.push_back(fmt::format("{}: expired on {}", pair.cert_file, date(pair.not_after)));
-  if (pair.not_before > now) {
-    loaded.warnings.push_back(fmt::format("{}: not valid before {}", pair.cert_file, date(pair.not_before)));
-  }
   if (pair.names.empty())
     loaded.warnings.push_back(pair.cert_file + ": no host name in the certificate; it serves nobody");
   for (int i = 0; i + 1 < sk_X509_num(chain); ++i) {

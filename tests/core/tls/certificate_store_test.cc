@@ -169,8 +169,7 @@ TEST_F(CertificateFiles, WarningsDoNotStopAPair) {
     return loaded->warnings.size() == 1 ? relative(loaded->warnings.front())
                                         : std::to_string(loaded->warnings.size()) + " warnings";
   };
-  EXPECT_TRUE(warnings(make_certificate({.starts_in = -7200, .ends_in = -3600})).starts_with("w.pem: expired on 20"));
-  EXPECT_TRUE(warnings(make_certificate({.starts_in = 3600})).starts_with("w.pem: not valid before 20"));
+  EXPECT_EQ(warnings(make_certificate({.starts_in = -7200, .ends_in = -3600})), "0 warnings") << "not the file's fault";
   EXPECT_EQ(warnings(make_certificate({}), "", 0644), "w.key: every user can read the key; chmod o-r it");
   EXPECT_EQ(warnings(make_certificate({.names = {"bad name"}})),
             "w.pem: no host name in the certificate; it serves nobody");
