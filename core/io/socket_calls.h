@@ -1,7 +1,7 @@
 #pragma once
-// recv(2), send(2) and sendmsg(2) as the C library has them, but no points at which a thread may be cancelled: with more
-// than one thread each of those costs two atomic operations before the kernel is asked, and two after. No thread of
-// edgemux is ever cancelled.
+// recv(2), send(2) and sendmsg(2) as the C library has them, but no points at which a thread may be cancelled: with
+// more than one thread each of those costs two atomic operations before the kernel is asked, and two after. No thread
+// of edgemux is ever cancelled.
 //
 // The sanitizers look at the memory that the library's functions get, so their builds call those.
 
