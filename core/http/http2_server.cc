@@ -249,7 +249,9 @@ void Http2Server::send_head(StreamId id, const ResponseHead& head, BodyPlan plan
   list.add_known(":status", status.view(), head.never_indexed);
   if (head.fields.find(FieldId::date) == nullptr) list.add_known("date", scratch_.date.at(std::time(nullptr)));
   list.add_all({head.fields.begin(), head.fields.size()});
-  if (plan.kind == BodyPlan::Kind::length && head.status != 204) {
+  // Some clients hold the length of a 304 against the empty DATA that ends it later.
+  const bool countable = head.status != 204 && !(head.status == 304 && to->with_body);
+  if (plan.kind == BodyPlan::Kind::length && countable) {
     list.add_number("content-length", plan.length);  // for HEAD and 304 too: what the body would have been
   } else if (plan.kind == BodyPlan::Kind::none && !bodyless) {
     list.add_known("content-length", "0");
