@@ -26,6 +26,8 @@ from rows import ROWS
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TRACED_CLIENTS = 32
 RATED_CLIENTS = 32
+RATED_SECONDS = 0.5  # ten of the load program's windows
+RATED_ROUNDS = 21
 
 
 def parse_arguments():
@@ -168,12 +170,13 @@ class Comparison:
             ours = [rate for name, rate in done.items() if name == "edgemux"]
             if others or ours:
                 self.rates[row.key] = round(min([*ours, *([max(others)] if others else [])]) / 2)
-        for number in range(o.rounds):
+        rounds = o.rounds if o.quick else max(o.rounds, RATED_ROUNDS)
+        for number in range(rounds):
             for row in (row for row in self.rows if row.key in self.rates):
                 for peer in self.turn(row, number):
-                    self.say(f"fixed rate, round {number + 1}/{o.rounds}: {row.key} at {self.rates[row.key]}/s, {peer.name}")
+                    self.say(f"fixed rate, round {number + 1}/{rounds}: {row.key} at {self.rates[row.key]}/s, {peer.name}")
                     self.note(self.rated, (row.key, RATED_CLIENTS, peer.name),
-                              lambda: self.measure.cell(peer, row, RATED_CLIENTS, o.seconds, o.warmup, self.rates[row.key]))
+                              lambda: self.measure.cell(peer, row, RATED_CLIENTS, RATED_SECONDS, o.warmup, self.rates[row.key]))
 
     def run_traces(self):
         for row in (row for row in self.rows if not row.idle and not row.streams):
@@ -200,7 +203,8 @@ class Comparison:
         self.start_all()
         self.run_cells()
         if not self.options.no_rate and RATED_CLIENTS in self.options.clients:
-            self.run_rated()
+            with self.origins.left_to_the_client():
+                self.run_rated()
         if not self.options.no_trace:
             self.run_traces()
         self.run_idle()

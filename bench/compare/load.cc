@@ -8,9 +8,10 @@
 //
 // Between "ready" and the JSON line the proxy did exactly `requests` requests. --close: a new connection for each,
 // which the server is to close first. --rate: so many requests are due per second, and latency counts from when a
-// request was due, not from when it could be sent. --tls: TLS 1.3, AES-128-GCM, X25519, no resumption. --hello: only
-// the ClientHello is sent, in front of plain HTTP, for tunnels to compare_origin. A request fails if its answer is not
-// a 200 of --expect bytes.
+// request was due, not from when it could be sent; the p99 of each twentieth of a second is looked at, too. --origin:
+// it serves the origin as well, which nobody else does then, and never waits, so that neither of the two ends falls
+// asleep. --tls: TLS 1.3, AES-128-GCM, X25519, no resumption. --hello: only the ClientHello is sent, in front of plain
+// HTTP, for tunnels to compare_origin. A request fails if its answer is not a 200 of --expect bytes.
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <poll.h>
@@ -21,10 +22,12 @@
 #include <array>
 #include <deque>
 #include <memory>
+#include <span>
 #include <string_view>
 #include <vector>
 
 #include "bench/compare/options.h"
+#include "bench/compare/origin.h"
 #include "bench/compare/socket.h"
 
 namespace edgemux::compare {
@@ -36,6 +39,7 @@ constexpr int kOpeningAtOnce = 32;
 constexpr std::size_t kErrorsAtMost = 50;  // then nothing more is asked
 constexpr std::size_t kFirstBody = 128;    // what is asked for once on every connection
 constexpr std::size_t kHeadAtMost = 8 * 1024;
+constexpr double kWindow = 0.05;  // seconds; see p99_of_windows()
 
 std::uint64_t now_ns() {
   timespec time{};
@@ -68,6 +72,7 @@ class Load {
     first_request_ = "GET /" + std::to_string(kFirstBody) + end;
     if (options.tls || options.hello) make_context();
     if (options.hello) hello_ = client_hello();
+    if (!options.origin.empty()) origin_ = std::make_unique<Origin>(options.origin);
     prctl(PR_SET_TIMERSLACK, 1);  // waits end when a request is due, not up to 50 us later
     connections_.resize(static_cast<std::size_t>(options.clients));
   }
@@ -167,9 +172,15 @@ class Load {
   // One round of events; false if none came in that time.
   bool turn(std::uint64_t patience_ns) {
     const std::uint64_t most = std::min(patience_ns, until_due());
-    const timespec wait{static_cast<time_t>(most / kSecond), static_cast<long>(most % kSecond)};
+    const std::uint64_t end = origin_ != nullptr ? now_ns() + most : 0;
     std::array<epoll_event, 128> events;
-    const int count = epoll_pwait2(epoll_, events.data(), static_cast<int>(events.size()), &wait, nullptr);
+    int count = 0;
+    do {
+      if (origin_ != nullptr) origin_->turn(0);
+      const std::uint64_t rest = origin_ != nullptr ? 0 : most;
+      const timespec wait{static_cast<time_t>(rest / kSecond), static_cast<long>(rest % kSecond)};
+      count = epoll_pwait2(epoll_, events.data(), static_cast<int>(events.size()), &wait, nullptr);
+    } while (count == 0 && now_ns() < end);
     for (int i = 0; i < count; ++i) {
       const auto& event = events[static_cast<std::size_t>(i)];
       on_event(*static_cast<Connection*>(event.data.ptr), event.events);
@@ -418,23 +429,35 @@ class Load {
     return std::fgets(line.data(), line.size(), stdin) != nullptr;
   }
 
-  double percentile(double part) {
-    if (latencies_.empty()) return 0;
+  // In us; the order of what is given changes.
+  static double percentile(double part, std::span<std::uint32_t> latencies) {
+    if (latencies.empty()) return 0;
     const auto at =
-        std::min(latencies_.size() - 1, static_cast<std::size_t>(part * static_cast<double>(latencies_.size())));
-    std::nth_element(latencies_.begin(), latencies_.begin() + static_cast<std::ptrdiff_t>(at), latencies_.end());
-    return static_cast<double>(latencies_[at]) / 1000;
+        std::min(latencies.size() - 1, static_cast<std::size_t>(part * static_cast<double>(latencies.size())));
+    std::nth_element(latencies.begin(), latencies.begin() + static_cast<std::ptrdiff_t>(at), latencies.end());
+    return static_cast<double>(latencies[at]) / 1000;
+  }
+
+  // The median of the windows' p99. As many requests are due in each, so they are told apart by number.
+  double p99_of_windows() {
+    const auto size = static_cast<std::size_t>(options_.rate * kWindow);
+    std::vector<std::uint32_t> all;
+    for (std::span<std::uint32_t> rest(latencies_); size > 0 && rest.size() >= size; rest = rest.subspan(size)) {
+      all.push_back(static_cast<std::uint32_t>(percentile(0.99, rest.first(size)) * 1000));
+    }
+    return percentile(0.5, all);
   }
 
   void report() {
+    const double p99_of_windows = this->p99_of_windows();  // first: it goes by their order
     std::string error = error_;
     std::replace_if(
         error.begin(), error.end(), [](char c) { return c == '"' || c == '\\' || c < ' '; }, ' ');
     std::printf(
         "{\"requests\": %zu, \"errors\": %zu, \"error\": \"%s\", \"seconds\": %.6f, \"bytes\": %zu, \"p50_us\": %.1f, "
-        "\"p99_us\": %.1f, \"reconnects\": %zu, \"backlog_us\": %.1f, \"tls\": \"%s\"}\n",
-        requests_, errors_, error.c_str(), static_cast<double>(elapsed_) / 1e9, bytes_, percentile(0.50),
-        percentile(0.99), reconnects_, backlog_ / 1000, session_.c_str());
+        "\"p99_us\": %.1f, \"p99_of_windows_us\": %.1f, \"reconnects\": %zu, \"backlog_us\": %.1f, \"tls\": \"%s\"}\n",
+        requests_, errors_, error.c_str(), static_cast<double>(elapsed_) / 1e9, bytes_, percentile(0.50, latencies_),
+        percentile(0.99, latencies_), p99_of_windows, reconnects_, backlog_ / 1000, session_.c_str());
     std::fflush(stdout);
   }
 
@@ -445,6 +468,7 @@ class Load {
   Options options_;
   sockaddr_in address_;
   int epoll_;
+  std::unique_ptr<Origin> origin_;
   std::unique_ptr<SSL_CTX, FreeContext> context_;
   std::string request_;
   std::string first_request_;

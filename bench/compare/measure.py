@@ -88,10 +88,10 @@ class Measure:
         self.trace = directory / "strace.out"
 
     def cell(self, peer, row, clients, seconds, warmup, rate=None):
-        """CPU time per unit, rate and latencies; with `rate`, requests are due at that rate."""
+        """CPU time per unit, rate and latencies. With `rate`, requests are due at that rate, and the client is the origin, too."""
         if row.streams:
             return self.streams_cell(peer, row, clients, seconds)
-        more = ["--rate", rate] if rate else []
+        more = ["--rate", rate, "--origin", peer.origins.served] if rate else []
         with Client(self.load, self.log, peer, row, clients, seconds + 60, "--seconds", seconds, "--warmup", warmup, *more) as client:
             time.sleep(SETTLE)
             before = cpu_ns(peer.pids)
@@ -103,7 +103,7 @@ class Measure:
         if rate and done < 0.97 * rate:
             raise Failure(f"overloaded: {done:.0f} of {rate:.0f} requests/s")
         return {"figure": per_unit, "rate": done, "p50_us": result["p50_us"], "p99_us": result["p99_us"],
-                "requests": result["requests"], "cpu_ns": cost, "busy": cost / 1e9 / result["seconds"],
+                "p99_of_windows_us": result["p99_of_windows_us"], "requests": result["requests"], "cpu_ns": cost, "busy": cost / 1e9 / result["seconds"],
                 "reconnects": result["reconnects"], "tls": result["tls"]}
 
     def streams_cell(self, peer, row, clients, seconds):

@@ -18,6 +18,7 @@ struct Options {
   double warmup = 0;
   std::size_t requests = 0;  // instead of seconds
   double rate = 0;           // per second; 0: as fast as it goes
+  std::string origin;        // what Origin takes; empty: another process is the origin
   bool close = false;
   bool tls = false;
   bool hello = false;
@@ -27,7 +28,7 @@ inline Options parse_options(int argc, char** argv) {
   const std::string usage =
       std::string("usage: ") + argv[0] +
       " --port N --host NAME [--path /128] [--expect 128] [--clients 1] [--seconds S | --requests N]\n"
-      "       [--warmup S] [--rate N] [--close] [--tls | --hello]";
+      "       [--warmup S] [--rate N] [--origin HTTP_PORT:TUNNEL_PORT:BODIES] [--close] [--tls | --hello]";
   Options options;
   for (int i = 1; i < argc; ++i) {
     const std::string_view name = argv[i];
@@ -55,6 +56,8 @@ inline Options parse_options(int argc, char** argv) {
       options.requests = std::strtoull(value, nullptr, 10);
     } else if (name == "--rate") {
       options.rate = std::strtod(value, nullptr);
+    } else if (name == "--origin") {
+      options.origin = value;
     } else {
       quit(usage);
     }

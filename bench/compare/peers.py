@@ -1,5 +1,6 @@
 """The proxies under comparison and the origins behind them: how each is started, and whether it answers as it should."""
 
+import contextlib
 import getpass
 import http.client
 import os
@@ -66,6 +67,9 @@ class Origins:
         self.config = self.directory / "nginx.conf"
         self.config.write_text(fill("origin.nginx.conf", {**self.ports, "DIR": self.directory, "CERT": self.cert, "KEY": key}, False))
         self.processes = []
+        self.quick = None
+        # What compare_origin serves, and compare_load in its place.
+        self.served = f"{self.ports['ORIGIN_HTTP']}:{self.ports['ORIGIN_RAW']}:{self.directory / 'bodies'}"
 
     def start(self):
         busy = [port for port in self.ports.values() if not port_is_free(port)]
@@ -76,13 +80,30 @@ class Origins:
         nginx = start([shutil.which("nginx") or "/usr/sbin/nginx", "-p", self.directory, "-c", self.config, *user], OTHER_CPU, log)
         self.processes.append(nginx)
         wait_for_port(self.ports["ORIGIN_TLS"], nginx, log)
-        quick = start([self.programs / "bench/compare/compare_origin", str(self.ports["ORIGIN_HTTP"]), str(self.ports["ORIGIN_RAW"]),
-                       self.directory / "bodies"], OTHER_CPU, log)
-        self.processes.append(quick)
+        self.start_quick()
+
+    def start_quick(self):
+        log = self.directory / "output.log"
+        self.quick = start([self.programs / "bench/compare/compare_origin", self.served], OTHER_CPU, log)
         for port in ("ORIGIN_HTTP", "ORIGIN_RAW"):
-            wait_for_port(self.ports[port], quick, log)
+            wait_for_port(self.ports[port], self.quick, log)
+
+    def stop_quick(self):
+        if self.quick is not None:
+            stop(self.quick)
+        self.quick = None
+
+    @contextlib.contextmanager
+    def left_to_the_client(self):
+        """compare_load serves them meanwhile, if it is told to."""
+        self.stop_quick()
+        try:
+            yield
+        finally:
+            self.start_quick()
 
     def stop(self):
+        self.stop_quick()
         for process in self.processes:
             stop(process)
 

@@ -116,23 +116,24 @@ def rate_table(comparison):
 
 def fixed_rate_table(comparison):
     names = names_of(comparison)
+    form = lambda c: "/".join(number(c[what] / 1000) for what in ("p50_us", "p99_of_windows_us", "p99_us"))  # noqa: E731
     lines = []
     for row in ROWS:
         for key, clients in sorted({(k, c) for k, c, _ in comparison.rated if k == row.key}):
-            best, ratio = best_of(comparison, key, clients, "p99_us", comparison.rated)
-            figures = [shown(comparison, comparison.rated, key, clients, name,
-                             lambda c: f"{number(c['p50_us'] / 1000)}/{number(c['p99_us'] / 1000)}") for name in names]
+            best, ratio = best_of(comparison, key, clients, "p99_of_windows_us", comparison.rated)
+            whole = best_of(comparison, key, clients, "p99_us", comparison.rated)[1]
+            figures = [shown(comparison, comparison.rated, key, clients, name, form) for name in names]
             kept = round(ratio, 2) <= 1 if ratio is not None else None
             won = rounds_won(comparison, key, clients, best) if best else MISSING
             mark = {True: "pass", False: "FAIL", None: MISSING}[False if failed(comparison.rated, key, clients) else kept]
-            lines.append([row.title, clients, comparison.rates[key], *figures, best or MISSING, number(ratio), won, mark])
-    return table(["path", "clients", "requests/s", *names, "best peer", "p99 x best", "rounds won", ""], lines)
+            lines.append([row.title, clients, comparison.rates[key], *figures, best or MISSING, number(ratio), won, mark, number(whole)])
+    return table(["path", "clients", "requests/s", *names, "best peer", "p99 x best", "rounds won", "", "whole run's"], lines)
 
 
 def rounds_won(comparison, key, clients, peer):
     """How often the p99 was below that peer's, which tells a difference from the machine's moods."""
-    ours, theirs = (comparison.rated[key, clients, name]["rounds"] for name in ("edgemux", peer))
-    return f"{sum(a['p99_us'] < b['p99_us'] for a, b in zip(ours, theirs, strict=True))} of {len(ours)}"
+    ours, theirs = ([r["p99_of_windows_us"] for r in comparison.rated[key, clients, name]["rounds"]] for name in ("edgemux", peer))
+    return f"{sum(a < b for a, b in zip(ours, theirs, strict=True))} of {len(ours)}"
 
 
 def call_table(comparison):
@@ -197,7 +198,8 @@ def text(comparison, about):
     if any(not row.idle for row in comparison.rows):
         parts.append("Rate per second, p50/p99 in ms, share of its core that the proxy used.\n\n" + rate_table(comparison))
     if comparison.rated:
-        parts.append("p50/p99 in ms at a fixed rate, the same for all; counted from when a request was due.\n\n" + fixed_rate_table(comparison))
+        parts.append("p50, p99 (of a twentieth of a second, median of them) and the whole run's p99, in ms, at a fixed rate, the same for all; counted "
+                     "from when a request was due.\n\n" + fixed_rate_table(comparison))
     if any(two_workers(comparison)):
         parts.append("CPU time per unit with two workers, over that with one; both on the same " + ("core" if about["pinned"] else "cores, with client and origin") + ".\n\n" + two_workers_table(comparison))
     if comparison.traces:
