@@ -102,6 +102,7 @@ Compiled Compiler::State::compile(Touched touched, const Accept& accept) {
   touched_ = std::move(touched);
   concerned_.clear();
   files_->hold(std::exchange(to_hold_, {}));
+  if (last_good_.replaced()) distrust_disk();
   for (int tries = 0; tries < max_tries; ++tries) {
     if (tries > 0 || !base_) touched_.add_everything();
     files_->begin();
@@ -126,9 +127,11 @@ Compiled Compiler::State::compile(Touched touched, const Accept& accept) {
     if (out.moved.empty() || accept) break;  // who accepts tries again
     base_.reset();
   }
+  out.unfinished = files_->any_failed();
   if (out.snapshot == nullptr || (!out.moved.empty() && !accept)) return out;
   if (accept) out.refused = accept(out);
   out.refused.empty() ? settle(out) : refuse(out.snapshot, before);
+  out.unfinished = out.unfinished || !unsaved_.empty();
   return out;
 }
 
@@ -277,7 +280,7 @@ Compiled Compiler::State::compile_all() {
   Compiled out;
   const bool readable = main.current != nullptr && main.current->settings;
   if (readable) {
-    last_good_.set_directory(state_dir(*main.current->settings));
+    if (last_good_.set_directory(state_dir(*main.current->settings))) distrust_disk();
     general_.listing = list(*main.current->settings, listed, problems);
     for (const auto& one : general_.listing.reminders) problems.warning(one.place, one.message, one.hint);
   }
@@ -370,10 +373,6 @@ void Compiler::State::finish(Compiled& out) {
     if (unit.linked() == nullptr) continue;
     digest.add(unit.material().fingerprint());
   }
-  for (const auto& tenant : tenancy_.tenants()) {
-    const auto unit = units_.find(tenant->name);
-    tenant->state->files_set_aside = unit == units_.end() ? 0 : unit->second.set_aside();
-  }
   if (!watched_) list_watched();
   out.main_file = main_path_;
   out.files = watched_->files;
@@ -426,6 +425,23 @@ void Compiler::State::save(SourceFile& file, std::string& problem) {
   if (file.good != nullptr) write(file, problem);
 }
 
+void Compiler::State::reread() {
+  base_.reset();
+  distrust_disk();
+  for (auto& [tenant, all] : material_) {
+    for (Seen& seen : all) seen.sure = false;
+  }
+}
+
+void Compiler::State::distrust_disk() {
+  base_.reset();
+  distrusted_ = true;
+  last_good_.distrust();
+  for (auto& [path, file] : known_) {
+    if (file.good == nullptr && !file.lost) file.asked_disk = false;
+  }
+}
+
 void Compiler::State::write(const SourceFile& file, std::string& problem) {
   const auto saved = last_good_.save(file.path, *file.good->bytes, file.use != Use::out);
   later_.erase(file.path);
@@ -463,6 +479,10 @@ void Compiler::State::settle(Compiled& out) {
     settle_all(*out.snapshot, problem);
     remember();
   }
+  for (const auto& tenant : tenancy_.tenants()) {
+    const auto unit = units_.find(tenant->name);
+    tenant->state->files_set_aside = unit == units_.end() ? 0 : unit->second.set_aside();
+  }
   last_ = out.snapshot;
   if (!options_.confirmed) published();
   serving_ = settled_ = true;
@@ -475,17 +495,18 @@ void Compiler::State::settle(Compiled& out) {
 }
 
 void Compiler::State::settle_all(const routing::Snapshot& made, std::string& problem) {
-  const bool wait = options_.keep_later && !serving_;
+  const bool wait = options_.keep_later && (!serving_ || distrusted_);
+  distrusted_ = false;
   std::set<std::string> listed;
-  unsaved_.clear();
+  const auto unsaved = std::exchange(unsaved_, {});
   for (SourceFile* file : order_) {
     listed.insert(file->path);
     serve(*file);
-    if (!wait || file->lost) {
+    if (!wait || file->lost || unsaved.count(file->path) != 0) {
       save(*file, problem);
-    } else if (file != order_.front() && file->use == Use::current) {
-      file->good = file->current;
-      later_.insert(file->path);
+    } else if (file != order_.front()) {
+      if (file->use == Use::current) file->good = file->current;
+      if (file->good != nullptr) later_.insert(file->path);
     }
   }
   const auto gone = [&](const std::string& path) { return listed.count(path) == 0; };
@@ -500,6 +521,7 @@ void Compiler::State::settle_all(const routing::Snapshot& made, std::string& pro
     last_good_.prune({listed_before_.begin(), listed_before_.end()});
   }
   pairs_.settle();
+  for (auto& [tenant, unit] : units_) unit.settle();
   registry_.prune(made.upstreams.size());
   tenants_.prune();
 }

@@ -67,6 +67,9 @@ struct Compiled {
   // settled.
   std::vector<std::string> moved;
   std::string refused;  // what `accept` said
+  // Something could not be read, or kept, for a reason that nothing tells the end of (no free descriptor, a full disk):
+  // compile again in a while.
+  bool unfinished = false;
 
   [[nodiscard]] std::size_t errors() const;
   [[nodiscard]] std::size_t warnings() const;

@@ -32,7 +32,7 @@ class Compiler::State {
 
   Compiled compile(Touched touched, const Accept& accept);
   Kept keep();
-  void reread() { base_.reset(); }
+  void reread();
   void hold(std::set<std::string> paths) { to_hold_ = std::move(paths); }
   void published();
   void unpublished();
@@ -88,6 +88,8 @@ class Compiler::State {
   void save(SourceFile& file, std::string& problem);
   // Its last good bytes.
   void write(const SourceFile& file, std::string& problem);
+  // What lies in the state directory is not what was written there: it is looked at, and written, anew.
+  void distrust_disk();
   void settle_all(const routing::Snapshot& made, std::string& problem);
   void settle_changed(std::string& problem);
   void remember();
@@ -107,7 +109,8 @@ class Compiler::State {
   [[nodiscard]] Seen see(const std::string& path) const;
   // It is what it was when it was seen: nobody touched it, or its stamp says so.
   [[nodiscard]] bool stands(const std::string& path, const Stamp& stamp, bool sure) const {
-    return sure && !files_->held(path) && (!touched_.contains(path) || files_->stamp(path) == stamp);
+    return sure && !files_->held(path) && !files_->failed(path) &&
+           (!touched_.contains(path) || files_->stamp(path) == stamp);
   }
   [[nodiscard]] AllSeen see_all(const std::set<std::string>& paths) const;
   [[nodiscard]] bool same(const AllSeen& seen) const;
@@ -143,6 +146,7 @@ class Compiler::State {
   std::set<std::string> unsaved_;        // whose last good bytes could not be written
   std::set<std::string> later_;          // whose last good bytes keep() is to write
   bool prune_later_ = false;             // by keep()
+  bool distrusted_ = false;              // distrust_disk() since the latest load of everything
   std::set<std::string> to_hold_;        // in the next compile
 
   // Of the latest compile. In the order of precedence: the main file first.

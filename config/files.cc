@@ -20,6 +20,7 @@
 #include <unordered_map>
 
 #include "config/fingerprint.h"
+#include "core/base/shortage.h"
 
 namespace edgemux::config {
 namespace {
@@ -54,6 +55,7 @@ bool hidden(const std::string& path) {
 class DiskFiles final : public Files {
  public:
   void begin() override {
+    Files::begin();
     volumes_.clear();
     read_.clear();
     ways_.clear();
@@ -87,9 +89,9 @@ class DiskFiles final : public Files {
     const Descriptor file{open_file(real, folder)};
     if (file.fd < 0 && errno == EXDEV)
       return core::fail("it is a link that leads out of the folder that it must lie in, " + folder);
-    if (file.fd < 0) return core::fail(reason(errno));
+    if (file.fd < 0) return failure(path, errno);
     struct stat info {};
-    if (::fstat(file.fd, &info) != 0) return core::fail(reason(errno));
+    if (::fstat(file.fd, &info) != 0) return failure(path, errno);
     if (S_ISDIR(info.st_mode)) return core::fail("it is a directory");
     if (!S_ISREG(info.st_mode)) return core::fail("it is not a regular file");
     if ((info.st_mode & S_IWOTH) != 0)
@@ -100,7 +102,7 @@ class DiskFiles final : public Files {
     for (;;) {
       const ssize_t n = ::read(file.fd, bytes.data() + used, bytes.size() - used);
       if (n < 0 && errno == EINTR) continue;
-      if (n < 0) return core::fail(reason(errno));
+      if (n < 0) return failure(path, errno);
       if (n == 0) break;
       used += static_cast<std::size_t>(n);
       if (used > max_file_size) return core::fail("it is larger than 64 MiB");
@@ -160,14 +162,18 @@ class DiskFiles final : public Files {
   }
 
   core::Result<std::vector<core::PairFiles>> list_pairs(const std::string& directory, std::size_t most) override {
-    return core::list_pairs(directory, most);
+    auto listed = core::list_pairs(directory, most);
+    if (!listed && listed.error().shortage) note_failure(directory);
+    return listed;
   }
 
   core::Result<core::PairText> read_pair(const core::PairFiles& names, const core::PairFiles& folders) override {
     for (const auto& path : {names.cert, names.key}) read_[path] = {path, stat_signature(path)};
-    return core::read_pair(names, [&](const std::string& path) {
+    auto text = core::read_pair(names, [&](const std::string& path) {
       return open_file(path, path == names.cert ? folders.cert : folders.key);
     });
+    if (!text && text.error().shortage) note_failure(names.cert);
+    return text;
   }
 
   Stamp stamp(const std::string& path) override {
@@ -189,6 +195,11 @@ class DiskFiles final : public Files {
   timespec now() const override { return Fingerprint::now(); }
 
  private:
+  tl::unexpected<core::Error> failure(const std::string& path, int error) {
+    if (core::may_pass(error)) note_failure(path);
+    return core::fail(reason(error));
+  }
+
   // -1 and errno; EXDEV: it leads out of the folder.
   static int open_file(const std::string& path, const std::string& folder) {
     constexpr int flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
@@ -230,8 +241,8 @@ class DiskFiles final : public Files {
     return matching;
   }
 
-  static std::vector<Match> list_all(const std::vector<Match>& matching, const Component& next,
-                                     std::vector<Bounded>& roots, Globbed& out) {
+  std::vector<Match> list_all(const std::vector<Match>& matching, const Component& next, std::vector<Bounded>& roots,
+                              Globbed& out) {
     std::vector<Match> to;
     for (const auto& folder : matching) {
       Bounded* root = folder.root < roots.size() ? &roots[folder.root] : nullptr;
@@ -245,8 +256,7 @@ class DiskFiles final : public Files {
     return to;
   }
 
-  static void list_matching(const Match& folder, const Component& next, Bounded* root, std::vector<Match>& to,
-                            Globbed& out) {
+  void list_matching(const Match& folder, const Component& next, Bounded* root, std::vector<Match>& to, Globbed& out) {
     const bool files_only = next.last && next.part.ends_with('*');
     const std::unique_ptr<DIR, int (*)(DIR*)> open(::opendir((folder.path + "/").c_str()), ::closedir);
     if (open == nullptr) return note_closed(folder.path, errno, out);
@@ -266,16 +276,17 @@ class DiskFiles final : public Files {
     if (errno != 0) note_closed(folder.path, errno, out);
   }
 
-  static bool is_there(const std::string& path, Globbed& out) {
+  bool is_there(const std::string& path, Globbed& out) {
     struct stat info {};
     if (::lstat(path.c_str(), &info) == 0) return true;
     note_closed(path.substr(0, path.rfind('/')), errno, out);
     return false;
   }
 
-  static void note_closed(const std::string& folder, int error, Globbed& out) {
+  void note_closed(const std::string& folder, int error, Globbed& out) {
     struct stat info {};
     if (error == ENOTDIR) return;
+    if (core::may_pass(error)) note_failure(folder);
     // Absent is empty; a link to nothing is no less there than a file that is one.
     if (error == ENOENT && (::lstat(folder.c_str(), &info) != 0 || ::stat(folder.c_str(), &info) == 0)) return;
     out.closed.push_back({folder, reason(error), false});
@@ -384,7 +395,6 @@ class MemoryFiles final : public Files {
  public:
   explicit MemoryFiles(std::map<std::string, std::string> contents) : contents_(std::move(contents)) {}
 
-  void begin() override {}
   std::vector<std::string> moved() override { return {}; }
   core::Result<std::string> read(const std::string& path, const std::string&) override {
     const auto found = contents_.find(path);

@@ -54,7 +54,7 @@ class Files {
  public:
   virtual ~Files() = default;
 
-  virtual void begin() = 0;
+  virtual void begin() { failed_before_ = std::exchange(failed_, {}); }
   // Which of the files that were read since begin() are not as they were read any more, by the paths that they were
   // read by: they changed, or their volume moved on.
   virtual std::vector<std::string> moved() = 0;
@@ -62,6 +62,14 @@ class Files {
   // From now on these count as unreadable, which whoever reads asks for. Replaces those before.
   void hold(std::set<std::string> paths) { held_ = std::move(paths); }
   [[nodiscard]] bool held(const std::string& path) const { return !held_.empty() && held_.count(path) != 0; }
+
+  // The last try in this load, or in the one before it, to read this file or to look into this folder failed for a
+  // reason that may be over although nothing of it changes, such as no free descriptor. It is to be tried again.
+  [[nodiscard]] bool failed(const std::string& path) const {
+    return failed_.count(path) != 0 || failed_before_.count(path) != 0;
+  }
+  // Since begin().
+  [[nodiscard]] bool any_failed() const { return !failed_.empty(); }
 
   // The whole file. Errors name the reason, without the path. A file that everybody may write is refused.
   // With a `folder` it must be that one's, links followed: one that is absolute or leads out of it is an error.
@@ -93,8 +101,13 @@ class Files {
   // For Stamp::before().
   [[nodiscard]] virtual timespec now() const = 0;
 
+ protected:
+  void note_failure(const std::string& path) { failed_.insert(path); }
+
  private:
   std::set<std::string> held_;
+  std::set<std::string> failed_;  // since begin()
+  std::set<std::string> failed_before_;
 };
 
 constexpr std::size_t max_tenant_names = 4096;  // in a folder of a tenant: twice its pairs, and as much again

@@ -96,11 +96,20 @@ core::Result<bool> write_file(const std::string& path, std::string_view head, st
 
 }  // namespace
 
-void LastGood::set_directory(std::string state_dir) {
+bool LastGood::set_directory(std::string state_dir) {
   if (!state_dir.empty()) state_dir += "/last-good";
-  if (state_dir == directory_) return;
+  if (state_dir == directory_) return false;
   directory_ = std::move(state_dir);
   saved_.clear();
+  (void)replaced();  // that is known
+  return true;
+}
+
+bool LastGood::replaced() {
+  struct stat info {};
+  const bool there = !directory_.empty() && ::stat(directory_.c_str(), &info) == 0;
+  const auto now = there ? std::pair<std::uint64_t, std::uint64_t>(info.st_dev, info.st_ino) : decltype(identity_){};
+  return std::exchange(identity_, now) != now;
 }
 
 std::string LastGood::file_of(const std::string& path) const {
@@ -134,6 +143,7 @@ core::Result<bool> LastGood::save(const std::string& path, const std::string& by
     fs::create_directories(directory_, error);
     if (error) return core::fail("cannot make the directory " + directory_ + ": " + error.message());
     fs::permissions(directory_, fs::perms::owner_all, error);
+    (void)replaced();  // by ourselves
   }
   const std::string head = std::string(header) + path + "\n" + std::string(digest_header) + digest + "\n";
   auto written = write_file(file_of(path), head, bytes, synced_++ < most_synced);

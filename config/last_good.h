@@ -12,6 +12,7 @@
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 #include <vector>
 
 #include "core/base/result.h"
@@ -20,8 +21,8 @@ namespace edgemux::config {
 
 class LastGood {
  public:
-  // Empty: nothing is loaded or saved.
-  void set_directory(std::string state_dir);
+  // Empty: nothing is loaded or saved. True: it is another one than before.
+  bool set_directory(std::string state_dir);
 
   struct Kept {
     std::string bytes;
@@ -34,6 +35,10 @@ class LastGood {
   core::Result<bool> save(const std::string& path, const std::string& bytes, bool in_force);  // true: it was written
   // A load begins.
   void begin() { synced_ = 0; }
+  // The directory is another one than the last time, or has come, or is gone: what lies there is not known any more.
+  [[nodiscard]] bool replaced();
+  // What lies there is looked at again.
+  void distrust() { saved_.clear(); }
   // Forgets what is kept of an include.
   void give_up(const std::string& path);
   // The same, if it exists no more.
@@ -48,6 +53,7 @@ class LastGood {
 
   std::string directory_;
   std::unordered_map<std::string, std::string> saved_;  // path -> the digest's line of what lies there
+  std::pair<std::uint64_t, std::uint64_t> identity_;    // of the directory; none: zero
   std::size_t synced_ = 0;                              // files of this load
 };
 

@@ -42,6 +42,7 @@ class Lister {
   }
 
   Listing finish() {
+    tell_of_closed();
     bound_tenants();
     out_.folders.settle();
     for (auto& file : out_.files) {
@@ -52,6 +53,9 @@ class Lister {
 
  private:
   static constexpr std::size_t main_file = SIZE_MAX;
+  static constexpr std::size_t most_told_closed = 3;  // of a tenant
+  static constexpr const char* closed_hint =
+      "until it can be read, the last good versions of its files stay; a folder that is to go is deleted";
 
   // The first component of the pattern whose folders are the tenant's; SIZE_MAX: none are.
   static std::size_t first_of_tenant(const IncludeEntry& include) {
@@ -123,10 +127,23 @@ class Lister {
     const Binding at = binding_in(closed.folder, include);
     if (include.tenant_component != 0 && !at.folder.empty() && tenants_.count(at.tenant) == 0) return;
     out_.closed = true;
-    problems_.error(
-        include.place, "cannot list " + display(closed.folder) + ": " + closed.reason,
-        "until it can be read, the last good versions of its files stay; a folder that is to go is deleted");
+    Closed& closed_so_far = closed_[at.tenant];
+    closed_so_far.place = include.place;
+    if (++closed_so_far.count <= most_told_closed || at.tenant.empty()) {
+      problems_.error(include.place, "cannot list " + display(closed.folder) + ": " + closed.reason, closed_hint);
+    }
     keep(closed.folder, include, paths);
+  }
+
+  // A tenant can make any number of them, and must not hide what is wrong with others.
+  void tell_of_closed() {
+    for (const auto& [tenant, closed] : closed_) {
+      if (tenant.empty() || closed.count <= most_told_closed) continue;
+      problems_.error(
+          closed.place,
+          "cannot list " + std::to_string(closed.count - most_told_closed) + " more folders of tenant " + quote(tenant),
+          closed_hint);
+    }
   }
 
   [[nodiscard]] std::string display(const std::string& path) const { return hooks_.display(path); }
@@ -223,6 +240,11 @@ class Lister {
   bool sound_;  // no entry of include is wrong in itself
   std::unordered_set<std::string_view> tenants_;
   std::unordered_map<std::string, std::size_t> seen_;  // into out_.files
+  struct Closed {
+    std::size_t count = 0;
+    Place place;
+  };
+  std::map<std::string, Closed> closed_;  // by tenant
   Listing out_;
 };
 

@@ -227,6 +227,7 @@ std::optional<Compiled> Compiler::State::compile_changed() {
 
 void Compiler::State::settle_changed(std::string& problem) {
   for (const auto& tenant : changes_.units) {
+    units_.at(tenant).settle();
     for (SourceFile* file : units_.at(tenant).files) {
       listed_before_.insert(file->path);
       serve(*file);

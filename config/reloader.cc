@@ -190,7 +190,7 @@ class Patience {
 void Reloader::run() {
   pthread_setname_np(pthread_self(), "edgemux-compile");
   give_way();
-  next_rescan_ = Clock::now() + rescan_;
+  next_rescan_ = Clock::now() + (unfinished_ ? std::min<Clock::duration>(pause_, rescan_) : rescan_);
   while (!stop_.load()) {
     wait();
     if (stop_.load()) return;
@@ -250,12 +250,20 @@ bool Reloader::due() const { return Clock::now() >= due_at(); }
 void Reloader::rescan() {
   Fingerprint now(files_, directories_, seen_);
   const bool differs = !(now == seen_);
+  if (unfinished_) note(Reload::Reason::rescan);
   if (differs) {
     note(Reload::Reason::rescan);
     look_everywhere_ = true;
     seen_ = now;
   }
   next_rescan_ = Clock::now() + (differs ? std::min<Clock::duration>(settle_ / 2, rescan_) : rescan_);
+}
+
+void Reloader::try_again(bool unfinished) {
+  constexpr Clock::duration first = std::chrono::seconds(1);
+  pause_ = unfinished ? std::min<Clock::duration>(std::max(first, 2 * pause_), rescan_) : Clock::duration{};
+  unfinished_ = unfinished;
+  if (unfinished) next_rescan_ = std::min(next_rescan_, Clock::now() + pause_);
 }
 
 Compiled Reloader::guarded_compile(Touched touched, const Accept& accept) const {
@@ -267,6 +275,7 @@ Compiled Reloader::guarded_compile(Touched touched, const Accept& accept) const 
     nothing.diagnostics.push_back(problem(std::string("the compiler failed: ") + error.what()));
     nothing.files = files_;
     nothing.directories = directories_;
+    nothing.unfinished = true;
     return nothing;
   }
 }
@@ -345,6 +354,7 @@ Reloader::Attempt Reloader::attempt() {
     }
   }
   if (!all_read) note(Reload::Reason::change);
+  try_again(made.compiled.unfinished);
   return {std::move(made.compiled), made.main_holds};
 }
 

@@ -115,6 +115,8 @@ class Reloader {
   void wait();
   void note(Reload::Reason reason);
   void rescan();
+  // As Compiled::unfinished says: the first time in a second, then in twice as long each, up to a rescan.
+  void try_again(bool unfinished);
   [[nodiscard]] bool due() const;
   [[nodiscard]] Clock::time_point due_at() const;
   struct Turn {
@@ -162,6 +164,8 @@ class Reloader {
   bool keeping_ = true;          // something may be left for hooks_.keep
   bool look_everywhere_ = true;  // the next time: what the watcher tells is not all
   Clock::time_point next_rescan_;
+  bool unfinished_ = false;  // as the latest compile said
+  Clock::duration pause_{};  // before it is tried again
   ProblemJournal journal_;
   std::string in_force_;             // Compiled::fingerprint of what was published last
   routing::SnapshotPtr published_;   // that

@@ -113,6 +113,7 @@ std::optional<std::vector<core::PairFiles>> CertificatePairs::list(const Certifi
       before == listed_before_.end() ? std::vector<core::PairFiles>{} : before->second;
   if (!listed) {
     inputs.note(listed.error().message);
+    if (listed.error().shortage) inputs.watch_file(entry.directory);  // it is looked at again
     problems.flaw(entry.place, listed.error().message,
                   known.empty() ? "no certificate in it is used" : "the certificates that it had stay in use");
     for (const auto& names : known) {

@@ -130,7 +130,12 @@ std::vector<Unit::Said> Unit::said() const {
   return all;
 }
 
-bool Unit::stands() const { return linked_ != nullptr && !clashes_ && said_ == said(); }
+bool Unit::stands() const {
+  const auto to_recall = [](const SourceFile* file) {
+    return file->use == SourceFile::Use::out && !file->asked_disk && file->good == nullptr && file->barred.empty();
+  };
+  return linked_ != nullptr && !clashes_ && said_ == said() && std::none_of(files.begin(), files.end(), to_recall);
+}
 
 bool Unit::tells() const {
   return std::any_of(files.begin(), files.end(), [](const SourceFile* file) { return !file->told.empty(); });

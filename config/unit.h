@@ -51,8 +51,11 @@ class Unit {
   // After either: SourceFile::told of all its files. `more` is told with the main file's. Without, nothing is done.
   void conclude(std::vector<Diagnostic> more);
 
-  // Its files are the very same as when they were linked, and nothing else counted.
+  // Its files are the very same as when they were linked, and nothing else counted; of those that are out, the disk has
+  // no good version.
   [[nodiscard]] bool stands() const;
+  // What was linked is in force, with all that it read.
+  void settle() { upstream_tls_.settle(); }
   // Some of its files want the same, so that it counted what was in force.
   [[nodiscard]] bool clashes() const { return clashes_; }
   // It was said of some of its files what is wrong with them.

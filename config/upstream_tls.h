@@ -30,6 +30,8 @@ class UpstreamTls {
 
   // Starts a linking.
   void begin();
+  // What it came to is in force: that is what a file which keeps changing falls back to.
+  void settle() { pairs_.settle(); }
   // Lives until the next begin(). Two upstreams that say the same get the same answer, with the places of the first.
   // `folder`: where the files must lie, links followed, as for Files::read().
   const Answer& get(const UpstreamTlsSpec& spec, const std::string& folder, Inputs& inputs);

@@ -217,9 +217,9 @@ void Exchange::forward(core::RequestHead& head, std::string_view path, const rou
   upstream_stream_.limit_silence(silence());
   talks_ = grpc_ && session_->codec().multiplexed() && !head.has_content_length && head.te_trailers;
   if (!end && head.expect_continue) {
-    // The client waits for the upstream's word, or sends without it.
+    // The client waits for the upstream's word, or sends without it; the upstream is waited for as for an answer.
     awaits_continue_ = true;
-    silence().count() == 0 ? body_deadline_.cancel() : await_body(silence());
+    body_deadline_.cancel();
   }
   tries_.begin(filters, head.method, worker_.now());
   send(request, {&client_, false, nullptr, wants_upgrade_});
@@ -267,6 +267,7 @@ void Exchange::go(const core::OutgoingRequest& request) {
   stage_ = Stage::uploading;
   upstream_stream_.send_request(request, end);
   if (!early_body_.empty() && upstream_stream_.ready()) upstream_stream_.send_body(early_body_);
+  if (awaits_continue_) upstream_stream_.expect_word();
   if (!whole || !upstream_stream_.ready()) return;
   if (trailers) {
     core::FieldList fields;
@@ -420,6 +421,7 @@ void Exchange::on_upstream_response(core::ResponseHead& head, bool end) {
 // The upstream has said what it wants, so that from now on it is the client who is waited for.
 void Exchange::continue_body() {
   if (!std::exchange(awaits_continue_, false)) return;
+  upstream_stream_.expect_more();
   await_body(kBodyGrace);
   pace_.restart(worker_.now());
 }

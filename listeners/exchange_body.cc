@@ -54,7 +54,10 @@ void Exchange::feed_mirrors(std::span<const char> data, bool end) {
 // ---- what comes ----
 
 void Exchange::on_request_body(std::span<const char> data, bool end) {
-  if (std::exchange(awaits_continue_, false)) await_body(kBodyGrace);  // it waits for no word
+  if (std::exchange(awaits_continue_, false)) {  // it waits for no word
+    upstream_stream_.expect_more();
+    await_body(kBodyGrace);
+  }
   pace_.add(data.size(), worker_.now());
   bytes_in_ += data.size();
   unconsumed_ += data.size();
@@ -134,10 +137,6 @@ UploadPace::Held Exchange::held() const {
 void Exchange::body_timed_out() {
   const auto& timeouts = worker_.snapshot().timeouts;
   const auto in_ms = [](milliseconds time) { return static_cast<std::uint64_t>(time.count()); };
-  if (awaits_continue_) {
-    release_upstream();
-    return fail_upstream({UpstreamFailure::Kind::timeout, "no word on whether the body is wanted"});
-  }
   if (head_sent_) {
     if (pace_.quiet(worker_.now(), bytes_in_ + bytes_out_, in_ms(timeouts.tunnel_idle))) {
       return refuse(408, CloseReason::body_too_slow, "neither side has sent anything for timeouts.tunnel_idle");

@@ -18,6 +18,7 @@ namespace {
 
 constexpr std::uint64_t kTickMs = 1000;
 constexpr unsigned kSweepTicks = 30;
+constexpr std::size_t kRefreshed = 1'000;  // pools in a tick
 constexpr unsigned kEvictTicks = 3600;
 constexpr std::uint64_t kWindowRounds = 3;       // within tcp.user_timeout
 constexpr std::uint64_t kShortestRoundMs = 100;  // however short that is
@@ -75,6 +76,7 @@ void Worker::stop_and_join() {
 void Worker::tick() {
   metrics_.heartbeat.set(loop_.now());
   ++ticks_;
+  pools_.refresh(kRefreshed);
   if (ticks_ % kSweepTicks == 0) {
     pools_.sweep();
     release_unused_listeners();

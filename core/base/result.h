@@ -16,7 +16,7 @@ struct Error {
   Side side = Side::internal;
   bool retryable = false;
   std::string message;
-  bool shortage = false;  // nobody's fault who was asked: no descriptor or memory was to be had
+  bool shortage = false;  // nobody's fault who was asked: no descriptor or memory was to be had, or a disk failed
 };
 
 template <class T>

@@ -17,6 +17,7 @@
 #include <system_error>
 #include <unordered_set>
 
+#include "core/base/shortage.h"
 #include "core/tls/certificate_store.h"
 #include "core/tls/openssl.h"
 
@@ -48,7 +49,9 @@ tl::unexpected<Error> cannot_read(const std::string& path, int error) {
                           status.st_mode & 07777U);
     }
   }
-  return again(std::move(text));
+  auto failure = again(std::move(text));
+  failure.value().shortage = may_pass(error);
+  return failure;
 }
 
 struct FileText {

@@ -42,7 +42,7 @@ void UpstreamConnection::expect(UpstreamStream& stream) {
   stream.endpoint_text_ = {};
   stream.endpoint_state_ = nullptr;
   stream.reused_ = stream.answered_ = stream.complete_ = false;
-  stream.paused_ = stream.awaiting_ = stream.touched_ = false;
+  stream.paused_ = stream.awaiting_ = stream.asked_ = stream.touched_ = false;
   stream.unconsumed_ = stream.kept_back_ = 0;
   waiting_.push_back(&stream);
 }
@@ -56,7 +56,7 @@ void UpstreamConnection::attach(UpstreamStream& stream) {
   stream.endpoint_state_ = endpoint_->state.get();
   stream.reused_ = requests_ > 0;
   stream.fresh_ = false;
-  stream.answered_ = stream.complete_ = stream.paused_ = stream.awaiting_ = stream.touched_ = false;
+  stream.answered_ = stream.complete_ = stream.paused_ = stream.awaiting_ = stream.asked_ = stream.touched_ = false;
   stream.unconsumed_ = stream.kept_back_ = 0;
   ++requests_;
   ++in_use_;

@@ -546,6 +546,13 @@ UpstreamPool& UpstreamPools::of(const UpstreamPtr& upstream) {
   return *pool;
 }
 
+void UpstreamPools::refresh(std::size_t most) {
+  for (std::size_t n = std::min(most, pools_.size()); n > 0; --n) {
+    const auto& pool = pools_[refreshed_++ % pools_.size()];
+    if (pool != nullptr) pool->refresh();
+  }
+}
+
 void UpstreamPools::sweep() {
   for (auto& pool : pools_) {
     if (pool == nullptr) continue;

@@ -184,6 +184,9 @@ class UpstreamPools {
  public:
   explicit UpstreamPools(UpstreamContext& context) : context_(context) { context_.pools = this; }
   UpstreamPool& of(const UpstreamPtr& upstream);
+  // Looks at so many pools, in turns, whether their endpoints are other ones: idle connections to those that are gone
+  // are closed although no request comes.
+  void refresh(std::size_t most);
   // Frees pools that nobody uses; for a slow timer.
   void sweep();
   void close_idle();
@@ -195,7 +198,8 @@ class UpstreamPools {
  private:
   UpstreamContext& context_;
   std::vector<std::unique_ptr<UpstreamPool>> pools_;
-  std::size_t turn_ = 0;  // whose is next, in give_away()
+  std::size_t turn_ = 0;       // whose is next, in give_away()
+  std::size_t refreshed_ = 0;  // the same, in refresh()
 };
 
 }  // namespace edgemux::routing

@@ -80,8 +80,14 @@ void UpstreamStream::give_back() {
 
 void UpstreamStream::expect_answer() {
   awaiting_ = true;
+  asked_ = false;
   if (state_ == State::ready) asked_at_ = connection_->context_.loop.now();
   touch();
+}
+
+void UpstreamStream::expect_word() {
+  expect_answer();
+  asked_ = true;
 }
 
 std::uint64_t UpstreamStream::silence() const {
@@ -103,7 +109,7 @@ void UpstreamStream::begin_waiting(UpstreamPool& pool) {
   attempts_ = 0;
   endpoint_text_ = {};
   endpoint_state_ = nullptr;
-  reused_ = answered_ = complete_ = paused_ = awaiting_ = touched_ = false;
+  reused_ = answered_ = complete_ = paused_ = awaiting_ = asked_ = touched_ = false;
   unconsumed_ = 0;
   core::EventLoop& loop = pool.context_.loop;
   loop.timers().arm(deadline_, loop.now() + static_cast<std::uint64_t>(pool.upstream().pending_timeout.count()));
@@ -128,11 +134,11 @@ void UpstreamStream::timed_out() {
   }
   if (paused_ || (!awaiting_ && waiting == 0)) return touch();  // the client is slow, not the upstream
   const std::string time = std::to_string(silence()) + " ms";
+  const char* what = asked_      ? "no word on whether the body is wanted within "
+                     : awaiting_ ? "no answer within "
+                                 : "it took nothing of the request for ";
   connection_->doubt(loop.now() - silence());
-  connection_->fail_stream(
-      *this,
-      {UpstreamFailure::Kind::timeout,
-       awaiting_ ? "no answer within " + time : "it took nothing of the request for " + time, reused_, answered_});
+  connection_->fail_stream(*this, {UpstreamFailure::Kind::timeout, what + time, reused_, answered_});
 }
 
 MovedBytes UpstreamStream::take_counts() {

@@ -131,6 +131,9 @@ class UpstreamStream {
   // The request is complete: from now on silence counts. Before that it counts only while the upstream leaves bytes of
   // the request waiting.
   void expect_answer();
+  // The rest of the request waits for the upstream's word (RFC 9110 10.1.1): its silence counts until expect_more().
+  void expect_word();
+  void expect_more() { awaiting_ = asked_ = false; }
 
   // ---- in any state ----
   // Whoever asked waits no longer, and releases it next. Where the endpoint has had the whole request for at least
@@ -198,7 +201,8 @@ class UpstreamStream {
   core::StreamId id_ = 0;  // 0 = no request was sent
   State state_ = State::none;
   bool paused_ = false;
-  bool awaiting_ = false;  // the request is complete
+  bool awaiting_ = false;  // the request is complete, or asked_
+  bool asked_ = false;     // for a word on its body
   bool answered_ = false;  // the final head has come
   bool reused_ = false;
   bool fresh_ = false;

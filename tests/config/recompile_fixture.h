@@ -22,11 +22,18 @@ inline constexpr int kNames = 6;  // of each
 // wait for the clock's tick between two changes. Counts what is read.
 class CountingFiles final : public Files {
  public:
-  void begin() override { disk_->begin(); }
+  void begin() override {
+    Files::begin();
+    disk_->begin();
+  }
   std::vector<std::string> moved() override { return disk_->moved(); }
   core::Result<std::string> read(const std::string& path, const std::string& folder) override {
     read_.push_back(path);
     if (path == exhausting_) throw std::bad_alloc();
+    if (path == failing_) {
+      note_failure(path);
+      return core::fail("Too many open files");
+    }
     if (!closed_.empty() && path.starts_with(closed_ + "/")) return core::fail("permission denied");
     return disk_->read(path, folder);
   }
@@ -69,6 +76,8 @@ class CountingFiles final : public Files {
   void let_grow(std::string path) { growing_ = std::move(path); }
   // There is no memory for it.
   void let_exhaust(std::string path) { exhausting_ = std::move(path); }
+  // No descriptor is free when it is read, which nothing about it tells. Empty: there is one again.
+  void let_fail(std::string path) { failing_ = std::move(path); }
   // Root may read everything, so that permissions are played. Empty: all are open.
   void close_folder(std::string folder) { closed_ = std::move(folder); }
 
@@ -80,6 +89,7 @@ class CountingFiles final : public Files {
   std::string closed_;
   std::string growing_;
   std::string exhausting_;
+  std::string failing_;
 };
 
 class RecompileTest : public DiskTest {

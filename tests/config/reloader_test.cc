@@ -66,6 +66,7 @@ class ReloaderTest : public DiskTest {
     }
     if (const auto hook = on_compile_.exchange(nullptr)) (*hook)();
     made.fingerprint = content;
+    made.unfinished = unfinished_.exchange(false);
     made.main_ok = content.find("broken") == std::string::npos;
     if (made.main_ok) {
       made.snapshot = std::make_shared<routing::Snapshot>();
@@ -140,6 +141,7 @@ class ReloaderTest : public DiskTest {
   Touched touched_;  // of the latest compile
   std::atomic<int> running_{0};
   std::atomic<int> compiles_{0};
+  std::atomic<bool> unfinished_{false};                            // the next compile is
   std::atomic<const std::function<void()>*> on_compile_{nullptr};  // runs once, after the files were read
   Loop loop_;
   std::vector<Reload> done_;
@@ -382,6 +384,31 @@ TEST_F(ReloaderTest, ACompilerThatThrowsKeepsWhatIsInForce) {
   ASSERT_EQ(answer.diagnostics.size(), 1U);
   EXPECT_NE(answer.diagnostics[0].message.find("out of luck"), std::string::npos);
   EXPECT_EQ(ask().outcome, Outcome::published);
+}
+
+TEST_F(ReloaderTest, WhatIsUnfinishedIsTriedAgainByItself) {
+  begin();
+  unfinished_ = true;
+  write("main.yaml", "second");
+  EXPECT_TRUE(becomes("second"));
+  EXPECT_TRUE(until([this] { return done_.back().reason == Reason::rescan; }));
+  EXPECT_EQ(done_.back().outcome, Outcome::unchanged);
+  EXPECT_TRUE(becomes("second"));
+  const int before = compiles_;
+  EXPECT_EQ(ask().outcome, Outcome::published);
+  EXPECT_EQ(compiles_, before + 1) << "once was enough";
+}
+
+TEST_F(ReloaderTest, ACompileThatFailedIsTriedAgainByItself) {
+  begin();
+  const std::function<void()> fault = [this] {
+    running_ = 0;
+    throw std::bad_alloc();
+  };
+  on_compile_ = &fault;
+  write("main.yaml", "second");
+  EXPECT_TRUE(becomes("second"));
+  EXPECT_EQ(done_.front().outcome, Outcome::failed);
 }
 
 TEST_F(ReloaderTest, CompilesWithLowPriorityOffTheCallersThread) {

@@ -57,10 +57,21 @@ def test_a_zone_that_changes_under_load_moves_requests_and_loses_none(site, knot
             name = backends[number % 3].name
             until(lambda n=name: set(who(site)) == {n}, f"all go to {name}")
             until(lambda b=before: load.count > b + 20, "the load goes on")
-        # Idle connections to those that are gone go as well: at the latest with the next request.
+        # Idle connections to those that are gone go as well, also of a worker that nobody asks for anything.
         until(lambda: backends[0].open_connections() == backends[1].open_connections() == 0, "the others are let go")
     assert load.bad == []
     assert site.edge.log().count("now resolves to") >= 6
+
+
+def test_idle_connections_to_who_is_gone_go_without_a_request(site, knot, backends):
+    knot.set("api 0 A 127.0.0.1", "api 0 A 127.0.0.2")
+    start(site, knot, f"api.app.test:{backends[0].port}")
+    until(lambda: site.ask("/who").status == 200, "the name is resolved")
+    assert set(who(site)) == {"one", "two"}
+    assert backends[0].open_connections() > 0 and backends[1].open_connections() > 0
+    knot.set("api 0 A 127.0.0.2")
+    until(lambda: backends[0].open_connections() == 0, "what waits at the first is let go")
+    assert backends[1].open_connections() > 0
 
 
 def test_tunnels_outlive_a_change_of_the_zone(edge, knot, taps_on_two_addresses):

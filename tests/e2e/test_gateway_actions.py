@@ -576,6 +576,26 @@ def test_retry_on_connect_reset_and_timeout(site, dead_address, origins):
     assert site.edge.wait_access(host="dead.example.com")[0]["attempts"] == 2
 
 
+def test_an_endpoint_that_says_nothing_of_a_body_is_followed_by_another(site, taps, origins):
+    """It has failed, as one that gives no answer; the client waits for the word of the next one."""
+    silent, other = taps(), origins("other")
+    app = {"endpoints": [silent.address, other.address], "outlier": {"consecutive_failures": 1, "eject_for": "60s"}}
+    site.start(site.route({"path": "/", "upstream": "app",
+                           "retry": {"attempts": 1, "on": ["timeout"], "backoff": "10ms"}}),
+               upstreams={"app": app}, timeouts={"response": "300ms"})
+    waiting = [("Expect", "100-continue"), ("Content-Length", 5)]
+    for _ in range(3):
+        with site.wire() as wire:
+            wire.send(request("/upload", HOST, "PUT", waiting))
+            assert wire.take_through(b"\r\n\r\n").startswith(b"HTTP/1.1 100 ")
+            assert wire.is_quiet(0.4)  # now the client is who is waited for
+            wire.send(b"hello")
+            assert json.loads(wire.response().body)["length"] == 5
+    attempts = [line["attempts"] for line in site.edge.wait_access(3, path="/upload")]
+    assert sorted(attempts) == [1, 1, 2], "one has met it, and the others go elsewhere"
+    assert "ejected for" in site.edge.log()
+
+
 def test_what_may_have_been_done_is_not_repeated(site):
     site.start(retrying(site, "reset", "timeout", timeouts={"try": "300ms"}))
     site.origin.scripts["/reset"] = failing(1, how=lambda call: call.send(b""))

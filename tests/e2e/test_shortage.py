@@ -1,6 +1,9 @@
 """No descriptor is left: what is kept for later goes first, nobody else is blamed, and the operator is told."""
 
+import resource
+
 import pytest
+from support.house import says
 from support.site import HOST
 from support.waiting import patience, until
 from support.wire import Wire, request
@@ -79,6 +82,26 @@ def test_want_of_descriptors_is_no_fault_of_endpoints(edge, origins):
     for client in clients:
         client.close()
     until(lambda: ask(edge) == 200, "it serves again")
+
+
+def test_files_that_no_descriptor_was_left_for_are_read_when_there_is_one(house):
+    """Nothing tells that one is free again, and the files do not change: they are tried again by themselves."""
+    edge = house.edge
+    ca = house.folder("a") / "ca.pem"
+    ca.write_bytes(house.authority.pem)
+    house.write("a", [says("a.example.test", "a", tls={"client_ca": "ca.pem", "client_auth": "optional"})])
+    house.write("b", [says("b.example.test", "old")])
+    house.start()
+    assert house.ask("a.example.test") == (200, "a") and house.ask("b.example.test") == (200, "old")
+    most = resource.prlimit(edge.process.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(edge.process.pid, resource.RLIMIT_NOFILE, (3, most[1]))
+    ca.touch()
+    house.write("b", [says("b.example.test", "new")])
+    edge.wait_log("Too many open files")
+    resource.prlimit(edge.process.pid, resource.RLIMIT_NOFILE, most)
+    until(lambda: house.ask("b.example.test") == (200, "new"), "what was written comes into force", within=15)
+    assert house.ask("a.example.test") == (200, "a")
+    until(lambda: edge.metrics().total("edgemux_config_files_set_aside") == 0, "nothing is set aside any more")
 
 
 def ask(edge):
