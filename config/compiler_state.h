@@ -1,6 +1,6 @@
 #pragma once
 // Compiler::State: what the compiler keeps between compiles. compiler.cc has the compile of everything, recompile.cc
-// the one of what changed.
+// the one of what changed, settle.cc what either leaves behind.
 
 #include <map>
 #include <memory>
@@ -43,7 +43,13 @@ class Compiler::State {
   }
 
  private:
-  struct GoodVersion;
+  // What a compile that is refused must not cost.
+  struct GoodVersion {
+    SourceFile* file;
+    std::shared_ptr<const Parsed> good;
+    bool asked_disk;
+    bool lost;
+  };
   std::vector<GoodVersion> good_versions();
   // `made` is not put in force: good versions are what they were, and the next compile starts from what is linked.
   void refuse(const routing::SnapshotPtr& made, const std::vector<GoodVersion>& before);

@@ -225,29 +225,4 @@ std::optional<Compiled> Compiler::State::compile_changed() {
   return out;
 }
 
-void Compiler::State::settle_changed(std::string& problem) {
-  for (const auto& tenant : changes_.units) {
-    units_.at(tenant).settle();
-    for (SourceFile* file : units_.at(tenant).files) {
-      listed_before_.insert(file->path);
-      serve(*file);
-      save(*file, problem);
-    }
-  }
-  for (const auto& path : changes_.gone) {
-    delivered_[path] = nullptr;
-    known_.erase(path);
-    listed_before_.erase(path);
-    unsaved_.erase(path);
-    later_.erase(path);
-    last_good_.forget(path);
-  }
-  const auto again = unsaved_;
-  for (const auto& path : again) {
-    if (problem.empty()) write(known_.at(path), problem);
-  }
-  registry_.prune_soon();
-  seals_.sweep_full();
-}
-
 }  // namespace edgemux::config

@@ -12,6 +12,7 @@ from support.curl import Wrk
 from support.house import House
 from support.http2 import H2Client
 from support.origin import Origin, pattern
+from support.pair import Pair
 from support.ports import free_port
 from support.proxy import BINARY, Edgemux
 from support.site import Site
@@ -201,3 +202,27 @@ def good(site, closing):
             assert answer.status == 200 and bytes(answer.body) == pattern(1000) and self.client.goaway is None
 
     return Good
+
+
+@pytest.fixture(params=["h1", "h2"])
+def down(request):
+    return request.param
+
+
+@pytest.fixture(params=["h1", "h2"])
+def up(request):
+    return request.param
+
+
+@pytest.fixture
+def pair(site, closing, down, up):
+    made = Pair(site, closing, down, up)
+    yield made
+    made.upstream.close() if made.upstream.wire else None
+
+
+@pytest.fixture
+def to_h2(site, closing, down):
+    made = Pair(site, closing, down, "h2")
+    yield made
+    made.upstream.close()
