@@ -69,6 +69,9 @@ void Exchange::on_request_body(std::span<const char> data, bool end) {
   if (max_body_ != 0 && bytes_in_ > max_body_ && stage_ != Stage::over && stage_ != Stage::replying) {
     return refuse(413, CloseReason::body_too_large, "the body is larger than this host takes");
   }
+  // It asked for a tunnel, and has got an answer instead: what was meant for the tunnel is nobody's (RFC 8441 5). The
+  // upstream has the request whole, and would read this as the next one.
+  if (wants_upgrade_) return give_back_window();
   if (!mirrors_.empty()) feed_mirrors(data, end);
   if (stage_ == Stage::connecting) {
     early_body_.append(data.data(), data.size());
@@ -84,6 +87,7 @@ void Exchange::on_request_body(std::span<const char> data, bool end) {
 
 void Exchange::on_request_trailers(core::FieldList& fields) {
   request_done_ = true;
+  awaits_continue_ = false;  // the body is whole, and empty
   body_deadline_.cancel();
   feed_mirrors({}, true);
   if (stage_ == Stage::over || stage_ == Stage::replying) return;

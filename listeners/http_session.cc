@@ -398,6 +398,10 @@ void HttpSession::on_malformed(core::StreamId stream, std::uint16_t status, cons
     return cut(why);
   }
   if (Exchange* exchange = exchange_of(stream)) return exchange->refuse(status, why, reason);
+  if (StreamTunnel* tunnel = tunnel_of(stream)) {  // an answer would be bytes of the tunnel
+    codec_->reset(stream, core::StreamError::protocol, core::Fault::client);
+    return tunnel->client().was_reset();
+  }
   open_exchange(stream).start_refused(*this, stream, status, why, reason, content_type);
 }
 

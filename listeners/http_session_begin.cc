@@ -23,7 +23,9 @@ void HttpSession::begin_plain(Listener& listener, const core::SocketAddress& cli
                               const core::SocketAddress& destination, std::unique_ptr<core::TcpStream> stream) {
   std::unique_ptr<HttpSession> session(new HttpSession(listener, client, destination, std::move(stream)));
   session->await(Waiting::first_head, listener.worker().snapshot().timeouts.request_head);
+  HttpSession& begun = *session;
   listener.worker().add(std::move(session));
+  if (listener.leaves()) begun.drain();
 }
 
 void HttpSession::begin_tls(Listener& listener, const core::SocketAddress& client,
@@ -52,6 +54,7 @@ void HttpSession::begin_tls(Listener& listener, const core::SocketAddress& clien
   session->detail_ = missing_certificate(listener, name, *session->tls_route_);
   HttpSession& begun = *session;
   worker.add(std::move(session));
+  if (listener.leaves()) begun.drain();
   begun.handshake();
 }
 
@@ -70,6 +73,7 @@ void HttpSession::handshake() {
   stage_.emplace<Serving>();
   await(Waiting::first_head, worker().snapshot().timeouts.request_head);
   choose_codec();
+  if (std::exchange(draining_, false)) drain();  // while hands were shaken it could not be told
   serve();
 }
 

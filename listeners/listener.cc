@@ -67,6 +67,8 @@ void Listener::forget_table() {
   table_ = std::move(empty);
 }
 
+bool Listener::leaves() const { return removed_ || worker_.draining(); }
+
 void Listener::on_shortage(int error) {
   worker_.metrics().accept_failures.add();
   worker_.relieve(kAcceptedAtOnce);

@@ -58,6 +58,8 @@ class Listener {
   [[nodiscard]] const routing::UpstreamPtr& upstream() const { return table_->upstream; }
   [[nodiscard]] core::ListenerMetrics& metrics() const { return metrics_; }
   [[nodiscard]] bool removed() const { return removed_; }
+  // Removed, or the whole process goes: what begins now is to end soon.
+  [[nodiscard]] bool leaves() const;
   [[nodiscard]] std::uint64_t removed_at() const { return removed_at_; }  // loop milliseconds
 
   std::size_t sessions = 0;  // counted by Session

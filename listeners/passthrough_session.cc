@@ -46,7 +46,9 @@ void PassthroughSession::begin(Listener& listener, const core::SocketAddress& cl
                                const core::SocketAddress& destination, std::unique_ptr<core::TcpStream> stream) {
   std::unique_ptr<PassthroughSession> session(new PassthroughSession(listener, client, destination, std::move(stream)));
   session->await(std::get<Inspecting>(session->stage_), listener.worker().snapshot().timeouts.client_hello);
+  PassthroughSession& begun = *session;
   listener.worker().add(std::move(session));
+  if (listener.leaves()) begun.drain();
 }
 
 void PassthroughSession::begin_tcp(Listener& listener, const core::SocketAddress& client,
@@ -103,6 +105,7 @@ void PassthroughSession::inspect() {
     auto& stage = std::get<Inspecting>(stage_);
     const auto buffer = worker().inspect_buffer();
     const std::size_t kept = stage.bytes.size();
+    if (kept > cap) return close(CloseReason::hello_too_large);  // a reload has lowered it
     // Kept bytes go in front, so that the parser sees one piece. One byte over the cap tells that it is exceeded.
     if (kept > 0) std::memcpy(buffer.data(), stage.bytes.data(), kept);
     const auto result = stream_->read(buffer.subspan(kept, cap + 1 - kept));
@@ -364,7 +367,7 @@ void PassthroughSession::timed_out() {
     listener().metrics().handshakes_failed.add();
     return close(CloseReason::handshake_timeout);
   }
-  close(worker().draining() ? CloseReason::draining : CloseReason::hello_timeout);
+  close(listener().leaves() ? CloseReason::draining : CloseReason::hello_timeout);
 }
 
 void PassthroughSession::drain() {

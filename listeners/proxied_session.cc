@@ -14,7 +14,15 @@ namespace edgemux::listeners {
 void ProxiedSession::begin(Listener& listener, const core::SocketAddress& sender,
                            std::unique_ptr<core::TcpStream> stream) {
   std::unique_ptr<ProxiedSession> session(new ProxiedSession(listener, sender, std::move(stream)));
+  ProxiedSession& begun = *session;
   listener.worker().add(std::move(session));
+  if (listener.leaves()) begun.drain();
+}
+
+// A client that has just come in gets a moment to say who it is.
+void ProxiedSession::drain() {
+  constexpr std::uint64_t kGrace = 1'000;  // ms
+  worker().loop().timers().arm(deadline_, worker().now() + kGrace);
 }
 
 ProxiedSession::ProxiedSession(Listener& listener, const core::SocketAddress& sender,
@@ -78,7 +86,7 @@ void ProxiedSession::take(std::size_t header, const core::SocketAddress& client,
 }
 
 void ProxiedSession::timed_out() {
-  close(worker().draining() ? CloseReason::draining : CloseReason::proxy_header_timeout);
+  close(listener().leaves() ? CloseReason::draining : CloseReason::proxy_header_timeout);
 }
 
 void ProxiedSession::close(CloseReason reason) {

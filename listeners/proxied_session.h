@@ -19,7 +19,7 @@ class ProxiedSession final : public Session, private core::StreamObserver {
   static void begin(Listener& listener, const core::SocketAddress& sender, std::unique_ptr<core::TcpStream> stream);
   ~ProxiedSession() override = default;
 
-  void drain() override {}
+  void drain() override;
   void close(CloseReason reason) override;
   [[nodiscard]] core::TcpStream& socket() const override { return *stream_; }
 

@@ -137,9 +137,12 @@ void Tunnel::pump() {
   if (up == Relay::State::done && down == Relay::State::done) {
     if (client_.unsent() == 0 && upstream_.unsent() == 0) {
       stop();
-      observer_.on_tunnel_closed(CloseReason::done, "");
+      // With the rest of it on its way, a client that is gone has not got it.
+      const bool gone = rest_waited_ && client_.broken();
+      observer_.on_tunnel_closed(gone ? CloseReason::client_reset : CloseReason::done, "");
       return;
     }
+    rest_waited_ = true;
   }
   // Nothing is read of a client while the upstream takes nothing, so nothing else would find out. (One that was told
   // the end may have hung up in good order.)

@@ -119,6 +119,7 @@ class Tunnel final : private core::StreamObserver {
   bool look_due_ = false;  // the deadline comes no later than a look
   bool lasts_ = false;     // looked at once
   bool stopped_ = false;
+  bool rest_waited_ = false;            // both sides have ended, and an end had bytes that were not sent
   std::unique_ptr<core::Timer> pause_;  // made where the bandwidth was used up once
 };
 

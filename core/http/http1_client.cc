@@ -44,7 +44,7 @@ StreamId Http1Client::send_request(const OutgoingRequest& request, bool end) {
 }
 
 void Http1Client::send_body(StreamId, std::span<const char> data) {
-  if (data.empty() || stopped_) return;
+  if (data.empty() || stopped_ || request_done_) return;  // behind a whole request it would be the next one
   if (framing_ != Framing::chunked) {
     output_.borrow(data);
     return;

@@ -23,7 +23,30 @@ std::size_t Http1Server::receive(std::span<char> bytes) {
   return consumed;
 }
 
+// Some clients put one behind a body (RFC 9112 2.2). It begins no request: behind it the connection is at rest.
+std::size_t Http1Server::skip_empty_lines(std::span<const char> bytes) {
+  std::size_t size = 0;
+  while (bytes.size() - size >= 2 && bytes[size] == '\r' && bytes[size + 1] == '\n' &&
+         empty_lines_ < kMaxLeadingLines) {
+    size += 2;
+    ++empty_lines_;
+  }
+  if (size > 0) scanned_ = 0;
+  return size;
+}
+
 bool Http1Server::receive_head(std::span<char> bytes, std::size_t& consumed) {
+  if (bytes.front() == '\r' && scanned_ <= 1) {
+    const std::size_t empty = skip_empty_lines(bytes);
+    consumed += empty;
+    bytes = bytes.subspan(empty);
+    if (bytes.empty()) return false;
+    if (empty_lines_ == kMaxLeadingLines && bytes.front() == '\r') {
+      keep_alive_ = false;
+      observer_.on_malformed(kStream, 400, "empty lines before the request", {});
+      return false;
+    }
+  }
   if (scanned_ > 0) {
     // The head came in pieces: only what is new is looked at until its end is there.
     const auto state = scanner_.feed({bytes.data() + scanned_, bytes.size() - scanned_});
@@ -47,7 +70,7 @@ bool Http1Server::receive_head(std::span<char> bytes, std::size_t& consumed) {
     scanned_ = bytes.size();
     return false;
   }
-  scanned_ = 0;
+  scanned_ = empty_lines_ = 0;
   if (result.state == ParseState::error) {
     keep_alive_ = false;
     observer_.on_malformed(kStream, result.status, result.reason, {});

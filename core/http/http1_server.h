@@ -66,13 +66,16 @@ class Http1Server final : public ServerCodec {
   bool receive_head(std::span<char> bytes, std::size_t& consumed);
   bool receive_body(std::span<char> bytes, std::size_t& consumed);
   void next_request();
+  // Of empty lines before a request, where no more than that has been looked at.
+  std::size_t skip_empty_lines(std::span<const char> bytes);
 
   Observer& observer_;
   Output& output_;
   HttpScratch& scratch_;
   std::size_t head_limit_;
   HeadScanner scanner_;
-  std::size_t scanned_ = 0;  // bytes of an incomplete head that the scanner has seen; 0 = none
+  std::size_t scanned_ = 0;      // bytes of an incomplete head that the scanner has seen; 0 = none
+  std::size_t empty_lines_ = 0;  // before the present head
   BodyReader body_;
   Phase phase_ = Phase::head;
   Wire wire_ = Wire::none;

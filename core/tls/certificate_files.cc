@@ -329,6 +329,12 @@ Result<LoadedPair> parse_pair(const PairText& text) {
       return fail(cert_file + ": a certificate cannot be stored: " + take_library_error());
     all += pair->chain_der.back();
   }
+  if (all.size() > kMostChain) {
+    return fail(
+        fmt::format("{}: its certificates take {} KiB, and clients take no more than {}; keep the host's own and "
+                    "those between it and its root",
+                    cert_file, (all.size() + 1023) / 1024, kMostChain / 1024));
+  }
   pair->key_der = std::move(key->der);
   all += pair->key_der;  // DER delimits itself
   pair->fingerprint = sha256_hex(all);

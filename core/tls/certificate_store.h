@@ -45,6 +45,7 @@ struct CertificateChoice {
 
 // Of one pair's file. A client in Java takes ten.
 inline constexpr int kMostCertificates = 16;
+inline constexpr std::size_t kMostChain = 100UL * 1024;  // bytes of them all; what OpenSSL's clients take
 
 struct PairFiles {
   std::string cert;

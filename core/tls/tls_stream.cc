@@ -66,7 +66,11 @@ class PieceCursor {
 class Turn {
  public:
   Turn(TlsBuffers& buffers, TlsStream* stream) : buffers_(buffers), before_(buffers.active) { buffers.active = stream; }
-  ~Turn() { buffers_.active = before_; }
+  // What a stream that gave up has sealed and not sent is nobody's: the next one would send it.
+  ~Turn() {
+    buffers_.active = before_;
+    if (before_ == nullptr) buffers_.sealed = 0;
+  }
   Turn(const Turn&) = delete;
   Turn& operator=(const Turn&) = delete;
 

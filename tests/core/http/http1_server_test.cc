@@ -122,6 +122,26 @@ TEST(Http1Server, PipelinedRequestsComeOneByOneHoweverTheyAreCut) {
   converse(bytes);
 }
 
+// Left by clients that end a body with one; the connection is at rest behind it.
+TEST(Http1Server, EmptyLinesBeforeARequestAreNoneOfIt) {
+  for (const std::size_t piece : {1U, 2U, 3U, 100U}) {
+    Server s;
+    s.on_end = [&] { s.answer(200, "ok"); };
+    const auto in_pieces = [&](std::string_view bytes) {
+      for (std::size_t at = 0; at < bytes.size(); at += piece) s.client_sends(bytes.substr(at, piece));
+    };
+    in_pieces("POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx\r\n\r\n");
+    EXPECT_EQ(s.log, "<POST /1>x.");
+    EXPECT_FALSE(s.codec.mid_message()) << piece;
+    EXPECT_EQ(s.kept, "");
+    in_pieces("\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n");
+    EXPECT_EQ(s.log, "<POST /1>x.<GET /2.>");
+    in_pieces("\r\n\r\n\r\n\r\n\r\nGET /3 HTTP/1.1\r\nHost: a\r\n\r\n");
+    EXPECT_TRUE(s.log.starts_with("<POST /1>x.<GET /2.><400>")) << "five are too many, " << piece;
+    EXPECT_EQ(s.log.find("/3"), std::string::npos);
+  }
+}
+
 TEST(Http1Server, APipelinedRequestWaitsUntilTheAnswerIsComplete) {
   Server s;
   s.client_sends(std::string(kGet) + "GET /b HTTP/1.1\r\nHost: h\r\n\r\n");

@@ -141,6 +141,19 @@ TEST_F(CertificateFiles, TheKeyIsComparedBeforeTheChainIsReadWhichIsBounded) {
   EXPECT_TRUE(load_pair(at("most.pem"), at("none.key")).error().retryable);
 }
 
+// Every client of the host would be sent it, and would give up.
+TEST_F(CertificateFiles, ACertificateThatNoClientTakesIsRefused) {
+  std::vector<std::string> names;
+  while (names.size() < 2'000) names.push_back(std::string(50, 'n') + std::to_string(names.size()) + ".example.com");
+  const Identity large = make_certificate({.names = names});
+  put("large.pem", large.cert_pem());
+  put("large.key", large.key_pem());
+  EXPECT_EQ(
+      error("large.pem", "large.key"),
+      "large.pem: its certificates take 133 KiB, and clients take no more than 100; keep the host's own and those "
+      "between it and its root");
+}
+
 TEST_F(CertificateFiles, AnUnreadableKeySaysWhoLacksWhat) {
   const Identity one = make_certificate({});
   put("a.pem", one.cert_pem(), 0644);
