@@ -39,6 +39,8 @@ core::Result<core::ListeningDescriptor> open_tcp(const std::string& text) {
   return opened;
 }
 
+std::string_view port_of(std::string_view text) { return text.substr(text.rfind(':') + 1); }
+
 core::Result<UnixListener> open_unix(const std::string& text) {
   if (text.rfind(kUnixPrefix, 0) != 0) {
     return core::fail("admin.bind: '" + text +
@@ -112,6 +114,21 @@ struct AdminServer::Shared {
     loop.retire(std::move(node.mapped()));
   }
 
+  // The port may be our own, at another address: that door makes way, and is opened again where it was not the cause.
+  core::Result<core::ListeningDescriptor> open_instead(const std::string& text) {
+    const std::string before = probes->text;
+    probes.reset();
+    auto opened = open_tcp(text);
+    if (opened) return opened;
+    if (auto back = open_tcp(before)) {
+      const int fd = back->fd();
+      probes.emplace(Door<core::ListeningDescriptor>{before, std::move(*back), accept_on(fd, false)});
+    } else {
+      core::log_error("{}", back.error().message);
+    }
+    return opened;
+  }
+
   static Answer verdict(std::string why_not, std::string_view yes) {
     if (why_not.empty()) return {200, {}, std::string(yes)};
     return {503, {}, std::move(why_not) + "\n"};
@@ -165,7 +182,7 @@ AdminServer::~AdminServer() = default;
 
 core::Result<void> AdminServer::listen(const routing::AdminSpec& spec) {
   Shared& s = *shared_;
-  const bool same_api = s.api ? s.api->text == spec.bind : spec.bind.empty();
+  const bool same_api = s.api ? s.api->text == spec.bind && s.api->socket.in_place() : spec.bind.empty();
   const bool same_probes = s.probes ? s.probes->text == spec.probes : spec.probes.empty();
   // Open everything before anything is closed: an error leaves what there was.
   std::optional<UnixListener> api;
@@ -177,6 +194,7 @@ core::Result<void> AdminServer::listen(const routing::AdminSpec& spec) {
   }
   if (!same_probes && !spec.probes.empty()) {
     auto opened = open_tcp(spec.probes);
+    if (!opened && s.probes && port_of(s.probes->text) == port_of(spec.probes)) opened = s.open_instead(spec.probes);
     if (!opened) return tl::unexpected(opened.error());
     probes.emplace(std::move(*opened));
   }

@@ -81,12 +81,14 @@ UnixListener::UnixListener(UnixListener&& other) noexcept
   other.fd_ = -1;
 }
 
+bool UnixListener::in_place() const {
+  struct stat info {};
+  return inode_ != 0 && ::lstat(path_.c_str(), &info) == 0 && info.st_dev == device_ && info.st_ino == inode_;
+}
+
 UnixListener::~UnixListener() {
   if (fd_ < 0) return;
-  struct stat info {};
-  const bool ours =
-      inode_ != 0 && ::lstat(path_.c_str(), &info) == 0 && info.st_dev == device_ && info.st_ino == inode_;
-  if (ours) ::unlink(path_.c_str());
+  if (in_place()) ::unlink(path_.c_str());
   ::close(fd_);
 }
 

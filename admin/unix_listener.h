@@ -20,6 +20,8 @@ class UnixListener {
   UnixListener& operator=(UnixListener&& other) = delete;
 
   [[nodiscard]] int fd() const { return fd_; }
+  // Its file is where it was made: nobody has removed or replaced it.
+  [[nodiscard]] bool in_place() const;
 
  private:
   UnixListener(int fd, std::string path) : fd_(fd), path_(std::move(path)) {}

@@ -58,7 +58,7 @@ void print_text(const Difference& d, std::ostream& out) {
         << " " << shown(change.before) << " -> " << shown(change.after) << places(change) << "\n";
   }
   if (d.none()) {
-    out << "no host and no listener differs\n";
+    out << "no listener differs, and no host in its owner, kind, listeners and upstreams\n";
   } else {
     std::size_t changed = 0;
     for (std::size_t i = 0; i < d.change.size(); ++i) changed += i == 0 || d.change[i].name != d.change[i - 1].name;

@@ -322,6 +322,11 @@ admin::AdminSources Process::sources() {
   sources.explain = [this](const admin::Asked& asked, bool text) -> core::Result<std::string> {
     const auto question = admin::question_of(asked);
     if (!question) return tl::unexpected(question.error());
+    const auto& listeners = server_->snapshot()->listeners;
+    const auto is_asked = [&](const auto& listener) { return listener->spec.name == question->listener; };
+    if (!question->listener.empty() && std::none_of(listeners.begin(), listeners.end(), is_asked)) {
+      return core::fail("there is no listener '" + question->listener + "'");
+    }
     const auto explanation = admin::explain({*server_->snapshot(), diagnostics_, set_aside_named_, true}, *question);
     return text ? admin::to_text(explanation) : admin::to_json(explanation);
   };

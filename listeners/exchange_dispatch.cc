@@ -91,7 +91,7 @@ void Exchange::challenge(core::RequestHead& head, bool end) {
       break;
   }
   route_ = *answer.route;
-  if (!within_rate()) return;
+  if (!within_connections() || !within_rate()) return;
   settle_forwarding(head);
   if (from_trusted_) replace_forwarding(head.fields);
   forward(head, head.path, route_->acme_solver, end);

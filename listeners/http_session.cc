@@ -212,6 +212,22 @@ void HttpSession::end_streams() {
 void HttpSession::produce() {
   codec_->produce();
   if (held_due()) again_.request();
+  if (multiplexed_ != nullptr && multiplexed_->lingers()) watch_lingering();
+}
+
+void HttpSession::watch_lingering() {
+  if (lingering_ == nullptr) {
+    lingering_ = std::make_unique<core::Timer>(
+        [](void* self) {
+          auto& session = *static_cast<HttpSession*>(self);
+          session.multiplexed_->end_lingering();
+          session.flush();
+        },
+        this);
+  }
+  if (!lingering_->armed()) {
+    worker().loop().timers().arm(*lingering_, worker().now() + core::MultiplexedServerCodec::kLinger);
+  }
 }
 
 void HttpSession::flush() {

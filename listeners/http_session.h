@@ -242,6 +242,7 @@ class HttpSession final : public Session,
   // The connection is not new any more; or what it held has waited for long enough.
   void grown_up();
   void produce();
+  void watch_lingering();
   Exchange& open_exchange(core::StreamId stream);
   void drop_exchange(Exchange& exchange);
   // The exchange has bytes for its upstream: they are sent when what was received is dealt with.
@@ -270,7 +271,8 @@ class HttpSession final : public Session,
   std::vector<const routing::TenantState*> left_;
   core::Timer deadline_;
   core::Deferred again_;
-  std::unique_ptr<core::Timer> early_;  // over HTTP/2, until grown_up()
+  std::unique_ptr<core::Timer> early_;      // over HTTP/2, until grown_up()
+  std::unique_ptr<core::Timer> lingering_;  // over HTTP/2, once there was an early answer
   std::string sni_;
   std::string detail_;
   std::uint64_t began_us_;

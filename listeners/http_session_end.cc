@@ -297,6 +297,7 @@ void HttpSession::close(CloseReason reason) {
   codec_->stop();
   deadline_.cancel();
   early_.reset();
+  lingering_.reset();
   again_.cancel();
   if (busy()) {
     for (const auto& exchange : exchanges_) {

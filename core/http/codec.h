@@ -166,6 +166,14 @@ class MultiplexedServerCodec : public ServerCodec {
   virtual void end_of_input() = 0;
   // Refuses the youngest as not processed.
   virtual void refuse_held() = 0;
+
+  // ---- requests that were answered before they were whole
+  static constexpr std::uint64_t kLinger = 2'000;  // ms
+  // There are some: what their clients still send of them is dropped, at the speed of the windows. While it is so, the
+  // owner calls end_lingering() every kLinger and flushes; it resets those that have lingered for that long (RFC
+  // 9113 8.1).
+  [[nodiscard]] virtual bool lingers() const = 0;
+  virtual void end_lingering() = 0;
 };
 
 // A request as it goes out.

@@ -156,6 +156,7 @@ void Http2Connection::close_stream(Http2Stream& stream) {
   streams_[stream.slot - 1] = nullptr;
   freed_slots_.push_back(stream.slot);
   --open_;
+  if (stream.lingers) --answered_early_;
   delete &stream;
 }
 
@@ -253,7 +254,8 @@ int Http2Connection::begin_frame(const nghttp2_frame_hd& header) {
     case NGHTTP2_RST_STREAM: {
       const Http2Stream* stream = find(header.stream_id);
       if (side_ == Side::server) {
-        fine = note(stream != nullptr && stream->tasted ? Kind::cancel : Kind::reset);
+        const bool answered = stream != nullptr && (stream->tasted || stream->lingers);
+        fine = note(answered ? Kind::cancel : Kind::reset);
       } else {
         // A server that has answered wants no more of the request (RFC 9113 8.1).
         fine = (stream != nullptr && stream->head_seen && stream->input_ended) || note(Kind::reset);
@@ -298,6 +300,7 @@ int Http2Connection::data_chunk(std::int32_t id, std::span<const char> data) {
   Http2Stream* stream = find(id);
   if (stream == nullptr || stream->drop_input || stream->abandoned) {
     consume(id, data.size());
+    if (stream != nullptr && stream->lingers) come_late(*stream, data.size());
     return 0;
   }
   if (side_ == Side::client && unconsumed_ + data.size() > kUpstreamWindow) {

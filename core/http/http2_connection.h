@@ -112,7 +112,8 @@ class Http2Connection {
   Http2Stream* stream(StreamId slot) const { return slot - 1 < streams_.size() ? streams_[slot - 1] : nullptr; }
   Http2Stream* open_stream();
   void close_stream(Http2Stream& stream);
-  [[nodiscard]] std::size_t open_streams() const { return open_; }
+  // But for those that linger.
+  [[nodiscard]] std::size_t open_streams() const { return open_ - answered_early_; }
 
   // ---- sending
   nghttp2_data_provider provider(Http2Stream& stream);
@@ -120,6 +121,10 @@ class Http2Connection {
   void put_end(Http2Stream& stream);
   void put_trailers(Http2Stream& stream, const FieldList& fields);
   void put_reset(Http2Stream& stream, std::uint32_t error);
+  // Streams whose answer was out before their request was whole.
+  [[nodiscard]] bool any_lingers() const { return !lingering_.empty(); }
+  // Resets those that have lingered for MultiplexedServerCodec::kLinger.
+  void reset_lingering();
   void give_back(Http2Stream& stream, std::size_t bytes);
   // Of a stream's window of a client, up to kStreamWindow.
   void widen(Http2Stream& stream, std::size_t window);
@@ -139,6 +144,8 @@ class Http2Connection {
   friend struct Http2Callbacks;
   static constexpr std::size_t kFrameHeader = 9;
   static constexpr std::size_t kFrameSize = 16'384;  // SETTINGS_MAX_FRAME_SIZE, of ours as it is by default
+  static constexpr std::size_t kMostLingering = 32;
+  static constexpr std::uint32_t kMostLate = 64 * 1024;
   struct Chunk {
     Http2Stream* stream = nullptr;
     std::span<const char> data;
@@ -157,6 +164,10 @@ class Http2Connection {
   void keep(Http2Stream& stream);
   // Forgets what was copied for the stream.
   void drop_kept(Http2Stream& stream);
+  [[nodiscard]] static bool may_linger(const Http2Stream& stream);
+  void linger(Http2Stream& stream);
+  void reset_first_lingering();
+  void come_late(Http2Stream& stream, std::size_t bytes);
   void resume(Http2Stream& stream);
   void submit_trailers(Http2Stream& stream);
 
@@ -181,13 +192,19 @@ class Http2Connection {
   std::vector<Http2Stream*> streams_;   // by slot - 1
   std::vector<StreamId> free_slots_;
   std::vector<StreamId> freed_slots_;  // not given again before the next receive(): owners may still tidy up
+  struct Lingering {
+    std::int32_t id;
+    std::uint64_t since;
+  };
+  std::vector<Lingering> lingering_;  // the oldest first; some of them may be over
   std::vector<Http2Stream*> dirty_;
   std::vector<StreamId> drained_;  // to be told that they are writable
   std::string reason_;             // of the GOAWAY that nghttp2 sent by itself
   const char* flood_ = nullptr;
-  std::size_t open_ = 0;
-  std::size_t waiting_ = 0;  // streams with something kept
-  std::size_t kept_ = 0;     // bytes, of all streams
+  std::size_t open_ = 0;            // streams
+  std::size_t answered_early_ = 0;  // of these: that linger
+  std::size_t waiting_ = 0;         // streams with something kept
+  std::size_t kept_ = 0;            // bytes, of all streams
   std::size_t unconsumed_ = 0;
   std::uint32_t goaway_error_ = 0;
   bool too_large_ = false;     // a CONTINUATION

@@ -191,9 +191,12 @@ int Http2Connection::frame_sent(const nghttp2_frame& frame) {
       }
       if (!end) break;
       stream->end_sent = true;
+      if (side_ == Side::client || stream->input_ended || stream->tunnel) break;
       // The answer is out and the request is not whole: the rest of it is of no use (RFC 9113 8.1).
-      if (side_ == Side::server && !stream->input_ended && !stream->tunnel) {
-        stream->abandoned = true;
+      stream->abandoned = true;
+      if (may_linger(*stream)) {
+        linger(*stream);
+      } else {
         nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, stream->id,
                                   stream->broken_input ? NGHTTP2_PROTOCOL_ERROR : NGHTTP2_NO_ERROR);
       }
@@ -216,6 +219,40 @@ int Http2Connection::frame_sent(const nghttp2_frame& frame) {
       break;
   }
   return 0;
+}
+
+// Some clients (curl 7.88) throw the answer away when the reset is there before they have looked at it. Most have sent
+// all in a moment; after a refusal they stop by themselves. With much to send behind another answer they would wait for
+// ever.
+bool Http2Connection::may_linger(const Http2Stream& stream) {
+  return !stream.broken_input && (stream.refusal || !stream.has_length || stream.length_left <= kMostLate);
+}
+
+void Http2Connection::come_late(Http2Stream& stream, std::size_t bytes) {
+  stream.late += static_cast<std::uint32_t>(bytes);
+  if (stream.refusal || stream.late <= kMostLate || stream.late - bytes > kMostLate) return;
+  nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, stream.id, NGHTTP2_NO_ERROR);
+}
+
+void Http2Connection::linger(Http2Stream& stream) {
+  stream.lingers = true;
+  ++answered_early_;
+  give_back(stream, stream.unconsumed);
+  lingering_.push_back({stream.id, clock_()});
+  if (lingering_.size() > kMostLingering) reset_first_lingering();
+}
+
+void Http2Connection::reset_first_lingering() {
+  const Http2Stream* stream = find(lingering_.front().id);
+  lingering_.erase(lingering_.begin());
+  if (stream == nullptr || stream->input_ended || broken_) return;
+  nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, stream->id, NGHTTP2_NO_ERROR);
+}
+
+void Http2Connection::reset_lingering() {
+  const std::uint64_t now = clock_();
+  while (!lingering_.empty() && now >= lingering_.front().since + MultiplexedServerCodec::kLinger)
+    reset_first_lingering();
 }
 
 // Everything that may go, goes into the Output.

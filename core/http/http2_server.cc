@@ -240,6 +240,7 @@ void Http2Server::submit(Http2Stream& stream, Http2FieldList& list) {
 void Http2Server::send_head(StreamId id, const ResponseHead& head, BodyPlan plan) {
   Http2Stream* to = stream(id);
   if (to == nullptr || to->abandoned || to->head_sent || broken()) return;
+  to->refusal = head.status >= 400;
   const bool bodyless = to->head_request || head.status == 204 || head.status == 304;
   const bool empty = plan.kind == BodyPlan::Kind::length && plan.length == 0 && !plan.trailers;
   // What has no body may end later all the same, with an empty DATA or with trailers.

@@ -85,6 +85,9 @@ class Http2Server final : public MultiplexedServerCodec, private Http2Connection
   void refuse_held() override;
   void end_of_input() override;
 
+  [[nodiscard]] bool lingers() const override { return any_lingers(); }
+  void end_lingering() override { reset_lingering(); }
+
  private:
   enum class Drain : std::uint8_t { none, noticed, last };
   static constexpr std::size_t kMostHeldHeads = 16 * 1024;

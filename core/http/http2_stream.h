@@ -29,6 +29,7 @@ struct Http2Stream : InHttp2Memory {
   std::unique_ptr<HeldRequest> held;  // waits for others to be over: the owner does not know of it (server)
   std::uint64_t length_left = 0;      // of the announced Content-Length
   std::size_t unconsumed = 0;         // handed out and not given back to the window
+  std::uint32_t late = 0;             // bytes that came while it lingers
   std::uint32_t window = 0;           // what may come in, and not be given back (client)
   bool has_length = false;
   bool input_ended = false;  // END_STREAM came
@@ -51,6 +52,8 @@ struct Http2Stream : InHttp2Memory {
   bool dirty = false;         // in the list of streams with something borrowed
   bool waiting = false;       // kept is not empty, and the owner knows
 
+  bool refusal = false;    // its answer has a status from 400 on (server)
+  bool lingers = false;    // its answer is out, and what is left of the request is dropped (server)
   bool abandoned = false;  // the owner has given it up: no calls any more
   bool blameless = false;  // and the other side is not the cause
   bool head_request = false;

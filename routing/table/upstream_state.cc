@@ -1,5 +1,7 @@
 #include "routing/table/upstream_state.h"
 
+#include <unordered_set>
+
 #include "core/base/log.h"
 
 namespace edgemux::routing {
@@ -12,6 +14,17 @@ std::shared_ptr<EndpointState> UpstreamRuntime::endpoint(const core::SocketAddre
     state->ramp_begins.store(now, std::memory_order_relaxed);
   }
   return state;
+}
+
+std::vector<std::shared_ptr<EndpointState>> UpstreamRuntime::ejected_beside(const EndpointSet& set) const {
+  std::unordered_set<const EndpointState*> present;
+  for (const Endpoint& endpoint : set.endpoints) present.insert(endpoint.state.get());
+  std::vector<std::shared_ptr<EndpointState>> out;
+  const std::lock_guard lock(mutex_);
+  for (const auto& [address, state] : endpoints_) {
+    if (state->ejected.load(std::memory_order_relaxed) && !present.contains(state.get())) out.push_back(state);
+  }
+  return out;
 }
 
 void UpstreamRuntime::forget_unused(std::size_t wanted) {

@@ -12,6 +12,7 @@
 #include <mutex>
 #include <string>
 #include <unordered_map>
+#include <vector>
 
 #include "routing/table/endpoint.h"
 #include "routing/table/place_board.h"
@@ -28,6 +29,8 @@ class UpstreamRuntime {
     const std::lock_guard lock(mutex_);
     return !endpoints_.empty();
   }
+  // Those that are ejected, and not in `set`: they failed once they had left it.
+  [[nodiscard]] std::vector<std::shared_ptr<EndpointState>> ejected_beside(const EndpointSet& set) const;
   // Forgets endpoints that nobody holds, once they are many more than `wanted`.
   void forget_unused(std::size_t wanted);
 

@@ -130,6 +130,8 @@ void HealthChecks::end_ejections(Watched& watched, std::uint64_t now) {
       changed(watched, Change::back, endpoint.text + " is back, on trial");
     }
   }
+  if (watched.runtime->ejected.load(std::memory_order_relaxed) == 0) return;
+  for (const auto& gone : watched.runtime->ejected_beside(*watched.set)) let_back(watched, *gone);
 }
 
 void HealthChecks::changed(Watched& watched, Change change, std::string what) {

@@ -7,6 +7,7 @@ import termios
 
 import pytest
 from h2.settings import SettingCodes
+from support.curl import curl
 from support.hello import handshake_message
 from support.pp import v1
 from support.site import HOST
@@ -89,6 +90,19 @@ def test_an_empty_line_behind_a_request_begins_none(site):
             assert wire.response().status == 200
             assert wire.rest_or_reset() == b""
     assert {line["reason"] for line in site.edge.access()} == {"done"}
+
+
+@pytest.mark.parametrize("size, limit, status", [(5, "1KiB", 200), (60_000, "64MiB", 200), (3_000_000, "1KiB", 413)])
+def test_curl_sees_an_answer_that_comes_before_its_body_is_through(site, tmp_path, size, limit, status):
+    """Debian's curl (7.88) throws it away where the stream is reset in the same moment."""
+    body = tmp_path / "body"
+    body.write_bytes(b"x" * size)
+    site.start(site.route({"path": "/", "respond": {"status": 200, "body": "early\n"}}, max_request_body=limit))
+    for _ in range(5):
+        done = curl("https://" + HOST + ":{port}/", "--http2", "--data-binary", f"@{body}", "-w", "%{http_code}", port=site.edge.https,
+                    ca=site.authority.path)
+        assert done.stdout.decode().endswith(str(status)), done
+        assert (b"early" in done.stdout) == (status == 200)
 
 
 # ---- TLS

@@ -162,7 +162,7 @@ def test_diff_says_what_changes_hands(tmp_path):
     (tmp_path / "old.yaml").write_text(MAIN)
     (tmp_path / "new.yaml").write_text(MAIN.replace("10.0.0.7", "10.0.0.8")
                                        + "  - { host: new.example.com, passthrough: '10.0.0.1:443' }\n")
-    assert edgemux("diff", "old.yaml", "old.yaml", cwd=tmp_path) == (0, "no host and no listener differs\n", "")
+    assert edgemux("diff", "old.yaml", "old.yaml", cwd=tmp_path) == (0, "no listener differs, and no host in its owner, kind, listeners and upstreams\n", "")
     code, out, err = edgemux("diff", "old.yaml", "new.yaml", cwd=tmp_path)
     assert (code, err) == (1, "")
     assert out == """\

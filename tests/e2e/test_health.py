@@ -10,7 +10,7 @@ from support.http2 import H2Origin
 from support.ports import free_port
 from support.site import HOST
 from support.waiting import until
-from support.wire import Wire
+from support.wire import Wire, request
 
 pytestmark = pytest.mark.sanitizer
 FAST = {"interval": "100ms", "timeout": "1s", "unhealthy_after": 2, "healthy_after": 2}
@@ -255,6 +255,32 @@ def test_a_client_that_is_late_itself_ejects_nobody(site, origin):
             assert wire.response().status == 504
     assert states(site) == {"unchecked": 1}
     assert site.ask("/slow", method="POST", body=b"ab").status == 200
+
+
+def test_who_fails_after_it_has_left_takes_nobodys_place(site, taps, origins):
+    """Requests to what a reload has taken away may still time out; the place among the ejected is another's by then."""
+    silent, good, fresh = taps(), origins("good"), origins("fresh")
+    upstream = {"outlier": {"consecutive_failures": 1, "eject_for": "300ms", "max_ejected": "50%"}}
+
+    def config(*endpoints):
+        return {"routes": [site.route({"path": "/", "upstream": "app"})], "certificates": site.certificates,
+                "upstreams": {"app": {"endpoints": [e.address for e in endpoints], **upstream}}, "timeouts": {"response": "1s"}}
+
+    site.edge.start(**config(silent, good))
+    waiting = [site.wire() for _ in range(2)]
+    for wire in waiting:
+        wire.send(request("/who", HOST))
+    silent.accept()
+    site.edge.reload(**config(fresh, good))
+    assert sorted(wire.response().status for wire in waiting) == [200, 504]
+    site.edge.wait_log(f"{silent.address} is ejected")
+    good.close()
+
+    def ejects():
+        assert site.ask("/who").status in (200, 502)
+        return f"{good.address} is ejected" in site.edge.log()
+
+    until(ejects, "there is a place for who fails now")
 
 
 def test_no_more_than_the_cap_are_ejected(site, three):

@@ -169,6 +169,31 @@ def test_reloads_are_counted_by_result(edge):
 
 
 @pytest.mark.sanitizer
+def test_the_probes_may_move_to_another_address_of_their_port(edge):
+    """As a balancer in front needs it, by a reload alone; and the admin socket comes back where somebody removed it."""
+    edge.start(routes=[])
+    door = edge.short / "admin.sock"
+
+    def admin(probes):
+        return {"bind": f"unix:{door}", "probes": probes}
+
+    door.unlink()
+    edge.reload(routes=[], admin=admin(f"0.0.0.0:{edge.probes}"))
+    until(lambda: edge.probe("/healthz")[0] == 200, "the probes answer")
+    with open("/proc/net/tcp") as table:
+        listening = table.read()
+    assert f"00000000:{edge.probes:04X} 00000000:0000 0A" in listening and f"0100007F:{edge.probes:04X} 00000000:0000 0A" not in listening
+    assert "stays as it was" not in edge.log()
+    assert edgemux("status", "--socket", door).returncode == 0
+    edge.reload(routes=[], admin=admin(f"127.0.0.1:{edge.probes}"))
+    until(lambda: edge.probe("/healthz")[0] == 200, "and back")
+    # An address that is not ours costs nothing.
+    edge.reload(routes=[], admin=admin(f"192.0.2.1:{edge.probes}"))
+    edge.wait_log("admin stays as it was: admin.probes: .*192.0.2.1")
+    until(lambda: edge.probe("/healthz")[0] == 200, "they are where they were")
+
+
+@pytest.mark.sanitizer
 def test_a_table_that_loses_too_many_hosts_is_refused(edge):
     folder = edge.folder / "routes.d"
     folder.mkdir()

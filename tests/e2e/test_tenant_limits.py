@@ -60,6 +60,26 @@ def test_connections_over_the_limit_are_closed_before_tls(house, taps):
             wire.close()
 
 
+def test_challenges_for_a_solver_count_as_any_request(house, tap):
+    """Else one that leads back to port 80 would go round until the whole process is full."""
+    edge = house.edge
+    house.tenants["a"]["limits"] = {"connections": 2}
+    house.write("a", [says("a.example.test", "a", acme_solver=tap.address)])
+    house.start()
+    held = [Wire.connect(edge.http) for _ in range(2)]
+    for client in held:
+        client.send(request(ACME + "token", "a.example.test"))
+    backends = [tap.accept() for _ in held]
+    assert house.plain(ACME + "token", "a.example.test").status == 429
+    assert tap.nobody_comes()
+    for backend, client in zip(backends, held):
+        backend.take_through(b"\r\n\r\n")
+        backend.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        assert client.response().body == b"ok"
+        client.close()
+    until(lambda: edge.metrics().total("edgemux_tenant_connections_active", tenant="a") == 0, "they are given back")
+
+
 @pytest.mark.sanitizer
 def test_a_connection_to_port_80_counts_for_the_tenant_of_its_latest_request(house, origin):
     edge = house.edge
