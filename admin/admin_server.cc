@@ -23,7 +23,8 @@ constexpr std::size_t kMaxConnections = 64;
 constexpr std::size_t kSpareDescriptors = 8;
 constexpr std::string_view kUnixPrefix = "unix:";
 
-core::Result<core::ListeningDescriptor> open_tcp(const std::string& text) {
+// `first`: nobody may listen there yet.
+core::Result<core::ListeningDescriptor> open_tcp(const std::string& text, bool first = true) {
   // Port 0 lets the kernel choose, for tests; the configuration never gets this far with it.
   const bool any_port = text.size() > 2 && text.substr(text.size() - 2) == ":0";
   const auto place = core::parse_host_port(any_port ? text.substr(0, text.size() - 1) + "1" : text, true);
@@ -34,7 +35,7 @@ core::Result<core::ListeningDescriptor> open_tcp(const std::string& text) {
   const std::uint16_t port = any_port ? 0 : place->port;
   const auto address = core::SocketAddress::parse_ip(place->host.empty() ? "::" : place->host, port);
   if (!address) return core::fail("admin.probes: '" + place->host + "' is no IP address; write 127.0.0.1:9902");
-  auto opened = core::ListeningDescriptor::open(*address, options, true);
+  auto opened = core::ListeningDescriptor::open(*address, options, first);
   if (!opened) return core::fail("admin.probes: " + opened.error().message);
   return opened;
 }
@@ -114,21 +115,6 @@ struct AdminServer::Shared {
     loop.retire(std::move(node.mapped()));
   }
 
-  // The port may be our own, at another address: that door makes way, and is opened again where it was not the cause.
-  core::Result<core::ListeningDescriptor> open_instead(const std::string& text) {
-    const std::string before = probes->text;
-    probes.reset();
-    auto opened = open_tcp(text);
-    if (opened) return opened;
-    if (auto back = open_tcp(before)) {
-      const int fd = back->fd();
-      probes.emplace(Door<core::ListeningDescriptor>{before, std::move(*back), accept_on(fd, false)});
-    } else {
-      core::log_error("{}", back.error().message);
-    }
-    return opened;
-  }
-
   static Answer verdict(std::string why_not, std::string_view yes) {
     if (why_not.empty()) return {200, {}, std::string(yes)};
     return {503, {}, std::move(why_not) + "\n"};
@@ -194,7 +180,8 @@ core::Result<void> AdminServer::listen(const routing::AdminSpec& spec) {
   }
   if (!same_probes && !spec.probes.empty()) {
     auto opened = open_tcp(spec.probes);
-    if (!opened && s.probes && port_of(s.probes->text) == port_of(spec.probes)) opened = s.open_instead(spec.probes);
+    // Who listens there may be we, at another address of the port: both do for a moment.
+    if (!opened && s.probes && port_of(s.probes->text) == port_of(spec.probes)) opened = open_tcp(spec.probes, false);
     if (!opened) return tl::unexpected(opened.error());
     probes.emplace(std::move(*opened));
   }
