@@ -220,6 +220,7 @@ void HttpSession::watch_lingering() {
     lingering_ = std::make_unique<core::Timer>(
         [](void* self) {
           auto& session = *static_cast<HttpSession*>(self);
+          if (!std::holds_alternative<Serving>(session.stage_)) return;  // it ends with the connection
           session.multiplexed_->end_lingering();
           session.flush();
         },
