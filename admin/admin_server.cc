@@ -186,7 +186,10 @@ core::Result<void> AdminServer::listen(const routing::AdminSpec& spec) {
     probes.emplace(std::move(*opened));
   }
   if (!same_api) s.api.reset();
-  if (!same_probes) s.probes.reset();
+  if (!same_probes) {
+    if (s.probes) s.probes->acceptor->accept_queued();  // who has come in meanwhile is answered
+    s.probes.reset();
+  }
   if (api) {
     const int fd = api->fd();
     s.api.emplace(Shared::Door<UnixListener>{spec.bind, std::move(*api), s.accept_on(fd, true)});
