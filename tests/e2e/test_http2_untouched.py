@@ -19,10 +19,7 @@ def test_a_refused_request_is_sent_again(to_h2, method):
         assert upstream.request()["method"] == method
         upstream.reset(ErrorCodes.REFUSED_STREAM)
     assert upstream.request()["method"] == method
-    upstream.head(200, length=2)
-    upstream.send(b"ok")
-    upstream.end()
-    assert client.head() == 200 and client.rest().body == b"ok"
+    to_h2.is_answered()
     to_h2.goes_on()
 
 
@@ -56,10 +53,7 @@ def test_a_request_with_a_little_body_that_was_not_begun_is_sent_again(to_h2, ho
         upstream.reset(ErrorCodes.REFUSED_STREAM)
     assert upstream.request()["method"] == "POST"
     assert upstream.rest().body == b"body"
-    upstream.head(200, length=2)
-    upstream.send(b"ok")
-    upstream.end()
-    assert client.head() == 200 and client.rest().body == b"ok"
+    to_h2.is_answered()
     to_h2.goes_on()
 
 

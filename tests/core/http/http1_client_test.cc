@@ -135,6 +135,20 @@ TEST(Http1Client, EndsAnEmptyBodyInChunks) {
   }
 }
 
+// The upstream would read it as the next request: past every rule, and its answer would be somebody else's.
+TEST(Http1Client, SendsNothingBehindARequestThatIsWhole) {
+  Client c;
+  c.request();
+  EXPECT_EQ(c.sent(), "GET /p HTTP/1.1\r\nhost: h\r\n\r\n");
+  c.codec.send_body(1, {"GET /smuggled HTTP/1.1\r\n\r\n", 26});
+  EXPECT_EQ(c.sent(), "");
+  c.upstream_sends("HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno");
+  EXPECT_TRUE(c.reusable_at_end);
+  c.request(Method::post, Framing::length, 2);
+  c.codec.send_body(1, {"ab", 2});
+  EXPECT_TRUE(c.sent().ends_with("\r\n\r\nab"));
+}
+
 TEST(Http1Client, AsksForAnUpgrade) {
   Client c;
   OutgoingRequest request;

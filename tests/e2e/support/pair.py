@@ -24,6 +24,10 @@ class Pair:
         """The next request is served: on the client's connection, where that can be used further, else on another."""
         self.client.ask("/next")
         assert self.upstream.request()["path"] == "/next"
+        self.is_answered()
+
+    def is_answered(self):
+        """The request under way, and whole."""
         self.upstream.head(200, length=2)
         self.upstream.send(b"ok")
         self.upstream.end()
